@@ -1,0 +1,1 @@
+"""Semi-supervised speech recognition with an EMA teacher whose training dynamics survive a change of scale."""

@@ -1,0 +1,55 @@
+"""The roof: a table from subcommand to the module that serves it, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from asr.errors import UserError
+
+COMMANDS = {
+    "prepare": ("asr.data_prep.cli", "corpus on disk -> validated manifests"),
+    "plan": ("asr.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
+    "train": ("asr.train", "train a recipe; resumes by itself"),
+    "decode": ("asr.decode", "transcribe a prepared set and keep its references beside"),
+    "score": ("asr.score", "WER and CER with confidence intervals; paired comparison"),
+    "report": ("asr.report", "HTML report of a run"),
+    "transcribe": ("asr.transcribe", "audio files -> text, with a trained model's folder"),
+}
+
+USAGE = (
+    "usage: asr COMMAND ...\n\n"
+    "Semi-supervised speech recognition with an EMA teacher and the EMA scaling rule.\n\n"
+    "commands:\n"
+    + "\n".join(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items())
+    + "\n\n`asr COMMAND --help` explains one. Exit status: 0 done; 2 something that you can mend "
+    "(one line\nsays what, where and how); anything else is a bug of ours."
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand. Returns the exit status."""
+    # Idle OpenMP threads must sleep: spinning ones take the cores from the working ranks. Read when
+    # torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    if arguments[0] not in COMMANDS:
+        print(f"asr: no command '{arguments[0]}'; one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(COMMANDS[arguments[0]][0])
+    try:
+        return int(module.main(arguments[1:]))
+    except UserError as error:
+        print(f"asr {arguments[0]}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `asr plan ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The DeepSpeed engine around the student: what is in force, micro-batches in, one step out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import deepspeed
+import torch
+from torch import Tensor
+
+from asr.config import Config
+from asr.distributed import Ranks
+from asr.model import AcousticModel
+from asr.scaling import Hyperparameters
+
+
+class Engine:
+    """The student, its optimizer, and the rule's values in force."""
+
+    def __init__(
+        self, student: AcousticModel, config: Config, values: Hyperparameters, ranks: Ranks
+    ) -> None:
+        self.values = values
+        self.is_sgd = config.optimizer.kind == "sgd"
+        self.world = ranks.world
+        self.dtype = torch.bfloat16 if config.trainer.precision == "bf16" else torch.float32
+        self.deepspeed, *_ = deepspeed.initialize(
+            model=student,
+            optimizer=_optimizer(student, config, values, ranks.device),
+            config=_deepspeed_config(config, values),
+            dist_init_required=False,
+        )
+        self.student: AcousticModel = self.deepspeed.module
+
+    def begin_batch(self) -> None:
+        """Forget the gradients of the batch before.
+
+        ZeRO 3 overwrites them only where a gradient arrives, so a parameter whose layer LayerDrop
+        skipped would be stepped with the previous batch's gradient again.
+        """
+        stale = getattr(self.deepspeed.optimizer, "grad_partitions_flat_buffer", None)
+        if stale is not None:
+            stale.zero_()
+
+    def set_learning_rate(self, share: float) -> float:
+        """Put the values in force into the optimizer, at `share` of the peak learning rate.
+
+        All of them, each time: a checkpoint brings those of the kappa under which it was written.
+        """
+        learning_rate = self.values.learning_rate * share
+        for group in self.deepspeed.optimizer.param_groups:
+            group["lr"] = learning_rate
+            group["weight_decay"] = self.values.weight_decay
+            if not self.is_sgd:
+                group["betas"], group["eps"] = self.values.betas, self.values.eps
+        return learning_rate
+
+    def logits(
+        self, features_BTF: Tensor, lengths_B: Tensor, kept_layers: Sequence[bool] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The student's logits (B, S, V) and lengths (B,)."""
+        logits_BSV, lengths = self.deepspeed(features_BTF.to(self.dtype), lengths_B, kept_layers)
+        return logits_BSV, lengths
+
+    def backward(self, loss: Tensor, is_last: bool) -> None:
+        """Accumulate the gradient of this rank's part of the global loss.
+
+        The engine averages over ranks, our losses are parts of a sum: hence the factor.
+        """
+        self.deepspeed.set_gradient_accumulation_boundary(is_last)
+        self.deepspeed.backward(loss * self.world, scale_wrt_gas=False)
+
+    def step(self) -> bool:
+        """Clip and step; whether the engine really applied it."""
+        self.deepspeed.step()
+        return bool(self.deepspeed.was_step_applied())
+
+
+def _optimizer(
+    student: AcousticModel, config: Config, values: Hyperparameters, device: torch.device
+) -> torch.optim.Optimizer:
+    parameters = list(student.parameters())
+    common: dict[str, Any] = {"lr": values.learning_rate, "weight_decay": values.weight_decay}
+    if config.optimizer.kind == "sgd":
+        return torch.optim.SGD(parameters, momentum=config.optimizer.momentum, **common)
+    assert values.betas is not None
+    assert values.eps is not None
+    if config.optimizer.kind == "adam":
+        common["weight_decay"] = 0.0
+    # AdamW without decay is Adam. Fused is the fast one on both kinds of device.
+    return torch.optim.AdamW(parameters, betas=values.betas, eps=values.eps, fused=True, **common)
+
+
+def _deepspeed_config(config: Config, values: Hyperparameters) -> dict[str, Any]:
+    bf16 = config.trainer.precision == "bf16"
+    return {
+        # Sizes of micro-batches vary and accumulation boundaries are ours; DeepSpeed wants a number.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": values.max_gradient_norm,
+        "bf16": {"enabled": bf16},
+        **({"data_types": {"grad_accum_dtype": "fp32"}} if bf16 else {}),
+        "zero_optimization": {"stage": config.trainer.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 1 << 60,
+    }

@@ -1,0 +1,290 @@
+"""The loop around the engine: batches in, steps out, and whatever is due by the audio clock."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from asr.checkpoint import CheckpointStore, restore
+from asr.config import Config
+from asr.data import MANIFEST_SUFFIX, RankBatch, SpeechSet, TrainingData
+from asr.distributed import Ranks
+from asr.engine import Engine
+from asr.errors import UserError
+from asr.evaluation import Forward, word_error_rates
+from asr.features import LogMel
+from asr.metrics import RunLog
+from asr.model import AcousticModel
+from asr.pseudo_label import LabelHealth
+from asr.scaling import (
+    AudioClock,
+    TeacherSchedule,
+    crossed,
+    in_force,
+    kappa_of,
+    learning_rate_share,
+)
+from asr.stream import Kind, Position
+from asr.teacher import Teacher
+from asr.tokenizer import make_tokenizer
+from asr.update import Tally, Updater, label_figures
+
+
+class Trainer:
+    """One run on these ranks, from wherever its last checkpoint stands."""
+
+    def __init__(self, config: Config, ranks: Ranks) -> None:
+        """Build everything and restore the state. Raises UserError for what the user can mend."""
+        self.config, self.ranks = config, ranks
+        self.run = Path(config.output)
+        self.tokenizer = make_tokenizer(config.tokenizer)
+        self.data = TrainingData(config, self.tokenizer)
+        directory = Path(config.corpus.directory)
+        self.dev = [SpeechSet.load(directory / f"{n}{MANIFEST_SUFFIX}") for n in config.corpus.dev]
+        self.batch_seconds = config.global_batch_seconds(ranks.world)
+        values = in_force(config, self.batch_seconds)
+
+        torch.manual_seed(config.seed)
+        student = AcousticModel(
+            config.features.mel_bins, self.tokenizer.vocabulary_size, config.model
+        )
+        self.teacher = Teacher(student, ranks.device)
+        self.engine = Engine(student, config, values, ranks)
+        self.log_mel = LogMel(config.features).to(ranks.device)
+        self.updater = Updater(
+            config, self.engine, self.teacher, self.log_mel, self.tokenizer, ranks
+        )
+        self.store = CheckpointStore(self.run, config.trainer.keep_last)
+
+        self.clock = AudioClock()
+        self.schedule = TeacherSchedule.for_batch(config, self.batch_seconds)
+        self.position = Position()
+        self.health = LabelHealth()
+        self.batches_drawn = 0
+        self.non_finite = 0
+        self.dev_wer: float | None = None
+        self._stop_signal = 0.0
+        self.log: RunLog | None = None
+        self._restore()
+
+    def _restore(self) -> None:
+        latest = self.store.latest()
+        source = latest
+        if source is None and self.config.fork_from is not None:
+            source = Path(self.config.fork_from)
+            if not (source / "state.json").is_file():
+                raise UserError(
+                    f"fork_from: {source} is not a checkpoint; name EXP/checkpoints/hours-..."
+                )
+        self.resumed_from = source
+        if source is None:
+            return
+        state = restore(source, self.engine, self.teacher, self.config, self.ranks)
+        self.clock = AudioClock(**state["clock"])
+        self.position = Position(**state["position"])
+        self.health = LabelHealth(**state["health"])
+        self.schedule.pending_seconds = state["teacher_pending_seconds"]
+        self.batches_drawn = state["batches_drawn"]
+        self.non_finite = state["non_finite"]
+        self.dev_wer = state["dev_wer"]
+
+    def _state(self, dev_wer: float | None) -> dict[str, Any]:
+        return {
+            "clock": asdict(self.clock),
+            "position": asdict(self.position),
+            "health": asdict(self.health),
+            "teacher_pending_seconds": self.schedule.pending_seconds,
+            "batches_drawn": self.batches_drawn,
+            "non_finite": self.non_finite,
+            "dev_wer": dev_wer,
+            "ranks": self.ranks.world,
+            "kappa": kappa_of(self.config, self.batch_seconds),
+        }
+
+    @property
+    def is_complete(self) -> bool:
+        return self.clock.hours >= self.config.trainer.total_hours
+
+    def train(self) -> bool:
+        """Train to the end, or to a SIGTERM or SIGINT. True at the end, False where stopped."""
+        handlers = {s: signal.signal(s, self._note_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        self.log = self._open_log()
+        try:
+            batches = self.data.batches(
+                self.position, self.batch_seconds, self.ranks.rank, self.ranks.world
+            )
+            while not self.is_complete:
+                started = time.perf_counter()
+                batch = next(batches)
+                if self._update(batch, started):
+                    self._checkpoint(None)
+                    return False
+            return True
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            if self.log:
+                self.log.close()
+
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop_signal = float(number)
+        self._say(f"{signal.Signals(number).name}: saving after this update, then stopping")
+
+    def _open_log(self) -> RunLog | None:
+        if not self.ranks.is_first:
+            return None
+        return RunLog(
+            self.run,
+            self.clock.steps,
+            self.clock.hours,
+            self.config.trainer.total_hours,
+            self.config.trainer.utterance_ledger,
+        )
+
+    def _say(self, text: str) -> None:
+        if self.log is not None:
+            self.log.say(text)
+
+    def _update(self, batch: RankBatch, started: float) -> bool:
+        """One global batch, asked for at `started`; True if somebody asked to stop."""
+        waited = time.perf_counter() - started
+        before_hours = self.clock.hours
+        middle_hours = before_hours + batch.batch.seconds / 7200
+        self._enter_phase(before_hours)
+        share = learning_rate_share(
+            self.config.optimizer, self.config.trainer.total_hours, middle_hours
+        )
+        learning_rate = self.engine.set_learning_rate(share)
+        own = self.updater.accumulate(batch, self.batches_drawn, before_hours)
+        own.wait_seconds += waited
+        tally = own.summed(self.ranks)
+        self._count_non_finite(own, tally)
+        momentum = None
+        if self.engine.step():
+            self.clock.advance(batch.batch.seconds)
+            momentum = self.schedule.consume(batch.batch.seconds)
+            if momentum is not None:
+                self.teacher.update(self.engine.student, momentum)
+        self.batches_drawn += 1
+        self.position = batch.batch.after
+        self.health.observe(tally.labels)
+        self._record(batch, tally, learning_rate, momentum, time.perf_counter() - started)
+        self._do_what_is_due(before_hours)
+        return self.ranks.sum([self._stop_signal])[0] > 0
+
+    def _enter_phase(self, hours: float) -> None:
+        start = self.config.pseudo_label.start_hours
+        if start is None or hours < start:
+            return
+        policy, model = self.config.pseudo_label, self.config.model
+        self.engine.student.set_dropout(
+            model.dropout if policy.dropout is None else policy.dropout,
+            model.layer_drop if policy.layer_drop is None else policy.layer_drop,
+        )
+
+    def _count_non_finite(self, own: Tally, tally: Tally) -> None:
+        """Name, count, and beyond the limit stop, before a step is spoilt."""
+        if own.non_finite_ids:
+            message = f"NaN or infinite loss, left out of update {self.batches_drawn + 1}: "
+            self._say(message + ", ".join(own.non_finite_ids))
+        self.non_finite += int(tally.non_finite)
+        if self.non_finite > self.config.trainer.non_finite_limit:
+            named = f" (last: {', '.join(own.non_finite_ids[:5])})" if own.non_finite_ids else ""
+            raise UserError(
+                f"{self.non_finite} utterances had a NaN or infinite loss{named}, more than "
+                f"trainer.non_finite_limit={self.config.trainer.non_finite_limit}, at "
+                f"{self.clock.hours:.2f} h; lower optimizer.learning_rate or look at that audio; "
+                f"the last checkpoint in {self.store.folder} is untouched"
+            )
+
+    def _record(
+        self,
+        batch: RankBatch,
+        tally: Tally,
+        learning_rate: float,
+        momentum: float | None,
+        wall_seconds: float,
+    ) -> None:
+        if self.log is None:
+            return
+        tokens_per_second = self.data.tokens_per_second
+        loss = tally.loss_labelled + tally.loss_pseudo_labelled
+        record = {
+            "step": self.clock.steps,
+            "hours": self.clock.hours,
+            "kappa": kappa_of(self.config, self.batch_seconds),
+            "learning_rate": learning_rate,
+            "teacher_momentum": momentum,
+            "loss": loss / batch.batch.seconds,
+            "loss_labelled": _per_second(tally.loss_labelled, tally.labelled_seconds),
+            "loss_pseudo_labelled": _per_second(
+                tally.loss_pseudo_labelled, tally.pseudo_labelled_seconds
+            ),
+            "batch_seconds": batch.batch.seconds,
+            **label_figures(tally),
+            **self.health.figures(tokens_per_second),
+            "infeasible_transcripts": int(tally.infeasible_transcripts),
+            "non_finite": self.non_finite,
+            "padding_share": batch.padding_share,
+            "data_wait_share": round(tally.wait_seconds / self.ranks.world / wall_seconds, 3),
+        }
+        ids: dict[str, list[str]] = {str(kind): [] for kind in Kind}
+        for segment in batch.batch.segments:
+            ids[segment.kind].append(self.data.utterance_id(segment))
+        self.log.training(record, ids, batch.batch.seconds / wall_seconds)
+        alarm = self.health.alarm(self.config.pseudo_label, tokens_per_second)
+        if alarm:
+            self.log.say(f"warning: {alarm}")
+
+    def _do_what_is_due(self, before_hours: float) -> None:
+        trainer = self.config.trainer
+        last = self.is_complete
+        saving = last or crossed(before_hours, self.clock.hours, trainer.checkpoint_every_hours)
+        if saving or crossed(before_hours, self.clock.hours, trainer.evaluation_every_hours):
+            self._evaluate()
+        if saving:
+            self._checkpoint(self.dev_wer)
+
+    def _evaluate(self) -> None:
+        """Student and teacher on every dev set; the teacher's mean WER picks the best checkpoint."""
+        self.engine.student.eval()
+        models: dict[str, Forward] = {
+            "student": self.engine.logits,
+            "teacher": self.teacher.model,
+        }
+        teacher_wers = []
+        for speech in self.dev:
+            for model, forward in models.items():
+                wer, cer = word_error_rates(
+                    forward, speech, self.log_mel, self.tokenizer, self.ranks
+                )
+                if model == "teacher":
+                    teacher_wers.append(wer)
+                if self.log:
+                    self.log.evaluation(
+                        {
+                            "step": self.clock.steps,
+                            "hours": self.clock.hours,
+                            "set": speech.name,
+                            "model": model,
+                            "wer": wer,
+                            "cer": cer,
+                        }
+                    )
+        self.dev_wer = sum(teacher_wers) / len(teacher_wers) if teacher_wers else None
+
+    def _checkpoint(self, dev_wer: float | None) -> None:
+        folder = self.store.save(
+            self.engine, self.teacher, self.tokenizer, self.config, self._state(dev_wer), self.ranks
+        )
+        self._say(f"{self.clock.hours:8.2f} h  saved {folder}")
+
+
+def _per_second(loss: float, seconds: float) -> float | None:
+    return loss / seconds if seconds > 0 else None

@@ -1,0 +1,235 @@
+"""One global batch -> accumulated gradients: label, augment, CTC, backward.
+
+Shape suffixes: B utterances, T feature frames, F mel bins, S encoder frames, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from asr.config import Config
+from asr.data import MicroBatch, RankBatch
+from asr.decode import greedy, shortest_feasible
+from asr.distributed import Ranks
+from asr.engine import Engine
+from asr.features import LogMel, spec_augment
+from asr.pseudo_label import LabelCounts, judge
+from asr.stream import Kind
+from asr.teacher import Teacher
+from asr.tokenizer import BLANK, Tokenizer
+
+_SEED_OF_DROPOUT, _SEED_OF_LAYER_DROP = 4, 5
+_IDLE_FRAMES = 16
+
+
+@dataclass
+class Tally:
+    """Sums over a global batch; a rank's own until `summed`."""
+
+    loss_labelled: float = 0.0
+    """CTC loss in nats."""
+    loss_pseudo_labelled: float = 0.0
+    labelled_seconds: float = 0.0
+    pseudo_labelled_seconds: float = 0.0
+    """Untranscribed audio whose label was trained on."""
+    infeasible_transcripts: int = 0
+    non_finite: int = 0
+    wait_seconds: float = 0.0
+    labels: LabelCounts = field(default_factory=LabelCounts)
+    non_finite_ids: list[str] = field(default_factory=list)
+    """This rank's, by name; not summed."""
+
+    def summed(self, ranks: Ranks) -> Tally:
+        """The same over all ranks. A collective."""
+        names = [f.name for f in fields(self) if f.name not in ("labels", "non_finite_ids")]
+        label_counts = asdict(self.labels)
+        sums = ranks.sum(
+            [*(float(getattr(self, n)) for n in names), *map(float, label_counts.values())]
+        )
+        total = Tally(**dict(zip(names, sums, strict=False)))  # type: ignore[arg-type]
+        total.labels = LabelCounts(**dict(zip(label_counts, sums[len(names) :], strict=True)))  # type: ignore[arg-type]
+        return total
+
+
+@dataclass
+class Updater:
+    """Runs forward and backward passes of global batches."""
+
+    config: Config
+    engine: Engine
+    teacher: Teacher
+    log_mel: LogMel
+    tokenizer: Tokenizer
+    ranks: Ranks
+
+    def accumulate(self, batch: RankBatch, number: int, hours: float) -> Tally:
+        """Gradient of the global loss: the sum of CTC losses over the global batch's audio seconds.
+
+        The divisor is global and known beforehand, so ranks and accumulation only change the order of
+        summation. `number` counts the batches of the run: it seeds dropout, so that a resumed run
+        needs no generator state.
+        """
+        tally = Tally()
+        self.engine.student.train()
+        self.engine.begin_batch()
+        for slot in range(batch.slots):
+            started = time.perf_counter()
+            micro_batch = next(batch.micro_batches)
+            tally.wait_seconds += time.perf_counter() - started
+            loss = self._loss(micro_batch, (number, slot), hours, tally)
+            self.engine.backward(loss / batch.batch.seconds, is_last=slot == batch.slots - 1)
+        return tally
+
+    def _loss(
+        self, micro_batch: MicroBatch, place: tuple[int, int], hours: float, tally: Tally
+    ) -> Tensor:
+        """Summed CTC loss of a micro-batch, in nats; zero, with a graph, if there is nothing to train on."""
+        features_BTF, lengths_B = self._features(micro_batch.student_input)
+        if micro_batch.kind is Kind.LABELLED:
+            targets, kept = self._transcripts(micro_batch, lengths_B, tally)
+        else:
+            targets, kept = self._labels(micro_batch, lengths_B, tally)
+        features_BTF = self._augment(features_BTF, lengths_B, micro_batch, hours)
+        losses_B = torch.empty(0)
+        while True:
+            logits_BSV, output_lengths_B = self._forward(features_BTF, lengths_B, kept, place)
+            if kept:
+                losses_B = _ctc(logits_BSV, output_lengths_B, [targets[i] for i in kept])
+            finite = torch.isfinite(losses_B).tolist()
+            # All ranks go round together, since the forward pass may be a collective.
+            if not self.ranks.sum([float(len(finite) - sum(finite))])[0]:
+                break
+            bad = [i for i, good in zip(kept, finite, strict=True) if not good]
+            tally.non_finite += len(bad)
+            tally.non_finite_ids += [micro_batch.ids[i] for i in bad]
+            kept = [i for i in kept if i not in bad]
+            losses_B = torch.empty(0)
+            if not kept and tally.non_finite > self.config.trainer.non_finite_limit:
+                break
+        if not kept:
+            return logits_BSV.float().sum() * 0.0
+        loss = losses_B.sum()
+        seconds = sum(micro_batch.segments[i].seconds for i in kept)
+        if micro_batch.kind is Kind.LABELLED:
+            tally.loss_labelled += loss.item()
+            tally.labelled_seconds += seconds
+        else:
+            tally.loss_pseudo_labelled += loss.item()
+            tally.pseudo_labelled_seconds += seconds
+        return loss
+
+    def _features(self, given: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F) and lengths (B,) on the device; an idle micro-batch has none (B = 0)."""
+        if given is None:
+            bins = self.config.features.mel_bins
+            return (
+                torch.zeros(0, _IDLE_FRAMES, bins, device=self.ranks.device),
+                torch.zeros(0, dtype=torch.long, device=self.ranks.device),
+            )
+        values, lengths_B = (tensor.to(self.ranks.device, non_blocking=True) for tensor in given)
+        if self.config.features.source == "precomputed":
+            return values, lengths_B
+        features: tuple[Tensor, Tensor] = self.log_mel(values, lengths_B)
+        return features
+
+    def _transcripts(
+        self, micro_batch: MicroBatch, lengths_B: Tensor, tally: Tally
+    ) -> tuple[list[list[int]], list[int]]:
+        targets = micro_batch.targets
+        frames = self.engine.student.output_lengths(lengths_B).tolist()
+        kept = [i for i, target in enumerate(targets) if shortest_feasible(target) <= frames[i]]
+        tally.infeasible_transcripts += len(targets) - len(kept)
+        return targets, kept
+
+    @torch.no_grad()
+    def _labels(
+        self, micro_batch: MicroBatch, lengths_B: Tensor, tally: Tally
+    ) -> tuple[list[list[int]], list[int]]:
+        """The teacher's labels on clean speech, and the places of those that pass the policy."""
+        if not micro_batch.segments:
+            return [], []
+        features = self._features(micro_batch.teacher_input)
+        with torch.autocast(
+            self.ranks.device.type, torch.bfloat16, enabled=self.engine.dtype is torch.bfloat16
+        ):
+            hypotheses = greedy(*self.teacher.model(*features))
+        frames = self.engine.student.output_lengths(lengths_B).tolist()
+        kept = []
+        for i, (hypothesis, segment) in enumerate(
+            zip(hypotheses, micro_batch.segments, strict=True)
+        ):
+            dropped = judge(hypothesis, segment.seconds, frames[i], self.config.pseudo_label)
+            tally.labels.add(hypothesis, segment.seconds, dropped)
+            if dropped is None:
+                kept.append(i)
+        tally.labels.add_errors(
+            micro_batch.references, [self.tokenizer.decode(h.tokens) for h in hypotheses]
+        )
+        return [h.tokens for h in hypotheses], kept
+
+    def _augment(
+        self, features_BTF: Tensor, lengths_B: Tensor, micro_batch: MicroBatch, hours: float
+    ) -> Tensor:
+        policy = self.config.augmentation.spec_augment
+        if hours < policy.start_hours or not micro_batch.segments:
+            return features_BTF
+        seeds = [segment.seed(self.config.seed) for segment in micro_batch.segments]
+        return spec_augment(features_BTF, lengths_B, policy, seeds)
+
+    def _forward(
+        self, features_BTF: Tensor, lengths_B: Tensor, kept: list[int], place: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        student = self.engine.student
+        # Every rank skips the same layers; every rank draws its own dropout.
+        layers = np.random.default_rng([self.config.seed, _SEED_OF_LAYER_DROP, *place])
+        kept_layers = (layers.random(len(student.blocks)) >= student.layer_drop).tolist()
+        seeds = np.random.SeedSequence(
+            [self.config.seed, _SEED_OF_DROPOUT, *place, self.ranks.rank]
+        )
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        if kept:
+            features_BTF, lengths_B = _select(features_BTF, lengths_B, kept)
+        else:
+            # Nothing to train on, but the forward and backward passes are collectives.
+            features_BTF = features_BTF.new_zeros(1, _IDLE_FRAMES, features_BTF.shape[2])
+            lengths_B = torch.full((1,), _IDLE_FRAMES, device=features_BTF.device)
+        return self.engine.logits(features_BTF, lengths_B, kept_layers)
+
+
+def _select(features_BTF: Tensor, lengths_B: Tensor, kept: list[int]) -> tuple[Tensor, Tensor]:
+    if len(kept) == len(lengths_B):
+        return features_BTF, lengths_B
+    lengths_B = lengths_B[kept]
+    return features_BTF[kept][:, : int(lengths_B.max())], lengths_B
+
+
+def _ctc(logits_BSV: Tensor, lengths_B: Tensor, targets: list[list[int]]) -> Tensor:
+    """CTC loss (B,) in nats, fp32."""
+    device = logits_BSV.device
+    losses_B: Tensor = functional.ctc_loss(
+        logits_BSV.float().log_softmax(-1).transpose(0, 1),
+        torch.tensor([token for target in targets for token in target], device=device),
+        lengths_B,
+        torch.tensor([len(target) for target in targets], device=device),
+        blank=BLANK,
+        reduction="none",
+    )
+    return losses_B
+
+
+def label_figures(tally: Tally) -> dict[str, Any]:
+    """What a metrics line says about the labels of one update."""
+    total_seconds = tally.labelled_seconds + tally.pseudo_labelled_seconds
+    return {
+        "pseudo_labelled_share": tally.pseudo_labelled_seconds / total_seconds
+        if total_seconds
+        else 0.0,
+        "pseudo_labels_dropped": tally.labels.dropped,
+    }

@@ -1,0 +1,109 @@
+"""Log-mel features on disk, for training with features.source=precomputed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from asr.config import FeatureConfig, load_config
+from asr.errors import UserError
+
+from . import manifests
+
+if TYPE_CHECKING:
+    from lhotse import CutSet, MonoCut
+
+
+def prepare_features(data: Path, sets: list[str], recipe: Path | None = None) -> None:
+    """Store features of each set; DATA/<set>.features.jsonl.gz holds the cuts with them attached.
+
+    `cut.load_features()` then gives what `asr.features.LogMel` computes from the waveform, (T, F)
+    in fp32. Settings are those of the recipe's section `features`, else the defaults. Cuts shorter
+    than one window have no frame; they are left out, and their number is printed. Raises UserError
+    for a set that is not prepared.
+    """
+    config = load_config(recipe).features if recipe is not None else FeatureConfig()
+    for name in sets:
+        _prepare_set(data, name, config)
+
+
+def _prepare_set(data: Path, name: str, config: FeatureConfig) -> None:
+    manifest, target = data / f"{name}.jsonl.gz", data / f"{name}.features.jsonl.gz"
+    cuts = manifests.read_cuts(manifest)
+    digest = hashlib.sha256(manifest.read_bytes() + config.model_dump_json().encode()).hexdigest()
+    storage = data / "features" / name
+    mark = storage / "features.json"
+    if target.is_file() and _stored_digest(mark) == digest:
+        print(f"{target}: already computed from the same cuts and settings, nothing to do")
+        return
+    # The manifest goes first: it must never lead to features of other cuts.
+    target.unlink(missing_ok=True)
+    shutil.rmtree(storage, ignore_errors=True)
+    storage.mkdir(parents=True)
+    total = len(cuts)
+    with_features = list(_attach(cuts, total, name, storage, config))
+    manifests.write_cuts(target, with_features)
+    manifests.write_json(mark, {"digest": digest, "features": config.model_dump(mode="json")})
+    short = total - len(with_features)
+    note = f"; {short} shorter than one window left out" if short else ""
+    print(f"{target}: {len(with_features)} cuts{note}")
+
+
+def _stored_digest(mark: Path) -> str | None:
+    try:
+        return str(json.loads(mark.read_text(encoding="utf-8"))["digest"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _attach(
+    cuts: CutSet, total: int, name: str, storage: Path, config: FeatureConfig
+) -> Iterator[MonoCut]:
+    import torch
+    from lhotse import Features, NumpyFilesWriter
+    from lhotse.utils import fastcopy
+
+    from asr.features import LogMel
+
+    log_mel = LogMel(config)
+    writer = NumpyFilesWriter(os.path.abspath(storage))
+    for index, cut in enumerate(tqdm(cuts, f"features of {name}", total, disable=None)):
+        if cut.sampling_rate != config.sample_rate_hz:
+            raise UserError(
+                f"cut {cut.id} has {cut.sampling_rate} Hz, but features.sample_rate_hz is "
+                f"{config.sample_rate_hz}; preparation makes 16000 Hz"
+            )
+        waveform = torch.from_numpy(cut.load_audio())
+        features, frames = log_mel(waveform, torch.tensor([waveform.shape[1]]))
+        count = int(frames[0])
+        if count == 0:
+            continue
+        # An index names the file: ids may hold '/', and Lhotse makes folders of the first digits.
+        key = writer.write(f"{index:06d}", features[0, :count].numpy())
+        shift = config.hop_ms / 1000
+        yield fastcopy(
+            cut,
+            features=Features(
+                type="log-mel",
+                num_frames=count,
+                num_features=config.mel_bins,
+                frame_shift=shift,
+                sampling_rate=cut.sampling_rate,
+                start=cut.start,
+                # Frames are not padded, so they end before the audio does; Lhotse derives one
+                # from the other.
+                duration=round(count * shift, 6),
+                storage_type=writer.name,
+                storage_path=writer.storage_path,
+                storage_key=key,
+                recording_id=cut.recording.id,
+                channels=0,
+            ),
+        )

@@ -1,0 +1,124 @@
+"""Any folder of recordings, with or without transcripts."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.errors import UserError
+
+from .manifests import Listing, Reject, Utterance
+from .pipeline import Settings, prepare
+from .validate import check_id
+
+TRANSCRIPTS = "transcripts.tsv"
+"""Name of the transcripts that are found without being named."""
+
+# What soundfile cannot read (m4a and the like) is listed too: it is then rejected and counted.
+_EXTENSIONS = {
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf"),
+    *(".sph", ".w64", ".rf64", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr"),
+}
+
+
+@dataclass(frozen=True)
+class _Transcript:
+    text: str
+    line: int
+
+
+def prepare_folder(
+    root: Path,
+    settings: Settings,
+    transcripts: Path | None = None,
+    characters: str | None = None,
+    set_name: str | None = None,
+) -> None:
+    """Prepare every audio file under `root`, to any depth.
+
+    The id is the path relative to `root` without extension, '/' included. With a transcript an
+    utterance goes to `labelled` (or `set_name`), else to `untranscribed` (or
+    `set_name`-untranscribed). Raises UserError for a missing folder or file, or too many rejects.
+    """
+    if not root.is_dir():
+        raise UserError(f"--root {root}: no such folder")
+    if settings.output.resolve() == root.resolve():
+        raise UserError(f"--output {settings.output} is the corpus itself; name another folder")
+    if set_name is not None and ("/" in set_name or check_id(set_name) is not None):
+        raise UserError(f"--set-name {set_name!r}: a name becomes a file; use letters and digits")
+    if transcripts is None and (root / TRANSCRIPTS).is_file():
+        transcripts = root / TRANSCRIPTS
+    sets = (set_name or "labelled", f"{set_name}-untranscribed" if set_name else "untranscribed")
+    listing = list_folder(root, settings.output, transcripts, sets)
+    if not listing.utterances:
+        known = " ".join(sorted(extension[1:] for extension in _EXTENSIONS))
+        raise UserError(f"--root {root}: no audio found; known extensions: {known}")
+    options = {"root": os.path.abspath(root), "sets": sets}
+    prepare("folder", options, listing, settings, characters)
+
+
+def list_folder(
+    root: Path, output: Path, transcripts: Path | None, sets: tuple[str, str]
+) -> Listing:
+    """List audio with its transcripts, sorted by path; `sets` names the labelled and the other set.
+
+    Symbolic links to folders are not followed; what lies under `output` is not input.
+    """
+    texts, rejects = _read_transcripts(transcripts, sets[0]) if transcripts else ({}, [])
+    utterances = []
+    used: set[str] = set()
+    for path in _audio_files(root, output):
+        relative = path.relative_to(root)
+        name, utterance_id = relative.as_posix(), relative.with_suffix("").as_posix()
+        key = next((key for key in (name, utterance_id) if key in texts), None)
+        if key is None:
+            utterances.append(Utterance(utterance_id, path, sets[1]))
+            continue
+        used.add(key)
+        utterances.append(Utterance(utterance_id, path, sets[0], text=texts[key].text))
+    for key in texts.keys() - used:
+        place = f"{transcripts}:{texts[key].line}"
+        detail = f"{place}: no audio file of this id or path under {root}"
+        rejects.append(Reject(key, str(transcripts), sets[0], "missing_audio", detail))
+    return Listing(utterances, sorted(rejects, key=lambda reject: (reject.reason, reject.detail)))
+
+
+def _audio_files(root: Path, output: Path) -> list[Path]:
+    found = []
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        folders[:] = [name for name in folders if (here / name).resolve() != output.resolve()]
+        found += [here / name for name in files if Path(name).suffix.lower() in _EXTENSIONS]
+    return sorted(found)
+
+
+def _read_transcripts(path: Path, set_name: str) -> tuple[dict[str, _Transcript], list[Reject]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise UserError(f"--transcripts {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--transcripts {path}: not UTF-8; convert it with iconv") from None
+    texts: dict[str, _Transcript] = {}
+    rejects = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        key, tab, text = line.partition("\t")
+        key = key.strip()
+        if not tab or not key or "\t" in text:
+            detail = f"{path}:{number}: expected 'id TAB text'"
+            rejects.append(Reject(key, str(path), set_name, "malformed_line", detail))
+        elif key in texts:
+            detail = f"{path}:{number}: '{key}' has a transcript already, line {texts[key].line}"
+            rejects.append(Reject(key, str(path), set_name, "duplicate_id", detail))
+        else:
+            texts[key] = _Transcript(clean_text(text), number)
+    return texts, rejects
+
+
+def clean_text(text: str) -> str:
+    """Transcript with composed characters (NFC) and single spaces; nothing else changes."""
+    return " ".join(unicodedata.normalize("NFC", text).split())

@@ -1,0 +1,139 @@
+"""LibriSpeech in its official layout, whole or in part.
+
+Lhotse's own recipe stops at the first bad recording and passes over missing ones with a warning, so
+it serves here for the download, and as the reference of the tests; the layout is read below.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.errors import UserError
+
+from .manifests import Listing, Reject, Utterance
+from .pipeline import Settings, prepare
+
+PARTS = (
+    *("train-clean-100", "train-clean-360", "train-other-500"),
+    *("dev-clean", "dev-other", "test-clean", "test-other"),
+)
+"""The seven official parts."""
+MINI_PARTS = ("train-clean-5", "dev-clean-2")
+"""Parts of Mini LibriSpeech: same layout, prepared when named."""
+CHARACTERS = string.ascii_uppercase + "'"
+"""Letters of the official transcripts."""
+
+_LAYOUT = "<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt"
+
+
+def prepare_librispeech(
+    root: Path, settings: Settings, parts: list[str] | None = None, download: bool = False
+) -> None:
+    """Prepare the named parts, or those of the seven that are present; a set is named as its part.
+
+    `root` holds the folder LibriSpeech or is it. Raises UserError for an unknown or missing part.
+    """
+    for part in parts or []:
+        _check_name(part)
+    if download:
+        _download(root, parts)
+    corpus = _corpus_folder(root)
+    parts = list(dict.fromkeys(parts or [part for part in PARTS if (corpus / part).is_dir()]))
+    if not parts:
+        raise UserError(
+            f"--root {root}: no part of LibriSpeech found; expected {corpus}/{_LAYOUT} "
+            f"with a part of {', '.join(PARTS)}"
+        )
+    listings = [list_part(corpus, part) for part in parts]
+    listing = Listing(
+        [utterance for one in listings for utterance in one.utterances],
+        [reject for one in listings for reject in one.rejects],
+    )
+    options = {"root": os.path.abspath(root), "parts": parts}
+    prepare("librispeech", options, listing, settings, CHARACTERS)
+
+
+def list_part(corpus: Path, part: str) -> Listing:
+    """List a part by its transcripts. Numbers missing from a chapter are normal in a partial copy.
+
+    A transcript without audio, or audio without transcript, is a reject. Raises UserError when the
+    part is missing or has no transcripts.
+    """
+    folder = corpus / part
+    if not folder.is_dir():
+        there = sorted(path.name for path in corpus.iterdir() if path.is_dir())
+        raise UserError(
+            f"part '{part}' is missing: {folder} does not exist; {corpus} holds "
+            f"{', '.join(there) or 'no folder'}; name another part, or add --download"
+        )
+    chapters = sorted(folder.glob("*/*/*.trans.txt"))
+    if not chapters:
+        raise UserError(f"part '{part}': no transcripts in {folder}; expected {corpus}/{_LAYOUT}")
+    listing = Listing([], [])
+    for transcripts in chapters:
+        listing.utterances.extend(_chapter(transcripts, part))
+    transcribed = {utterance.path for utterance in listing.utterances}
+    for path in sorted(set(folder.glob("*/*/*.flac")) - transcribed):
+        detail = f"no line in the transcripts of {path.parent}"
+        listing.rejects.append(Reject(path.stem, str(path), part, "missing_text", detail))
+    return listing
+
+
+def _chapter(transcripts: Path, part: str) -> Iterator[Utterance]:
+    try:
+        lines = transcripts.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{transcripts}: not readable: {error}") from None
+    for line in lines:
+        if not line.strip():
+            continue
+        name, *words = line.split()
+        yield Utterance(
+            id=name,
+            path=transcripts.parent / f"{name}.flac",
+            set=part,
+            text=" ".join(words),
+            speaker=name.split("-")[0],
+            language="English",
+        )
+
+
+def _corpus_folder(root: Path) -> Path:
+    if not root.is_dir():
+        raise UserError(f"--root {root}: no such folder; name one that holds LibriSpeech/<part>")
+    inner = root / "LibriSpeech"
+    return inner if inner.is_dir() else root
+
+
+def _check_name(part: str) -> None:
+    known = [*PARTS, *MINI_PARTS]
+    if part not in known:
+        nearest = difflib.get_close_matches(part, known, n=1)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}"
+        raise UserError(f"--parts {part}: no part of LibriSpeech; {hint}")
+
+
+def _download(root: Path, parts: list[str] | None) -> None:
+    """Fetch the parts that are missing. An interrupted download continues."""
+    if not parts:
+        raise UserError("--download needs --parts: all of LibriSpeech is 60 GB")
+    from lhotse.recipes.librispeech import download_librispeech
+
+    # Lhotse unpacks into ROOT/LibriSpeech; a root that is itself that folder is left as it is.
+    target = root.parent if root.name == "LibriSpeech" else root
+    corpus = target / "LibriSpeech"
+    # Lhotse deletes a part that lacks its own mark, so a part from elsewhere is kept away from it.
+    wanted = [
+        part
+        for part in parts
+        if not (corpus / part).is_dir() or (target / f"{part}.tar.gz").is_file()
+    ]
+    try:
+        for part in wanted:
+            download_librispeech(target, [part])
+    except OSError as error:
+        raise UserError(f"download of LibriSpeech to {target} failed: {error}; try again") from None

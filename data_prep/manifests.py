@@ -1,0 +1,228 @@
+"""Files of a prepared corpus: Lhotse manifests, references, rejects, summary.
+
+OUT/<set>.jsonl.gz          Lhotse cuts, one utterance each
+OUT/references/<set>.tsv    id TAB text, of sets whose manifest withholds the transcripts
+OUT/rejects.jsonl           what was left out, and why
+OUT/summary.json            counts; written last, so it marks a preparation as finished
+OUT/audio/<id>.flac         recordings that had to be converted to mono 16 kHz
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from asr.errors import UserError
+
+from .validate import SAMPLE_RATE_HZ, Fault
+
+if TYPE_CHECKING:
+    from lhotse import CutSet, MonoCut
+
+SUMMARY = "summary.json"
+REJECTS = "rejects.jsonl"
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A recording as a corpus lists it, before validation.
+
+    `text` goes into the manifest; `reference` is a transcript that training must not see.
+    """
+
+    id: str
+    path: Path
+    set: str
+    text: str | None = None
+    reference: str | None = None
+    speaker: str | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Something that was left out; one line of rejects.jsonl."""
+
+    id: str
+    path: str
+    set: str
+    reason: str
+    detail: str
+
+    @classmethod
+    def of(cls, utterance: Utterance, fault: Fault) -> Reject:
+        """The reject of an utterance with a fault."""
+        path = os.path.abspath(utterance.path)
+        return cls(utterance.id, path, utterance.set, fault.reason, fault.detail)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a corpus holds according to its own files: utterances, and lines that led to none."""
+
+    utterances: list[Utterance]
+    rejects: list[Reject] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A sound utterance and the mono 16 kHz file that training reads; `samples` at 16 kHz."""
+
+    utterance: Utterance
+    path: Path
+    samples: int
+    converted: bool
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file under a temporary name beside `path`; rename it only when all is on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_cut(kept: Kept) -> MonoCut:
+    """The Lhotse cut of an utterance: whole recording, at most one supervision, absolute path."""
+    from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
+
+    utterance, duration = kept.utterance, kept.samples / SAMPLE_RATE_HZ
+    source = AudioSource(type="file", channels=[0], source=os.path.abspath(kept.path))
+    supervision = SupervisionSegment(
+        id=utterance.id,
+        recording_id=utterance.id,
+        start=0.0,
+        duration=duration,
+        channel=0,
+        text=utterance.text,
+        language=utterance.language,
+        speaker=utterance.speaker,
+    )
+    known = (utterance.text, utterance.speaker, utterance.language)
+    return MonoCut(
+        id=utterance.id,
+        start=0.0,
+        duration=duration,
+        channel=0,
+        supervisions=[supervision] if any(value is not None for value in known) else [],
+        recording=Recording(
+            id=utterance.id,
+            sources=[source],
+            sampling_rate=SAMPLE_RATE_HZ,
+            num_samples=kept.samples,
+            duration=duration,
+        ),
+    )
+
+
+def write_cuts(path: Path, cuts: Iterable[MonoCut]) -> None:
+    """Write a .jsonl.gz manifest atomically; equal cuts give equal bytes."""
+    with replacing(path) as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        for cut in cuts:
+            file.write(_json_line(cut.to_dict()))
+
+
+def read_cuts(path: Path) -> CutSet:
+    """The cuts of a manifest, in memory. Raises UserError when there is no manifest at `path`."""
+    from lhotse import CutSet
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such manifest; prepare the corpus first (asr prepare --help)")
+    try:
+        return CutSet.from_file(path).to_eager()
+    except Exception as error:  # Lhotse guesses at types and fails in many ways.
+        raise UserError(f"{path}: not a Lhotse manifest of cuts: {error}") from None
+
+
+def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write a .jsonl file atomically."""
+    with replacing(path) as file:
+        file.writelines(_json_line(record) for record in records)
+
+
+def write_json(path: Path, tree: dict[str, Any]) -> None:
+    """Write a .json file atomically."""
+    text = json.dumps(tree, ensure_ascii=False, indent=2)
+    with replacing(path) as file:
+        file.write((text + "\n").encode())
+
+
+def write_references(path: Path, utterances: Iterable[Utterance]) -> None:
+    """Write id TAB text lines atomically, of the utterances that have a reference."""
+    with replacing(path) as file:
+        for utterance in utterances:
+            if utterance.reference is not None:
+                file.write(f"{utterance.id}\t{utterance.reference}\n".encode())
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """The summary in a folder, or None."""
+    try:
+        tree = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return tree if isinstance(tree, dict) and {"outputs", "sets"} <= tree.keys() else None
+
+
+def summarise(kept: list[Kept], rejects: list[Reject]) -> dict[str, dict[str, Any]]:
+    """Counts by set: utterances, hours, characters and words of the transcripts, speakers, rejects.
+
+    Characters include spaces. Withheld references are not counted.
+    """
+    names = dict.fromkeys([item.utterance.set for item in kept] + [item.set for item in rejects])
+    return {name: _summarise_set(name, kept, rejects) for name in names}
+
+
+def _summarise_set(name: str, kept: list[Kept], rejects: list[Reject]) -> dict[str, Any]:
+    mine = [item for item in kept if item.utterance.set == name]
+    texts = [item.utterance.text or "" for item in mine]
+    speakers = {item.utterance.speaker for item in mine} - {None}
+    return {
+        "utterances": len(mine),
+        "hours": round(sum(item.samples for item in mine) / SAMPLE_RATE_HZ / 3600, 6),
+        "characters": sum(map(len, texts)),
+        "words": sum(len(text.split()) for text in texts),
+        "speakers": len(speakers),
+        "converted": sum(item.converted for item in mine),
+        "rejects": dict(sorted(Counter(r.reason for r in rejects if r.set == name).items())),
+    }
+
+
+def summary_table(sets: dict[str, dict[str, Any]]) -> str:
+    """The counts as text for a terminal, one line a set."""
+    width = max(map(len, [*sets, "set"]))
+    columns = ["utterances", "hours", "characters", "words", "speakers", "converted"]
+    lines = [f"{'set':{width}}" + "".join(f"{name:>12}" for name in columns) + "  rejects"]
+    for name, counts in sets.items():
+        shown = {**counts, "hours": f"{counts['hours']:.4f}"}
+        rejects = ", ".join(f"{reason} {count}" for reason, count in counts["rejects"].items())
+        cells = "".join(f"{shown[column]:>12}" for column in columns)
+        lines.append(f"{name:{width}}{cells}  {rejects or '-'}")
+    return "\n".join(lines)
+
+
+def reject_record(reject: Reject) -> dict[str, str]:
+    """A reject as a JSON object; names that are no valid text are shown with escapes."""
+    return {key: _encodable(value) for key, value in asdict(reject).items()}
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _json_line(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,69 @@
+"""A sentencepiece model from the transcripts of prepared sets."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from asr.errors import UserError
+
+from .manifests import read_cuts, replacing
+
+MODEL = "tokenizer.model"
+"""File that `tokenizer.sentencepiece_model` of a recipe names."""
+VOCABULARY = "tokenizer.vocab"
+"""The pieces in order, one a line, for people."""
+
+
+def train_tokenizer(
+    manifests: list[Path], output: Path, kind: str = "unigram", vocabulary_size: int = 500
+) -> None:
+    """Train on the texts of the cuts, and on nothing else; equal texts give an equal model.
+
+    `kind` is bpe or unigram. Piece 0 is <unk>; there is no start or end piece, CTC has no use for
+    them. Text is not normalised again. Raises UserError without text, or when the texts cannot
+    fill the vocabulary.
+    """
+    import sentencepiece
+
+    texts = _texts(manifests)
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            model_type=kind,
+            vocab_size=vocabulary_size,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            bos_id=-1,
+            eos_id=-1,
+            unk_id=0,
+            shuffle_input_sentence=False,
+            max_sentence_length=1 << 20,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UserError(
+            f"--vocabulary-size {vocabulary_size}: sentencepiece cannot train on {len(texts)} "
+            f"transcripts: {' '.join(str(error).split())}"
+        ) from None
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    pieces = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
+    with replacing(output / VOCABULARY) as file:
+        file.write("".join(f"{piece}\n" for piece in pieces).encode())
+    with replacing(output / MODEL) as file:
+        file.write(model.getvalue())
+    print(f"{output / MODEL}: {len(pieces)} pieces from {len(texts)} transcripts")
+
+
+def _texts(manifests: list[Path]) -> list[str]:
+    texts: list[str] = []
+    for path in manifests:
+        for cut in read_cuts(path):
+            texts += [segment.text for segment in cut.supervisions if segment.text]
+    if not texts:
+        names = ", ".join(map(str, manifests))
+        raise UserError(f"--cuts {names}: no transcripts in there; name a labelled set")
+    return texts

@@ -1,0 +1,169 @@
+"""What makes a recording or a transcript unfit for training. Pure functions; nothing is written.
+
+A header is not believed: the whole file is decoded once, block by block, because a bad recording
+found here costs a line in rejects.jsonl, and one found in training costs the run.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+SAMPLE_RATE_HZ = 16_000
+"""Rate of everything that training reads."""
+
+_BLOCK_SAMPLES = 1 << 16
+# Writers to a pipe do not know the length and leave the largest 31 or 32-bit number, more or less.
+_UNKNOWN_BYTES = 0x7FFF_0000
+_UNKNOWN_SAMPLES = 1 << 62
+# Containers that Lhotse reads in the same way wherever it runs.
+_PLAIN_FORMATS = {"WAV", "WAVEX", "FLAC"}
+# The length of an MP3 without an index is an estimate.
+_ESTIMATED_LENGTH_MARGIN = {"MP3": 0.95}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why something is left out: a short code for counting, and a sentence for the user."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class AudioCheck:
+    """What decoding a file found; `fault` is None for a sound recording.
+
+    `samples` counts per channel, at the file's own rate.
+    """
+
+    sample_rate_hz: int = 0
+    channels: int = 0
+    samples: int = 0
+    container: str = ""
+    fault: Fault | None = None
+
+    @property
+    def needs_conversion(self) -> bool:
+        """Whether training could not read the file as it is: rate, channels or container."""
+        return (
+            self.sample_rate_hz != SAMPLE_RATE_HZ
+            or self.channels != 1
+            or self.container not in _PLAIN_FORMATS
+        )
+
+
+def check_audio(path: Path) -> AudioCheck:
+    """Decode a whole file and say what is wrong with it.
+
+    Reasons: missing_audio, unreadable, empty, truncated, non_finite. Raises nothing for a bad file.
+    """
+    try:
+        if path.stat().st_size == 0:
+            return _faulty("empty", "the file has no bytes")
+        shortfall = _wav_shortfall(path)
+        with soundfile.SoundFile(path) as file:
+            return _decode(file, shortfall)
+    except FileNotFoundError:
+        return _faulty("missing_audio", "no such file")
+    except (OSError, soundfile.SoundFileError) as error:
+        return _faulty("unreadable", _one_line(error))
+
+
+def check_text(text: str, characters: str | None) -> Fault | None:
+    """Fault of a transcript: empty_text, or text_characters (not of `characters`; the space is).
+
+    With `characters` None every character is allowed.
+    """
+    if not text.strip():
+        return Fault("empty_text", "the transcript is empty")
+    foreign = sorted(set(text) - set(characters) - {" "}) if characters is not None else []
+    if not foreign:
+        return None
+    shown = " ".join(f"{character!r}" for character in foreign[:10])
+    return Fault("text_characters", f"not among the allowed characters: {shown}")
+
+
+def check_id(utterance_id: str) -> Fault | None:
+    """Fault of an id that could not stand in a table or name a file: id_characters."""
+    usable = utterance_id and utterance_id.isprintable() and utterance_id == utterance_id.strip()
+    if usable and not utterance_id.startswith("/") and ".." not in utterance_id.split("/"):
+        return None
+    return Fault("id_characters", "an id has no tabs, line ends, outer spaces or '..'; rename it")
+
+
+def _decode(file: soundfile.SoundFile, shortfall: str | None) -> AudioCheck:
+    decoded, fault, failure = 0, None, None
+    try:
+        while len(block := file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+            if fault is None and not np.isfinite(block).all():
+                first = int(np.argmin(np.isfinite(block).all(axis=1)))
+                seconds = (decoded + first) / file.samplerate
+                fault = Fault("non_finite", f"NaN or infinite samples from {seconds:.3f} s on")
+            decoded += len(block)
+    except soundfile.SoundFileError as error:
+        # libsndfile has no word for a stream that stops early: the decoder merely fails.
+        failure = _decoding_fault(file, _one_line(error))
+    return AudioCheck(
+        sample_rate_hz=file.samplerate,
+        channels=file.channels,
+        samples=decoded,
+        container=file.format,
+        fault=failure or _length_fault(file, decoded, shortfall) or fault,
+    )
+
+
+def _decoding_fault(file: soundfile.SoundFile, message: str) -> Fault:
+    if file.frames >= _UNKNOWN_SAMPLES:
+        return Fault("unreadable", "the header does not state the length; encode the file again")
+    detail = f"decoding failed before the end of the {file.frames} promised samples"
+    return Fault("truncated", f"{detail} ({message})" if message else detail)
+
+
+def _length_fault(file: soundfile.SoundFile, decoded: int, shortfall: str | None) -> Fault | None:
+    if shortfall is not None:
+        return Fault("truncated", shortfall)
+    margin = _ESTIMATED_LENGTH_MARGIN.get(file.format, 1.0)
+    if decoded < margin * file.frames < _UNKNOWN_SAMPLES:
+        detail = f"the header promises {file.frames} samples, {decoded} could be decoded"
+        return Fault("truncated", detail)
+    return Fault("empty", "the file holds no samples") if decoded == 0 else None
+
+
+def _wav_shortfall(path: Path) -> str | None:
+    """What a WAV's data chunk lacks. libsndfile silently shortens the length to what is there."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return None
+        promised = _data_chunk_bytes(file)
+        present = os.fstat(file.fileno()).st_size - file.tell()
+    if promised is None or promised <= present or promised >= _UNKNOWN_BYTES:
+        return None
+    return f"the header promises {promised} bytes of samples, the file holds {present}"
+
+
+def _data_chunk_bytes(file: BinaryIO) -> int | None:
+    """Stated size of the data chunk, with the file left at its first byte; None without one."""
+    while len(chunk := file.read(8)) == 8:
+        name, length = struct.unpack("<4sI", chunk)
+        if name == b"data":
+            return int(length)
+        file.seek(length + length % 2, os.SEEK_CUR)
+    return None
+
+
+def _faulty(reason: str, detail: str) -> AudioCheck:
+    return AudioCheck(fault=Fault(reason, detail))
+
+
+def _one_line(error: Exception) -> str:
+    # libsndfile's own words, without the path that the reject names already.
+    text = getattr(error, "error_string", None) or str(error)
+    return " ".join(text.split())

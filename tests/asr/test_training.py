@@ -1,0 +1,126 @@
+"""Whole runs, in processes of their own: ranks, accumulation, kappa, ZeRO, kill and resume."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PLAIN, Train, asr_command, losses, read_lines
+from safetensors.torch import load_file
+
+WALL_TIME_FIELDS = {"data_wait_share"}
+
+
+def without_wall_time(run: Path) -> list[dict[str, Any]]:
+    lines = read_lines(run / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if k not in WALL_TIME_FIELDS} for line in lines]
+
+
+def same_weights(left: Path, right: Path) -> bool:
+    a, b = load_file(left), load_file(right)
+    return a.keys() == b.keys() and all(bool((a[name] == b[name]).all()) for name in a)
+
+
+def final(run: Path) -> Path:
+    return run / "checkpoints" / (run / "latest").read_text().strip()
+
+
+def largest_difference(left: Path, right: Path) -> float:
+    a, b = load_file(left), load_file(right)
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def test_ranks_and_accumulation_only_cut_the_same_stream(train: Train) -> None:
+    one = train("one", *PLAIN)
+    two = train("two", *PLAIN, ranks=2)
+    accumulated = train("accumulated", *PLAIN, "batch.max_seconds_per_micro_batch=6")
+    for other in (two, accumulated):
+        assert losses(other) == pytest.approx(losses(one), rel=1e-4)
+        assert read_lines(other / "utterances.jsonl") == read_lines(one / "utterances.jsonl")
+        teachers = (final(run) / "teacher.safetensors" for run in (one, other))
+        assert largest_difference(*teachers) < 1e-4
+    labels = [line["untranscribed"] for line in read_lines(one / "utterances.jsonl")]
+    assert any(labels), "the run never pseudo-labelled"
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision", "ranks"), [(1, "bf16", 1), (2, "fp32", 2), (3, "fp32", 2)]
+)
+def test_zero_stages_train_and_agree(train: Train, stage: int, precision: str, ranks: int) -> None:
+    # LayerDrop stays on: all ranks must skip the same layers.
+    drop = [override for override in PLAIN if "layer_drop" not in override]
+    reference = train("reference", *drop, "trainer.total_hours=0.03")
+    sharded = train(
+        "sharded",
+        *drop,
+        "trainer.total_hours=0.03",
+        f"trainer.zero_stage={stage}",
+        f"trainer.precision={precision}",
+        ranks=ranks,
+    )
+    tolerance = 1e-4 if precision == "fp32" else 0.05
+    assert losses(sharded) == pytest.approx(losses(reference), rel=tolerance)
+
+
+def test_a_killed_run_resumes_exactly(train: Train, recipe: Path, tmp_path: Path) -> None:
+    whole = train("whole")
+    killed = tmp_path / "killed"
+    command = [*asr_command(), "train", str(recipe), f"output={killed}"]
+    moments = random.Random(0)
+    for _ in range(3):
+        kill_after_lines(command, killed, moments.randint(6, 7))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "resuming from" in done.stdout
+    assert without_wall_time(killed) == without_wall_time(whole)
+    assert read_lines(killed / "utterances.jsonl") == read_lines(whole / "utterances.jsonl")
+    assert same_weights(final(killed) / "teacher.safetensors", final(whole) / "teacher.safetensors")
+    assert same_weights(final(killed) / "student.safetensors", final(whole) / "student.safetensors")
+
+
+def kill_after_lines(command: list[str], run: Path, lines: int) -> None:
+    """SIGKILL a run once it has logged so many more lines."""
+
+    def logged() -> int:
+        metrics = run / "metrics.jsonl"
+        return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        start: int | None = None
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            # Lines past the checkpoint are cut off first: count from there.
+            start = logged() if start is None or logged() < start else start
+            if logged() >= start + lines:
+                break
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_sigterm_saves_and_exits_cleanly(train: Train, recipe: Path, tmp_path: Path) -> None:
+    whole = train("whole", "trainer.checkpoint_every_hours=10")
+    run = tmp_path / "stopped"
+    command = [*asr_command(), "train", str(recipe), f"output={run}"]
+    command += ["trainer.checkpoint_every_hours=10"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 0:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "stopped at" in output
+    assert not (run / "complete.json").exists()
+    subprocess.run(command, capture_output=True, check=True)
+    assert without_wall_time(run) == without_wall_time(whole)
+    assert (run / "complete.json").exists()

@@ -1,0 +1,162 @@
+"""A generated corpus of tones, one per letter, and ways to train on it in this process or others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+LETTERS = "abcdefgh"
+SAMPLE_RATE_HZ = 16_000
+
+
+def tones(text: str, random: np.random.Generator) -> np.ndarray:
+    """A waveform that spells `text`: 0.12 s a letter, silence for a space."""
+    time = np.arange(int(0.12 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    pieces = [
+        np.zeros_like(time)
+        if letter == " "
+        else 0.3 * np.sin(2 * np.pi * 300 * 1.3 ** LETTERS.index(letter) * time)
+        for letter in text
+    ]
+    waveform = np.concatenate([np.zeros(800), *pieces, np.zeros(800)])
+    return (waveform + 0.01 * random.standard_normal(len(waveform))).astype(np.float32)
+
+
+def write_folder(root: Path, count: int, seed: int, transcribed: bool) -> None:
+    """A folder as `asr prepare folder` takes it."""
+    random = np.random.default_rng(seed)
+    root.mkdir(parents=True)
+    lines = []
+    for index in range(count):
+        words = [
+            "".join(random.choice(list(LETTERS), random.integers(1, 4)))
+            for _ in range(random.integers(2, 7))
+        ]
+        text = " ".join(words)
+        name = f"u{seed}-{index:03d}"
+        soundfile.write(root / f"{name}.wav", tones(text, random), SAMPLE_RATE_HZ, subtype="PCM_16")
+        lines.append(f"{name}\t{text}\n")
+    if transcribed:
+        (root / "transcripts.tsv").write_text("".join(lines), encoding="utf-8")
+    else:
+        (root.parent / f"{root.name}.references.tsv").write_text("".join(lines), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared sets `labelled`, `untranscribed` (references aside) and `dev`."""
+    from asr.data_prep import cli
+
+    folder = tmp_path_factory.mktemp("corpus")
+    data = folder / "data"
+    data.mkdir()
+    for number, (name, count) in enumerate({"labelled": 40, "untranscribed": 40, "dev": 8}.items()):
+        source = folder / "audio" / name
+        write_folder(source, count, number, transcribed=name != "untranscribed")
+        prepared = folder / "prepared" / name
+        assert cli.main(["folder", "--root", str(source), "--output", str(prepared)]) == 0
+        manifest = "untranscribed" if name == "untranscribed" else "labelled"
+        (prepared / f"{manifest}.jsonl.gz").rename(data / f"{name}.jsonl.gz")
+    (data / "references").mkdir()
+    aside = folder / "audio" / "untranscribed.references.tsv"
+    aside.rename(data / "references" / "untranscribed.tsv")
+    return data
+
+
+@pytest.fixture(scope="session")
+def recipe(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny recipe: 15-second batches, pseudo-labels from the fourth on, 12 updates or so."""
+    tree = {
+        "output": "exp/tones",
+        "corpus": {
+            "directory": str(corpus),
+            "labelled": ["labelled"],
+            "untranscribed": ["untranscribed"],
+            "dev": ["dev"],
+        },
+        "tokenizer": {"characters": LETTERS},
+        "augmentation": {
+            "speed_factors": [0.9, 1.0, 1.1],
+            "spec_augment": {"time_masks": 2, "time_mask_frames": 10},
+        },
+        "model": {
+            "width": 32,
+            "heads": 2,
+            "layers": 2,
+            "feed_forward_width": 64,
+            "convolution_kernel": 7,
+            "norm": "pre",
+            "positions": "rotary",
+            "dropout": 0.1,
+            "layer_drop": 0.2,
+        },
+        "optimizer": {"learning_rate": 3e-3, "warmup_hours": 0.005},
+        "scaling": {"reference_batch_seconds": 15},
+        "batch": {"batch_seconds": 15, "group_seconds": 5, "max_seconds_per_micro_batch": 20},
+        "teacher": {"half_life_hours": 0.01},
+        "pseudo_label": {"start_hours": 0.015, "max_empty_share": 1.0},
+        "trainer": {
+            "total_hours": 0.05,
+            "evaluation_every_hours": 0.02,
+            "checkpoint_every_hours": 0.01,
+        },
+    }
+    path = tmp_path_factory.mktemp("recipe") / "tones.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+PLAIN = [
+    "model.dropout=0",
+    "model.layer_drop=0",
+    "augmentation.speed_factors=[1.0]",
+    "augmentation.spec_augment.time_masks=0",
+    "augmentation.spec_augment.frequency_masks=0",
+]
+"""Overrides that switch dropout and augmentation off."""
+
+
+def asr_command(ranks: int = 1) -> list[str]:
+    """The command line of `asr` on so many ranks."""
+    if ranks == 1:
+        return [sys.executable, "-m", "asr"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*launcher, "--nproc-per-node", str(ranks), "-m", "asr"]
+
+
+Train = Callable[..., Path]
+
+
+@pytest.fixture
+def train(recipe: Path, tmp_path: Path) -> Train:
+    """train(name, *overrides, ranks=1): a whole run in processes of its own; returns its folder."""
+
+    def start(name: str, *overrides: str, ranks: int = 1) -> Path:
+        run = tmp_path / name
+        command = [*asr_command(ranks), "train", str(recipe), f"output={run}", *overrides]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return run
+
+    return start
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def losses(run: Path) -> list[float]:
+    return [line["loss"] for line in read_lines(run / "metrics.jsonl") if "loss" in line]
