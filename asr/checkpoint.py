@@ -15,22 +15,18 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-import yaml
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from asr.config import Config, dump_config, parse_config
+from asr.config import Config, dump_config
 from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.errors import UserError
-from asr.features import LogMel
-from asr.model import AcousticModel
+from asr.model_folder import pointed_at, read_config
 from asr.teacher import Teacher, master_weights
-from asr.tokenizer import Tokenizer, load_tokenizer
+from asr.tokenizer import Tokenizer
 
 _PARTIAL = ".partial-"
 # Whatever these say must be the same before and after a resume; all else may change.
@@ -73,7 +69,7 @@ class CheckpointStore:
 
     def latest(self) -> Path | None:
         """The newest complete checkpoint."""
-        return _pointed_at(self.run, "latest")
+        return pointed_at(self.run, "latest")
 
     def save(
         self,
@@ -124,13 +120,13 @@ class CheckpointStore:
     def _note_best(self, checkpoint: Path, state: dict[str, Any]) -> None:
         if state["dev_wer"] is None:
             return
-        best = _pointed_at(self.run, "best")
+        best = pointed_at(self.run, "best")
         if best is None or state["dev_wer"] < read_json(best / "state.json")["dev_wer"]:
             write_atomically(self.run / "best", checkpoint.name + "\n")
 
     def _prune(self) -> None:
         kept = sorted(self.folder.glob("hours-*"))[-self.keep_last :]
-        kept += [p for p in (_pointed_at(self.run, "latest"), _pointed_at(self.run, "best")) if p]
+        kept += [p for p in (pointed_at(self.run, "latest"), pointed_at(self.run, "best")) if p]
         for folder in [*self.folder.glob("hours-*"), *self.folder.glob(f"{_PARTIAL}*")]:
             if folder not in kept:
                 shutil.rmtree(folder)
@@ -144,7 +140,7 @@ def restore(
     Raises UserError where the recipe cannot continue it.
     """
     state = read_json(checkpoint / "state.json")
-    saved = parse_config(_read_yaml(checkpoint / "config.yaml"), str(checkpoint / "config.yaml"))
+    saved = read_config(checkpoint)
     _check_compatible(saved, config, checkpoint)
     stage = config.trainer.zero_stage
     if stage != saved.trainer.zero_stage or (stage > 0 and state["ranks"] != ranks.world):
@@ -177,14 +173,6 @@ def _at(config: Config, path: str) -> Any:
     return value
 
 
-def _pointed_at(run: Path, pointer: str) -> Path | None:
-    try:
-        folder = run / "checkpoints" / (run / pointer).read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
-    return folder if (folder / "state.json").is_file() else None
-
-
 def _cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
 
@@ -193,69 +181,3 @@ def _flush_to_disk(folder: Path) -> None:
     for path in [p for p in folder.rglob("*") if p.is_file()]:
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{path}: not readable ({error}); name a folder that `asr train` wrote"
-        ) from None
-    return dict(tree)
-
-
-# A trained model, for those who only want to use it.
-
-
-@dataclass
-class LoadedModel:
-    """A student or teacher with its features and tokenizer, in evaluation mode."""
-
-    config: Config
-    tokenizer: Tokenizer
-    log_mel: LogMel
-    network: AcousticModel
-    device: torch.device
-    weights_path: Path
-
-    @torch.inference_mode()
-    def logits(self, waveforms_BN: Tensor, samples_B: Tensor) -> tuple[Tensor, Tensor]:
-        """CTC logits (B, S, V) and lengths (B,) of waveforms (B, N) at the model's sample rate."""
-        features = self.log_mel(waveforms_BN.to(self.device), samples_B.to(self.device))
-        logits_BSV, lengths_B = self.network(*features)
-        return logits_BSV, lengths_B
-
-
-def find_checkpoint(folder: Path, best: bool = False) -> Path:
-    """A checkpoint folder: the given one, or a run's latest (or best by dev WER)."""
-    if (folder / "config.yaml").is_file() and any(folder.glob("*.safetensors")):
-        return folder
-    found = _pointed_at(folder, "best" if best else "latest")
-    if found is None:
-        raise UserError(
-            f"{folder}: neither a checkpoint (config.yaml, *.safetensors) nor a run with one; "
-            "name EXP or EXP/checkpoints/hours-..."
-        )
-    return found
-
-
-def load_model(
-    checkpoint: Path, model: Literal["teacher", "student"] | str, device: torch.device | None = None
-) -> LoadedModel:
-    """Read a model from its folder alone: safetensors, config.yaml and tokenizer.
-
-    Raises UserError where a part is missing or does not fit.
-    """
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config = parse_config(_read_yaml(checkpoint / "config.yaml"), str(checkpoint / "config.yaml"))
-    tokenizer = load_tokenizer(checkpoint)
-    network = AcousticModel(config.features.mel_bins, tokenizer.vocabulary_size, config.model)
-    path = checkpoint / f"{model}.safetensors"
-    try:
-        network.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        message = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not this model's weights ({message})") from None
-    network = network.to(device).eval().requires_grad_(False)
-    return LoadedModel(config, tokenizer, LogMel(config.features).to(device), network, device, path)

@@ -17,8 +17,8 @@ from torch import Tensor
 from asr.tokenizer import BLANK
 
 if TYPE_CHECKING:
-    from asr.checkpoint import LoadedModel
     from asr.data import SpeechSet
+    from asr.model_folder import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def main(argv: list[str]) -> int:
     )
     arguments = parser.parse_args(argv)
 
-    from asr.checkpoint import find_checkpoint, load_model
     from asr.data import SpeechSet
+    from asr.model_folder import find_checkpoint, load_model
 
     checkpoint = find_checkpoint(arguments.model_folder, best=arguments.best)
     speech = SpeechSet.load(arguments.manifest)

@@ -82,7 +82,7 @@ class Run:
     training: list[dict[str, Any]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     unreadable_lines: int = 0
-    """Lines that are no JSON object, as when the run was killed while it wrote one."""
+    """Lines that are no JSON object with step and hours: a run may be killed while it writes one."""
 
     @property
     def labelling(self) -> list[dict[str, Any]]:

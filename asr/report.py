@@ -107,6 +107,7 @@ def _context(
         (m for m in reversed(score.MODELS) if m in decoded.get(main_set or "", {})), None
     )
     command = ["asr", "report", str(exp), *(["--baseline", str(baseline)] if baseline else [])]
+    command += ["--note", note] if note else []
     return {
         "name": str(config.get("name") or exp.resolve().name),
         "note": note,
@@ -137,6 +138,7 @@ def _context(
         "faults": faults.messages,
         "names": MODEL_NAMES,
         "few": score.FEW_UTTERANCES,
+        "fewest": 10,
         "interval_draws": score.INTERVAL_DRAWS,
         "paired_draws": score.PAIRED_DRAWS,
     }
@@ -297,18 +299,17 @@ def _scalar(value: Any) -> str:
         return ", ".join(_scalar(item) for item in value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.8g}" if isinstance(value, float) else str(value)
+    return f"{value:,.8g}" if isinstance(value, float) else str(value)
 
 
-def _stamps(exp: Path, faults: _Faults) -> list[dict[str, Any]]:
-    return [
-        {
-            "set": path.parent.name,
-            "model": path.name.split(".")[0],
-            "leaves": _flat(faults.read_json(path)),
-        }
-        for path in sorted((exp / "decode").glob("*/*.stamp.json"))
-    ]
+def _stamps(exp: Path, faults: _Faults) -> dict[str, Any]:
+    """A row for each decoded file, a column for each field that any stamp has."""
+    rows = []
+    for path in sorted((exp / "decode").glob("*/*.stamp.json")):
+        place = {"set": path.parent.name, "model": path.name.removesuffix(".stamp.json")}
+        rows.append({**dict(_flat(faults.read_json(path))), **place})
+    columns = dict.fromkeys(["set", "model", *(name for row in rows for name in row)])
+    return {"columns": list(columns), "rows": rows}
 
 
 def _render(context: Mapping[str, Any]) -> str:

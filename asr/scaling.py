@@ -95,7 +95,7 @@ def scale_betas(betas: tuple[float, float], kappa: float, mode: str) -> tuple[fl
     if mode == "half_life":
         return betas[0] ** kappa, betas[1] ** kappa
     impossible = max(1.0 - beta for beta in betas)
-    if kappa > 1.0 and kappa * impossible >= 1.0:
+    if kappa > 1.0 and kappa * impossible >= 1.0 - 1e-9:  # 1 - 0.9 is not quite 0.1
         raise UserError(
             f"optimizer.betas {list(betas)} at kappa {kappa:g}: 1 - kappa (1 - beta) is not positive; "
             f"the largest kappa allowed is below {1.0 / impossible:g}; use a smaller batch, or "

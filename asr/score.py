@@ -287,8 +287,9 @@ def _paired(
 
 
 def main_set(sets: Decoded) -> str | None:
-    """The set of the headline figures: `test`, or else the first; None where there is none."""
-    return "test" if "test" in sets else next(iter(sets), None)
+    """The set of the headline figures: `test`, or the first named test..., or the first."""
+    tests = [name for name in sets if name.startswith("test")]
+    return "test" if "test" in sets else next(iter([*tests, *sets]), None)
 
 
 def build_results(
@@ -353,7 +354,7 @@ def _value(utterance: Utterance, name: str) -> str:
 def read_hypotheses(path: Path) -> list[Utterance]:
     """Read what `asr decode` wrote. Raises UserError with file, line and remedy."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # tolerates a byte order mark
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file; `asr decode` writes RUN/decode/SET/MODEL.jsonl"

@@ -243,10 +243,10 @@ def _cut(lengths: Sequence[float], limit: float) -> list[tuple[int, int]]:
 
 def _balanced_cut(lengths: Sequence[float], count: int, limit: float) -> list[tuple[int, int]]:
     """At most `count` cuts with the smallest possible largest padded cost, by bisection."""
-    low, high = 0.0, max(limit, lengths[-1])
+    low, high = 0.0, limit
     for _ in range(30):
         middle = (low + high) / 2
-        if middle >= lengths[-1] and len(_cut(lengths, middle)) <= count:
+        if len(_cut(lengths, middle)) <= count:
             high = middle
         else:
             low = middle

@@ -1,0 +1,339 @@
+"""The page is complete, safe and self-contained, and survives whatever a run lacks."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asr import plots, report, score
+from asr.errors import UserError
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Tags(HTMLParser):
+    """Checks that tags are closed in order, and collects attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open
+        assert self.open.pop() == tag
+
+    def values(self, name: str) -> list[str]:
+        return [value or "" for _, key, value in self.attributes if key == name]
+
+
+def parsed(page: str) -> Tags:
+    tags = Tags()
+    tags.feed(page)
+    tags.close()
+    assert tags.open == []
+    return tags
+
+
+def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+
+
+def decode(run: Path, model: str, wrong: int, number: int = 40, folder: str = "test") -> None:
+    records = []
+    for i in range(number):
+        words = [f"W{i}", "THE", "CAT", "SAT"]
+        heard = ["X" if (i + j) % 7 < wrong else word for j, word in enumerate(words)]
+        records.append(
+            {
+                "id": f"u{i:03d}",
+                "reference": " ".join(words),
+                "hypothesis": " ".join(heard),
+                "seconds": 2.0 + i % 12,
+                "speaker": f"s{i % 2}",
+            }
+        )
+    write_lines(run / "decode" / folder / f"{model}.jsonl", records)
+
+
+def train(run: Path, labels: bool) -> None:
+    lines: list[dict[str, Any]] = []
+    for step in range(1, 31):
+        hours = step / 10
+        on = labels and hours > 1
+        lines.append(
+            {
+                "step": step,
+                "hours": hours,
+                "loss": 3 / hours,
+                "loss_labelled": 3 / hours,
+                "loss_pseudo_labelled": 2 / hours if on else None,
+                "pseudo_labelled_share": 0.5 if on else 0.0,
+                "pseudo_labels_dropped": {"too_short": 2} if on else {},
+                "pseudo_label_wer": 100 / hours if on else None,
+                "pseudo_label_empty_share": 0.1 if on else None,
+            }
+        )
+        if step % 10 == 0:
+            for model in ("student", "teacher"):
+                lines.append(
+                    {"step": step, "hours": hours, "set": "dev", "model": model, "wer": 50 / hours}
+                    | {"cer": 20 / hours}
+                )
+    write_lines(run / "metrics.jsonl", lines)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with everything."""
+    folder = tmp_path / "run"
+    for model, wrong in (("supervised", 3), ("student", 2), ("teacher", 1)):
+        decode(folder, model, wrong)
+    train(folder, labels=True)
+    card = {
+        "kappa": 2.0,
+        "reference": {"learning_rate": 0.001},
+        "in_force": {"learning_rate": 0.0014},
+    }
+    (folder / "scaling.json").write_text(json.dumps(card))
+    (folder / "environment.json").write_text(json.dumps({"torch": "2.9", "gpus": 8}))
+    (folder / "config.yaml").write_text("name: my run\npseudo_label:\n  start_hours: 1.0\n")
+    (folder / "decode/test/teacher.stamp.json").write_text(
+        json.dumps({"weights_sha256": "ab" * 32})
+    )
+    return folder
+
+
+def test_whole_report(run: Path, tmp_path: Path) -> None:
+    baseline = tmp_path / "supervised"
+    baseline.mkdir()
+    train(baseline, labels=False)
+    path = report.write_report(run, baseline, note="A quick run: its figures prove nothing.")
+    assert path == run / "report/index.html"
+    page = path.read_text(encoding="utf-8")
+    tags = parsed(page)
+    assert tags.values("lang")[0] == "en"
+    assert "A quick run: its figures prove nothing." in page
+    assert "my run" in page
+    assert "supervised teacher" in page
+    assert "pseudo-labels from here" in page
+    assert "too short 40" in page
+    assert "0.0014" in page
+    assert "abababababab…" in page
+    assert page.count("<svg") == page.count('role="img"') == 6
+    identifiers = tags.values("id")
+    assert len(identifiers) == len(set(identifiers))
+    assert not list(path.parent.glob("*.tmp"))
+
+
+def test_page_needs_no_network_and_no_script(run: Path) -> None:
+    page = report.write_report(run).read_text(encoding="utf-8")
+    tags = parsed(page)
+    assert "<script" not in page
+    assert "@import" not in page
+    assert tags.values("src") == []
+    for address in [*tags.values("href"), *tags.values("xlink:href")]:
+        assert address.startswith("#") or address == "results.json"
+    assert all(address.startswith("(#") for address in re.findall(r"url(\([^)]*\))", page))
+
+
+def test_page_is_the_same_each_time(run: Path) -> None:
+    first = report.write_report(run).read_bytes()
+    assert report.write_report(run).read_bytes() == first
+
+
+def test_results_json_is_what_score_builds(run: Path) -> None:
+    report.write_report(run)
+    results = json.loads((run / "report/results.json").read_text())
+    assert results == score.build_results(score.read_decoded(run))
+    assert set(results["sets"]["test"]) == {"supervised", "student", "teacher"}
+    pair = results["paired"]["teacher_vs_supervised"]
+    assert set(pair) == {"delta_wer", "p_wer", "delta_cer", "p_cer"}
+    assert pair["delta_wer"] < 0
+
+
+def test_what_others_wrote_is_escaped(run: Path) -> None:
+    attack = "<script>alert(1)</script> \"'><img/onerror=x>"
+    record = {"id": attack, "reference": attack, "hypothesis": "A", "seconds": 1, "speaker": attack}
+    write_lines(run / "decode/test/teacher.jsonl", [record])
+    for model in ("student", "supervised"):
+        (run / f"decode/test/{model}.jsonl").unlink()
+    (run / "environment.json").write_text(json.dumps({attack: attack}))
+    (run / "config.yaml").write_text(json.dumps({"name": attack}))
+    write_lines(
+        run / "metrics.jsonl",
+        [
+            {"step": 1, "hours": h, "set": attack, "model": "teacher", "wer": 9, "cer": 9}
+            for h in (1, 2)
+        ],
+    )
+    page = report.write_report(run, note=attack).read_text(encoding="utf-8")
+    parsed(page)
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_empty_run(tmp_path: Path) -> None:
+    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    parsed(page)
+    for words in (
+        "Nothing has been decoded yet",
+        "no evaluation in metrics.jsonl",
+        "No loss was logged",
+        "No pseudo-labels were used",
+        "no scaling.json",
+        "no environment.json",
+    ):
+        assert words in page
+    results = json.loads((tmp_path / "report/results.json").read_text())
+    assert results == {"sets": {}, "paired": {}, "by": {}}
+
+
+@pytest.mark.parametrize(
+    "missing", ["scaling.json", "environment.json", "config.yaml", "metrics.jsonl"]
+)
+def test_any_part_may_be_missing(run: Path, missing: str) -> None:
+    (run / missing).unlink()
+    parsed(report.write_report(run).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("missing", ["supervised", "student", "teacher"])
+def test_any_model_may_be_missing(run: Path, missing: str) -> None:
+    (run / f"decode/test/{missing}.jsonl").unlink()
+    page = report.write_report(run).read_text(encoding="utf-8")
+    parsed(page)
+    assert ("here to compare with" in page) == (missing != "student")
+
+
+def test_run_without_pseudo_labels_says_so(tmp_path: Path) -> None:
+    train(tmp_path, labels=False)
+    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    assert "No pseudo-labels were used in this run." in page
+    assert "No supervised run was given" in page
+    assert "pseudo-labels from here" not in page
+
+
+def test_broken_files_are_named_on_the_page(run: Path) -> None:
+    (run / "scaling.json").write_text("{")
+    with (run / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 31, "hou')
+    page = report.write_report(run).read_text(encoding="utf-8")
+    assert "scaling.json is not readable as JSON" in page
+    assert "1 unreadable lines" in page
+
+
+def test_malformed_hypotheses_are_the_users_to_mend(run: Path) -> None:
+    (run / "decode/test/student.jsonl").write_text("oops\n")
+    with pytest.raises(UserError, match=r"student\.jsonl, line 1: not JSON"):
+        report.write_report(run)
+    with pytest.raises(UserError, match="no such folder"):
+        report.write_report(run / "nowhere")
+
+
+def test_resumed_run_counts_the_last_line_of_a_step(tmp_path: Path) -> None:
+    lines = [
+        {"step": s, "hours": s / 10, "loss": loss} for s, loss in ((1, 5.0), (2, 4.0), (2, 3.0))
+    ]
+    lines.append({"step": 3, "hours": 0.3, "loss": math.nan})
+    write_lines(tmp_path / "metrics.jsonl", lines)
+    run = plots.read_run(tmp_path)
+    [series] = plots.curve(run.training, "loss", "loss", plots.STUDENT)
+    assert (list(series.hours), list(series.values)) == ([0.1, 0.2], [5.0, 3.0])
+
+
+def sentence(teacher_wer: float, supervised_wer: float, p: float, utterances: int = 100) -> str:
+    figures = {"wer_low": 0.0, "wer_high": 9.0, "utterances": utterances}
+    models = {
+        "supervised": {"wer": supervised_wer, **figures},
+        "teacher": {"wer": teacher_wer, **figures},
+    }
+    pair = {"delta_wer": teacher_wer - supervised_wer, "p_wer": p}
+    return report.summary(
+        {"sets": {"test": models}, "paired": {"teacher_vs_supervised": pair}}, "test"
+    )
+
+
+def test_summary_in_words() -> None:
+    better = sentence(6.0, 8.0, 0.0002)
+    assert "6.00 %, 2.00 points lower than the supervised baseline's 8.00 %, 25 % fewer" in better
+    assert "is significant at the 5 % level (p < 0.001" in better
+    worse = sentence(8.0, 6.0, 0.2)
+    assert "2.00 points higher" in worse
+    assert "not significant: it may be chance (p = 0.20" in worse
+    assert "the same as" in sentence(5.0, 5.0, 1.0)
+    assert "too few to rely on" in sentence(6.0, 8.0, 0.01, utterances=5)
+
+
+def test_alignment_of_words() -> None:
+    assert report.aligned_words("A B C", "A X C D") == [
+        ("equal", "A", "A"),
+        ("substitute", "B", "X"),
+        ("equal", "C", "C"),
+        ("insert", "", "D"),
+    ]
+    assert report.aligned_words("A B", "") == [("delete", "A", ""), ("delete", "B", "")]
+    assert report.aligned_words("", "A") == [("insert", "", "A")]
+
+
+def test_worst_utterances_come_first() -> None:
+    made = [
+        score.Utterance("good", "A B", "A B", 1.0),
+        score.Utterance("long", "A B C D E F", "A B C D X Y", 1.0),
+        score.Utterance("short", "A B", "", 1.0),
+    ]
+    assert [w["utterance"].id for w in report.worst_utterances(made)] == ["short", "long"]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb (WCAG 2.1)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_curves_read_on_light_and_dark() -> None:
+    styles = [
+        plots.TEACHER,
+        plots.STUDENT,
+        plots.SUPERVISED,
+        plots.SUPERVISED_STUDENT,
+        *plots.OTHERS,
+    ]
+    for style in styles:
+        light = (luminance("#fcfcfb") + 0.05) / (luminance(style.colour) + 0.05)
+        dark = (luminance(style.colour) + 0.05) / (luminance("#14181d") + 0.05)
+        assert min(light, dark) >= 3, style.colour
+    assert len({style.dashes for style in styles[:4]}) == 4
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [1.0], [1e-3, 1e3], [100.0] * 1000])
+@pytest.mark.parametrize("zero_based", [True, False])
+def test_charts_of_odd_values(values: list[float], zero_based: bool) -> None:
+    hours = [1000.0 + i for i in range(len(values))]
+    series = [plots.Series("a & b", hours, values, plots.TEACHER)]
+    svg = plots.render(plots.Chart("x", "t < u", "y", series, 1000.0, zero_based))
+    parsed(svg)
+    assert "currentColor" in svg
+    assert "#010203" not in svg
+
+
+def test_command_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(run), "--note", "only a test"]) == 0
+    assert "index.html" in capsys.readouterr().out
+    assert "only a test" in (run / "report/index.html").read_text(encoding="utf-8")
