@@ -193,7 +193,9 @@ class BatchConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> BatchConfig:
         if (self.batch_seconds is None) == (self.batch_seconds_per_rank is None):
-            raise ValueError("give exactly one of batch_seconds and batch_seconds_per_rank")
+            raise ValueError(
+                "give exactly one of batch_seconds and batch_seconds_per_rank, and null for the other"
+            )
         return self
 
 
@@ -234,14 +236,14 @@ class TrainerConfig(Section):
     """Audio between two checkpoints."""
     keep_last: Count = 2
     """Checkpoints kept besides the best one by dev WER."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the engine; bf16 keeps fp32 master weights."""
+    precision: Literal["fp32", "autocast", "bf16"] = "fp32"
+    """fp32; fp32 with bf16 matrix products (torch.autocast); bf16 with fp32 master weights."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
     """Internal precision of fp32 matrix products (torch.set_float32_matmul_precision)."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """DeepSpeed's ZeRO stage."""
     loader_workers: Natural = 0
-    """Processes that read audio ahead; 0 reads in the training process."""
+    """Processes a rank that read audio ahead, at most its cores; 0 reads in the training process."""
     non_finite_limit: Natural = 10
     """The run stops when more utterances than this had a NaN or infinite loss."""
     utterance_ledger: bool = True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -272,7 +273,8 @@ class TrainingData:
                     yield _Share(kind, slot[rank])
                 here = batch.after
 
-        workers = self.config.trainer.loader_workers
+        cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        workers = min(self.config.trainer.loader_workers, cores)
         precomputed = self.config.features.source == "precomputed"
         loader: DataLoader[MicroBatch] = DataLoader(
             _Reader(self.sets, self.targets, precomputed),

@@ -25,6 +25,7 @@ class Engine:
         self.is_sgd = config.optimizer.kind == "sgd"
         self.world = ranks.world
         self.dtype = torch.bfloat16 if config.trainer.precision == "bf16" else torch.float32
+        self.low_precision = config.trainer.precision != "fp32"
         self.deepspeed, *_ = deepspeed.initialize(
             model=student,
             optimizer=_optimizer(student, config, values, ranks.device),
@@ -61,6 +62,12 @@ class Engine:
     ) -> tuple[Tensor, Tensor]:
         """The student's logits (B, S, V) and lengths (B,)."""
         logits_BSV, lengths = self.deepspeed(features_BTF.to(self.dtype), lengths_B, kept_layers)
+        return logits_BSV, lengths
+
+    def evaluate(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """The same in evaluation mode, in the precision of the weights: as `asr decode` computes."""
+        self.student.eval()
+        logits_BSV, lengths = self.student(features_BTF.to(self.dtype), lengths_B)
         return logits_BSV, lengths
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
@@ -101,6 +108,12 @@ def _deepspeed_config(config: Config, values: Hyperparameters) -> dict[str, Any]
         "gradient_clipping": values.max_gradient_norm,
         "bf16": {"enabled": bf16},
         **({"data_types": {"grad_accum_dtype": "fp32"}} if bf16 else {}),
+        "torch_autocast": {
+            "enabled": config.trainer.precision == "autocast",
+            "dtype": "bfloat16",
+            # Modules whose gradients may be communicated in bf16: none.
+            "lower_precision_safe_modules": [],
+        },
         "zero_optimization": {"stage": config.trainer.zero_stage},
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1 << 60,

@@ -253,9 +253,8 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Student and teacher on every dev set; the teacher's mean WER picks the best checkpoint."""
-        self.engine.student.eval()
         models: dict[str, Forward] = {
-            "student": self.engine.logits,
+            "student": self.engine.evaluate,
             "teacher": self.teacher.model,
         }
         teacher_wers = []

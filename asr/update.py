@@ -27,6 +27,9 @@ from asr.tokenizer import BLANK, Tokenizer
 
 _SEED_OF_DROPOUT, _SEED_OF_LAYER_DROP = 4, 5
 _IDLE_FRAMES = 16
+# Batches are padded to a multiple of this many frames: oneDNN and cuDNN prepare a kernel for each new
+# shape, and this makes shapes recur.
+_FRAME_MULTIPLE = 64
 
 
 @dataclass
@@ -134,10 +137,9 @@ class Updater:
                 torch.zeros(0, dtype=torch.long, device=self.ranks.device),
             )
         values, lengths_B = (tensor.to(self.ranks.device, non_blocking=True) for tensor in given)
-        if self.config.features.source == "precomputed":
-            return values, lengths_B
-        features: tuple[Tensor, Tensor] = self.log_mel(values, lengths_B)
-        return features
+        if self.config.features.source == "waveform":
+            values, lengths_B = self.log_mel(values, lengths_B)
+        return functional.pad(values, (0, 0, 0, -values.shape[1] % _FRAME_MULTIPLE)), lengths_B
 
     def _transcripts(
         self, micro_batch: MicroBatch, lengths_B: Tensor, tally: Tally
@@ -157,7 +159,7 @@ class Updater:
             return [], []
         features = self._features(micro_batch.teacher_input)
         with torch.autocast(
-            self.ranks.device.type, torch.bfloat16, enabled=self.engine.dtype is torch.bfloat16
+            self.ranks.device.type, torch.bfloat16, enabled=self.engine.low_precision
         ):
             hypotheses = greedy(*self.teacher.model(*features))
         frames = self.engine.student.output_lengths(lengths_B).tolist()

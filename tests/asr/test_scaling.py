@@ -205,7 +205,11 @@ def test_the_plan_has_the_contract_s_fields(
     assert plan.main([str(recipe), "--ranks", "1,8", "--json"]) == 0
     one, eight = json.loads(capsys.readouterr().out)
     assert one["kappa"] == 1.0
-    assert (one["warmup_steps"], one["pseudo_label_start_steps"], one["total_steps"]) == (36, 72, 720)
+    assert (one["warmup_steps"], one["pseudo_label_start_steps"], one["total_steps"]) == (
+        36,
+        72,
+        720,
+    )
     assert eight["kappa"] == 8.0
     assert eight["learning_rate"] == pytest.approx(1e-3 * math.sqrt(8))
     assert eight["teacher_momentum"] == pytest.approx(one["teacher_momentum"] ** 8)
