@@ -160,3 +160,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def losses(run: Path) -> list[float]:
     return [line["loss"] for line in read_lines(run / "metrics.jsonl") if "loss" in line]
+
+
+@pytest.fixture(scope="session")
+def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the tiny recipe. Read only."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    command = [*asr_command(), "train", str(recipe), f"output={run}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
+    return run

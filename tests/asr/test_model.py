@@ -14,7 +14,7 @@ from torch.nn import functional
 from asr.config import FeatureConfig, ModelConfig, SpecAugmentConfig
 from asr.decode import greedy, shortest_feasible
 from asr.features import LogMel, spec_augment
-from asr.model import AcousticModel
+from asr.model import AcousticModel, Dropout
 from asr.teacher import Teacher
 
 SAMPLES = [4000, 16_000, 9001, 30_123]
@@ -165,3 +165,13 @@ def test_feasibility_is_where_torch_s_loss_is_finite(target: list[int], frames: 
         log_probs, torch.tensor([target]), torch.tensor([frames]), torch.tensor([len(target)])
     )
     assert bool(torch.isfinite(loss)) == (shortest_feasible(target) <= frames)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_keeps_the_expectation(rate: float) -> None:
+    torch.manual_seed(0)
+    dropout = Dropout(rate).train()
+    dropped = dropout(torch.ones(1000, 999))
+    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.01)
+    assert float((dropped == 0).float().mean()) == pytest.approx(rate, abs=0.01)
+    assert torch.equal(dropout.eval()(torch.ones(5)), torch.ones(5))

@@ -1,0 +1,91 @@
+"""Recipes are read strictly, and every fault names the field, the value and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from asr.__main__ import main
+from asr.config import Config, Section, dump_config, load_config, parse_config
+from asr.errors import UserError
+
+
+def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modle: {}", r"unknown key 'modle'; did you mean 'model'"),
+        ("model: {widht: 3}", r"unknown key 'model.widht'; did you mean 'width'"),
+        ("model: {dropout: 2}", r"'model.dropout' \(received 2\)"),
+        ("model: {width: 30, heads: 4}", r"width 30 must be a multiple of heads 4"),
+        ("model: {convolution_kernel: 8}", r"convolution_kernel 8 must be odd"),
+        ("optimizer: {learning_rate: .nan}", r"'optimizer.learning_rate'"),
+        ("batch: {batch_seconds: 1, batch_seconds_per_rank: 2}", r"exactly one of batch_seconds"),
+        ("trainer: {precision: bf16}", r"zero_stage 1, 2 or 3"),
+        ("pseudo_label: {start_hours: 1}", r"corpus.untranscribed is empty"),
+        ("[1, 2]", r"a recipe is a mapping"),
+        ("a: [", r"not readable as YAML"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_recipe_is_the_user_s_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "nowhere.yaml"]) == 2
+    assert "nowhere.yaml" in capsys.readouterr().err
+
+
+def test_a_base_is_merged_below_and_overrides_above(tmp_path: Path) -> None:
+    write(tmp_path, "model: {width: 64, heads: 2}\nseed: 3", "base.yaml")
+    path = write(tmp_path, "base: base.yaml\nmodel: {heads: 4}")
+    config = load_config(path, ["model.layers=5", "corpus.dev=[a, b]", "fork_from=null"])
+    assert (config.model.width, config.model.heads, config.model.layers) == (64, 4, 5)
+    assert config.seed == 3
+    assert config.corpus.dev == ["a", "b"]
+
+
+def test_a_circle_of_bases_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "base: recipe.yaml")
+    with pytest.raises(UserError, match="circle"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("override", ["model.width", "seed.x=1", "model.width=["])
+def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(UserError, match="override"):
+        load_config(write(tmp_path, "seed: 1"), [override])
+
+
+def test_what_is_printed_can_be_read_again() -> None:
+    config = parse_config({"model": {"layers": 7}}, "test")
+    for comments in (False, True):
+        assert parse_config(yaml.safe_load(dump_config(config, comments)), "dump") == config
+
+
+def test_every_field_is_documented() -> None:
+    lines = dump_config(Config(), comments=True).splitlines()
+    undocumented = [line for line in lines if not line.endswith(":") and "  # " not in line]
+    assert undocumented == []
+
+
+def test_the_tree_cannot_be_changed_once_read() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().seed = 2  # type: ignore[misc]
+    assert issubclass(Config, Section)
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("recipes/**/*.yaml")))
+def test_every_recipe_is_valid(path: Path) -> None:
+    load_config(path)
