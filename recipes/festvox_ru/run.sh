@@ -25,7 +25,7 @@ if [ "$seed" != 1 ]; then exp+=_seed$seed; fi
 if [ -n "$quick" ]; then
     exp+=_quick data+=_quick burn_in_hours=1.5
     limit=(--limit-minutes 10)
-    settings=(pseudo_label.start_hours=$burn_in_hours trainer.total_hours=2.25
+    settings=(trainer.total_hours=2.25 augmentation.spec_augment.start_hours=1
               trainer.evaluation_every_hours=0.25 trainer.checkpoint_every_hours=0.25)
     note=(--note "Quick run on a part of the audio and a fraction of the hours: its figures prove nothing.")
 fi
@@ -72,7 +72,7 @@ train 1 supervised "$exp/supervised" "fork_from=$fork" > "$exp/supervised.log" 2
 baseline=$!
 trap 'kill -TERM $baseline 2>/dev/null || true' EXIT
 [ "$cores" -ge 2 ] || wait "$baseline"
-train 1 pseudo_labelled "$exp" "fork_from=$fork"
+train 1 pseudo_labelled "$exp" "fork_from=$fork" "pseudo_label.start_hours=$burn_in_hours"
 if ! wait "$baseline"; then
     tail -n 5 "$exp/supervised.log" >&2
     exit 1
