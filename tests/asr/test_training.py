@@ -48,6 +48,20 @@ def test_ranks_and_accumulation_only_cut_the_same_stream(train: Train) -> None:
     assert any(labels), "the run never pseudo-labelled"
 
 
+def test_a_batch_at_kappa_four_is_the_union_of_four(train: Train) -> None:
+    shorter = "trainer.total_hours=0.04"
+    small = read_lines(train("small", *PLAIN, shorter) / "utterances.jsonl")
+    large_run = train("large", *PLAIN, shorter, "batch.batch_seconds=60")
+    large = read_lines(large_run / "utterances.jsonl")
+    assert len(large) >= 2
+    for number, batch in enumerate(large[: len(small) // 4]):
+        four = small[4 * number : 4 * number + 4]
+        for kind in ("labelled", "untranscribed"):
+            assert batch[kind] == [name for part in four for name in part[kind]]
+    update = next(line for line in read_lines(large_run / "metrics.jsonl") if "loss" in line)
+    assert update["kappa"] == 4.0
+
+
 @pytest.mark.parametrize(
     ("stage", "precision", "ranks"), [(1, "bf16", 1), (2, "fp32", 2), (3, "fp32", 2)]
 )
