@@ -10,8 +10,8 @@ from torch import Tensor
 from asr.data import SpeechSet, load_waveforms
 from asr.decode import greedy
 from asr.distributed import Ranks
+from asr.edits import error_counts
 from asr.features import LogMel
-from asr.score import error_counts
 from asr.stream import Kind, Segment, deal
 from asr.tokenizer import Tokenizer
 

@@ -1,4 +1,4 @@
-"""The curves of training runs, as inline SVG.
+"""Line charts against hours of audio, drawn as inline SVG.
 
 Text and axes take the page's colour, so that a chart reads on light and dark.
 
@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import html
 import io
-import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 _INK = "#010203"  # drawn as such, then replaced by currentColor
@@ -31,19 +29,6 @@ class Style:
     colour: str
     dashes: str | tuple[int, tuple[float, ...]] = "-"
     marker: str = ""
-
-
-TEACHER = Style("#8b5cf6", "-", "o")
-STUDENT = Style("#2f81c7", (0, (5, 2)), "s")
-SUPERVISED = Style("#cf6a12", (0, (1.2, 1.4)), "^")
-SUPERVISED_STUDENT = Style("#a37a1c", (0, (6, 1.5, 1.2, 1.5)), "v")
-OTHERS = (
-    Style("#13917f", "-", "o"),
-    Style("#d43f8d", (0, (5, 2)), "s"),
-    Style("#7c8a2b", (0, (1.2, 1.4)), "^"),
-    Style("#c2513f", (0, (6, 1.5, 1.2, 1.5)), "v"),
-    Style("#6b7785", (0, (3, 1.5, 1, 1.5, 1, 1.5)), "D"),
-)
 
 
 @dataclass(frozen=True)
@@ -73,158 +58,6 @@ class Chart:
     """The axis begins at 0 and is linear; otherwise a wide range is drawn on a logarithmic one."""
     most_points: int = 200
     """More points are averaged down to these: a long run makes no heavy page, a noisy one no blot."""
-
-
-@dataclass
-class Run:
-    """What metrics.jsonl says, in the order of the audio consumed."""
-
-    training: list[dict[str, Any]] = field(default_factory=list)
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    unreadable_lines: int = 0
-    """Lines that are no JSON object with step and hours: a run may be killed while it writes one."""
-
-    @property
-    def labelling(self) -> list[dict[str, Any]]:
-        """Training lines whose batch held pseudo-labelled audio."""
-        return [line for line in self.training if (line.get("pseudo_labelled_share") or 0) > 0]
-
-
-def read_run(folder: Path) -> Run:
-    """Read FOLDER/metrics.jsonl; an empty run where there is none.
-
-    A resumed run repeats the steps after its checkpoint: the last line of a step counts.
-    """
-    run = Run()
-    training: dict[Any, dict[str, Any]] = {}
-    evaluations: dict[Any, dict[str, Any]] = {}
-    path = folder / "metrics.jsonl"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    for line in filter(str.strip, text.split("\n")):
-        try:
-            record = json.loads(line)
-            step, hours = record["step"], record["hours"]
-        except (ValueError, KeyError, TypeError):
-            run.unreadable_lines += 1
-            continue
-        if not _is_number(hours):
-            run.unreadable_lines += 1
-        elif "wer" in record and "set" in record:
-            evaluations[step, record["set"], record.get("model")] = record
-        else:
-            training[step] = record
-    run.training = sorted(training.values(), key=lambda record: record["hours"])
-    run.evaluations = sorted(evaluations.values(), key=lambda record: record["hours"])
-    return run
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def curve(
-    lines: Sequence[Mapping[str, Any]], key: str, label: str, style: Style, markers: bool = False
-) -> list[Series]:
-    """The curve of `key`, in a list; an empty list where no line has a finite number for it."""
-    points = [(line["hours"], line[key]) for line in lines if _is_number(line.get(key))]
-    if not points:
-        return []
-    hours, values = zip(*points, strict=True)
-    return [Series(label, hours, values, style, markers)]
-
-
-def learning_charts(main: Run, baseline: Run, start_hours: float | None) -> list[Chart]:
-    """WER and CER of each dev set: student and teacher, of the run and of its baseline."""
-    drawn = (
-        (main, "teacher", "teacher", TEACHER),
-        (main, "student", "student", STUDENT),
-        (baseline, "teacher", "supervised teacher", SUPERVISED),
-        (baseline, "student", "supervised student", SUPERVISED_STUDENT),
-    )
-    sets = dict.fromkeys(line["set"] for run in (main, baseline) for line in run.evaluations)
-    charts = []
-    for number, name in enumerate(sets):
-        for unit in ("wer", "cer"):
-            series = [
-                one
-                for run, model, label, style in drawn
-                for one in curve(_evaluations(run, name, model), unit, label, style, markers=True)
-            ]
-            if series:
-                title = f"{unit.upper()} on {name}"
-                chart = Chart(f"{unit}-{number}", title, f"{unit.upper()}, %", series, start_hours)
-                charts.append(chart)
-    return charts
-
-
-def _evaluations(run: Run, name: str, model: str) -> list[dict[str, Any]]:
-    return [e for e in run.evaluations if e["set"] == name and e.get("model") == model]
-
-
-def loss_chart(main: Run, baseline: Run, start_hours: float | None) -> list[Chart]:
-    """The loss by kind of audio; an empty list where nothing was logged."""
-    series = [
-        *curve(main.training, "loss_labelled", "labelled", STUDENT),
-        *curve(main.training, "loss_pseudo_labelled", "pseudo-labelled", TEACHER),
-        *curve(baseline.training, "loss_labelled", "supervised", SUPERVISED),
-    ] or curve(main.training, "loss", "loss", STUDENT)
-    return [Chart("loss", "Training loss", "loss", series, start_hours)] if series else []
-
-
-def pseudo_label_charts(run: Run) -> list[Chart]:
-    """Error rates of the labels, how much is used and empty, and what was dropped and why."""
-    lines = run.labelling
-    quality = [
-        *curve(lines, "pseudo_label_wer", "WER", TEACHER),
-        *curve(lines, "pseudo_label_cer", "CER", STUDENT),
-    ]
-    shares = [
-        *curve(_percent(lines, "pseudo_labelled_share"), "percent", "of audio", OTHERS[0]),
-        *curve(_percent(lines, "pseudo_label_empty_share"), "percent", "empty labels", OTHERS[1]),
-    ]
-    ratio = curve(lines, "pseudo_label_length_ratio", "length ratio", OTHERS[0])
-    dropped = [
-        one
-        for reason, style in zip(dropped_labels(run), OTHERS * 4, strict=False)
-        for one in curve(_dropped(lines, reason), "count", reason.replace("_", " "), style)
-    ]
-    charts = (
-        Chart("label-errors", "Errors in the pseudo-labels", "error rate, %", quality),
-        Chart("label-share", "Pseudo-labelled audio; empty labels", "share, %", shares, None, True),
-        Chart("label-ratio", "Length against transcripts", "tokens/s, ratio", ratio, None, True),
-        Chart(
-            "label-dropped",
-            "Labels dropped, by reason",
-            "labels per update",
-            dropped,
-            None,
-            True,
-            60,
-        ),
-    )
-    return [chart for chart in charts if chart.series]
-
-
-def dropped_labels(run: Run) -> dict[str, int]:
-    """Dropped labels by reason, summed over the logged updates; the commonest reason first."""
-    totals: dict[str, int] = {}
-    for line in run.training:
-        for reason, count in (line.get("pseudo_labels_dropped") or {}).items():
-            totals[reason] = totals.get(reason, 0) + int(count)
-    return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _dropped(lines: Sequence[Mapping[str, Any]], reason: str) -> list[dict[str, Any]]:
-    """A reason that a line leaves out has no label."""
-    return [
-        {"hours": line["hours"], "count": (line.get("pseudo_labels_dropped") or {}).get(reason, 0)}
-        for line in lines
-    ]
-
-
-def _percent(lines: Sequence[Mapping[str, Any]], key: str) -> list[dict[str, Any]]:
-    known = [line for line in lines if _is_number(line.get(key))]
-    return [{"hours": line["hours"], "percent": 100.0 * line[key]} for line in known]
 
 
 def render(chart: Chart) -> str:

@@ -74,7 +74,7 @@ class LabelCounts:
 
     def add_errors(self, references: Sequence[str], hypotheses: Sequence[str]) -> None:
         """Measure labels against references, where those are known (non-empty)."""
-        from asr.score import error_counts
+        from asr.edits import error_counts
 
         known = [(r, h) for r, h in zip(references, hypotheses, strict=True) if r]
         if known:

@@ -163,7 +163,8 @@ def test_training_s_wer_is_the_decoder_s(trained: Path, corpus: Path, tmp_path: 
         assert (
             main(["decode", str(trained), manifest, "--model", model, "--output", str(output)]) == 0
         )
-        from asr.score import read_hypotheses, score
+        from asr.hypotheses import read_hypotheses
+        from asr.score import score
 
         lines = read_lines(trained / "metrics.jsonl")
         last = [line for line in lines if line.get("model") == model][-1]

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import jiwer
 import numpy as np
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr import score
+from asr import edits, results, score, statistics
+from asr.edits import Counts, align
 from asr.errors import UserError
-from asr.score import Utterance
+from asr.hypotheses import Utterance, read_hypotheses
 
 TEXT = st.lists(st.sampled_from(["A", "BE", "CAT", "ЁЖ", "Ü"]), max_size=6).map(" ".join)
 
@@ -30,6 +32,14 @@ def utterances(errors_in: float, number: int = 300, seed: int = 0) -> list[Utter
         pair = " ".join(reference), " ".join(hypothesis)
         made.append(Utterance(f"u{i:04d}", *pair, seconds=1.0 + i % 20, speaker=f"s{i % 3}"))
     return made
+
+
+def compare(a: list[Utterance], b: list[Utterance], draws: int = 10_000) -> statistics.Comparison:
+    return statistics.compare_aligned(align(a), align(b), draws)
+
+
+def build_results(decoded: dict[str, dict[str, list[Utterance]]], **how: Any) -> dict[str, Any]:
+    return results.build_results(results.align_sets(decoded), **how)
 
 
 def write(path: Path, lines: list[Utterance]) -> Path:
@@ -56,12 +66,12 @@ def test_rates_equal_jiwers(pairs: list[tuple[str, str]]) -> None:
 
 
 def test_empty_reference_counts_insertions_and_empty_hypothesis_deletions() -> None:
-    words, characters = score.count_edits(["", "A B", ""], ["A B C", "", ""])
-    assert words[0] == score.Counts(insertions=3)
-    assert words[1] == score.Counts(deletions=2)
-    assert words[2] == score.Counts()
+    words, characters = edits.count_edits(["", "A B", ""], ["A B C", "", ""])
+    assert words[0] == Counts(insertions=3)
+    assert words[1] == Counts(deletions=2)
+    assert words[2] == Counts()
     assert characters[1].deletions == 3
-    assert score.error_counts([], []) == (score.Counts(), score.Counts())
+    assert edits.error_counts([], []) == (Counts(), Counts())
     assert words[0].rate == 300.0
 
 
@@ -76,7 +86,7 @@ def test_counts_add_up_and_the_sentence_error_rate() -> None:
 
 def test_bootstrap_equals_a_plain_loop() -> None:
     table_NK = np.random.default_rng(0).integers(0, 30, size=(57, 3)).astype(np.float64)
-    found_RK = score.resampled_sums(table_NK, draws=40, seed=5)
+    found_RK = statistics.resampled_sums(table_NK, draws=40, seed=5)
     generator = np.random.default_rng(5)
     for row_K in found_RK:
         total_K = np.zeros(3)
@@ -87,9 +97,9 @@ def test_bootstrap_equals_a_plain_loop() -> None:
 
 def test_bootstrap_in_pieces_equals_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     table_NK = np.arange(40.0).reshape(20, 2)
-    whole_RK = score.resampled_sums(table_NK, draws=11, seed=3)
-    monkeypatch.setattr(score, "_RESAMPLED_AT_ONCE", 60)
-    assert np.array_equal(score.resampled_sums(table_NK, draws=11, seed=3), whole_RK)
+    whole_RK = statistics.resampled_sums(table_NK, draws=11, seed=3)
+    monkeypatch.setattr(statistics, "_RESAMPLED_AT_ONCE", 60)
+    assert np.array_equal(statistics.resampled_sums(table_NK, draws=11, seed=3), whole_RK)
 
 
 def test_same_seed_same_figures_whatever_the_order_of_the_file() -> None:
@@ -98,7 +108,7 @@ def test_same_seed_same_figures_whatever_the_order_of_the_file() -> None:
     assert score.score(made) == score.score(shuffled)
     assert score.score(made) != score.score(made, seed=1)
     other = utterances(0.25)
-    assert score.compare(made, other) == score.compare(shuffled, other)
+    assert compare(made, other) == compare(shuffled, other)
 
 
 def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -111,13 +121,13 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 def test_identical_systems_do_not_differ() -> None:
     made = utterances(0.2)
-    result = score.compare(made, made)
+    result = compare(made, made)
     assert (result.delta_wer, result.p_wer, result.delta_cer, result.p_cer) == (0, 1, 0, 1)
 
 
 def test_clearly_different_systems_differ_in_both_directions() -> None:
     good, bad = utterances(0.1), utterances(0.4)
-    better, worse = score.compare(good, bad), score.compare(bad, good)
+    better, worse = compare(good, bad), compare(bad, good)
     assert better.delta_wer == pytest.approx(-worse.delta_wer)
     assert better.delta_wer < -20
     assert 0 < better.p_wer < 0.001
@@ -127,7 +137,7 @@ def test_clearly_different_systems_differ_in_both_directions() -> None:
 
 def test_p_is_about_uniform_between_equally_good_systems() -> None:
     ps = [
-        score.compare(utterances(0.2, 80, seed), utterances(0.2, 80, seed + 1000), 500).p_wer
+        compare(utterances(0.2, 80, seed), utterances(0.2, 80, seed + 1000), 500).p_wer
         for seed in range(60)
     ]
     assert sum(p < 0.05 for p in ps) <= 9
@@ -138,12 +148,12 @@ def test_unpairable_systems_are_refused() -> None:
     made = utterances(0.2, number=5)
     renamed = [*made[:4], Utterance("other", "A", "A", 1.0)]
     with pytest.raises(UserError, match="'u0004' is missing from the second"):
-        score.compare(made, renamed)
+        compare(made, renamed)
     with pytest.raises(UserError, match="'u0004' is missing from the first"):
-        score.compare(made[:4], made)
+        compare(made[:4], made)
     changed = [Utterance("u0000", "NOT THIS", "A", 1.0), *made[1:]]
     with pytest.raises(UserError, match="references of 'u0000' differ"):
-        score.compare(made, changed)
+        compare(made, changed)
 
 
 GOOD = '{"id": "a", "reference": "A", "hypothesis": "A", "seconds": 1}'
@@ -164,16 +174,16 @@ def test_malformed_line_names_file_and_line(tmp_path: Path, line: str, fault: st
     path = tmp_path / "teacher.jsonl"
     path.write_text(f"{GOOD}\n\n{line}\n", encoding="utf-8")
     with pytest.raises(UserError, match=fault) as caught:
-        score.read_hypotheses(path)
+        read_hypotheses(path)
     assert str(caught.value).startswith(f"{path}, line 3: ")
 
 
 def test_missing_and_empty_files_say_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        score.read_hypotheses(tmp_path / "no.jsonl")
+        read_hypotheses(tmp_path / "no.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(UserError, match="no utterance in it"):
-        score.read_hypotheses(tmp_path / "empty.jsonl")
+        read_hypotheses(tmp_path / "empty.jsonl")
     with pytest.raises(UserError, match="nothing decoded"):
         score.main([str(tmp_path)])
 
@@ -181,45 +191,45 @@ def test_missing_and_empty_files_say_so(tmp_path: Path) -> None:
 def test_line_separator_inside_a_transcript_is_no_end_of_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(GOOD.replace('"A"', '"A\u2028B"', 1) + "\n", encoding="utf-8")
-    assert score.read_hypotheses(path)[0].reference == "A\u2028B"
+    assert read_hypotheses(path)[0].reference == "A\u2028B"
 
 
 def test_results_follow_the_contract() -> None:
     models = {"supervised": utterances(0.4), "student": utterances(0.2), "teacher": utterances(0.1)}
-    results = score.build_results({"dev": {"teacher": utterances(0.1)}, "test": models})
-    figures = results["sets"]["test"]["teacher"]
+    found = build_results({"dev": {"teacher": utterances(0.1)}, "test": models})
+    figures = found["sets"]["test"]["teacher"]
     wanted = {"wer", "wer_low", "wer_high", "cer", "cer_low", "cer_high"}
     assert wanted | {"words", "utterances", "hours_of_audio", "ser"} <= set(figures)
-    pair = results["paired"]["teacher_vs_supervised"]
+    pair = found["paired"]["teacher_vs_supervised"]
     assert set(pair) == {"delta_wer", "p_wer", "delta_cer", "p_cer"}
     assert pair["delta_wer"] == pytest.approx(
-        figures["wer"] - results["sets"]["test"]["supervised"]["wer"]
+        figures["wer"] - found["sets"]["test"]["supervised"]["wer"]
     )
-    assert list(results["by"]["duration"]["teacher"]) == ["<5 s", "5-10 s", "10-15 s", ">15 s"]
-    assert list(results["by"]["speaker"]["student"]) == ["s0", "s1", "s2"]
-    words = [group["words"] for group in results["by"]["duration"]["teacher"].values()]
+    assert list(found["by"]["duration"]["teacher"]) == ["<5 s", "5-10 s", "10-15 s", ">15 s"]
+    assert list(found["by"]["speaker"]["student"]) == ["s0", "s1", "s2"]
+    words = [group["words"] for group in found["by"]["duration"]["teacher"].values()]
     assert sum(words) == figures["words"]
-    json.dumps(results, allow_nan=False)
+    json.dumps(found, allow_nan=False)
 
 
 def test_results_without_models_to_pair_and_with_one_speaker() -> None:
     only = [u for u in utterances(0.1) if u.speaker == "s0" and u.seconds < 5]
-    results = score.build_results({"other": {"teacher": only}})
-    assert (results["paired"], results["by"]) == ({}, {})
-    assert score.build_results({}) == {"sets": {}, "paired": {}, "by": {}}
+    found = build_results({"other": {"teacher": only}})
+    assert (found["paired"], found["by"]) == ({}, {})
+    assert build_results({}) == {"sets": {}, "paired": {}, "by": {}}
 
 
 def test_results_by_another_field() -> None:
     made = [Utterance(str(i), "A", "A", 1.0, None, {"noise": i % 2}) for i in range(4)]
-    results = score.build_results({"test": {"teacher": made}}, by_fields=("noise",))
-    assert set(results["by"]["noise"]["teacher"]) == {"0", "1"}
+    found = build_results({"test": {"teacher": made}}, by_fields=("noise",))
+    assert set(found["by"]["noise"]["teacher"]) == {"0", "1"}
 
 
 def test_headline_set_is_a_test_set_where_there_is_one() -> None:
     names = ("dev-clean", "test-clean", "test-other")
-    assert score.main_set({name: {} for name in names}) == "test-clean"
-    assert score.main_set({"dev": {}, "a": {}}) == "dev"
-    assert score.main_set({}) is None
+    assert results.main_set({name: {} for name in names}) == "test-clean"
+    assert results.main_set({"dev": {}, "a": {}}) == "dev"
+    assert results.main_set({}) is None
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,94 @@
+"""The hypotheses files that `asr decode` writes: RUN/decode/SET/MODEL.jsonl, a line an utterance."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asr.errors import UserError
+
+MODELS = ("supervised", "supervised_student", "student", "teacher")
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One line of a hypotheses file."""
+
+    id: str
+    reference: str
+    hypothesis: str
+    seconds: float
+    speaker: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """All fields of the line, for breakdowns."""
+
+
+def read_hypotheses(path: Path) -> list[Utterance]:
+    """Read what `asr decode` wrote. Raises UserError with file, line and remedy."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # tolerates a byte order mark
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file; `asr decode` writes RUN/decode/SET/MODEL.jsonl"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: not readable as UTF-8 text ({error}); decode the set again"
+        ) from None
+    utterances: list[Utterance] = []
+    first_line: dict[str, int] = {}
+    # Not splitlines(): a transcript may hold U+2028, which is no end of line in JSON.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            utterance = _parse(line)
+            if utterance.id in first_line:
+                raise ValueError(
+                    f"id '{utterance.id}' was already on line {first_line[utterance.id]}"
+                )
+        except ValueError as fault:
+            raise UserError(
+                f"{path}, line {number}: {fault}; write one JSON object a line with id, reference, "
+                "hypothesis (text) and seconds (a number), or decode the set again"
+            ) from None
+        first_line[utterance.id] = number
+        utterances.append(utterance)
+    if not utterances:
+        raise UserError(f"{path}: no utterance in it; decode the set again")
+    return utterances
+
+
+def _parse(line: str) -> Utterance:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    for name in ("id", "reference", "hypothesis"):
+        if not isinstance(record.get(name), str):
+            raise ValueError(f"'{name}' is not text ({json.dumps(record.get(name))})")
+    seconds: Any = record.get("seconds")
+    speaker = record.get("speaker")
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise ValueError(f"'seconds' is not a length ({json.dumps(seconds)})")
+    named = None if speaker is None else str(speaker)
+    return Utterance(
+        record["id"], record["reference"], record["hypothesis"], float(seconds), named, record
+    )
+
+
+def read_decoded(run: Path) -> dict[str, dict[str, list[Utterance]]]:
+    """All of RUN/decode/SET/MODEL.jsonl, known models first; empty where nothing was decoded."""
+    decoded: dict[str, dict[str, list[Utterance]]] = {}
+    for folder in sorted(path for path in (run / "decode").glob("*") if path.is_dir()):
+        paths = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+        names = [*(m for m in MODELS if m in paths), *(m for m in paths if m not in MODELS)]
+        if names:
+            decoded[folder.name] = {name: read_hypotheses(paths[name]) for name in names}
+    return decoded

@@ -1,0 +1,93 @@
+"""What results.json holds: the scores of all sets; of the main set also comparisons and breakdowns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asr.edits import Aligned, align
+from asr.errors import UserError
+from asr.hypotheses import Utterance
+from asr.statistics import Score, compare_aligned, score_aligned
+
+PAIRS = (
+    ("teacher", "supervised"),
+    ("student", "supervised_student"),
+    ("teacher", "student"),
+)
+
+Sets = Mapping[str, Mapping[str, Sequence[Aligned]]]
+"""Set -> model -> utterances with their edits."""
+
+
+def align_sets(
+    decoded: Mapping[str, Mapping[str, Sequence[Utterance]]],
+) -> dict[str, dict[str, list[Aligned]]]:
+    """Align all that was decoded, each text once."""
+    return {
+        name: {model: align(utterances) for model, utterances in models.items()}
+        for name, models in decoded.items()
+    }
+
+
+def main_set(sets: Mapping[str, object]) -> str | None:
+    """The set of the headline figures: `test`, or the first named test..., or the first."""
+    tests = [name for name in sets if name.startswith("test")]
+    return "test" if "test" in sets else next(iter([*tests, *sets]), None)
+
+
+def build_results(sets: Sets, by_fields: Sequence[str] = ("speaker", "duration")) -> dict[str, Any]:
+    """What results.json holds: `sets`; and of the main set the `paired` comparisons and `by`.
+
+    A pair's delta is first minus second. `duration` is bucketed; any other field of the hypotheses
+    files is taken by value, where it has more than one. Raises UserError where two models cannot
+    be paired.
+    """
+    results: dict[str, Any] = {
+        "sets": {
+            name: {m: score_aligned(a).to_json() for m, a in models.items()}
+            for name, models in sets.items()
+        },
+        "paired": {},
+        "by": {},
+    }
+    main = main_set(sets)
+    if main is None:
+        return results
+    models = sets[main]
+    for a, b in PAIRS:
+        if a in models and b in models:
+            try:
+                results["paired"][f"{a}_vs_{b}"] = compare_aligned(models[a], models[b]).to_json()
+            except UserError as error:
+                raise UserError(f"decode/{main}: {a} (first) and {b} (second): {error}") from None
+    for name in by_fields:
+        groups = {model: _grouped(aligned, name) for model, aligned in models.items()}
+        if any(len(group) > 1 for group in groups.values()):
+            results["by"][name] = {
+                model: {value: _lite(score_aligned(a)) for value, a in group.items()}
+                for model, group in groups.items()
+            }
+    return results
+
+
+def _lite(full: Score) -> dict[str, float | int]:
+    names = ("wer", "wer_low", "wer_high", "cer", "words", "utterances", "hours_of_audio")
+    return {name: getattr(full, name) for name in names}
+
+
+def _grouped(aligned: Sequence[Aligned], name: str) -> dict[str, list[Aligned]]:
+    groups: dict[str, list[Aligned]] = {}
+    for one in sorted(aligned, key=lambda a: a.utterance.seconds if name == "duration" else 0.0):
+        groups.setdefault(_value(one.utterance, name), []).append(one)
+    return groups if name == "duration" else dict(sorted(groups.items()))
+
+
+def _value(utterance: Utterance, name: str) -> str:
+    if name == "duration":
+        seconds = utterance.seconds
+        if seconds < 5:
+            return "<5 s"
+        return "5-10 s" if seconds < 10 else "10-15 s" if seconds <= 15 else ">15 s"
+    value = utterance.speaker if name == "speaker" else utterance.fields.get(name)
+    return "unknown" if value is None else str(value)

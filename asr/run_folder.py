@@ -1,0 +1,102 @@
+"""What a run leaves in its folder, read back for the report; what cannot be read is said."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Run:
+    """What metrics.jsonl says, in the order of the audio consumed."""
+
+    training: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    unreadable_lines: int = 0
+    """Lines that are no JSON object with step and hours: a run may be killed while it writes one."""
+
+    @property
+    def labelling(self) -> list[dict[str, Any]]:
+        """Training lines whose batch held pseudo-labelled audio."""
+        return [line for line in self.training if (line.get("pseudo_labelled_share") or 0) > 0]
+
+    @property
+    def dropped_labels(self) -> dict[str, int]:
+        """Dropped labels by reason, summed over the logged updates; the commonest reason first."""
+        totals: dict[str, int] = {}
+        for line in self.training:
+            for reason, count in (line.get("pseudo_labels_dropped") or {}).items():
+                totals[reason] = totals.get(reason, 0) + int(count)
+        return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0])))
+
+
+def read_run(folder: Path) -> Run:
+    """Read FOLDER/metrics.jsonl; an empty run where there is none.
+
+    A resumed run repeats the steps after its checkpoint: the last line of a step counts.
+    """
+    run = Run()
+    training: dict[Any, dict[str, Any]] = {}
+    evaluations: dict[Any, dict[str, Any]] = {}
+    path = folder / "metrics.jsonl"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in filter(str.strip, text.split("\n")):
+        try:
+            record = json.loads(line)
+            step, hours = record["step"], record["hours"]
+        except (ValueError, KeyError, TypeError):
+            run.unreadable_lines += 1
+            continue
+        if not is_number(hours):
+            run.unreadable_lines += 1
+        elif "wer" in record and "set" in record:
+            evaluations[step, record["set"], record.get("model")] = record
+        else:
+            training[step] = record
+    run.training = sorted(training.values(), key=lambda record: record["hours"])
+    run.evaluations = sorted(evaluations.values(), key=lambda record: record["hours"])
+    return run
+
+
+def is_number(value: Any) -> bool:
+    """Whether a field of a line is a finite number."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+@dataclass
+class RunReader:
+    """Reads files of run folders; what could not be read is said in `faults`, never passed over."""
+
+    faults: list[str] = field(default_factory=list)
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        if not path.is_file():
+            return {}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            self.faults.append(f"{path.name} is not readable as JSON ({error}); left out.")
+            return {}
+        return content if isinstance(content, dict) else {"content": content}
+
+    def read_run(self, folder: Path) -> Run:
+        run = read_run(folder)
+        if run.unreadable_lines:
+            path = folder / "metrics.jsonl"
+            self.faults.append(f"{run.unreadable_lines} unreadable lines of {path} left out.")
+        return run
+
+    def read_config(self, path: Path) -> tuple[str, dict[str, Any]]:
+        """The text and the tree of config.yaml; empty where there is none."""
+        import yaml
+
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        try:
+            tree = yaml.safe_load(text)
+        except yaml.YAMLError:
+            self.faults.append(f"{path.name} is not readable as YAML.")
+            tree = None
+        return text, tree if isinstance(tree, dict) else {}

@@ -1,0 +1,48 @@
+"""What the report says of the figures: the summary, the alignments, the worst utterances."""
+
+from __future__ import annotations
+
+from asr import edits
+from asr.hypotheses import Utterance
+from asr.report_figures import summary, worst_utterances
+
+
+def sentence(teacher_wer: float, supervised_wer: float, p: float, utterances: int = 100) -> str:
+    figures = {"wer_low": 0.0, "wer_high": 9.0, "utterances": utterances}
+    models = {
+        "supervised": {"wer": supervised_wer, **figures},
+        "teacher": {"wer": teacher_wer, **figures},
+    }
+    pair = {"delta_wer": teacher_wer - supervised_wer, "p_wer": p}
+    return summary({"sets": {"test": models}, "paired": {"teacher_vs_supervised": pair}}, "test")
+
+
+def test_summary_in_words() -> None:
+    better = sentence(6.0, 8.0, 0.0002)
+    assert "6.00 %, 2.00 points lower than the supervised baseline's 8.00 %, 25 % fewer" in better
+    assert "is significant at the 5 % level (p < 0.001" in better
+    worse = sentence(8.0, 6.0, 0.2)
+    assert "2.00 points higher" in worse
+    assert "not significant: it may be chance (p = 0.20" in worse
+    assert "the same as" in sentence(5.0, 5.0, 1.0)
+    assert "too few to rely on" in sentence(6.0, 8.0, 0.01, utterances=5)
+
+
+def test_alignment_of_words() -> None:
+    assert edits.aligned_words("A B C", "A X C D") == [
+        ("equal", "A", "A"),
+        ("substitute", "B", "X"),
+        ("equal", "C", "C"),
+        ("insert", "", "D"),
+    ]
+    assert edits.aligned_words("A B", "") == [("delete", "A", ""), ("delete", "B", "")]
+    assert edits.aligned_words("", "A") == [("insert", "", "A")]
+
+
+def test_worst_utterances_come_first() -> None:
+    made = [
+        Utterance("good", "A B", "A B", 1.0),
+        Utterance("long", "A B C D E F", "A B C D X Y", 1.0),
+        Utterance("short", "A B", "", 1.0),
+    ]
+    assert [w["utterance"].id for w in worst_utterances(edits.align(made))] == ["short", "long"]
