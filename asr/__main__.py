@@ -49,6 +49,17 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `asr plan ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"asr {arguments[0]}: {where}{error.strerror or error}; mend the path, its permissions or "
+            "the space on its disk",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print(f"asr {arguments[0]}: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

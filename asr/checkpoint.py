@@ -11,7 +11,6 @@ checkpoints/hours-000012.5000/
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from asr.config import Config, dump_config
 from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.errors import UserError
+from asr.files import flush_to_disk, read_json, write_text
 from asr.model_folder import pointed_at, read_config
 from asr.teacher import Teacher, master_weights
 from asr.tokenizer import Tokenizer
@@ -37,23 +37,8 @@ _PINNED = (
     "model",
     "scaling.reference_batch_seconds",
     "optimizer.kind",
+    "batch.group_seconds",
 )
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file of ours."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader, or a crash, sees the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 @dataclass
@@ -68,8 +53,22 @@ class CheckpointStore:
         return self.run / "checkpoints"
 
     def latest(self) -> Path | None:
-        """The newest complete checkpoint."""
-        return pointed_at(self.run, "latest")
+        """The checkpoint to resume from: the one `latest` names, or where that is gone the newest.
+
+        Raises UserError if the run had checkpoints and none is left: starting anew would wipe its logs.
+        """
+        named = pointed_at(self.run, "latest")
+        if named is not None:
+            return named
+        complete = sorted(p for p in self.folder.glob("hours-*") if (p / "state.json").is_file())
+        if complete:
+            return complete[-1]
+        if (self.run / "latest").exists():
+            raise UserError(
+                f"{self.run}: its checkpoints are gone; put them back into {self.folder}, or delete "
+                "the run's folder to start anew"
+            )
+        return None
 
     def save(
         self,
@@ -87,7 +86,13 @@ class CheckpointStore:
         """
         name = f"hours-{state['clock']['seconds'] / 3600:011.4f}"
         final, partial = self.folder / name, self.folder / f"{_PARTIAL}{name}"
-        if final.exists() and read_json(final / "state.json")["clock"] == state["clock"]:
+        is_there = final.exists() and read_json(final / "state.json")["clock"] == state["clock"]
+        ranks.barrier()  # all have looked before the first one changes anything
+        if is_there:
+            # Saved before, but perhaps a crash came before the pointers moved.
+            if ranks.is_first:
+                self._point_to(final)
+            ranks.barrier()
             return final
         if ranks.is_first:
             shutil.rmtree(partial, ignore_errors=True)
@@ -107,22 +112,26 @@ class CheckpointStore:
             (partial / "state.json").write_text(
                 json.dumps(state, indent=1) + "\n", encoding="utf-8"
             )
-            _flush_to_disk(partial)
+            flush_to_disk(partial)
             if final.exists():
                 shutil.rmtree(final)
             partial.rename(final)
-            write_atomically(self.run / "latest", name + "\n")
-            self._note_best(final, state)
-            self._prune()
+            flush_to_disk(self.folder)
+            self._point_to(final)
         ranks.barrier()
         return final
+
+    def _point_to(self, checkpoint: Path) -> None:
+        write_text(self.run / "latest", checkpoint.name + "\n")
+        self._note_best(checkpoint, read_json(checkpoint / "state.json"))
+        self._prune()
 
     def _note_best(self, checkpoint: Path, state: dict[str, Any]) -> None:
         if state["dev_wer"] is None:
             return
         best = pointed_at(self.run, "best")
         if best is None or state["dev_wer"] < read_json(best / "state.json")["dev_wer"]:
-            write_atomically(self.run / "best", checkpoint.name + "\n")
+            write_text(self.run / "best", checkpoint.name + "\n")
 
     def _prune(self) -> None:
         kept = sorted(self.folder.glob("hours-*"))[-self.keep_last :]
@@ -137,21 +146,44 @@ def restore(
 ) -> dict[str, Any]:
     """Put a checkpoint's weights and optimizer state in place; returns its state.json.
 
-    Raises UserError where the recipe cannot continue it.
+    Raises UserError where the recipe cannot continue it, or where it is damaged.
     """
-    state = read_json(checkpoint / "state.json")
     saved = read_config(checkpoint)
     _check_compatible(saved, config, checkpoint)
-    stage = config.trainer.zero_stage
-    if stage != saved.trainer.zero_stage or (stage > 0 and state["ranks"] != ranks.world):
+    try:
+        state = read_json(checkpoint / "state.json")
+        _check_layout(saved, config, state["ranks"], ranks.world, checkpoint)
+        found, _ = engine.deepspeed.load_checkpoint(str(checkpoint), tag="engine")
+        if found is None:
+            raise FileNotFoundError("no engine folder")
+        teacher.model.load_state_dict(load_file(checkpoint / "teacher.safetensors"))
+    except UserError:
+        raise
+    except Exception as error:  # torch, pickle, safetensors and DeepSpeed each have their own
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
-            f"{checkpoint}: was written at zero_stage {saved.trainer.zero_stage} on {state['ranks']} "
-            f"rank(s), this is zero_stage {stage} on {ranks.world}; resume with the same, or train "
-            "with trainer.zero_stage=0, which resumes on any number of ranks"
-        )
-    engine.deepspeed.load_checkpoint(str(checkpoint), tag="engine")
-    teacher.model.load_state_dict(load_file(checkpoint / "teacher.safetensors"))
+            f"{checkpoint}: damaged ({reason}); delete this folder, and the run goes on from the "
+            "checkpoint before it"
+        ) from error
     return dict(state)
+
+
+def _check_layout(
+    saved: Config, config: Config, saved_ranks: int, ranks: int, checkpoint: Path
+) -> None:
+    """Sharded optimizer state fits the layout only under which it was written."""
+
+    def layout(config: Config, ranks: int) -> tuple[object, ...]:
+        stage = config.trainer.zero_stage
+        return (stage, config.trainer.precision == "bf16", ranks if stage > 0 else "any")
+
+    if layout(saved, saved_ranks) != layout(config, ranks):
+        raise UserError(
+            f"{checkpoint}: was written at zero_stage {saved.trainer.zero_stage}, precision "
+            f"{saved.trainer.precision}, on {saved_ranks} rank(s); this is zero_stage "
+            f"{config.trainer.zero_stage}, precision {config.trainer.precision}, on {ranks}; resume "
+            "with the same, or train with trainer.zero_stage=0, which resumes on any number of ranks"
+        )
 
 
 def _check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
@@ -161,6 +193,14 @@ def _check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
             raise UserError(
                 f"{checkpoint}: cannot be continued with another '{path}' (it has {before!r}, the "
                 f"recipe says {now!r}); undo the change, or give the new run another output folder"
+            )
+    model = config.tokenizer.sentencepiece_model
+    if config.tokenizer.kind == "sentencepiece" and model is not None:
+        inside = checkpoint / "tokenizer.model"
+        if not inside.is_file() or inside.read_bytes() != Path(model).read_bytes():
+            raise UserError(
+                f"{model}: is not the sentencepiece model with which {checkpoint} was trained; restore "
+                f"it (a copy is {inside}), or give the new run another output folder"
             )
 
 
@@ -175,9 +215,3 @@ def _at(config: Config, path: str) -> Any:
 
 def _cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-
-
-def _flush_to_disk(folder: Path) -> None:
-    for path in [p for p in folder.rglob("*") if p.is_file()]:
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())

@@ -92,7 +92,7 @@ class SpecAugmentConfig(Section):
 class AugmentationConfig(Section):
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
     """Masks on the student's input. The teacher always hears clean speech."""
-    speed_factors: list[Positive] = [1.0]
+    speed_factors: Annotated[list[Positive], Field(min_length=1)] = [1.0]
     """Each utterance of each pass is played at one of these speeds, drawn with equal probability."""
 
 
@@ -165,6 +165,12 @@ class OptimizerConfig(Section):
     """End of the decay; null for the end of training."""
     final_share: Share = 0.0
     """Learning rate at the end of the decay, as a share of the peak."""
+
+    @model_validator(mode="after")
+    def _check(self) -> OptimizerConfig:
+        if self.kind == "adam" and self.weight_decay > 0:
+            raise ValueError(f"weight_decay {self.weight_decay} needs kind adamw; adam has none")
+        return self
 
 
 class ScalingConfig(Section):

@@ -5,7 +5,7 @@ Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import itertools
 import os
 from collections import deque
@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from asr.config import Config
 from asr.errors import UserError
+from asr.files import read_json
 from asr.stream import AudioStream, GlobalBatch, GroupedCorpus, Kind, Position, Segment, deal
 from asr.tokenizer import Tokenizer
 
@@ -56,15 +57,26 @@ class SpeechSet:
             raise UserError(f"{manifest}: no such set; {found}; run `asr prepare` or mend corpus.*")
         try:
             cuts = sorted(CutSet.from_file(manifest), key=lambda cut: cut.id)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, gzip.BadGzipFile) as error:
+        except Exception as error:  # gzip, zlib, json and lhotse each have their own
             raise UserError(
                 f"{manifest}: not a readable manifest ({error}); run `asr prepare` again"
             ) from None
         if not cuts:
             raise UserError(f"{manifest}: holds no utterances; run `asr prepare` again")
-        aside = _references_aside(manifest.parent / "references" / f"{name}.tsv")
+        base_name = name.removesuffix(".features")
+        aside = _references_aside(manifest.parent / "references" / f"{base_name}.tsv")
         references = [aside.get(cut.id, _text(cut)) for cut in cuts]
         return cls(name, cuts, references)
+
+    def at_rate(self, sample_rate_hz: int) -> SpeechSet:
+        """This set. Raises UserError unless all its audio has the given rate."""
+        for cut in self.cuts:
+            if cut.sampling_rate != sample_rate_hz:
+                raise UserError(
+                    f"utterance '{cut.id}' of '{self.name}' has {cut.sampling_rate} Hz, the recipe says "
+                    f"features.sample_rate_hz={sample_rate_hz}; preparation makes 16000"
+                )
+        return self
 
     def within(self, min_seconds: float, max_seconds: float) -> SpeechSet:
         """The utterances whose length lies in the given range."""
@@ -91,6 +103,8 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
     if not names:
         raise UserError(f"corpus.{kind} is empty: name at least one prepared set")
     directory = Path(config.corpus.directory)
+    if config.features.source == "precomputed":
+        _check_stored_features(config, directory, names)
     sets = [SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}") for name in names]
     order = sorted(
         ((cut, text) for s in sets for cut, text in zip(s.cuts, s.references, strict=True)),
@@ -102,6 +116,21 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
                 f"corpus.{kind}: utterance id '{left.id}' occurs twice; name each set once"
             )
     return SpeechSet("+".join(names), [cut for cut, _ in order], [text for _, text in order])
+
+
+def _check_stored_features(config: Config, directory: Path, names: list[str]) -> None:
+    """Stored features must be those that the recipe describes: dev sets are computed by it."""
+    wanted = config.features.model_dump(mode="json", exclude={"source"})
+    for name in names:
+        path = directory / "features" / name.removesuffix(".features") / "features.json"
+        stored = {**read_json(path)["features"]} if path.is_file() else {}
+        stored.pop("source", None)
+        if stored != wanted:
+            raise UserError(
+                f"{path}: set '{name}' has no stored features with this recipe's settings; run "
+                f"`asr prepare features --data {directory} --sets {name.removesuffix('.features')} "
+                "--recipe RECIPE` and name the sets SET.features"
+            )
 
 
 def load_waveforms(
@@ -174,8 +203,11 @@ class _Share:
     segments: list[Segment]
 
 
-class _Reader(Dataset[MicroBatch]):
-    """Reads the audio of a share; runs in the loader's workers."""
+class _Reader(Dataset["MicroBatch | UserError"]):
+    """Reads the audio of a share; runs in the loader's workers.
+
+    A fault of the user's is handed back and not raised: torch would bury its line in a traceback.
+    """
 
     def __init__(
         self, sets: dict[Kind, SpeechSet], targets: dict[str, list[int]], precomputed: bool
@@ -184,7 +216,13 @@ class _Reader(Dataset[MicroBatch]):
         self.targets = targets
         self.precomputed = precomputed
 
-    def __getitem__(self, share: _Share) -> MicroBatch:
+    def __getitem__(self, share: _Share) -> MicroBatch | UserError:
+        try:
+            return self._read(share)
+        except UserError as error:
+            return error
+
+    def _read(self, share: _Share) -> MicroBatch:
         speech = self.sets[share.kind]
         cuts = [speech.cuts[segment.index] for segment in share.segments]
         labelled = share.kind is Kind.LABELLED
@@ -217,7 +255,7 @@ class TrainingData:
         self.left_out: dict[str, int] = {}
         for kind in Kind:
             if kind is Kind.LABELLED or config.pseudo_label.start_hours is not None:
-                whole = load_role(config, kind)
+                whole = load_role(config, kind).at_rate(config.features.sample_rate_hz)
                 kept = whole.within(config.corpus.min_seconds, config.corpus.max_seconds)
                 self.left_out[f"{kind}_by_length"] = len(whole.cuts) - len(kept.cuts)
                 self.sets[kind] = kept
@@ -250,6 +288,16 @@ class TrainingData:
         tokens = sum(len(target) for target in self.targets.values())
         return tokens / float(self.sets[Kind.LABELLED].seconds.sum())
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What a data position refers to: changed, if utterances or their durations change."""
+        return {
+            str(kind): hashlib.sha256(
+                "\n".join(f"{c.id} {c.duration}" for c in speech.cuts).encode()
+            ).hexdigest()
+            for kind, speech in self.sets.items()
+        }
+
     def utterance_id(self, segment: Segment) -> str:
         return str(self.sets[segment.kind].cuts[segment.index].id)
 
@@ -276,20 +324,27 @@ class TrainingData:
         cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         workers = min(self.config.trainer.loader_workers, cores)
         precomputed = self.config.features.source == "precomputed"
-        loader: DataLoader[MicroBatch] = DataLoader(
+        loader: DataLoader[MicroBatch | UserError] = DataLoader(
             _Reader(self.sets, self.targets, precomputed),
             sampler=shares(),
             batch_size=None,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
         )
-        micro_batches = iter(loader)
+        micro_batches = _raising(iter(loader))
         while True:
             first = next(micro_batches)
             batch, slots = planned.popleft()
             yield RankBatch(
                 batch, _padding_share(slots), len(slots), _chain(first, micro_batches, len(slots))
             )
+
+
+def _raising(items: Iterator[MicroBatch | UserError]) -> Iterator[MicroBatch]:
+    for item in items:
+        if isinstance(item, UserError):
+            raise item
+        yield item
 
 
 def _chain(first: MicroBatch, rest: Iterator[MicroBatch], count: int) -> Iterator[MicroBatch]:

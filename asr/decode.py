@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import itertools
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from asr.files import write_json, write_jsonl
 from asr.tokenizer import BLANK
 
 if TYPE_CHECKING:
@@ -76,16 +76,6 @@ def decode_set(
             }
 
 
-def write_jsonl(records: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write one JSON object a line, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        for record in records:
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-    temporary.replace(path)
-
-
 def main(argv: list[str]) -> int:
     """`asr decode`."""
     parser = argparse.ArgumentParser(
@@ -115,7 +105,8 @@ def main(argv: list[str]) -> int:
     if output is None:
         output = arguments.model_folder / "decode" / speech.name / f"{arguments.model}.jsonl"
     model = load_model(checkpoint, arguments.model)
-    write_jsonl(decode_set(model, speech), output)
+    speech.at_rate(model.config.features.sample_rate_hz)
+    write_jsonl(output, decode_set(model, speech))
     stamp = {
         "checkpoint": str(checkpoint),
         "model": arguments.model,
@@ -124,8 +115,6 @@ def main(argv: list[str]) -> int:
         "manifest": str(arguments.manifest),
         "decoder": "greedy",
     }
-    output.with_suffix(".stamp.json").write_text(
-        json.dumps(stamp, indent=2) + "\n", encoding="utf-8"
-    )
+    write_json(output.with_suffix(".stamp.json"), stamp)
     print(f"decoded {len(speech.cuts)} utterances of '{speech.name}' with {checkpoint}: {output}")
     return 0

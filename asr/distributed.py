@@ -30,6 +30,13 @@ class Ranks:
         torch.distributed.all_reduce(total)
         return [float(value) for value in total.tolist()]
 
+    def gather(self, names: list[str]) -> list[str]:
+        """The names of all ranks, in the order of the ranks. A collective."""
+        gathered: list[list[str]] = [names] * self.world
+        if self.world > 1:
+            torch.distributed.all_gather_object(gathered, names)
+        return [name for part in gathered for name in part]
+
     def barrier(self) -> None:
         if self.world > 1:
             torch.distributed.barrier()

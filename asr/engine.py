@@ -50,6 +50,8 @@ class Engine:
         All of them, each time: a checkpoint brings those of the kappa under which it was written.
         """
         learning_rate = self.values.learning_rate * share
+        if hasattr(self.deepspeed.optimizer, "clip_grad"):  # ZeRO 1 and 2 restore it, too
+            self.deepspeed.optimizer.clip_grad = self.values.max_gradient_norm
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = learning_rate
             group["weight_decay"] = self.values.weight_decay
@@ -65,7 +67,7 @@ class Engine:
         return logits_BSV, lengths
 
     def evaluate(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The same in evaluation mode, in the precision of the weights: as `asr decode` computes."""
+        """The same in evaluation mode, in the precision of the weights; with fp32 as `asr decode` does."""
         self.student.eval()
         logits_BSV, lengths = self.student(features_BTF.to(self.dtype), lengths_B)
         return logits_BSV, lengths
@@ -93,9 +95,7 @@ def _optimizer(
         return torch.optim.SGD(parameters, momentum=config.optimizer.momentum, **common)
     assert values.betas is not None
     assert values.eps is not None
-    if config.optimizer.kind == "adam":
-        common["weight_decay"] = 0.0
-    # AdamW without decay is Adam. Fused is the fast one on both kinds of device.
+    # AdamW without decay is Adam, and the config allows Adam none. Fused is the fast implementation.
     return torch.optim.AdamW(parameters, betas=values.betas, eps=values.eps, fused=True, **common)
 
 

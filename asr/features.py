@@ -27,8 +27,9 @@ def frame_mask(lengths_B: Tensor, frames: int) -> Tensor:
 class LogMel(nn.Module):
     """Log-mel filter bank, normalised per utterance and mel bin to zero mean and unit variance.
 
-    Frames are not padded or centred: frame t covers samples [t * hop, t * hop + window), so the
-    number of frames is 1 + (samples - window) // hop and depends on the utterance alone.
+    Frames are not padded or centred. The window stands in the middle of an FFT of the next power of
+    two (25 ms: 400 samples in 512), so the number of frames is 1 + (samples - fft) // hop and depends
+    on the utterance alone.
     """
 
     def __init__(self, config: FeatureConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -13,22 +14,25 @@ from typing import Any
 
 from tqdm import tqdm
 
+from asr.files import replacing
+
 
 class JsonLines:
     """An append-only file of JSON objects with a `step`, cut back to a step on resume."""
 
     def __init__(self, path: Path, steps: int) -> None:
         """Open for appending after dropping lines of steps above `steps`, and any broken last line."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w", encoding="utf-8") as kept:
+        with replacing(path) as kept:
             kept.writelines(_lines_until(path, steps))
-        temporary.replace(path)
         self._stream = path.open("a", encoding="utf-8")
 
     def write(self, record: dict[str, Any]) -> None:
         self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
         self._stream.flush()
+
+    def flush_to_disk(self) -> None:
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         self._stream.close()
@@ -107,6 +111,12 @@ class RunLog:
         for name, value in record.items():
             if isinstance(value, (int, float)) and name not in ("step", "hours"):
                 self.tensorboard.add_scalar(f"{prefix}/{name}", value, record["step"])
+
+    def flush_to_disk(self) -> None:
+        """So that no checkpoint is ever ahead of the lines that led to it."""
+        self.metrics.flush_to_disk()
+        if self.utterances is not None:
+            self.utterances.flush_to_disk()
 
     def close(self) -> None:
         self.bar.close()

@@ -80,7 +80,12 @@ class SentencePieceTokenizer:
                 f"{model}: no such sentencepiece model; make one: asr prepare tokenizer"
             )
         self.model = model
-        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+        except RuntimeError as error:
+            raise UserError(
+                f"{model}: is not a sentencepiece model ({error}); make one: asr prepare tokenizer"
+            ) from None
 
     @property
     def vocabulary_size(self) -> int:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
+import fcntl
 import os
-import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from asr.config import Config, dump_config, load_config
+from asr.errors import UserError
+from asr.files import write_json, write_text
 from asr.scaling import render_card, scaling_card
+
+if TYPE_CHECKING:
+    from asr.trainer import Trainer
 
 _DESCRIPTION = """\
 Train the recipe's student, with its EMA teacher, into the folder `output`. A run that was stopped or
@@ -49,58 +56,78 @@ def _train(config: Config) -> int:
     # Said before torch is imported, which takes seconds: what the rule cannot do, it refuses at once.
     card = scaling_card(config, int(os.environ.get("WORLD_SIZE", "1")))
     from asr.distributed import join, leave
-    from asr.metrics import environment
 
     ranks = join(config.trainer.matmul_precision)
     run = Path(config.output)
     try:
-        if ranks.is_first:
-            run.mkdir(parents=True, exist_ok=True)
-            print(render_card(card), flush=True)
-            _inherit_metrics(config, run)
-        ranks.barrier()
+        with _locked(run) if ranks.is_first else nullcontext():
+            if ranks.is_first:
+                print(render_card(card), flush=True)
+            from asr.trainer import Trainer
 
-        from asr.trainer import Trainer
-
-        trainer = Trainer(config, ranks)
-        if ranks.is_first:
-            _introduce(trainer.clock.hours, trainer.resumed_from, trainer.is_complete, config)
-            for reason, count in trainer.data.left_out.items():
-                if count:
-                    print(f"left out of training: {count} utterances ({reason})")
-            (run / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-            (run / "scaling.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-            (run / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
-        finished = trainer.train()
-        if ranks.is_first:
-            hours = trainer.clock.hours
-            if finished:
-                summary = {"hours": hours, "steps": trainer.clock.steps, "dev_wer": trainer.dev_wer}
-                (run / "complete.json").write_text(json.dumps(summary) + "\n")
-                print(f"complete: {hours:.2f} h of audio in {trainer.clock.steps} updates; {run}")
-            else:
-                print(f"stopped at {hours:.2f} h; the same command goes on from there")
+            trainer = Trainer(config, ranks)
+            if ranks.is_first:
+                _introduce(trainer)
+                if not trainer.is_complete:
+                    _describe_run(config, card, run)
+            finished = trainer.train()
+            if ranks.is_first:
+                _conclude(trainer, finished)
         return 0
     finally:
         leave()
 
 
-def _introduce(hours: float, source: Path | None, complete: bool, config: Config) -> None:
-    total = config.trainer.total_hours
-    if complete:
+@contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    """The run's folder, for this process alone. Raises UserError if another one trains there."""
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{run}: another process is training there; wait for it, stop it, or choose another output"
+            ) from None
+        yield
+
+
+def _introduce(trainer: Trainer) -> None:
+    hours, total = trainer.clock.hours, trainer.config.trainer.total_hours
+    source = trainer.resumed_from
+    if trainer.is_complete:
         print(f"nothing left to train: {source} stands at {hours:.2f} of {total:g} h")
     elif source is None:
-        print(f"starting: {total:g} h of audio to {config.output}")
+        print(f"starting: {total:g} h of audio to {trainer.run}")
     else:
         print(f"resuming from {source} at {hours:.2f} of {total:g} h")
+    for reason, count in trainer.data.left_out.items():
+        if count:
+            print(f"left out of training: {count} utterances ({reason})")
     sys.stdout.flush()
 
 
-def _inherit_metrics(config: Config, run: Path) -> None:
-    """A fork's curves begin with those of the run that it left."""
-    if config.fork_from is None or (run / "metrics.jsonl").exists() or (run / "latest").exists():
+def _describe_run(config: Config, card: dict[str, Any], run: Path) -> None:
+    """What the run is, beside what it does; and a fork's curves begin with those that it left."""
+    from asr.metrics import environment
+
+    (run / "complete.json").unlink(missing_ok=True)
+    write_text(run / "config.yaml", dump_config(config))
+    write_json(run / "scaling.json", card)
+    write_json(run / "environment.json", environment())
+    if config.fork_from is None or (run / "latest").exists():
         return
     parent = Path(config.fork_from).resolve().parent.parent
     for name in ("metrics.jsonl", "utterances.jsonl"):
         if (parent / name).is_file():
-            shutil.copyfile(parent / name, run / name)
+            write_text(run / name, (parent / name).read_text(encoding="utf-8"))
+
+
+def _conclude(trainer: Trainer, finished: bool) -> None:
+    hours, steps = trainer.clock.hours, trainer.clock.steps
+    if finished:
+        summary = {"hours": hours, "steps": steps, "dev_wer": trainer.dev_wer}
+        write_json(trainer.run / "complete.json", summary)
+        print(f"complete: {hours:.2f} h of audio in {steps} updates; {trainer.run}")
+    else:
+        print(f"stopped at {hours:.2f} h; the same command goes on from there")

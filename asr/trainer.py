@@ -46,7 +46,12 @@ class Trainer:
         self.tokenizer = make_tokenizer(config.tokenizer)
         self.data = TrainingData(config, self.tokenizer)
         directory = Path(config.corpus.directory)
-        self.dev = [SpeechSet.load(directory / f"{n}{MANIFEST_SUFFIX}") for n in config.corpus.dev]
+        self.dev = [
+            SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}").at_rate(
+                config.features.sample_rate_hz
+            )
+            for name in config.corpus.dev
+        ]
         self.batch_seconds = config.global_batch_seconds(ranks.world)
         values = in_force(config, self.batch_seconds)
 
@@ -86,6 +91,7 @@ class Trainer:
         if source is None:
             return
         state = restore(source, self.engine, self.teacher, self.config, self.ranks)
+        self._check_corpora(source, state)
         self.clock = AudioClock(**state["clock"])
         self.position = Position(**state["position"])
         self.health = LabelHealth(**state["health"])
@@ -93,6 +99,22 @@ class Trainer:
         self.batches_drawn = state["batches_drawn"]
         self.non_finite = state["non_finite"]
         self.dev_wer = state["dev_wer"]
+
+    def _check_corpora(self, source: Path, state: dict[str, Any]) -> None:
+        """A data position means something only in the corpora in which it was reached."""
+        drawn = {
+            kind
+            for kind in Kind
+            if state["position"][f"{kind}_pass"] or state["position"][f"{kind}_group"]
+        }
+        for kind, fingerprint in self.data.fingerprints.items():
+            before = state["corpora"].get(kind)
+            if kind in drawn and before is not None and before != fingerprint:
+                raise UserError(
+                    f"{source}: cannot be continued with other utterances in corpus.{kind} (ids, "
+                    "durations, corpus.min_seconds or max_seconds changed); restore them, or give the "
+                    "new run another output folder"
+                )
 
     def _state(self, dev_wer: float | None) -> dict[str, Any]:
         return {
@@ -103,6 +125,7 @@ class Trainer:
             "batches_drawn": self.batches_drawn,
             "non_finite": self.non_finite,
             "dev_wer": dev_wer,
+            "corpora": self.data.fingerprints,
             "ranks": self.ranks.world,
             "kappa": kappa_of(self.config, self.batch_seconds),
         }
@@ -190,14 +213,14 @@ class Trainer:
 
     def _count_non_finite(self, own: Tally, tally: Tally) -> None:
         """Name, count, and beyond the limit stop, before a step is spoilt."""
-        if own.non_finite_ids:
-            message = f"NaN or infinite loss, left out of update {self.batches_drawn + 1}: "
-            self._say(message + ", ".join(own.non_finite_ids))
+        if not tally.non_finite:
+            return
+        names = ", ".join(self.ranks.gather(own.non_finite_ids))
+        self._say(f"NaN or infinite loss, left out of update {self.batches_drawn + 1}: {names}")
         self.non_finite += int(tally.non_finite)
         if self.non_finite > self.config.trainer.non_finite_limit:
-            named = f" (last: {', '.join(own.non_finite_ids[:5])})" if own.non_finite_ids else ""
             raise UserError(
-                f"{self.non_finite} utterances had a NaN or infinite loss{named}, more than "
+                f"{self.non_finite} utterances had a NaN or infinite loss (last: {names}), more than "
                 f"trainer.non_finite_limit={self.config.trainer.non_finite_limit}, at "
                 f"{self.clock.hours:.2f} h; lower optimizer.learning_rate or look at that audio; "
                 f"the last checkpoint in {self.store.folder} is untouched"
@@ -279,6 +302,8 @@ class Trainer:
         self.dev_wer = sum(teacher_wers) / len(teacher_wers) if teacher_wers else None
 
     def _checkpoint(self, dev_wer: float | None) -> None:
+        if self.log:
+            self.log.flush_to_disk()
         folder = self.store.save(
             self.engine, self.teacher, self.tokenizer, self.config, self._state(dev_wer), self.ranks
         )

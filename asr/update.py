@@ -114,8 +114,6 @@ class Updater:
             tally.non_finite_ids += [micro_batch.ids[i] for i in bad]
             kept = [i for i in kept if i not in bad]
             losses_B = torch.empty(0)
-            if not kept and tally.non_finite > self.config.trainer.non_finite_limit:
-                break
         if not kept:
             return logits_BSV.float().sum() * 0.0
         loss = losses_B.sum()

@@ -18,12 +18,11 @@ while [ $# -gt 0 ]; do
 done
 
 recipes=recipes/festvox_ru
-burn_in_hours=$(sed -n 's/^ *start_hours: *\([0-9.]*\).*/\1/p' $recipes/pseudo_labelled.yaml)
 exp=exp/festvox_ru data=data/festvox_ru
 settings=() limit=() note=()
 if [ "$seed" != 1 ]; then exp+=_seed$seed; fi
 if [ -n "$quick" ]; then
-    exp+=_quick data+=_quick burn_in_hours=1.5
+    exp+=_quick data+=_quick
     limit=(--limit-minutes 10)
     settings=(trainer.total_hours=2.25 augmentation.spec_augment.start_hours=1
               trainer.evaluation_every_hours=0.25 trainer.checkpoint_every_hours=0.25)
@@ -32,7 +31,7 @@ fi
 settings+=("seed=$seed" "corpus.directory=$data")
 
 cores=$(nproc)
-ranks=$((cores < 2 ? 1 : 2)) # of the burn-in; the number of ranks changes nothing but its speed
+ranks=$((cores < 2 ? 1 : 2)) # of the burn-in; the same batches and gradients, faster
 echo "run.sh: $([ -n "$quick" ] && echo 'quick run, about 5 minutes' || echo 'about 35 minutes') on 2 cores," \
      "installation and download (180 MB) aside; this machine has $cores. Results: $exp/report/index.html"
 [ -n "$quick" ] && echo "run.sh: the figures of a quick run prove nothing"
@@ -45,14 +44,18 @@ stage "install"
 bash tools/make_venv.sh
 asr=.venv/bin/asr
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
+# The burn-in ends where the recipe starts to pseudo-label.
+burn_in_hours=$(.venv/bin/python -c "from asr.config import load_config
+print(load_config('$recipes/pseudo_labelled.yaml').pseudo_label.start_hours)")
+[ -z "$quick" ] || burn_in_hours=1.5
 
 stage "prepare"
 $asr prepare festvox_ru --output "$data" --download-dir data/download "${limit[@]}" "${source[@]}"
 
-train() { # RANKS RECIPE RUN KEY=VALUE...
+train() { # RANKS RECIPE RUN KEY=VALUE...; replaces the (sub)shell, so that a signal reaches it
     local launch=("$asr")
     [ "$1" -eq 1 ] || launch=(.venv/bin/torchrun --standalone --nproc-per-node "$1" -m asr)
-    "${launch[@]}" train "$recipes/$2.yaml" "output=$3" "${settings[@]}" "${@:4}"
+    exec "${launch[@]}" train "$recipes/$2.yaml" "output=$3" "${settings[@]}" "${@:4}"
 }
 require_complete() { # a training that a signal stopped has saved and exited with 0
     if [ ! -e "$1/complete.json" ]; then
@@ -62,7 +65,7 @@ require_complete() { # a training that a signal stopped has saved and exited wit
 }
 
 stage "burn-in: supervised to $burn_in_hours h of audio, shared by both runs, on $ranks rank(s)"
-train "$ranks" supervised "$exp/burn_in" "trainer.total_hours=$burn_in_hours"
+(train "$ranks" supervised "$exp/burn_in" "trainer.total_hours=$burn_in_hours")
 require_complete "$exp/burn_in"
 fork=$exp/burn_in/checkpoints/$(cat "$exp/burn_in/latest")
 
@@ -72,7 +75,7 @@ train 1 supervised "$exp/supervised" "fork_from=$fork" > "$exp/supervised.log" 2
 baseline=$!
 trap 'kill -TERM $baseline 2>/dev/null || true' EXIT
 [ "$cores" -ge 2 ] || wait "$baseline"
-train 1 pseudo_labelled "$exp" "fork_from=$fork" "pseudo_label.start_hours=$burn_in_hours"
+(train 1 pseudo_labelled "$exp" "fork_from=$fork" "pseudo_label.start_hours=$burn_in_hours")
 if ! wait "$baseline"; then
     tail -n 5 "$exp/supervised.log" >&2
     exit 1
