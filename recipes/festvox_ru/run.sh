@@ -24,7 +24,7 @@ if [ "$seed" != 1 ]; then exp+=_seed$seed; fi
 if [ -n "$quick" ]; then
     exp+=_quick data+=_quick
     limit=(--limit-minutes 10)
-    settings=(trainer.total_hours=2.25 augmentation.spec_augment.start_hours=1
+    settings=(trainer.total_hours=2.25 augmentation.spec_augment.start_hours=1 teacher.half_life_hours=0.2
               trainer.evaluation_every_hours=0.25 trainer.checkpoint_every_hours=0.25)
     note=(--note "Quick run on a part of the audio and a fraction of the hours: its figures prove nothing.")
 fi
