@@ -113,7 +113,8 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
     for (left, _), (right, _) in itertools.pairwise(order):
         if left.id == right.id:
             raise UserError(
-                f"corpus.{kind}: utterance id '{left.id}' occurs twice; name each set once"
+                f"corpus.{kind}: utterance id '{left.id}' occurs twice; name each set once, and rename "
+                "files that have the same name in two sets"
             )
     return SpeechSet("+".join(names), [cut for cut, _ in order], [text for _, text in order])
 

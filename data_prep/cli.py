@@ -14,14 +14,19 @@ Turn a corpus into Lhotse manifests that `asr train` reads.
 
 Every recording is decoded once. What cannot be used is left out, and listed with the reason in
 OUT/rejects.jsonl; recordings that are not mono 16 kHz are converted to OUT/audio. Counts are in
-OUT/summary.json, written last. An interrupted preparation continues when started again."""
+OUT/summary.json, written last. An interrupted preparation continues when started again. Sets that
+earlier calls made in OUT, of the same corpus, stay there; a set that is prepared again is replaced."""
 
 _FOLDER = """\
 Prepare any folder of audio files (wav, flac, mp3, ogg, opus, ...), to any depth.
 
 The id of an utterance is its path under DIR without the extension. Transcripts stand in a text
 file, UTF-8, one line an utterance: id or relative path, TAB, text. With a transcript an utterance
-goes to OUT/labelled.jsonl.gz, without one to OUT/untranscribed.jsonl.gz."""
+goes to OUT/labelled.jsonl.gz, without one to OUT/untranscribed.jsonl.gz.
+
+Further sets in the same OUT, as a recipe wants them, have names of their own:
+  asr prepare folder --root my_train --output data/mine
+  asr prepare folder --root my_dev --output data/mine --set-name dev"""
 
 _FESTVOX = """\
 Prepare the demonstration corpus: 620 Russian sentences of one speaker, from Debian's festvox-ru.

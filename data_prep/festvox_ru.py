@@ -27,6 +27,8 @@ CHARACTERS = "абвгдеёжзийклмнопрстуфхцчшщъыьэюя
 TEST_SHARE, DEV_SHARE = 0.12, 0.06
 """Shares of all sentences, by the hash of the text."""
 
+_SETS = ("test", "dev", "labelled", "untranscribed")
+_UNASSIGNED = "unassigned"  # rejects that belong to no set
 _PACKAGE = "festvox-ru"
 _VOICE = "msu_ru_nsh_clunits"
 _SENTENCES = "etc/txt.done.data"
@@ -59,7 +61,7 @@ def prepare_festvox_ru(
         "labelled_share": labelled_share,
         "limit_minutes": limit_minutes,
     }
-    prepare("festvox_ru", options, listing, settings, CHARACTERS)
+    prepare("festvox_ru", [*_SETS, _UNASSIGNED], options, listing, settings, CHARACTERS)
 
 
 def clean_text(text: str) -> str:
@@ -104,12 +106,12 @@ def list_voice(voice: Path, labelled_share: float) -> Listing:
         elif line.strip():
             detail = f'{sentences}:{number}: expected ( id "text" )'
             listing.rejects.append(
-                Reject("", str(sentences), "unassigned", "malformed_line", detail)
+                Reject("", str(sentences), _UNASSIGNED, "malformed_line", detail)
             )
     listed = {utterance.path for utterance in listing.utterances}
     for path in sorted(set((voice / "wav").glob("*.wav")) - listed):
         detail = f"no sentence in {sentences}"
-        listing.rejects.append(Reject(path.stem, str(path), "unassigned", "missing_text", detail))
+        listing.rejects.append(Reject(path.stem, str(path), _UNASSIGNED, "missing_text", detail))
     return listing
 
 
@@ -130,7 +132,7 @@ def _utterance(voice: Path, name: str, text: str, labelled_share: float) -> Utte
 
 def _limit(listing: Listing, minutes: float) -> Listing:
     """Keep the first `minutes` of each set in the order of the hashed id; a larger limit adds."""
-    left = dict.fromkeys(("test", "dev", "labelled", "untranscribed"), minutes * 60)
+    left = dict.fromkeys(_SETS, minutes * 60)
     chosen = set()
     by_hash = sorted(listing.utterances, key=lambda utterance: position(utterance.id))
     for utterance in by_hash:

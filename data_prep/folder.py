@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asr.errors import UserError
 
+from .contents import Contents, opened_contents
 from .manifests import Listing, Reject, Utterance
 from .pipeline import Settings, prepare
 from .validate import check_id
@@ -40,7 +41,8 @@ def prepare_folder(
 
     The id is the path relative to `root` without extension, '/' included. With a transcript an
     utterance goes to `labelled` (or `set_name`), else to `untranscribed` (or
-    `set_name`-untranscribed). Raises UserError for a missing folder or file, or too many rejects.
+    `set_name`-untranscribed). Raises UserError for a missing folder or file, too many rejects, or a
+    set that is there of another root.
     """
     if not root.is_dir():
         raise UserError(f"--root {root}: no such folder")
@@ -56,7 +58,27 @@ def prepare_folder(
         known = " ".join(sorted(extension[1:] for extension in _EXTENSIONS))
         raise UserError(f"--root {root}: no audio found; known extensions: {known}")
     options = {"root": os.path.abspath(root), "sets": sets}
-    prepare("folder", options, listing, settings, characters)
+    with opened_contents(settings.output, "folder") as there:
+        mine = _claim(there, sets, root, listing)
+    prepare("folder", mine, options, listing, settings, characters)
+
+
+def _claim(there: Contents, sets: tuple[str, str], root: Path, listing: Listing) -> list[str]:
+    """Of `sets`, those that are listed, and those that an earlier call made of the same root."""
+    listed = {one.set for one in listing.utterances} | {one.set for one in listing.rejects}
+    mine = []
+    for name in sets:
+        owner = (there.options_of(name) or {}).get("root")
+        same = owner is not None and Path(owner).resolve() == root.resolve()
+        if name in listed and owner is not None and not same:
+            raise UserError(
+                f"{there.output} holds the set '{name}' of {owner} already, so that of "
+                f"{os.path.abspath(root)} needs another name: add --set-name NAME, or give another "
+                "--output"
+            )
+        if name in listed or same:
+            mine.append(name)
+    return mine
 
 
 def list_folder(

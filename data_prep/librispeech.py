@@ -54,7 +54,7 @@ def prepare_librispeech(
         [reject for one in listings for reject in one.rejects],
     )
     options = {"root": os.path.abspath(root), "parts": parts}
-    prepare("librispeech", options, listing, settings, CHARACTERS)
+    prepare("librispeech", parts, options, listing, settings, CHARACTERS)
 
 
 def list_part(corpus: Path, part: str) -> Listing:

@@ -3,8 +3,8 @@
 OUT/<set>.jsonl.gz          Lhotse cuts, one utterance each
 OUT/references/<set>.tsv    id TAB text, of sets whose manifest withholds the transcripts
 OUT/rejects.jsonl           what was left out, and why
-OUT/summary.json            counts; written last, so it marks a preparation as finished
-OUT/audio/<id>.flac         recordings that had to be converted to mono 16 kHz
+OUT/summary.json            counts, and the preparations that are finished; written last
+OUT/audio/<set>/<id>.*.flac recordings that had to be converted to mono 16 kHz
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -137,21 +137,38 @@ def write_cuts(path: Path, cuts: Iterable[MonoCut]) -> None:
 
 
 def read_cuts(path: Path) -> CutSet:
-    """The cuts of a manifest, in memory. Raises UserError when there is no manifest at `path`."""
+    """The cuts of a manifest, in memory. Raises UserError when missing, damaged or without cuts."""
     from lhotse import CutSet
 
     if not path.is_file():
         raise UserError(f"{path}: no such manifest; prepare the corpus first (asr prepare --help)")
     try:
-        return CutSet.from_file(path).to_eager()
-    except Exception as error:  # Lhotse guesses at types and fails in many ways.
-        raise UserError(f"{path}: not a Lhotse manifest of cuts: {error}") from None
+        cuts = CutSet.from_file(path)
+        cuts = cuts.to_eager() if cuts is not None else None
+    except Exception as error:  # gzip, zlib, json and Lhotse each have their own
+        raise UserError(
+            f"{path}: not a readable manifest of cuts ({error}); run `asr prepare` again"
+        ) from None
+    if not isinstance(cuts, CutSet) or len(cuts) == 0:
+        raise UserError(f"{path}: holds no cuts; run `asr prepare` again")
+    return cuts
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write a .jsonl file atomically."""
     with replacing(path) as file:
         file.writelines(_json_line(record) for record in records)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a .jsonl file of ours; none where there is no file, lines at fault left out."""
+    records = []
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    for line in lines:
+        with suppress(ValueError):
+            record = json.loads(line)
+            records += [record] if isinstance(record, dict) else []
+    return records
 
 
 def write_json(path: Path, tree: dict[str, Any]) -> None:
@@ -167,15 +184,6 @@ def write_references(path: Path, utterances: Iterable[Utterance]) -> None:
         for utterance in utterances:
             if utterance.reference is not None:
                 file.write(f"{utterance.id}\t{utterance.reference}\n".encode())
-
-
-def read_summary(folder: Path) -> dict[str, Any] | None:
-    """The summary in a folder, or None."""
-    try:
-        tree = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return tree if isinstance(tree, dict) and {"outputs", "sets"} <= tree.keys() else None
 
 
 def summarise(kept: list[Kept], rejects: list[Reject]) -> dict[str, dict[str, Any]]:

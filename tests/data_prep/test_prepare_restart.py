@@ -65,9 +65,12 @@ def test_a_crash_between_two_renames(
         with pytest.raises(KeyboardInterrupt):
             prepare(root, output)
     assert "summary.json" not in published(output)
-    # With other options, nothing of the stopped run stays behind.
+    # All was written, so the next call, whatever it prepares, brings it to its end.
     assert prepare(root, output, "--set-name", "x") == 0
-    assert published(output) == ["summary.json", "x-untranscribed.jsonl.gz", "x.jsonl.gz"]
+    sets = ["labelled", "untranscribed", "x", "x-untranscribed"]
+    assert list(summary_of(output)["sets"]) == sets
+    assert published(output) == sorted(["summary.json", *(f"{name}.jsonl.gz" for name in sets)])
+    assert not (output / ".partial").exists()
 
 
 def test_work_done_before_a_crash_is_not_done_again(
@@ -131,7 +134,8 @@ def test_a_finished_preparation_is_recognised(
     assert "already prepared" in capsys.readouterr().out
     write_audio(root / "d.wav")
     prepare(root, output)
-    assert summary_of(output)["fingerprint"] != before["fingerprint"]
+    (now,), (then,) = summary_of(output)["preparations"], before["preparations"]
+    assert now["fingerprint"] != then["fingerprint"]
     (output / "labelled.jsonl.gz").unlink()
     prepare(root, output)
     assert len(cuts_of(output, "labelled")) == 2
