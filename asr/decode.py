@@ -17,8 +17,8 @@ from asr.files import write_json, write_jsonl
 from asr.tokenizer import BLANK
 
 if TYPE_CHECKING:
-    from asr.data import SpeechSet
     from asr.model_folder import LoadedModel
+    from asr.speech_set import SpeechSet
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def decode_set(
 
     `max_seconds` bounds the padded audio of a batch.
     """
-    from asr.data import load_waveforms
+    from asr.speech_set import load_waveforms
     from asr.stream import Kind, Segment, deal
 
     segments = [Segment(Kind.LABELLED, i, 0, s) for i, s in enumerate(speech.seconds)]
@@ -96,8 +96,8 @@ def main(argv: list[str]) -> int:
     )
     arguments = parser.parse_args(argv)
 
-    from asr.data import SpeechSet
     from asr.model_folder import find_checkpoint, load_model
+    from asr.speech_set import SpeechSet
 
     checkpoint = find_checkpoint(arguments.model_folder, best=arguments.best)
     speech = SpeechSet.load(arguments.manifest)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from asr.data import SpeechSet, load_waveforms
 from asr.decode import greedy
 from asr.distributed import Ranks
 from asr.edits import error_counts
 from asr.features import LogMel
+from asr.speech_set import SpeechSet, load_waveforms
 from asr.stream import Kind, Segment, deal
 from asr.tokenizer import Tokenizer
 

@@ -13,7 +13,7 @@ import torch
 
 from asr.checkpoint import CheckpointStore, restore
 from asr.config import Config
-from asr.data import MANIFEST_SUFFIX, RankBatch, SpeechSet, TrainingData
+from asr.data import RankBatch, TrainingData
 from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.errors import UserError
@@ -30,6 +30,7 @@ from asr.scaling import (
     kappa_of,
     learning_rate_share,
 )
+from asr.speech_set import MANIFEST_SUFFIX, SpeechSet
 from asr.stream import Kind, Position
 from asr.teacher import Teacher
 from asr.tokenizer import make_tokenizer

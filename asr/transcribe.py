@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 from asr.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
-
     from asr.model_folder import LoadedModel
 
 
@@ -66,6 +64,7 @@ def transcribe(model: LoadedModel, path: Path) -> dict[str, object]:
     """{file, text, confidence, seconds} of one file. Raises UserError if it cannot be read."""
     import torch
 
+    from asr.audio import read_audio
     from asr.decode import greedy
 
     waveform_N = read_audio(path, model.config.features.sample_rate_hz)
@@ -78,33 +77,3 @@ def transcribe(model: LoadedModel, path: Path) -> dict[str, object]:
         "confidence": round(hypothesis.confidence, 4),
         "seconds": samples / model.config.features.sample_rate_hz,
     }
-
-
-def read_audio(path: Path, sample_rate_hz: int) -> torch.Tensor:
-    """Waveform (N,) in fp32, mixed down to one channel and resampled.
-
-    Raises UserError if the file is missing, empty, not audio, or holds NaN or infinite samples.
-    """
-    import numpy as np
-    import soundfile
-    import torch
-    from torchaudio.functional import resample
-
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        audio_NC, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0].removeprefix(f"Error opening {str(path)!r}: ")
-        raise UserError(
-            f"{path}: not readable as audio ({reason}); convert it to WAV or FLAC"
-        ) from None
-    audio_N = audio_NC.mean(axis=1)
-    if not len(audio_N):
-        raise UserError(f"{path}: holds no audio")
-    if not np.isfinite(audio_N).all():
-        raise UserError(f"{path}: holds NaN or infinite samples; record or export it again")
-    waveform_N = torch.from_numpy(audio_N)
-    return (
-        waveform_N if rate_hz == sample_rate_hz else resample(waveform_N, rate_hz, sample_rate_hz)
-    )

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import soundfile
 from tqdm import tqdm
 
@@ -84,20 +83,12 @@ def prepare(
 
 def to_16khz_mono(source: Path, target: Path) -> int:
     """Average the channels, resample, write 16-bit FLAC atomically; returns samples at 16 kHz."""
-    waveform, rate = soundfile.read(source, dtype="float32", always_2d=True)
-    mono = waveform.mean(axis=1)
-    if rate != SAMPLE_RATE_HZ:
-        mono = _resample(mono, rate)
+    from asr.audio import read_audio  # imports torch
+
+    mono = read_audio(source, SAMPLE_RATE_HZ).numpy()
     with manifests.replacing(target) as file:
         soundfile.write(file, mono, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
     return len(mono)
-
-
-def _resample(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
-    import torch
-    from torchaudio.functional import resample
-
-    return resample(torch.from_numpy(waveform), rate_hz, SAMPLE_RATE_HZ).numpy()
 
 
 def _validate(
