@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asr.edits import Aligned, aligned_words
-from asr.statistics import FEW_UTTERANCES
+from asr.statistics import FEW_UTTERANCES, verdict
 
 WORST = 15
 MODEL_NAMES = {
@@ -15,7 +15,6 @@ MODEL_NAMES = {
     "student": "Student",
     "teacher": "Teacher (EMA)",
 }
-SIGNIFICANT = 0.05
 
 
 def summary(results: Mapping[str, Any], main_set: str | None) -> str:
@@ -33,24 +32,31 @@ def summary(results: Mapping[str, Any], main_set: str | None) -> str:
         missing = "supervised baseline" if supervised is None else "teacher"
         return f"On {main_set}, {found}. There is no {missing} here to compare with."
     paired = results["paired"]["teacher_vs_supervised"]
-    delta, p = paired["delta_wer"], paired["p_wer"]
-    opening = f"On {main_set}, the teacher's word error rate is {teacher['wer']:.2f} %"
-    chance = f"{p_value(p)}, paired bootstrap over {teacher['utterances']:,} utterances"
+    words = _comparison("word error rate", "wer", teacher, supervised, paired)
+    characters = _comparison("character error rate", "cer", teacher, supervised, paired)
+    basis = f"Paired bootstrap over {teacher['utterances']:,} utterances"
     if teacher["utterances"] < FEW_UTTERANCES:
-        chance += ", which are too few to rely on it"
+        basis += ", which are too few to rely on it"
+    return f"On {main_set}, the teacher's {words}. Its {characters}. {basis}."
+
+
+def _comparison(
+    name: str,
+    unit: str,
+    teacher: Mapping[str, float],
+    supervised: Mapping[str, float],
+    paired: Mapping[str, float],
+) -> str:
+    delta, p = paired[f"delta_{unit}"], paired[f"p_{unit}"]
+    opening = f"{name} is {teacher[unit]:.2f} %"
     if delta == 0:
-        return f"{opening}, the same as the supervised baseline's ({chance})."
+        return f"{opening}, the same as the supervised baseline's"
     compared = f"{abs(delta):.2f} points {'lower' if delta < 0 else 'higher'} than"
-    share = 100 * abs(delta) / supervised["wer"] if supervised["wer"] else 0.0
+    share = 100 * abs(delta) / supervised[unit] if supervised[unit] else 0.0
     relative = f", {share:.0f} % {'fewer' if delta < 0 else 'more'} errors" if share else ""
-    verdict = (
-        "The difference is significant at the 5 % level"
-        if p < SIGNIFICANT
-        else "The difference is not significant: it may be chance"
-    )
     return (
-        f"{opening}, {compared} the supervised baseline's {supervised['wer']:.2f} %{relative}. "
-        f"{verdict} ({chance})."
+        f"{opening}, {compared} the supervised baseline's {supervised[unit]:.2f} %{relative}: "
+        f"{verdict(p)} ({p_value(p)})"
     )
 
 

@@ -20,6 +20,7 @@ from asr.statistics import (
     Score,
     compare_aligned,
     score_aligned,
+    verdict,
 )
 
 
@@ -35,10 +36,9 @@ def describe(comparison: Comparison, a: str, b: str) -> str:
     for unit in ("wer", "cer"):
         low, high = figures[f"delta_{unit}_low"], figures[f"delta_{unit}_high"]
         p = figures[f"p_{unit}"]
-        verdict = "significant at 5 %" if p < 0.05 else "not significant: it may be chance"
         lines.append(
             f"{a} minus {b}: {unit.upper()} {figures[f'delta_{unit}']:+.2f} points "
-            f"[{low:+.2f}, {high:+.2f}], p = {p:.2g}, {verdict}"
+            f"[{low:+.2f}, {high:+.2f}], p = {p:.2g}, {verdict(p)}"
         )
     return "\n".join(lines)
 

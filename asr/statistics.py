@@ -24,6 +24,7 @@ from asr.errors import UserError
 
 INTERVAL_DRAWS = 1_000
 PAIRED_DRAWS = 10_000
+SIGNIFICANT = 0.05
 FEW_UTTERANCES = 30
 """Below this a bootstrap is not to be trusted: it sees too few different samples."""
 SEED = 20_041  # any fixed number: the same files give the same figures
@@ -187,3 +188,8 @@ def _paired(a: Sequence[Aligned], b: Sequence[Aligned]) -> tuple[list[Aligned], 
             )
     ordered = sorted(a, key=lambda one: one.utterance.id)
     return ordered, [in_b[one.utterance.id] for one in ordered]
+
+
+def verdict(p: float) -> str:
+    """Whether a p-value speaks, in words."""
+    return "significant at 5 %" if p < SIGNIFICANT else "not significant, it may be chance"

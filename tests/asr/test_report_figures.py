@@ -10,20 +10,21 @@ from asr.report_figures import summary, worst_utterances
 def sentence(teacher_wer: float, supervised_wer: float, p: float, utterances: int = 100) -> str:
     figures = {"wer_low": 0.0, "wer_high": 9.0, "utterances": utterances}
     models = {
-        "supervised": {"wer": supervised_wer, **figures},
-        "teacher": {"wer": teacher_wer, **figures},
+        "supervised": {"wer": supervised_wer, "cer": 4.0, **figures},
+        "teacher": {"wer": teacher_wer, "cer": 3.0, **figures},
     }
-    pair = {"delta_wer": teacher_wer - supervised_wer, "p_wer": p}
+    pair = {"delta_wer": teacher_wer - supervised_wer, "p_wer": p, "delta_cer": -1.0, "p_cer": 0.03}
     return summary({"sets": {"test": models}, "paired": {"teacher_vs_supervised": pair}}, "test")
 
 
 def test_summary_in_words() -> None:
     better = sentence(6.0, 8.0, 0.0002)
     assert "6.00 %, 2.00 points lower than the supervised baseline's 8.00 %, 25 % fewer" in better
-    assert "is significant at the 5 % level (p < 0.001" in better
+    assert "25 % fewer errors: significant at 5 % (p < 0.001)" in better
+    assert "character error rate is 3.00 %, 1.00 points lower" in better
     worse = sentence(8.0, 6.0, 0.2)
     assert "2.00 points higher" in worse
-    assert "not significant: it may be chance (p = 0.20" in worse
+    assert "not significant, it may be chance (p = 0.20)" in worse
     assert "the same as" in sentence(5.0, 5.0, 1.0)
     assert "too few to rely on" in sentence(6.0, 8.0, 0.01, utterances=5)
 
