@@ -30,9 +30,14 @@ def final(run: Path) -> Path:
     return run / "checkpoints" / (run / "latest").read_text().strip()
 
 
-def largest_difference(left: Path, right: Path) -> float:
+def relative_distance(left: Path, right: Path) -> float:
+    """Norm of the difference over the norm.
+
+    Not the largest difference: where a gradient is nearly zero, Adam makes steps of its rounding noise.
+    """
     a, b = load_file(left), load_file(right)
-    return max(float((a[name] - b[name]).abs().max()) for name in a)
+    difference = sum(float((a[name] - b[name]).square().sum()) for name in a)
+    return (difference / sum(float(a[name].square().sum()) for name in a)) ** 0.5
 
 
 def test_ranks_and_accumulation_only_cut_the_same_stream(train: Train) -> None:
@@ -43,7 +48,7 @@ def test_ranks_and_accumulation_only_cut_the_same_stream(train: Train) -> None:
         assert losses(other) == pytest.approx(losses(one), rel=1e-4)
         assert read_lines(other / "utterances.jsonl") == read_lines(one / "utterances.jsonl")
         teachers = (final(run) / "teacher.safetensors" for run in (one, other))
-        assert largest_difference(*teachers) < 1e-4
+        assert relative_distance(*teachers) < 2e-5
     labels = [line["untranscribed"] for line in read_lines(one / "utterances.jsonl")]
     assert any(labels), "the run never pseudo-labelled"
 
