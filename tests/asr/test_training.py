@@ -48,7 +48,7 @@ def test_ranks_and_accumulation_only_cut_the_same_stream(train: Train) -> None:
         assert losses(other) == pytest.approx(losses(one), rel=1e-4)
         assert read_lines(other / "utterances.jsonl") == read_lines(one / "utterances.jsonl")
         teachers = (final(run) / "teacher.safetensors" for run in (one, other))
-        assert relative_distance(*teachers) < 2e-5
+        assert relative_distance(*teachers) < 5e-5
     labels = [line["untranscribed"] for line in read_lines(one / "utterances.jsonl")]
     assert any(labels), "the run never pseudo-labelled"
 
