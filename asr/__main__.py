@@ -34,6 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     # torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:] if argv is None else argv
+    # The deepspeed launcher puts its own option before the command; the environment says the same.
+    if arguments and arguments[0].startswith("--local_rank="):
+        arguments = arguments[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2

@@ -43,7 +43,6 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="print every setting in force, documented, and stop",
     )
-    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_intermixed_args(argv)
     config = load_config(arguments.recipe, arguments.overrides)
     if arguments.print_config:

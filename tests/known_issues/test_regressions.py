@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +114,24 @@ def test_a_finished_run_keeps_its_provenance(copied: Path, recipe: Path) -> None
     assert status == 0
     assert "nothing left to train" in output
     assert (copied / "config.yaml").read_bytes() == before
+
+
+def test_the_deepspeed_launcher_s_option_stands_before_the_command(
+    recipe: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launcher = [str(Path(sys.executable).with_name("deepspeed")), "--num_gpus", "2"]
+    command = [*launcher, "--master_port", port, "--module", "asr", "train", str(recipe)]
+    command += [f"output={tmp_path}", "trainer.total_hours=0.01"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ranks 2" in done.stdout
+    assert (tmp_path / "complete.json").exists()
 
 
 def test_adam_takes_no_weight_decay_in_silence() -> None:
