@@ -12,6 +12,7 @@ COMMANDS = {
     "prepare": ("asr.data_prep.cli", "corpus on disk -> validated manifests"),
     "plan": ("asr.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
     "train": ("asr.train", "train a recipe; resumes by itself"),
+    "audit": ("asr.audit", "does a recipe keep its curve when the batch grows? short paired runs"),
     "decode": ("asr.decode", "transcribe a prepared set and keep its references beside"),
     "score": ("asr.score", "WER and CER with confidence intervals; paired comparison"),
     "report": ("asr.report", "HTML report of a run"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,11 +40,6 @@ def greedy(logits_BSV: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
         confidence = float(posterior_S[:frames].mean()) if frames else 0.0
         hypotheses.append(Hypothesis(merged[merged != BLANK].tolist(), confidence))
     return hypotheses
-
-
-def shortest_feasible(tokens: Sequence[int]) -> int:
-    """Frames that CTC needs for `tokens`: one each, and a blank between equal neighbours."""
-    return len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from torch import Tensor
 from asr.config import Config
 from asr.distributed import Ranks
 from asr.model import AcousticModel
+from asr.noise_scale import GradientSquares
 from asr.scaling import Hyperparameters
 
 
@@ -33,6 +34,9 @@ class Engine:
             dist_init_required=False,
         )
         self.student: AcousticModel = self.deepspeed.module
+        self.gradient_squares = GradientSquares(self.student)
+        self.gradient_norm = 0.0
+        """Norm of the last step's gradient, before clipping."""
 
     def begin_batch(self) -> None:
         """Forget the gradients of the batch before.
@@ -82,7 +86,12 @@ class Engine:
 
     def step(self) -> bool:
         """Clip and step; whether the engine really applied it."""
+        norm = None
+        if not self.deepspeed.zero_optimization():  # ZeRO keeps its own, and has no whole gradients
+            gradients = [p.grad for p in self.student.parameters() if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
         self.deepspeed.step()
+        self.gradient_norm = float(self.deepspeed.get_global_grad_norm() if norm is None else norm)
         return bool(self.deepspeed.was_step_applied())
 
 

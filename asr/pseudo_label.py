@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from asr.config import PseudoLabelConfig
-from asr.decode import Hypothesis, shortest_feasible
+from asr.ctc import shortest_feasible
+from asr.decode import Hypothesis
 
 
 class Dropped(StrEnum):

@@ -48,3 +48,13 @@ class Teacher:
         torch._foreach_lerp_(targets, list(sources), 1.0 - momentum)
         for ours, theirs in zip(self.model.buffers(), student.buffers(), strict=True):
             ours.copy_(theirs)
+
+    @torch.no_grad()
+    def distance(self, student: nn.Module) -> float:
+        """Norm of (average - student) over norm of the student. A collective under ZeRO 1 to 3."""
+        averages = dict(self.model.named_parameters())
+        difference = norm = 0.0
+        for name, weight in master_weights(student):
+            difference += float((averages[name] - weight).square().sum())
+            norm += float(weight.square().sum())
+        return (difference / norm) ** 0.5 if norm else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from dataclasses import asdict
@@ -17,10 +18,11 @@ from asr.data import RankBatch, TrainingData
 from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.errors import UserError
-from asr.evaluation import Forward, word_error_rates
+from asr.evaluation import Forward, evaluate
 from asr.features import LogMel
 from asr.metrics import RunLog
 from asr.model import AcousticModel
+from asr.noise_scale import GradientNoiseScale
 from asr.pseudo_label import LabelHealth
 from asr.scaling import (
     AudioClock,
@@ -72,6 +74,7 @@ class Trainer:
         self.schedule = TeacherSchedule.for_batch(config, self.batch_seconds)
         self.position = Position()
         self.health = LabelHealth()
+        self.noise_scale = GradientNoiseScale()
         self.batches_drawn = 0
         self.non_finite = 0
         self.dev_wer: float | None = None
@@ -96,6 +99,7 @@ class Trainer:
         self.clock = AudioClock(**state["clock"])
         self.position = Position(**state["position"])
         self.health = LabelHealth(**state["health"])
+        self.noise_scale = GradientNoiseScale(**state["noise_scale"])
         self.schedule.pending_seconds = state["teacher_pending_seconds"]
         self.batches_drawn = state["batches_drawn"]
         self.non_finite = state["non_finite"]
@@ -122,6 +126,7 @@ class Trainer:
             "clock": asdict(self.clock),
             "position": asdict(self.position),
             "health": asdict(self.health),
+            "noise_scale": asdict(self.noise_scale),
             "teacher_pending_seconds": self.schedule.pending_seconds,
             "batches_drawn": self.batches_drawn,
             "non_finite": self.non_finite,
@@ -198,9 +203,23 @@ class Trainer:
         self.batches_drawn += 1
         self.position = batch.batch.after
         self.health.observe(tally.labels)
+        self._observe_noise(batch, tally)
         self._record(batch, tally, learning_rate, momentum, time.perf_counter() - started)
         self._do_what_is_due(before_hours)
         return self.ranks.sum([self._stop_signal])[0] > 0
+
+    def _observe_noise(self, batch: RankBatch, tally: Tally) -> None:
+        trained = tally.trained_seconds
+        if trained > 0 and math.isfinite(self.engine.gradient_norm):
+            # The loss is divided by all audio, that of dropped labels included.
+            large = (self.engine.gradient_norm * batch.batch.seconds / trained) ** 2
+            self.noise_scale.observe(
+                tally.micro_batch_squares / trained,
+                large,
+                int(tally.micro_batches),
+                trained,
+                self.config.scaling.reference_batch_seconds,
+            )
 
     def _enter_phase(self, hours: float) -> None:
         start = self.config.pseudo_label.start_hours
@@ -250,6 +269,8 @@ class Trainer:
             "loss_pseudo_labelled": _per_second(
                 tally.loss_pseudo_labelled, tally.pseudo_labelled_seconds
             ),
+            "gradient_norm": self.engine.gradient_norm,
+            "gradient_noise_scale_seconds": self.noise_scale.seconds,
             "batch_seconds": batch.batch.seconds,
             **label_figures(tally),
             **self.health.figures(tokens_per_second),
@@ -281,14 +302,13 @@ class Trainer:
             "student": self.engine.evaluate,
             "teacher": self.teacher.model,
         }
+        distance = self.teacher.distance(self.engine.student)
         teacher_wers = []
         for speech in self.dev:
             for model, forward in models.items():
-                wer, cer = word_error_rates(
-                    forward, speech, self.log_mel, self.tokenizer, self.ranks
-                )
+                figures = evaluate(forward, speech, self.log_mel, self.tokenizer, self.ranks)
                 if model == "teacher":
-                    teacher_wers.append(wer)
+                    teacher_wers.append(figures.wer)
                 if self.log:
                     self.log.evaluation(
                         {
@@ -296,8 +316,8 @@ class Trainer:
                             "hours": self.clock.hours,
                             "set": speech.name,
                             "model": model,
-                            "wer": wer,
-                            "cer": cer,
+                            **asdict(figures),
+                            "teacher_student_distance": distance,
                         }
                     )
         self.dev_wer = sum(teacher_wers) / len(teacher_wers) if teacher_wers else None

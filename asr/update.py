@@ -15,15 +15,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from asr.config import Config
+from asr.ctc import ctc_losses, shortest_feasible
 from asr.data import MicroBatch, RankBatch
-from asr.decode import greedy, shortest_feasible
+from asr.decode import greedy
 from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.features import LogMel, spec_augment
 from asr.pseudo_label import LabelCounts, judge
 from asr.stream import Kind
 from asr.teacher import Teacher
-from asr.tokenizer import BLANK, Tokenizer
+from asr.tokenizer import Tokenizer
 
 _SEED_OF_DROPOUT, _SEED_OF_LAYER_DROP = 4, 5
 _IDLE_FRAMES = 16
@@ -42,12 +43,21 @@ class Tally:
     labelled_seconds: float = 0.0
     pseudo_labelled_seconds: float = 0.0
     """Untranscribed audio whose label was trained on."""
+    micro_batches: int = 0
+    """Those that were trained on."""
+    micro_batch_squares: float = 0.0
+    """Squared gradient norm of each micro-batch's mean loss per second, times its seconds."""
     infeasible_transcripts: int = 0
     non_finite: int = 0
     wait_seconds: float = 0.0
     labels: LabelCounts = field(default_factory=LabelCounts)
     non_finite_ids: list[str] = field(default_factory=list)
     """This rank's, by name; not summed."""
+
+    @property
+    def trained_seconds(self) -> float:
+        """Audio whose transcript or label was trained on."""
+        return self.labelled_seconds + self.pseudo_labelled_seconds
 
     def summed(self, ranks: Ranks) -> Tally:
         """The same over all ranks. A collective."""
@@ -86,8 +96,15 @@ class Updater:
             started = time.perf_counter()
             micro_batch = next(batch.micro_batches)
             tally.wait_seconds += time.perf_counter() - started
+            before = tally.trained_seconds
             loss = self._loss(micro_batch, (number, slot), hours, tally)
             self.engine.backward(loss / batch.batch.seconds, is_last=slot == batch.slots - 1)
+            square = self.engine.gradient_squares.take()
+            trained_seconds = tally.trained_seconds - before
+            if trained_seconds > 0:
+                tally.micro_batches += 1
+                share = batch.batch.seconds / self.ranks.world  # of the factor in Engine.backward
+                tally.micro_batch_squares += square * share**2 / trained_seconds
         return tally
 
     def _loss(
@@ -104,7 +121,7 @@ class Updater:
         while True:
             logits_BSV, output_lengths_B = self._forward(features_BTF, lengths_B, kept, place)
             if kept:
-                losses_B = _ctc(logits_BSV, output_lengths_B, [targets[i] for i in kept])
+                losses_B = ctc_losses(logits_BSV, output_lengths_B, [targets[i] for i in kept])
             finite = torch.isfinite(losses_B).tolist()
             # All ranks go round together, since the forward pass may be a collective.
             if not self.ranks.sum([float(len(finite) - sum(finite))])[0]:
@@ -210,23 +227,9 @@ def _select(features_BTF: Tensor, lengths_B: Tensor, kept: list[int]) -> tuple[T
     return features_BTF[kept][:, : int(lengths_B.max())], lengths_B
 
 
-def _ctc(logits_BSV: Tensor, lengths_B: Tensor, targets: list[list[int]]) -> Tensor:
-    """CTC loss (B,) in nats, fp32."""
-    device = logits_BSV.device
-    losses_B: Tensor = functional.ctc_loss(
-        logits_BSV.float().log_softmax(-1).transpose(0, 1),
-        torch.tensor([token for target in targets for token in target], device=device),
-        lengths_B,
-        torch.tensor([len(target) for target in targets], device=device),
-        blank=BLANK,
-        reduction="none",
-    )
-    return losses_B
-
-
 def label_figures(tally: Tally) -> dict[str, Any]:
     """What a metrics line says about the labels of one update."""
-    total_seconds = tally.labelled_seconds + tally.pseudo_labelled_seconds
+    total_seconds = tally.trained_seconds
     return {
         "pseudo_labelled_share": tally.pseudo_labelled_seconds / total_seconds
         if total_seconds

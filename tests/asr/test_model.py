@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from asr.config import FeatureConfig, ModelConfig, SpecAugmentConfig
-from asr.decode import greedy, shortest_feasible
+from asr.ctc import shortest_feasible
+from asr.decode import greedy
 from asr.features import LogMel, spec_augment
 from asr.model import AcousticModel, Dropout
 from asr.teacher import Teacher

@@ -1,0 +1,290 @@
+"""`asr audit`: does this recipe keep its learning curve when the batch grows? Short runs that tell.
+
+Each cell (kappa, rule, seed) is a run of its own in OUTPUT/cells, to the same hours of audio. kappa = 1
+is the same run under every rule, so it is run once a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from asr.audit_figures import METRICS, Cell, compare, curves_of, tables, to_json
+from asr.config import Config, load_config
+from asr.errors import UserError
+from asr.files import write_json, write_text
+from asr.scaling import in_force
+
+RULES = ("full", "optimizer_only", "none")
+_BYTES_PER_CELL = 2 << 30
+_POLL_SECONDS = 0.5
+
+_DESCRIPTION = """\
+Train a recipe at several batch sizes (kappa = batch / reference batch), under several scaling rules,
+with several seeds, each to the same hours of audio, and say how far the learning curves lie from
+those at kappa = 1, measured in the spread between seeds at kappa = 1.
+
+Run it again after an interruption: a finished cell is never run twice, a broken one goes on from its
+last checkpoint. Every cell is an ordinary run folder in OUTPUT/cells.
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run."""
+
+    recipe: str
+    overrides: list[str]
+    output: Path
+    cells: list[Cell]
+    hours: float
+
+    def cell_overrides(self, cell: Cell, reference_batch_seconds: float) -> list[str]:
+        """The recipe's overrides, and what makes this cell."""
+        return [
+            *self.overrides,
+            f"name={cell.name}",
+            f"output={self.folder(cell)}",
+            f"seed={cell.seed}",
+            f"scaling.rule={cell.rule}",
+            "batch.batch_seconds_per_rank=null",
+            f"batch.batch_seconds={cell.kappa * reference_batch_seconds}",
+            f"trainer.total_hours={self.hours}",
+            "trainer.keep_last=1",
+        ]
+
+    def folder(self, cell: Cell) -> Path:
+        return self.output / "cells" / cell.name
+
+
+def main(argv: list[str]) -> int:
+    """Run what is missing of an audit, and write its table and figure."""
+    arguments = _parse(argv)
+    config = load_config(arguments.recipe, arguments.overrides)
+    output = arguments.output or Path(f"{config.output}_audit")
+    kappas = _numbers(arguments.kappa, "--kappa")
+    rules = arguments.rules.split(",")
+    for rule in rules:
+        if rule not in RULES:
+            raise UserError(f"--rules '{rule}': one or several of {', '.join(RULES)}")
+    seeds = range(config.seed, config.seed + arguments.seeds)
+    hours = config.trainer.total_hours if arguments.hours is None else arguments.hours
+    # Seed by seed, so that an audit that is cut short has whole comparisons.
+    cells = [Cell(1.0, "full", seed) for seed in seeds]
+    cells += [Cell(k, rule, s) for s in seeds for k in sorted(kappas) if k != 1 for rule in rules]
+    plan = Plan(arguments.recipe, list(arguments.overrides), output, cells, hours)
+    configs = {cell: _config(plan, cell) for cell in cells}
+    todo = [cell for cell in cells if not _is_finished(plan.folder(cell), configs[cell])]
+    jobs = arguments.jobs or _room()
+    print(
+        f"asr audit: {len(cells)} cells of {hours:g} h of audio, {len(cells) - len(todo)} finished "
+        f"before; {min(jobs, len(todo))} at a time; {output}",
+        flush=True,
+    )
+    failed = _Runner(plan, jobs).run(todo)
+    _write_results(plan, configs[cells[0]], configs, failed)
+    return 1 if failed else 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="asr audit",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("recipe", help="recipe, YAML")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="for every cell, e.g. model.layers=4"
+    )
+    parser.add_argument("--kappa", default="1,2,4,8", help="batch sizes, in reference batches")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="seeds: the recipe's and the next ones"
+    )
+    parser.add_argument("--hours", type=float, help="hours of audio a cell (default: the recipe's)")
+    parser.add_argument("--rules", default=",".join(RULES), help="of " + ", ".join(RULES))
+    parser.add_argument("--output", type=Path, help="default: the recipe's output + '_audit'")
+    parser.add_argument(
+        "--jobs", type=int, help="cells at a time (default: what the machine holds)"
+    )
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.seeds < 1 or (arguments.jobs is not None and arguments.jobs < 1):
+        raise UserError("--seeds and --jobs must be at least 1")
+    if arguments.hours is not None and not arguments.hours > 0:
+        raise UserError(f"--hours {arguments.hours}: must be above 0")
+    return arguments
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) <= 0 or len(set(numbers)) < len(numbers):
+        raise UserError(f"{option} '{text}': write different positive numbers, as in 1,2,4,8")
+    return numbers
+
+
+def _config(plan: Plan, cell: Cell) -> Config:
+    """A cell's settings. Raises UserError for a kappa that the rule or the stream cannot make."""
+    reference_seconds = load_config(plan.recipe, plan.overrides).scaling.reference_batch_seconds
+    config = load_config(plan.recipe, plan.cell_overrides(cell, reference_seconds))
+    wanted, made = cell.kappa * reference_seconds, config.global_batch_seconds(1)
+    if abs(made - wanted) > 1e-6 * wanted:
+        raise UserError(
+            f"--kappa {cell.kappa:g}: a batch of {wanted:g} s is no whole number of groups of "
+            f"{config.group_seconds:g} s; choose another kappa, or set batch.group_seconds"
+        )
+    in_force(config, made)
+    return config
+
+
+def _is_finished(folder: Path, config: Config) -> bool:
+    """Whether a cell has run to its end. Raises UserError if that was with other settings."""
+    from asr.model_folder import read_config
+
+    if not (folder / "complete.json").is_file():
+        return False
+    before = read_config(folder)
+    if before != config:
+        changed = [
+            name
+            for name, value in config.model_dump(mode="json").items()
+            if value != before.model_dump(mode="json")[name]
+        ]
+        raise UserError(
+            f"{folder}: was run with other settings ({', '.join(changed)}); undo the change, or choose "
+            "another --output"
+        )
+    return True
+
+
+def _room() -> int:
+    """Cells that this machine holds at a time: one a GPU, or one a core within its memory."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    memory = int(psutil.virtual_memory().available // _BYTES_PER_CELL)
+    return max(1, min(len(os.sched_getaffinity(0)), memory))
+
+
+class _Runner:
+    """Runs cells as processes, so many at a time."""
+
+    def __init__(self, plan: Plan, jobs: int) -> None:
+        self.plan, self.jobs = plan, jobs
+        self.running: dict[Cell, tuple[subprocess.Popen[bytes], int, float]] = {}
+        self.failed: dict[Cell, str] = {}
+        self.done = 0
+
+    def run(self, cells: Sequence[Cell]) -> dict[Cell, str]:
+        """Run all; the last line of those that failed. A signal stops the cells, which save."""
+        handlers = {s: signal.signal(s, _interrupt) for s in (signal.SIGTERM, signal.SIGINT)}
+        waiting = list(cells)
+        try:
+            while waiting or self.running:
+                while waiting and len(self.running) < self.jobs:
+                    self._start(waiting.pop(0))
+                time.sleep(_POLL_SECONDS)
+                for cell in [c for c, (p, *_) in self.running.items() if p.poll() is not None]:
+                    self._finish(cell, len(cells))
+        except KeyboardInterrupt:
+            for process, *_ in self.running.values():
+                process.send_signal(signal.SIGTERM)
+            for process, *_ in self.running.values():
+                process.wait()
+            raise
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return self.failed
+
+    def _start(self, cell: Cell) -> None:
+        folder = self.plan.folder(cell)
+        folder.mkdir(parents=True, exist_ok=True)
+        reference = load_config(self.plan.recipe, self.plan.overrides).scaling
+        overrides = self.plan.cell_overrides(cell, reference.reference_batch_seconds)
+        slots = {slot for _, slot, _ in self.running.values()}
+        slot = next(n for n in range(self.jobs) if n not in slots)
+        environment = {**os.environ, **_share_of_machine(slot, self.jobs)}
+        with (folder / "audit.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "asr", "train", self.plan.recipe, *overrides],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # a Ctrl-C is ours to pass on
+            )
+        self.running[cell] = (process, slot, time.monotonic())
+
+    def _finish(self, cell: Cell, total: int) -> None:
+        process, _, started = self.running.pop(cell)
+        folder = self.plan.folder(cell)
+        self.done += 1
+        if process.returncode == 0 and (folder / "complete.json").is_file():
+            outcome = f"done in {(time.monotonic() - started) / 60:.1f} min"
+        else:
+            lines = (folder / "audit.log").read_text(encoding="utf-8", errors="replace").split("\n")
+            last = next((line for line in reversed(lines) if line.strip()), "no output")
+            self.failed[cell] = last.strip()
+            outcome = f"failed: {last.strip()}"
+        print(f"[{self.done}/{total}] {cell.name}: {outcome}", flush=True)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _share_of_machine(slot: int, jobs: int) -> dict[str, str]:
+    """One thread a cell where cells share cores; one GPU each where there are GPUs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = visible.split(",") if visible else [str(n) for n in range(jobs)]
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    return {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        "CUDA_VISIBLE_DEVICES": devices[slot % len(devices)],
+    }
+
+
+def _write_results(
+    plan: Plan, config: Config, configs: Mapping[Cell, Config], failed: Mapping[Cell, str]
+) -> None:
+    from asr.audit_plot import draw
+    from asr.metrics import environment
+    from asr.run_folder import read_run
+
+    finished = [cell for cell in plan.cells if (plan.folder(cell) / "complete.json").is_file()]
+    curves = {cell: curves_of(read_run(plan.folder(cell))) for cell in finished}
+    distances = compare(curves, plan.hours, config.trainer.evaluation_every_hours)
+    results: dict[str, Any] = {
+        "recipe": plan.recipe,
+        "overrides": plan.overrides,
+        "hours": plan.hours,
+        "reference_batch_seconds": config.scaling.reference_batch_seconds,
+        "environment": environment(),
+        "cells": [
+            {**asdict(cell), "failed": failed.get(cell), "curves": curves.get(cell, {})}
+            for cell in configs
+        ],
+        "distances": to_json(distances),
+    }
+    write_json(plan.output / "audit.json", results)
+    page = tables(distances, [metric.name for metric in METRICS])
+    write_text(plan.output / "audit.md", page)
+    drawing = draw(curves, "teacher_wer")
+    if drawing:
+        write_text(plan.output / "audit.svg", drawing)
+    print(page)
+    print(
+        f"table: {plan.output}/audit.md; figure: {plan.output}/audit.svg; all: {plan.output}/audit.json"
+    )
