@@ -1,21 +1,26 @@
 """Checkpoints: atomic to save, exact to resume, and a model's folder that stands on its own.
 
 checkpoints/hours-000012.5000/
-    engine/               DeepSpeed's shards: weights, optimizer state
-    student.safetensors   plain fp32 weights
-    teacher.safetensors
+    student.safetensors     the fp32 master weights
+    teacher.safetensors     the fp32 average
+    optimizer.safetensors   the optimizer's moments, as MOMENT/PARAMETER
     config.yaml  tokenizer.json | tokenizer.model
-    state.json            clock, data position, label health
+    state.json              clock, data position, label health, optimizer steps
+
+Whole tensors, whatever the ZeRO stage and the number of ranks that wrote them: so any other reads them.
+Nothing in a checkpoint is a pickle.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,8 +29,10 @@ from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.errors import UserError
 from asr.files import flush_to_disk, read_json, write_text
+from asr.model import AcousticModel
 from asr.model_folder import pointed_at, read_config
-from asr.teacher import Teacher, master_weights
+from asr.shards import Shards
+from asr.teacher import Teacher
 from asr.tokenizer import Tokenizer
 
 _PARTIAL = ".partial-"
@@ -98,15 +105,9 @@ class CheckpointStore:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         ranks.barrier()
-        engine.deepspeed.save_checkpoint(str(partial), tag="engine", save_latest=False)
-        student = {
-            name: weight.cpu().clone() if ranks.is_first else weight.new_empty(0)
-            for name, weight in master_weights(engine.student)
-        }
-        ranks.barrier()
+        self._save_tensors(engine.shards, teacher, partial, ranks)
+        state = {**state, "optimizer_steps": engine.shards.optimizer_steps}
         if ranks.is_first:
-            save_file(student, partial / "student.safetensors")
-            save_file(_cpu(teacher.model.state_dict()), partial / "teacher.safetensors")
             (partial / "config.yaml").write_text(dump_config(config), encoding="utf-8")
             tokenizer.save(partial)
             (partial / "state.json").write_text(
@@ -120,6 +121,19 @@ class CheckpointStore:
             self._point_to(final)
         ranks.barrier()
         return final
+
+    def _save_tensors(self, shards: Shards, teacher: Teacher, folder: Path, ranks: Ranks) -> None:
+        """Whole tensors, gathered one by one and written by the first rank."""
+        student = _first_ranks(shards.gather(shards.masters), ranks)
+        moments: dict[str, Tensor] = {}
+        for moment, shard in shards.moments().items():
+            whole = _first_ranks(shards.gather(shard), ranks)
+            moments |= {f"{moment}/{name}": values for name, values in whole.items()}
+        average = teacher.weights()
+        if ranks.is_first:
+            save_file(student, folder / "student.safetensors")
+            save_file(moments, folder / "optimizer.safetensors")
+            save_file(average, folder / "teacher.safetensors")
 
     def _point_to(self, checkpoint: Path) -> None:
         write_text(self.run / "latest", checkpoint.name + "\n")
@@ -141,49 +155,51 @@ class CheckpointStore:
                 shutil.rmtree(folder)
 
 
-def restore(
-    checkpoint: Path, engine: Engine, teacher: Teacher, config: Config, ranks: Ranks
-) -> dict[str, Any]:
-    """Put a checkpoint's weights and optimizer state in place; returns its state.json.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, on the CPU."""
+
+    folder: Path
+    state: dict[str, Any]
+    student: dict[str, Tensor]
+    teacher: dict[str, Tensor]
+    moments: dict[str, dict[str, Tensor]]
+
+    def put(self, engine: Engine, teacher: Teacher) -> None:
+        """Set optimizer and teacher, whatever their layout; the student was built with its weights."""
+        engine.shards.set_moments(self.moments, self.state["optimizer_steps"])
+        teacher.load(self.teacher)
+
+
+def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Checkpoint:
+    """Read a checkpoint and put its weights into `student`, which no engine has yet partitioned.
 
     Raises UserError where the recipe cannot continue it, or where it is damaged.
     """
-    saved = read_config(checkpoint)
-    _check_compatible(saved, config, checkpoint)
+    _check_compatible(read_config(folder), config, folder)
     try:
-        state = read_json(checkpoint / "state.json")
-        _check_layout(saved, config, state["ranks"], ranks.world, checkpoint)
-        found, _ = engine.deepspeed.load_checkpoint(str(checkpoint), tag="engine")
-        if found is None:
-            raise FileNotFoundError("no engine folder")
-        teacher.model.load_state_dict(load_file(checkpoint / "teacher.safetensors"))
-    except UserError:
-        raise
-    except Exception as error:  # torch, pickle, safetensors and DeepSpeed each have their own
+        moments: dict[str, dict[str, Tensor]] = {}
+        for path, values in load_file(folder / "optimizer.safetensors").items():
+            moment, _, name = path.partition("/")
+            moments.setdefault(moment, {})[name] = values
+        found = Checkpoint(
+            folder,
+            dict(read_json(folder / "state.json")),
+            load_file(folder / "student.safetensors"),
+            load_file(folder / "teacher.safetensors"),
+            moments,
+        )
+        student.load_state_dict(found.student)
+        names = found.student.keys()
+        if found.teacher.keys() != names or any(m.keys() != names for m in moments.values()):
+            raise ValueError("student, teacher and optimizer have different parameters")
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
-            f"{checkpoint}: damaged ({reason}); delete this folder, and the run goes on from the "
+            f"{folder}: damaged ({reason}); delete this folder, and the run goes on from the "
             "checkpoint before it"
         ) from error
-    return dict(state)
-
-
-def _check_layout(
-    saved: Config, config: Config, saved_ranks: int, ranks: int, checkpoint: Path
-) -> None:
-    """Sharded optimizer state fits the layout only under which it was written."""
-
-    def layout(config: Config, ranks: int) -> tuple[object, ...]:
-        stage = config.trainer.zero_stage
-        return (stage, config.trainer.precision == "bf16", ranks if stage > 0 else "any")
-
-    if layout(saved, saved_ranks) != layout(config, ranks):
-        raise UserError(
-            f"{checkpoint}: was written at zero_stage {saved.trainer.zero_stage}, precision "
-            f"{saved.trainer.precision}, on {saved_ranks} rank(s); this is zero_stage "
-            f"{config.trainer.zero_stage}, precision {config.trainer.precision}, on {ranks}; resume "
-            "with the same, or train with trainer.zero_stage=0, which resumes on any number of ranks"
-        )
+    return found
 
 
 def _check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
@@ -213,5 +229,6 @@ def _at(config: Config, path: str) -> Any:
     return value
 
 
-def _cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+def _first_ranks(tensors: Iterator[tuple[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
+    """Keep whole tensors on the first rank alone; the others take part and let go."""
+    return {name: t.cpu().clone() for name, t in tensors if ranks.is_first}

@@ -10,6 +10,7 @@ Units stand in the names. Paths are relative to the working directory.
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -184,13 +185,20 @@ class ScalingConfig(Section):
     """Decoupled decay unchanged, or times sqrt(kappa): the same shrinkage per hour of audio."""
     gradient_clipping: Literal["none", "sqrt"] = "none"
     """Threshold unchanged, or divided by sqrt(kappa), as a noise-dominated gradient norm shrinks."""
+    second_moment: Literal["rescale", "keep", "reset"] = "rescale"
+    """Adam's state where kappa changes in mid-run: second moment times old / new kappa, as gradient noise
+    shrinks; or left stale for about 1 / (1 - beta2) steps; or both moments begun anew."""
+
+
+BatchSeconds = Positive | Annotated[list[tuple[NonNegative, Positive]], Field(min_length=1)]
+"""Seconds of audio; or a schedule, as [from this hour on, seconds] pairs that begin at hour 0."""
 
 
 class BatchConfig(Section):
-    batch_seconds: Positive | None = None
-    """Audio of a global batch, whatever the number of ranks."""
-    batch_seconds_per_rank: Positive | None = None
-    """Audio of a rank's share: the global batch, and so kappa, grows with the ranks."""
+    batch_seconds: BatchSeconds | None = None
+    """Audio of a global batch, whatever the number of ranks; or a schedule: [[0, 30], [10, 120]]."""
+    batch_seconds_per_rank: BatchSeconds | None = None
+    """Audio of a rank's share, or a schedule: the global batch, and so kappa, grows with the ranks."""
     group_seconds: Positive | None = None
     """Audio of a group, the unit in which the stream is cut; null for an eighth of the reference."""
     max_seconds_per_micro_batch: Positive = 300.0
@@ -202,7 +210,19 @@ class BatchConfig(Section):
             raise ValueError(
                 "give exactly one of batch_seconds and batch_seconds_per_rank, and null for the other"
             )
+        hours = [start for start, _ in self.pieces]
+        if hours[0] != 0 or any(a >= b for a, b in itertools.pairwise(hours)):
+            raise ValueError(
+                f"the hours {hours} of a batch schedule must begin at 0 and ascend, as in "
+                "[[0, 30], [10, 120]]"
+            )
         return self
+
+    @property
+    def pieces(self) -> list[tuple[float, float]]:
+        """(from this hour on, seconds) as written: of a global batch, or of a rank's share."""
+        given = self.batch_seconds or self.batch_seconds_per_rank
+        return given if isinstance(given, list) else [(0.0, given or 0.0)]
 
 
 class TeacherConfig(Section):
@@ -298,10 +318,20 @@ class Config(Section):
         """Nominal audio of one group of the stream."""
         return self.batch.group_seconds or self.scaling.reference_batch_seconds / 8
 
-    def global_batch_seconds(self, ranks: int) -> float:
-        """Nominal audio of a global batch on `ranks` ranks: a whole number of groups, at least one."""
-        wanted = self.batch.batch_seconds or (self.batch.batch_seconds_per_rank or 0.0) * ranks
-        return self.groups_per_batch(wanted) * self.group_seconds
+    def batch_schedule(self, ranks: int) -> list[tuple[float, float]]:
+        """(from this hour on, nominal audio of a global batch on `ranks` ranks in seconds).
+
+        Hours are those of audio drawn. A batch is a whole number of groups, at least one.
+        """
+        factor = 1 if self.batch.batch_seconds is not None else ranks
+        return [
+            (hours, self.groups_per_batch(seconds * factor) * self.group_seconds)
+            for hours, seconds in self.batch.pieces
+        ]
+
+    def global_batch_seconds(self, ranks: int, hours: float = 0.0) -> float:
+        """Nominal audio of a global batch that begins at `hours` of audio."""
+        return [seconds for start, seconds in self.batch_schedule(ranks) if start <= hours][-1]
 
     def groups_per_batch(self, batch_seconds: float) -> int:
         """Groups that make up a global batch of about `batch_seconds`."""

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from asr.config import Config
 from asr.errors import UserError
+from asr.scaling import SECONDS_PER_HOUR
 from asr.speech_set import SpeechSet, load_features, load_role, load_waveforms
 from asr.stream import AudioStream, GlobalBatch, GroupedCorpus, Kind, Position, Segment, deal
 from asr.tokenizer import Tokenizer
@@ -43,6 +44,8 @@ class RankBatch:
     """A global batch, and this rank's micro-batches of it in slot order."""
 
     batch: GlobalBatch
+    nominal_seconds: float
+    """Audio that the schedule asks for; the batch's own differs by parts of an utterance."""
     padding_share: float
     slots: int
     micro_batches: Iterator[MicroBatch]
@@ -152,21 +155,22 @@ class TrainingData:
     def utterance_id(self, segment: Segment) -> str:
         return str(self.sets[segment.kind].cuts[segment.index].id)
 
-    def batches(
-        self, position: Position, batch_seconds: float, rank: int, ranks: int
-    ) -> Iterator[RankBatch]:
+    def batches(self, position: Position, rank: int, ranks: int) -> Iterator[RankBatch]:
         """Global batches from `position` on, for ever; every rank must consume them in step.
+
+        A batch's size is that of the recipe's schedule at the audio drawn before it.
 
         The number of loader workers changes how far audio is read ahead, never the order.
         """
-        planned: deque[tuple[GlobalBatch, list[list[list[Segment]]]]] = deque()
+        planned: deque[tuple[GlobalBatch, float, list[list[list[Segment]]]]] = deque()
 
         def shares() -> Iterator[_Share]:
             here = position
             while True:
-                batch = self.stream.next_batch(here, self.config.groups_per_batch(batch_seconds))
+                nominal = self.config.global_batch_seconds(ranks, here.seconds / SECONDS_PER_HOUR)
+                batch = self.stream.next_batch(here, self.config.groups_per_batch(nominal))
                 slots = deal(batch.segments, ranks, self.config.batch.max_seconds_per_micro_batch)
-                planned.append((batch, slots))
+                planned.append((batch, nominal, slots))
                 for slot in slots:
                     kind = next(part[0].kind for part in slot if part)
                     yield _Share(kind, slot[rank])
@@ -185,9 +189,13 @@ class TrainingData:
         micro_batches = _raising(iter(loader))
         while True:
             first = next(micro_batches)
-            batch, slots = planned.popleft()
+            batch, nominal, slots = planned.popleft()
             yield RankBatch(
-                batch, _padding_share(slots), len(slots), _chain(first, micro_batches, len(slots))
+                batch,
+                nominal,
+                _padding_share(slots),
+                len(slots),
+                _chain(first, micro_batches, len(slots)),
             )
 
 

@@ -14,6 +14,7 @@ from asr.distributed import Ranks
 from asr.model import AcousticModel
 from asr.noise_scale import GradientSquares
 from asr.scaling import Hyperparameters
+from asr.shards import Shards
 
 
 class Engine:
@@ -27,6 +28,7 @@ class Engine:
         self.world = ranks.world
         self.dtype = torch.bfloat16 if config.trainer.precision == "bf16" else torch.float32
         self.low_precision = config.trainer.precision != "fp32"
+        weights = {name: p.detach().float().clone() for name, p in student.named_parameters()}
         self.deepspeed, *_ = deepspeed.initialize(
             model=student,
             optimizer=_optimizer(student, config, values, ranks.device),
@@ -34,9 +36,28 @@ class Engine:
             dist_init_required=False,
         )
         self.student: AcousticModel = self.deepspeed.module
+        self.shards = Shards(self.student, self.deepspeed, ranks.world, ranks.rank)
+        # DeepSpeed makes the fp32 masters from weights that it has cast to bf16.
+        self.shards.scatter(weights, [master.detach() for master in self.shards.masters])
         self.gradient_squares = GradientSquares(self.student)
         self.gradient_norm = 0.0
         """Norm of the last step's gradient, before clipping."""
+
+    def change_batch(self, values: Hyperparameters, growth: float, policy: str) -> None:
+        """Put the values of another kappa in force; `growth` is new over old kappa.
+
+        Where gradients are mostly noise, their variance and so Adam's second moment falls as 1/kappa:
+        `rescale` does at once what would else take 1 / (1 - beta2) steps, as the square-root rule's
+        derivation has it (arXiv 2205.10287). Adam's count of steps, which corrects the bias of the
+        young moments, is rescaled with it: it counts audio.
+        """
+        self.values = values
+        if self.is_sgd or policy == "keep":
+            return
+        if policy == "reset":
+            self.shards.reset_moments()
+        else:
+            self.shards.rescale_second_moment(1.0 / growth)
 
     def begin_batch(self) -> None:
         """Forget the gradients of the batch before.

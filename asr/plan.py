@@ -7,7 +7,7 @@ import json
 
 from asr.config import load_config
 from asr.errors import UserError
-from asr.scaling import plan_row, render_card, scaling_card
+from asr.scaling import plan_row, render_card, scaling_cards
 
 
 def _rank_counts(text: str) -> list[int]:
@@ -51,5 +51,6 @@ def main(argv: list[str]) -> int:
     if arguments.json:
         print(json.dumps([plan_row(config, count) for count in ranks], indent=2))
     else:
-        print("\n\n".join(render_card(scaling_card(config, count)) for count in ranks))
+        cards = [card for count in ranks for card in scaling_cards(config, count)]
+        print("\n\n".join(map(render_card, cards)))
     return 0

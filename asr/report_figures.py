@@ -111,7 +111,15 @@ def worst_utterances(aligned: Sequence[Aligned], most: int = WORST) -> list[dict
 
 def scaling_card(card: Mapping[str, Any]) -> dict[str, Any]:
     """Rows (name, reference, in force, changed), and whatever else scaling.json says."""
-    rest = {key: value for key, value in card.items() if key not in ("reference", "in_force")}
+    apart = ("reference", "in_force", "history")
+    rest = {key: value for key, value in card.items() if key not in apart}
+    history = card.get("history") or []
+    if len(history) > 1:
+        rest["batches of the run"] = "; ".join(
+            f"from {c['from_hours']:.4g} h: {c['in_force']['batch_seconds']:g} s, kappa {c['kappa']:g}, "
+            f"{c['ranks']} ranks"
+            for c in history
+        )
     left, right = (dict(flat(card.get(key) or {})) for key in ("reference", "in_force"))
     names = dict.fromkeys([*left, *right])
     rows = [(n, left.get(n, "–"), right.get(n, "–"), left.get(n) != right.get(n)) for n in names]

@@ -11,6 +11,7 @@ Malladi et al. 2022 (arXiv 2205.10287) for the square-root rule of Adam.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -237,12 +238,26 @@ def steps_for(hours: float, batch_seconds: float) -> int:
     return math.ceil(hours * SECONDS_PER_HOUR / batch_seconds - 1e-9)
 
 
-def plan_row(config: Config, ranks: int) -> dict[str, Any]:
+def steps_until(hours: float, schedule: Sequence[tuple[float, float]]) -> int:
+    """Steps that cover `hours` of audio under a batch schedule of (from this hour on, seconds)."""
+    steps, reached = 0, 0.0
+    ends = [start for start, _ in schedule[1:]] + [math.inf]
+    for (_, batch_seconds), end in zip(schedule, ends, strict=True):
+        span = max(0.0, min(hours, end) - reached)
+        piece = steps_for(span, batch_seconds)
+        steps += piece
+        reached += piece * batch_seconds / SECONDS_PER_HOUR
+    return steps
+
+
+def plan_row(config: Config, ranks: int, from_hours: float = 0.0) -> dict[str, Any]:
     """The machine-readable plan for `ranks` ranks: one row of `asr plan --json`.
 
+    Values are those in force at `from_hours` of audio, steps those of the whole batch schedule.
     Raises UserError where the rule has no solution.
     """
-    batch_seconds = config.global_batch_seconds(ranks)
+    schedule = config.batch_schedule(ranks)
+    batch_seconds = config.global_batch_seconds(ranks, from_hours)
     values = in_force(config, batch_seconds)
     start = config.pseudo_label.start_hours
     row = asdict(values)
@@ -253,15 +268,23 @@ def plan_row(config: Config, ranks: int) -> dict[str, Any]:
         "kappa": kappa_of(config, batch_seconds),
         **row,
         "betas": list(values.betas) if values.betas else None,
-        "warmup_steps": steps_for(config.optimizer.warmup_hours, batch_seconds),
-        "pseudo_label_start_steps": None if start is None else steps_for(start, batch_seconds),
-        "total_steps": steps_for(config.trainer.total_hours, batch_seconds),
+        "warmup_steps": steps_until(config.optimizer.warmup_hours, schedule),
+        "pseudo_label_start_steps": None if start is None else steps_until(start, schedule),
+        "total_steps": steps_until(config.trainer.total_hours, schedule),
     }
 
 
-def scaling_card(config: Config, ranks: int) -> dict[str, Any]:
-    """Reference against in force, and the horizons in hours: what scaling.json holds."""
-    row = plan_row(config, ranks)
+def scaling_cards(config: Config, ranks: int) -> list[dict[str, Any]]:
+    """A card for each piece of the batch schedule; most recipes have one.
+
+    Raises UserError where the rule has no solution in any of them.
+    """
+    return [scaling_card(config, ranks, hours) for hours, _ in config.batch_schedule(ranks)]
+
+
+def scaling_card(config: Config, ranks: int, from_hours: float = 0.0) -> dict[str, Any]:
+    """Reference against in force at `from_hours` of audio, and the horizons in hours."""
+    row = plan_row(config, ranks, from_hours)
     reference_values = asdict(reference(config))
     reference_values["betas"] = list(reference_values["betas"] or []) or None
     horizons = {
@@ -271,6 +294,7 @@ def scaling_card(config: Config, ranks: int) -> dict[str, Any]:
     }
     reference_batch = config.scaling.reference_batch_seconds
     return {
+        "from_hours": from_hours,
         "kappa": row["kappa"],
         "ranks": ranks,
         "rule": config.scaling.rule,
@@ -294,6 +318,8 @@ def scaling_card(config: Config, ranks: int) -> dict[str, Any]:
 def render_card(card: dict[str, Any]) -> str:
     """The card as a plain-text table."""
     title = f"scaling card: kappa {card['kappa']:g}, rule {card['rule']}, ranks {card['ranks']}"
+    if card["from_hours"]:
+        title += f", from {card['from_hours']:g} h on"
     lines = [title, f"  {'':<22} {'reference':>22} {'in force':>22}"]
     for name, reference_value in card["reference"].items():
         shown = (_show(reference_value), _show(card["in_force"][name]))

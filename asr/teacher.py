@@ -1,60 +1,77 @@
 """The teacher: an fp32 exponential moving average of the student's fp32 master weights.
 
 It starts as a copy, is always in evaluation mode and hears clean speech. An average in bf16 would
-stall at a momentum near 1, so average and source are fp32 whatever the engine's precision.
+stall at a momentum near 1, so average and source are fp32 whatever the engine's precision. Each rank
+averages the part of the weights that it owns, so an update communicates nothing; the copy that labels
+is put together when somebody wants to label with an average that has moved.
 
-Buffers: the model has none that training changes; any there are get copied, not averaged.
+Buffers: the model has none that training changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from copy import deepcopy
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from asr.distributed import Ranks
 from asr.model import AcousticModel
-
-
-def master_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """(name, fp32 weight) of every parameter, whatever ZeRO stage or precision holds it.
-
-    A collective under ZeRO 1 to 3: every rank must iterate to the end.
-    """
-    from deepspeed.utils import safe_get_full_fp32_param
-
-    for name, parameter in module.named_parameters():
-        full = safe_get_full_fp32_param(parameter)
-        yield name, (parameter.detach() if full is None else full).float()
+from asr.shards import Shards
 
 
 class Teacher:
-    """The average, ready to label with."""
+    """The average, and a model to label with."""
 
-    def __init__(self, student: AcousticModel, device: torch.device) -> None:
-        """Start as a copy of `student`, which must not yet be partitioned by an engine."""
-        self.model = deepcopy(student).float().to(device).eval().requires_grad_(False)
+    def __init__(self, labeller: AcousticModel, shards: Shards, ranks: Ranks) -> None:
+        """Start as the student is; `labeller` is a module of its shapes, which becomes the teacher's own."""
+        self.shards, self.ranks = shards, ranks
+        self._model = labeller.float().to(ranks.device).eval().requires_grad_(False)
+        if self.shards.is_sharded:
+            self._average = self.shards.copy_of_masters()
+        else:  # the model that labels is the average
+            self._average = [parameter.data for parameter in self._model.parameters()]
+            for average, master in zip(self._average, shards.masters, strict=True):
+                average.copy_(master.detach())
+        self._moved = True
 
     @torch.no_grad()
-    def update(self, student: nn.Module, momentum: float) -> None:
-        """average <- momentum * average + (1 - momentum) * student.
+    def update(self, momentum: float) -> None:
+        """average <- momentum * average + (1 - momentum) * student, on the shard that this rank owns.
 
         `momentum` is scaling.TeacherSchedule's, from the seconds of audio since the last update.
         """
-        averages = dict(self.model.named_parameters())
-        names, sources = zip(*master_weights(student), strict=True)
-        targets = [averages[name].data for name in names]
-        torch._foreach_lerp_(targets, list(sources), 1.0 - momentum)
-        for ours, theirs in zip(self.model.buffers(), student.buffers(), strict=True):
-            ours.copy_(theirs)
+        torch._foreach_lerp_(
+            self._average, [master.detach() for master in self.shards.masters], 1.0 - momentum
+        )
+        self._moved = True
 
     @torch.no_grad()
-    def distance(self, student: nn.Module) -> float:
-        """Norm of (average - student) over norm of the student. A collective under ZeRO 1 to 3."""
-        averages = dict(self.model.named_parameters())
-        difference = norm = 0.0
-        for name, weight in master_weights(student):
-            difference += float((averages[name] - weight).square().sum())
-            norm += float(weight.square().sum())
+    def model(self) -> AcousticModel:
+        """The model to label with, up to date. A collective under ZeRO 1 to 3."""
+        if self._moved and self.shards.is_sharded:
+            parameters = dict(self._model.named_parameters())
+            for name, values in self.shards.gather(self._average):
+                parameters[name].copy_(values)
+        self._moved = False
+        return self._model
+
+    def weights(self) -> dict[str, Tensor]:
+        """The whole average by name, on the CPU. A collective under ZeRO 1 to 3."""
+        return {name: p.detach().cpu().contiguous() for name, p in self.model().named_parameters()}
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from what `weights` returned, on whatever ranks and at whatever ZeRO stage."""
+        self._model.load_state_dict(weights)
+        self.shards.scatter(weights, self._average)
+        self._moved = False
+
+    @torch.no_grad()
+    def distance(self) -> float:
+        """Norm of (average - student) over norm of the student. A collective."""
+        sums = [0.0, 0.0]
+        for average, master in zip(self._average, self.shards.masters, strict=True):
+            sums[0] += float((average - master).square().sum())
+            sums[1] += float(master.square().sum())
+        difference, norm = self.ranks.sum(sums)  # of replicas at stage 0: the ratio is the same
         return (difference / norm) ** 0.5 if norm else 0.0

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asr.config import Config, dump_config, load_config
 from asr.errors import UserError
 from asr.files import write_json, write_text
-from asr.scaling import render_card, scaling_card
+from asr.scaling import SECONDS_PER_HOUR, render_card, scaling_card, scaling_cards
 
 if TYPE_CHECKING:
     from asr.trainer import Trainer
@@ -53,7 +53,8 @@ def main(argv: list[str]) -> int:
 
 def _train(config: Config) -> int:
     # Said before torch is imported, which takes seconds: what the rule cannot do, it refuses at once.
-    card = scaling_card(config, int(os.environ.get("WORLD_SIZE", "1")))
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    cards = scaling_cards(config, world)
     from asr.distributed import join, leave
 
     ranks = join(config.trainer.matmul_precision)
@@ -61,14 +62,14 @@ def _train(config: Config) -> int:
     try:
         with _locked(run) if ranks.is_first else nullcontext():
             if ranks.is_first:
-                print(render_card(card), flush=True)
+                print("\n\n".join(map(render_card, cards)), flush=True)
             from asr.trainer import Trainer
 
             trainer = Trainer(config, ranks)
             if ranks.is_first:
                 _introduce(trainer)
                 if not trainer.is_complete:
-                    _describe_run(config, card, run)
+                    _describe_run(trainer, run)
             finished = trainer.train()
             if ranks.is_first:
                 _conclude(trainer, finished)
@@ -106,13 +107,17 @@ def _introduce(trainer: Trainer) -> None:
     sys.stdout.flush()
 
 
-def _describe_run(config: Config, card: dict[str, Any], run: Path) -> None:
+def _describe_run(trainer: Trainer, run: Path) -> None:
     """What the run is, beside what it does; and a fork's curves begin with those that it left."""
     from asr.metrics import environment
+    from asr.run_folder import note_card
 
+    config = trainer.config
+    drawn_hours = trainer.position.seconds / SECONDS_PER_HOUR
+    card = scaling_card(config, trainer.ranks.world, drawn_hours)
+    note_card(run, {**card, "from_hours": trainer.clock.hours})
     (run / "complete.json").unlink(missing_ok=True)
     write_text(run / "config.yaml", dump_config(config))
-    write_json(run / "scaling.json", card)
     write_json(run / "environment.json", environment())
     if config.fork_from is None or (run / "latest").exists():
         return

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import signal
 import time
-from dataclasses import asdict
+from copy import deepcopy
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 
-from asr.checkpoint import CheckpointStore, restore
+from asr.checkpoint import CheckpointStore, read_checkpoint
 from asr.config import Config
 from asr.data import RankBatch, TrainingData
 from asr.distributed import Ranks
@@ -24,13 +25,16 @@ from asr.metrics import RunLog
 from asr.model import AcousticModel
 from asr.noise_scale import GradientNoiseScale
 from asr.pseudo_label import LabelHealth
+from asr.run_folder import note_card
 from asr.scaling import (
+    SECONDS_PER_HOUR,
     AudioClock,
     TeacherSchedule,
     crossed,
     in_force,
     kappa_of,
     learning_rate_share,
+    scaling_card,
 )
 from asr.speech_set import MANIFEST_SUFFIX, SpeechSet
 from asr.stream import Kind, Position
@@ -55,20 +59,27 @@ class Trainer:
             )
             for name in config.corpus.dev
         ]
-        self.batch_seconds = config.global_batch_seconds(ranks.world)
-        values = in_force(config, self.batch_seconds)
-
+        self.store = CheckpointStore(self.run, config.trainer.keep_last)
+        self.resumed_from = self._source()
         torch.manual_seed(config.seed)
         student = AcousticModel(
             config.features.mel_bins, self.tokenizer.vocabulary_size, config.model
         )
-        self.teacher = Teacher(student, ranks.device)
-        self.engine = Engine(student, config, values, ranks)
+        labeller = deepcopy(student)
+        saved = None
+        if self.resumed_from is not None:
+            saved = read_checkpoint(self.resumed_from, config, student)
+            self._check_corpora(self.resumed_from, saved.state)
+        drawn_seconds = saved.state["position"]["seconds"] if saved else 0.0
+        self.batch_seconds = config.global_batch_seconds(
+            ranks.world, drawn_seconds / SECONDS_PER_HOUR
+        )
+        self.engine = Engine(student, config, in_force(config, self.batch_seconds), ranks)
+        self.teacher = Teacher(labeller, self.engine.shards, ranks)
         self.log_mel = LogMel(config.features).to(ranks.device)
         self.updater = Updater(
             config, self.engine, self.teacher, self.log_mel, self.tokenizer, ranks
         )
-        self.store = CheckpointStore(self.run, config.trainer.keep_last)
 
         self.clock = AudioClock()
         self.schedule = TeacherSchedule.for_batch(config, self.batch_seconds)
@@ -80,22 +91,25 @@ class Trainer:
         self.dev_wer: float | None = None
         self._stop_signal = 0.0
         self.log: RunLog | None = None
-        self._restore()
+        if saved is not None:
+            saved.put(self.engine, self.teacher)
+            self._set_state(saved.state)
 
-    def _restore(self) -> None:
+    def _source(self) -> Path | None:
+        """The checkpoint to go on from: the run's latest, or the one it forks from."""
         latest = self.store.latest()
-        source = latest
-        if source is None and self.config.fork_from is not None:
-            source = Path(self.config.fork_from)
-            if not (source / "state.json").is_file():
-                raise UserError(
-                    f"fork_from: {source} is not a checkpoint; name EXP/checkpoints/hours-..."
-                )
-        self.resumed_from = source
-        if source is None:
-            return
-        state = restore(source, self.engine, self.teacher, self.config, self.ranks)
-        self._check_corpora(source, state)
+        if latest is not None or self.config.fork_from is None:
+            return latest
+        source = Path(self.config.fork_from)
+        if not (source / "state.json").is_file():
+            raise UserError(
+                f"fork_from: {source} is not a checkpoint; name EXP/checkpoints/hours-..."
+            )
+        return source
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        # Of the kappa that the checkpoint knew. The first batch finds out if it has changed.
+        self.batch_seconds = state["batch_seconds"]
         self.clock = AudioClock(**state["clock"])
         self.position = Position(**state["position"])
         self.health = LabelHealth(**state["health"])
@@ -133,7 +147,7 @@ class Trainer:
             "dev_wer": dev_wer,
             "corpora": self.data.fingerprints,
             "ranks": self.ranks.world,
-            "kappa": kappa_of(self.config, self.batch_seconds),
+            "batch_seconds": self.batch_seconds,
         }
 
     @property
@@ -145,9 +159,7 @@ class Trainer:
         handlers = {s: signal.signal(s, self._note_signal) for s in (signal.SIGTERM, signal.SIGINT)}
         self.log = self._open_log()
         try:
-            batches = self.data.batches(
-                self.position, self.batch_seconds, self.ranks.rank, self.ranks.world
-            )
+            batches = self.data.batches(self.position, self.ranks.rank, self.ranks.world)
             while not self.is_complete:
                 started = time.perf_counter()
                 batch = next(batches)
@@ -185,6 +197,8 @@ class Trainer:
         waited = time.perf_counter() - started
         before_hours = self.clock.hours
         middle_hours = before_hours + batch.batch.seconds / 7200
+        if batch.nominal_seconds != self.batch_seconds:
+            self._change_batch(batch.nominal_seconds)
         self._enter_phase(before_hours)
         share = learning_rate_share(
             self.config.optimizer, self.config.trainer.total_hours, middle_hours
@@ -199,7 +213,7 @@ class Trainer:
             self.clock.advance(batch.batch.seconds)
             momentum = self.schedule.consume(batch.batch.seconds)
             if momentum is not None:
-                self.teacher.update(self.engine.student, momentum)
+                self.teacher.update(momentum)
         self.batches_drawn += 1
         self.position = batch.batch.after
         self.health.observe(tally.labels)
@@ -207,6 +221,26 @@ class Trainer:
         self._record(batch, tally, learning_rate, momentum, time.perf_counter() - started)
         self._do_what_is_due(before_hours)
         return self.ranks.sum([self._stop_signal])[0] > 0
+
+    def _change_batch(self, batch_seconds: float) -> None:
+        """The rule for another batch, from the clock's position on; always from the reference."""
+        config, before = self.config, self.batch_seconds
+        growth = 1.0 if config.scaling.rule == "none" else batch_seconds / before
+        policy = config.scaling.second_moment
+        self.engine.change_batch(in_force(config, batch_seconds), growth, policy)
+        self.schedule = replace(
+            TeacherSchedule.for_batch(config, batch_seconds),
+            pending_seconds=self.schedule.pending_seconds,
+        )
+        self.batch_seconds = batch_seconds
+        self._say(
+            f"{self.clock.hours:8.2f} h  batch {before:g} -> {batch_seconds:g} s, kappa "
+            f"{kappa_of(config, before):g} -> {kappa_of(config, batch_seconds):g}; Adam's second moment: "
+            f"{policy}"
+        )
+        if self.ranks.is_first:
+            card = scaling_card(config, self.ranks.world, self.position.seconds / SECONDS_PER_HOUR)
+            note_card(self.run, {**card, "from_hours": self.clock.hours})
 
     def _observe_noise(self, batch: RankBatch, tally: Tally) -> None:
         trained = tally.trained_seconds
@@ -300,9 +334,9 @@ class Trainer:
         """Student and teacher on every dev set; the teacher's mean WER picks the best checkpoint."""
         models: dict[str, Forward] = {
             "student": self.engine.evaluate,
-            "teacher": self.teacher.model,
+            "teacher": self.teacher.model(),
         }
-        distance = self.teacher.distance(self.engine.student)
+        distance = self.teacher.distance()
         teacher_wers = []
         for speech in self.dev:
             for model, forward in models.items():

@@ -170,13 +170,14 @@ class Updater:
         self, micro_batch: MicroBatch, lengths_B: Tensor, tally: Tally
     ) -> tuple[list[list[int]], list[int]]:
         """The teacher's labels on clean speech, and the places of those that pass the policy."""
+        labeller = self.teacher.model()  # a collective: before a rank without a share turns back
         if not micro_batch.segments:
             return [], []
         features = self._features(micro_batch.teacher_input)
         with torch.autocast(
             self.ranks.device.type, torch.bfloat16, enabled=self.engine.low_precision
         ):
-            hypotheses = greedy(*self.teacher.model(*features))
+            hypotheses = greedy(*labeller(*features))
         frames = self.engine.student.output_lengths(lengths_B).tolist()
         kept = []
         for i, (hypothesis, segment) in enumerate(

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from safetensors.torch import load_file
 
 LETTERS = "abcdefgh"
 SAMPLE_RATE_HZ = 16_000
@@ -169,3 +170,22 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [*asr_command(), "train", str(recipe), f"output={run}"]
     subprocess.run(command, check=True, capture_output=True, timeout=600)
     return run
+
+
+def same_weights(left: Path, right: Path) -> bool:
+    a, b = load_file(left), load_file(right)
+    return a.keys() == b.keys() and all(bool((a[name] == b[name]).all()) for name in a)
+
+
+def final(run: Path) -> Path:
+    return run / "checkpoints" / (run / "latest").read_text().strip()
+
+
+def relative_distance(left: Path, right: Path) -> float:
+    """Norm of the difference over the norm.
+
+    Not the largest difference: where a gradient is nearly zero, Adam makes steps of its rounding noise.
+    """
+    a, b = load_file(left), load_file(right)
+    difference = sum(float((a[name] - b[name]).square().sum()) for name in a)
+    return (difference / sum(float(a[name].square().sum()) for name in a)) ** 0.5

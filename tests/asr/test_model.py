@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from torch.nn import functional
 from asr.config import FeatureConfig, ModelConfig, SpecAugmentConfig
 from asr.ctc import shortest_feasible
 from asr.decode import greedy
+from asr.distributed import Ranks
 from asr.features import LogMel, spec_augment
 from asr.model import AcousticModel, Dropout
+from asr.shards import Shards
 from asr.teacher import Teacher
 
 SAMPLES = [4000, 16_000, 9001, 30_123]
@@ -129,19 +132,23 @@ def test_dropout_changes_in_the_blocks_and_not_in_the_front_end() -> None:
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.99999, 1.0])
 def test_the_teacher_is_the_average_and_nothing_else(momentum: float) -> None:
     student = small_model()
-    teacher = Teacher(student, torch.device("cpu"))
-    before = {name: weight.clone() for name, weight in teacher.model.named_parameters()}
+    optimizer = torch.optim.AdamW(student.parameters())
+    engine = SimpleNamespace(optimizer=optimizer, zero_optimization_stage=lambda: 0)
+    shards = Shards(student, engine, ranks=1, rank=0)
+    teacher = Teacher(small_model(), shards, Ranks(0, 1, torch.device("cpu")))
+    before = {name: weight.clone() for name, weight in student.named_parameters()}
+    assert teacher.distance() == 0.0
     with torch.no_grad():
         for parameter in student.parameters():
             parameter += torch.randn_like(parameter)
-    teacher.update(student, momentum)
-    for name, new in teacher.model.named_parameters():
+    teacher.update(momentum)
+    for name, new in teacher.model().named_parameters():
         source = dict(student.named_parameters())[name].double()
         expected = momentum * before[name].double() + (1 - momentum) * source
         assert torch.allclose(new.double(), expected, atol=1e-6)
         assert new.dtype is torch.float32
         assert not new.requires_grad
-    assert not teacher.model.training
+    assert not teacher.model().training
 
 
 def slow_greedy(logits: np.ndarray, frames: int) -> list[int]:

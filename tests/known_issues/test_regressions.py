@@ -87,13 +87,10 @@ def test_a_resume_that_would_lose_utterances_is_refused(
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("part", ["state.json", "teacher.safetensors", "engine"])
+@pytest.mark.parametrize("part", ["state.json", "teacher.safetensors", "optimizer.safetensors"])
 def test_a_damaged_checkpoint_is_named(copied: Path, recipe: Path, part: str) -> None:
     path = find_checkpoint(copied) / part
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     status, _, errors = run_train(recipe, copied, "trainer.total_hours=0.06")
     assert status == 2
     assert "damaged" in errors

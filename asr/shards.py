@@ -1,0 +1,157 @@
+"""Which part of the student's fp32 weights this rank owns, at any ZeRO stage.
+
+A shard is a list of flat fp32 tensors, one for each of the engine's. The optimizer's moments and the
+teacher's average have the same layout. Stage 0 owns everything, a tensor a parameter; stages 1 and 2 cut
+the concatenation of the parameters into equal parts, one a rank; stage 3 cuts every parameter.
+
+Only this file knows how DeepSpeed lays weights out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A parameter inside the (ranks, shard) matrix of a flat tensor's shards on all ranks."""
+
+    name: str
+    shape: torch.Size
+    start: int
+    columns: int | None
+    """Stage 3: the parameter fills these columns, row after row. None: it is contiguous."""
+
+
+class Shards:
+    """The fp32 master weights that this rank owns, and how to see them as whole parameters."""
+
+    def __init__(self, module: nn.Module, engine: Any, ranks: int, rank: int) -> None:
+        self.ranks, self.rank = ranks, rank
+        optimizer = engine.optimizer
+        stage = engine.zero_optimization_stage()
+        self.is_sharded = stage > 0
+        self.masters: list[Tensor]
+        """What the optimizer steps."""
+        self._places: list[list[_Place]] = []
+        # A partitioned parameter has no shape of its own.
+        names = {id(p): (n, getattr(p, "ds_shape", p.shape)) for n, p in module.named_parameters()}
+        if stage == 0:
+            self.masters = list(module.parameters())
+            self._places = [
+                [_Place(*names[id(p)], start=0, columns=None)] for p in module.parameters()
+            ]
+        elif stage < 3:
+            if hasattr(optimizer, "bf16_groups"):  # stage 1 in bf16 has an optimizer of its own
+                self.masters, groups = optimizer.fp32_groups_flat_partition, optimizer.bf16_groups
+            else:
+                self.masters = optimizer.single_partition_of_fp32_groups
+                groups = optimizer.round_robin_bit16_groups
+            for group in groups:
+                starts = itertools.accumulate((p.numel() for p in group), initial=0)
+                self._places.append(
+                    [_Place(*names[id(p)], s, None) for p, s in zip(group, starts, strict=False)]
+                )
+        else:
+            self.masters = optimizer.fp32_partitioned_groups_flat
+            for group in optimizer.fp16_groups:
+                widths = [p.partition_numel() for p in group]
+                starts = itertools.accumulate(widths, initial=0)
+                self._places.append(
+                    [
+                        _Place(*names[id(p)], s, w)
+                        for p, s, w in zip(group, starts, widths, strict=False)
+                    ]
+                )
+        self._state = engine.optimizer.optimizer.state if stage else engine.optimizer.state
+
+    def copy_of_masters(self) -> list[Tensor]:
+        """A shard that starts as the student."""
+        return [master.detach().clone() for master in self.masters]
+
+    def gather(self, shard: Sequence[Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """(name, whole fp32 tensor) of every parameter. A collective: iterate to the end."""
+        for flat, places in zip(shard, self._places, strict=True):
+            whole = self._all_ranks(flat.detach())
+            for place in places:
+                count = place.shape.numel()
+                if place.columns is None:
+                    values = whole.flatten()[place.start : place.start + count]
+                else:
+                    values = whole[:, place.start : place.start + place.columns].flatten()[:count]
+                yield place.name, values.view(place.shape)
+
+    def _all_ranks(self, flat: Tensor) -> Tensor:
+        """(ranks, shard): the shards of all ranks."""
+        if not self.is_sharded or self.ranks == 1:
+            return flat.view(1, -1)
+        whole = flat.new_empty(self.ranks * flat.numel())
+        torch.distributed.all_gather_into_tensor(whole, flat.contiguous())
+        return whole.view(self.ranks, -1)
+
+    @torch.no_grad()
+    def scatter(self, whole: Mapping[str, Tensor], shard: Sequence[Tensor]) -> None:
+        """Put this rank's part of whole parameters into a shard."""
+        for flat, places in zip(shard, self._places, strict=True):
+            rows = self.ranks if self.is_sharded else 1
+            row = self.rank if self.is_sharded else 0
+            matrix = torch.zeros(rows, flat.numel())
+            for place in places:
+                values = whole[place.name].detach().flatten().float().cpu()
+                if place.columns is None:
+                    matrix.view(-1)[place.start : place.start + len(values)] = values
+                else:
+                    padded = values.new_zeros(rows * place.columns)
+                    padded[: len(values)] = values
+                    matrix[:, place.start : place.start + place.columns] = padded.view(rows, -1)
+            flat.copy_(matrix[row].view(flat.shape))
+
+    def moments(self) -> dict[str, list[Tensor]]:
+        """The optimizer's state, by its names, in the layout of a shard; empty before the first step.
+
+        Scalars (Adam's step) are left out: `optimizer_steps` has them.
+        """
+        states = [self._state.get(master, {}) for master in self.masters]
+        names = [n for n, v in states[0].items() if isinstance(v, Tensor) and v.dim() > 0]
+        return {name: [state[name] for state in states] for name in names}
+
+    @property
+    def optimizer_steps(self) -> float | None:
+        """Adam's count of steps; None for an optimizer without one, or before the first step."""
+        step = self._state.get(self.masters[0], {}).get("step")
+        return None if step is None else float(step)
+
+    def set_moments(self, whole: Mapping[str, Mapping[str, Tensor]], steps: float | None) -> None:
+        """Make the optimizer's state from whole tensors, by name of the moment and of the parameter."""
+        for master in self.masters:
+            state: dict[str, Tensor] = {name: torch.zeros_like(master) for name in whole}
+            if steps is not None:
+                state["step"] = torch.tensor(steps, dtype=torch.float32, device=master.device)
+            if state:
+                self._state[master] = state
+        for name, values in whole.items():
+            self.scatter(values, [self._state[master][name] for master in self.masters])
+
+    @torch.no_grad()
+    def rescale_second_moment(self, factor: float) -> None:
+        """Adam's second moment, and with it its count of steps, times `factor`; nothing for SGD."""
+        for master in self.masters:
+            state = self._state.get(master, {})
+            for name in ("exp_avg_sq", "step"):
+                if name in state:
+                    state[name].mul_(factor)
+
+    @torch.no_grad()
+    def reset_moments(self) -> None:
+        """Begin the optimizer's moments anew."""
+        for master in self.masters:
+            for value in self._state.get(master, {}).values():
+                if isinstance(value, Tensor):
+                    value.zero_()
