@@ -70,6 +70,19 @@ def loss_chart(main: Run, baseline: Run, start_hours: float | None) -> list[Char
     return [Chart("loss", "Training loss", "loss", series, start_hours)] if series else []
 
 
+def noise_scale_chart(run: Run) -> list[Chart]:
+    """The gradient noise scale beside the batch; an empty list where it was not measured."""
+    scale = curve(run.training, "gradient_noise_scale_seconds", "noise scale", TEACHER)
+    if not scale:
+        return []
+    series = [*scale, *curve(run.training, "batch_seconds", "batch", STUDENT)]
+    return [
+        Chart(
+            "noise-scale", "Gradient noise scale: up to which batch more pays", "s of audio", series
+        )
+    ]
+
+
 def pseudo_label_charts(run: Run) -> list[Chart]:
     """Error rates of the labels, how much is used and empty, and what was dropped and why."""
     lines = run.labelling

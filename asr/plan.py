@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
+from typing import Any
 
-from asr.config import load_config
+from asr.config import Config, load_config
 from asr.errors import UserError
 from asr.scaling import plan_row, render_card, scaling_cards
+from asr.sizes import memory_gb_per_rank, parameter_count, vocabulary_size, wall_hours
+
+_UNKNOWN_VOCABULARY = 1000
+_FEWEST_HALF_LIVES = 2.0
+_MOST_BETA_SHARE = 0.5
 
 
 def _rank_counts(text: str) -> list[int]:
@@ -20,8 +27,131 @@ def _rank_counts(text: str) -> list[int]:
     return ranks
 
 
+def full_row(config: Config, ranks: int) -> dict[str, Any]:
+    """`plan_row`, and what the batch asks of the machine and of the rule.
+
+    Raises UserError where the rule has no solution.
+    """
+    row = plan_row(config, ranks)
+    vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
+    share = row["global_batch_seconds"] / ranks
+    micro_batches = max(1, -int(-share // config.batch.max_seconds_per_micro_batch))
+    stages = [s for s in range(4) if s or config.trainer.precision != "bf16"]
+    return {
+        **row,
+        "half_lives_in_run": config.trainer.total_hours / row["half_life_hours"],
+        "micro_batches_per_rank": micro_batches,
+        "parameters": parameter_count(config, vocabulary),
+        "memory_gb_per_rank": {
+            f"zero_{stage}": memory_gb_per_rank(config, vocabulary, ranks, stage)
+            for stage in stages
+        },
+        "notes": notes(config, row),
+    }
+
+
+def notes(config: Config, row: dict[str, Any]) -> list[str]:
+    """Where this batch leaves the range in which the rule is known to hold, and why."""
+    kappa, found = row["kappa"], []
+    betas = config.optimizer.betas
+    if row["betas"] and config.scaling.rule != "none" and config.scaling.betas == "linear":
+        share = kappa * max(1.0 - beta for beta in betas)
+        if share > _MOST_BETA_SHARE:
+            found.append(
+                f"kappa (1 - beta) is {share:.2g} of at most 1: Adam averages over less than two steps"
+            )
+    half_lives = config.trainer.total_hours / row["half_life_hours"]
+    if half_lives < _FEWEST_HALF_LIVES:
+        found.append(
+            f"the run holds {half_lives:.2g} half-lives of the teacher: it never forgets its start"
+        )
+    interval = config.teacher.update_interval_seconds
+    if (
+        interval
+        and row["teacher_update_steps"] == 1
+        and row["global_batch_seconds"] > 1.5 * interval
+    ):
+        found.append(
+            f"the teacher's interval of {interval:g} s is shorter than a step: it is updated every step"
+        )
+    steps_in_half_life = row["half_life_hours"] * 3600 / row["global_batch_seconds"]
+    if steps_in_half_life < 2:
+        found.append(
+            f"a half-life of the teacher is {steps_in_half_life:.2g} steps: hardly an average"
+        )
+    if config.optimizer.warmup_hours and row["warmup_steps"] < 10:
+        found.append(f"warm-up takes {row['warmup_steps']} steps: too coarse to warm up")
+    share = row["global_batch_seconds"] / row["ranks"]
+    if share < 10.0:
+        found.append(f"{share:.2g} s of audio a rank and step: ranks will wait for each other")
+    return found
+
+
+def render_table(rows: list[dict[str, Any]]) -> str:
+    """The rows as columns of plain text, a line a quantity; below it the notes."""
+
+    def line(name: str, values: list[Any]) -> str:
+        return f"  {name:<26}" + "".join(f"{_short(value):>14}" for value in values)
+
+    names = (
+        *("global_batch_seconds", "kappa", "learning_rate", "betas", "eps", "weight_decay"),
+        *("max_gradient_norm", "half_life_hours", "half_lives_in_run", "teacher_update_steps"),
+        *("teacher_momentum", "warmup_steps", "pseudo_label_start_steps", "total_steps"),
+        *("micro_batches_per_rank", "wall_hours"),
+    )
+    lines = [line("ranks", [row["ranks"] for row in rows])]
+    lines += [line(name, [row[name] for row in rows]) for name in names if name in rows[0]]
+    lines.append("  memory of a rank, GB (activations of the largest micro-batch included)")
+    lines += [
+        line(f"  {stage}", [row["memory_gb_per_rank"][stage]["total"] for row in rows])
+        for stage in rows[0]["memory_gb_per_rank"]
+    ]
+    lines += [f"  note, {row['ranks']} ranks: {note}" for row in rows for note in row["notes"]]
+    return "\n".join([f"plan: {rows[0]['parameters']:,} parameters", *lines])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(_short(item) for item in value)
+    if value is None:
+        return "-"
+    if isinstance(value, float) and 0.99 < value < 1.0:
+        return f"{value:.7g}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def noise_scale_of(run: Path) -> tuple[float, float] | None:
+    """(hours, smoothed gradient noise scale in seconds of audio): the last that a run logged."""
+    from asr.run_folder import is_number, read_run
+
+    lines = [
+        line
+        for line in read_run(run).training
+        if is_number(line.get("gradient_noise_scale_seconds"))
+    ]
+    return (lines[-1]["hours"], lines[-1]["gradient_noise_scale_seconds"]) if lines else None
+
+
+def describe_noise_scale(run: Path, reference_batch_seconds: float) -> str:
+    """What a run's gradient noise scale says of the largest batch that still pays."""
+    if not (run / "metrics.jsonl").is_file():
+        raise UserError(f"--run {run}: has no metrics.jsonl; name the output folder of a run")
+    found = noise_scale_of(run)
+    if found is None:
+        return (
+            f"{run}: no gradient noise scale was measured: a global batch must hold two micro-batches or "
+            "more; lower batch.max_seconds_per_micro_batch"
+        )
+    hours, seconds = found
+    return (
+        f"gradient noise scale of {run} at {hours:.4g} h: {seconds:.4g} s of audio. Batches up to about "
+        f"that (kappa {seconds / reference_batch_seconds:.3g}) still pay; there a run takes twice its "
+        "fewest steps and twice its least audio (arXiv 1812.06162)"
+    )
+
+
 def main(argv: list[str]) -> int:
-    """Print the scaling card, or with --json the plan, for each rank count."""
+    """Print scaling cards and the table, or with --json the rows; fail if a rank count is impossible."""
     parser = argparse.ArgumentParser(
         prog="asr plan",
         description="Show the hyperparameters that the scaling rule derives from a recipe's reference "
@@ -39,6 +169,21 @@ def main(argv: list[str]) -> int:
         help="audio per rank and step; the global batch is then ranks x S",
     )
     parser.add_argument(
+        "--throughput",
+        type=float,
+        metavar="X",
+        help="seconds of audio that one rank trains on in a second: adds an estimate of the wall-clock",
+    )
+    parser.add_argument(
+        "--bandwidth-gb-per-second", type=float, default=25.0, help="between ranks (25)"
+    )
+    parser.add_argument(
+        "--latency-microseconds", type=float, default=20.0, help="of a message (20)"
+    )
+    parser.add_argument(
+        "--run", type=Path, metavar="EXP", help="show that run's gradient noise scale"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print a JSON list, one object a rank count"
     )
     arguments = parser.parse_intermixed_args(argv)
@@ -47,10 +192,26 @@ def main(argv: list[str]) -> int:
         seconds = arguments.batch_seconds_per_rank
         overrides += ["batch.batch_seconds=null", f"batch.batch_seconds_per_rank={seconds}"]
     config = load_config(arguments.recipe, overrides)
-    ranks = _rank_counts(arguments.ranks)
+    rows: list[dict[str, Any]] = []
+    impossible: list[UserError] = []
+    for count in _rank_counts(arguments.ranks):
+        try:
+            row = full_row(config, count)
+        except UserError as error:
+            impossible.append(UserError(f"{count} ranks: {error}"))
+            continue
+        if arguments.throughput:
+            vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
+            network = (arguments.bandwidth_gb_per_second, arguments.latency_microseconds)
+            row["wall_hours"] = wall_hours(config, vocabulary, row, arguments.throughput, *network)
+        rows.append(row)
     if arguments.json:
-        print(json.dumps([plan_row(config, count) for count in ranks], indent=2))
-    else:
-        cards = [card for count in ranks for card in scaling_cards(config, count)]
-        print("\n\n".join(map(render_card, cards)))
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
+        print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))
+    if arguments.run is not None and not arguments.json:
+        print(describe_noise_scale(arguments.run, config.scaling.reference_batch_seconds))
+    if impossible:
+        raise impossible[0]
     return 0

@@ -79,7 +79,10 @@ def _context(
         "learning": _figures(curves.learning_charts(main_run, baseline_run, start_hours)),
         "evaluations": [("run", e) for e in main_run.evaluations]
         + [("supervised", e) for e in baseline_run.evaluations],
-        "loss": _figures(curves.loss_chart(main_run, baseline_run, start_hours)),
+        "loss": _figures(
+            curves.loss_chart(main_run, baseline_run, start_hours)
+            + curves.noise_scale_chart(main_run)
+        ),
         "start_hours": start_hours,
         "labels": _figures(curves.pseudo_label_charts(main_run)),
         "labelled_lines": len(main_run.labelling),
