@@ -24,6 +24,7 @@ from asr.errors import UserError
 from asr.files import write_json, write_text
 from asr.scaling import in_force
 
+BURN_IN = "burn_in"
 RULES = ("full", "optimizer_only", "none")
 _BYTES_PER_CELL = 2 << 30
 _POLL_SECONDS = 0.5
@@ -47,23 +48,43 @@ class Plan:
     output: Path
     cells: list[Cell]
     hours: float
+    burn_in_hours: float
+    """Each seed's cells start from its checkpoint at kappa = 1 and these hours; 0 for from nothing."""
 
     def cell_overrides(self, cell: Cell, reference_batch_seconds: float) -> list[str]:
         """The recipe's overrides, and what makes this cell."""
+        if cell.rule == BURN_IN:
+            hours, rule, fork = self.burn_in_hours, "full", "fork_from=null"
+        else:
+            hours, rule, fork = self.hours, cell.rule, f"fork_from={self._burn_in(cell.seed)}"
         return [
             *self.overrides,
+            *([fork] if self.burn_in_hours else []),
             f"name={cell.name}",
             f"output={self.folder(cell)}",
             f"seed={cell.seed}",
-            f"scaling.rule={cell.rule}",
+            f"scaling.rule={rule}",
             "batch.batch_seconds_per_rank=null",
             f"batch.batch_seconds={cell.kappa * reference_batch_seconds}",
-            f"trainer.total_hours={self.hours}",
+            f"trainer.total_hours={hours}",
             "trainer.keep_last=1",
         ]
 
     def folder(self, cell: Cell) -> Path:
         return self.output / "cells" / cell.name
+
+    @property
+    def burn_ins(self) -> list[Cell]:
+        """The cells that the others fork from."""
+        seeds = dict.fromkeys(cell.seed for cell in self.cells)
+        return [Cell(1.0, BURN_IN, seed) for seed in seeds] if self.burn_in_hours else []
+
+    def _burn_in(self, seed: int) -> Path | None:
+        """The checkpoint of a seed's burn-in; its `latest`, which does not move once it is complete."""
+        folder = self.folder(Cell(1.0, BURN_IN, seed))
+        if not (folder / "complete.json").is_file():
+            return folder / "checkpoints"  # not there yet: a place that no run can start from
+        return folder / "checkpoints" / (folder / "latest").read_text(encoding="utf-8").strip()
 
 
 def main(argv: list[str]) -> int:
@@ -81,18 +102,41 @@ def main(argv: list[str]) -> int:
     # Seed by seed, so that an audit that is cut short has whole comparisons.
     cells = [Cell(1.0, "full", seed) for seed in seeds]
     cells += [Cell(k, rule, s) for s in seeds for k in sorted(kappas) if k != 1 for rule in rules]
-    plan = Plan(arguments.recipe, list(arguments.overrides), output, cells, hours)
-    configs = {cell: _config(plan, cell) for cell in cells}
-    todo = [cell for cell in cells if not _is_finished(plan.folder(cell), configs[cell])]
+    overrides = list(arguments.overrides)
+    if (
+        config.optimizer.decay_end_hours is None
+    ):  # a burn-in ends earlier, but decays like its cells
+        overrides.append(f"optimizer.decay_end_hours={hours}")
+    plan = Plan(arguments.recipe, overrides, output, cells, hours, arguments.burn_in_hours)
+    if not 0 <= plan.burn_in_hours < hours:
+        raise UserError(f"--burn-in-hours {plan.burn_in_hours:g}: must lie between 0 and {hours:g}")
     jobs = arguments.jobs or _room()
-    print(
-        f"asr audit: {len(cells)} cells of {hours:g} h of audio, {len(cells) - len(todo)} finished "
-        f"before; {min(jobs, len(todo))} at a time; {output}",
-        flush=True,
-    )
-    failed = _Runner(plan, jobs).run(todo)
+    for cell in cells:
+        _config(plan, cell)  # what no kappa can make is said before anything is run
+    failed = _run_missing(plan, plan.burn_ins, jobs)
+    if failed:
+        return 1
+    failed = _run_missing(plan, cells, jobs)
+    configs = {cell: _config(plan, cell) for cell in cells}
     _write_results(plan, configs[cells[0]], configs, failed)
     return 1 if failed else 0
+
+
+def _run_missing(plan: Plan, cells: Sequence[Cell], jobs: int) -> dict[Cell, str]:
+    if not cells:
+        return {}
+    todo = [cell for cell in cells if not _is_finished(plan.folder(cell), _config(plan, cell))]
+    what = (
+        f"burn-ins of {plan.burn_in_hours:g}"
+        if cells[0].rule == BURN_IN
+        else f"cells of {plan.hours:g}"
+    )
+    print(
+        f"asr audit: {len(cells)} {what} h of audio, {len(cells) - len(todo)} finished "
+        f"before; {min(jobs, len(todo))} at a time; {plan.output}",
+        flush=True,
+    )
+    return _Runner(plan, jobs).run(todo)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -110,6 +154,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--seeds", type=int, default=3, help="seeds: the recipe's and the next ones"
     )
     parser.add_argument("--hours", type=float, help="hours of audio a cell (default: the recipe's)")
+    parser.add_argument(
+        "--burn-in-hours",
+        type=float,
+        default=0.0,
+        help="start each seed's cells from one shared run at kappa 1 of so many hours, as a run whose "
+        "number of GPUs changes in the middle does (default: 0, from nothing)",
+    )
     parser.add_argument("--rules", default=",".join(RULES), help="of " + ", ".join(RULES))
     parser.add_argument("--output", type=Path, help="default: the recipe's output + '_audit'")
     parser.add_argument(
@@ -265,11 +316,13 @@ def _write_results(
 
     finished = [cell for cell in plan.cells if (plan.folder(cell) / "complete.json").is_file()]
     curves = {cell: curves_of(read_run(plan.folder(cell))) for cell in finished}
-    distances = compare(curves, plan.hours, config.trainer.evaluation_every_hours)
+    every_hours = config.trainer.evaluation_every_hours
+    distances = compare(curves, plan.hours, every_hours, from_hours=plan.burn_in_hours)
     results: dict[str, Any] = {
         "recipe": plan.recipe,
         "overrides": plan.overrides,
         "hours": plan.hours,
+        "burn_in_hours": plan.burn_in_hours,
         "reference_batch_seconds": config.scaling.reference_batch_seconds,
         "environment": environment(),
         "cells": [

@@ -102,15 +102,19 @@ def curves_of(run: Run) -> dict[str, Curve]:
 
 
 def compare(
-    curves: Mapping[Cell, Mapping[str, Curve]], total_hours: float, every_hours: float
+    curves: Mapping[Cell, Mapping[str, Curve]],
+    total_hours: float,
+    every_hours: float,
+    from_hours: float = 0.0,
 ) -> list[Distance]:
     """Each kappa and rule against kappa = 1, metric by metric; those that kappa = 1 has.
 
     Curves are read off, linearly, at the multiples of `every_hours` up to `total_hours`: batches end
-    at other moments for another kappa.
+    at other moments for another kappa. What lies before `from_hours` is shared by a seed's cells and left out.
     """
     count = max(1, round(total_hours / every_hours))
     grid = np.linspace(total_hours / count, total_hours, count)
+    grid = grid[grid > from_hours * (1 + 1e-9)]
     settings = dict.fromkeys((cell.kappa, cell.rule) for cell in sorted(curves))
     found = []
     for metric in METRICS:

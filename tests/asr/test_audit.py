@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import asr_command
+from conftest import asr_command, read_lines
 
 from asr import audit
 from asr.audit_figures import Cell, compare, verdict
@@ -19,11 +19,16 @@ def test_an_audit_runs_each_cell_once_and_reports(recipe: Path, tmp_path: Path) 
     output = tmp_path / "audit"
     command = [*asr_command(), "audit", str(recipe), "model.layers=1", "--output", str(output)]
     command += ["trainer.evaluation_every_hours=0.01", "--hours", "0.02", "--kappa", "1,2"]
-    command += ["--seeds", "2", "--rules", "full,none"]
+    command += ["--seeds", "2", "--rules", "full,none", "--burn-in-hours", "0.01"]
     first = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert first.returncode == 0, first.stdout + first.stderr
+    assert "2 burn-ins of 0.01 h of audio, 0 finished before" in first.stdout
     assert "6 cells of 0.02 h of audio, 0 finished before" in first.stdout
     results = json.loads((output / "audit.json").read_text())
+    updates = read_lines(output / "cells/kappa2_full_seed2/metrics.jsonl")
+    kappas = [line["kappa"] for line in updates if "loss" in line]
+    assert kappas[0] == 1.0
+    assert kappas[-1] == 2.0
     assert len(results["cells"]) == 6
     assert all(cell["curves"]["teacher_wer"] for cell in results["cells"])
     assert {(d["kappa"], d["rule"]) for d in results["distances"]} == {
@@ -52,6 +57,7 @@ def test_an_audit_runs_each_cell_once_and_reports(recipe: Path, tmp_path: Path) 
         (["--rules", "all"], "one or several of"),
         (["--seeds", "0"], "at least 1"),
         (["--hours", "-1"], "above 0"),
+        (["--hours", "1", "--burn-in-hours", "2"], "between 0 and 1"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_is(
