@@ -186,8 +186,7 @@ class ScalingConfig(Section):
     gradient_clipping: Literal["none", "sqrt"] = "none"
     """Threshold unchanged, or divided by sqrt(kappa), as a noise-dominated gradient norm shrinks."""
     second_moment: Literal["rescale", "keep", "reset"] = "rescale"
-    """Adam's state where kappa changes in mid-run: second moment times old / new kappa, as gradient noise
-    shrinks; or left stale for about 1 / (1 - beta2) steps; or both moments begun anew."""
+    """Adam's second moment where kappa changes in mid-run: times old / new kappa, left, or begun anew."""
 
 
 BatchSeconds = Positive | Annotated[list[tuple[NonNegative, Positive]], Field(min_length=1)]
