@@ -334,7 +334,7 @@ def _write_results(
     write_json(plan.output / "audit.json", results)
     page = tables(distances, [metric.name for metric in METRICS])
     write_text(plan.output / "audit.md", page)
-    drawing = draw(curves, "teacher_wer")
+    drawing = draw(curves, ["teacher_wer", "teacher_cer"])
     if drawing:
         write_text(plan.output / "audit.svg", drawing)
     print(page)

@@ -19,7 +19,7 @@ _TITLES = {
 }
 
 
-def draw(curves: Mapping[Cell, Mapping[str, Curve]], metrics: Sequence[str] | str) -> str:
+def draw(curves: Mapping[Cell, Mapping[str, Curve]], metrics: Sequence[str]) -> str:
     """An SVG on white: rows are metrics, columns rules; mean over seeds, band of kappa = 1's seeds.
 
     Empty where no cell has a curve of these metrics.
@@ -27,8 +27,7 @@ def draw(curves: Mapping[Cell, Mapping[str, Curve]], metrics: Sequence[str] | st
     import matplotlib
     from matplotlib.figure import Figure
 
-    wanted = [metrics] if isinstance(metrics, str) else list(metrics)
-    shown = [m for m in METRICS if m.name in wanted and any(m.name in c for c in curves.values())]
+    shown = [m for m in METRICS if m.name in metrics and any(m.name in c for c in curves.values())]
     rules = list(dict.fromkeys(c.rule for c in sorted(curves) if c.kappa != 1)) or ["full"]
     rules.sort(key=lambda rule: list(_TITLES).index(rule))
     if not shown:
