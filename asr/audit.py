@@ -50,8 +50,9 @@ class Plan:
     hours: float
     burn_in_hours: float
     """Each seed's cells start from its checkpoint at kappa = 1 and these hours; 0 for from nothing."""
+    reference_batch_seconds: float
 
-    def cell_overrides(self, cell: Cell, reference_batch_seconds: float) -> list[str]:
+    def cell_overrides(self, cell: Cell) -> list[str]:
         """The recipe's overrides, and what makes this cell."""
         if cell.rule == BURN_IN:
             hours, rule, fork = self.burn_in_hours, "full", "fork_from=null"
@@ -65,7 +66,7 @@ class Plan:
             f"seed={cell.seed}",
             f"scaling.rule={rule}",
             "batch.batch_seconds_per_rank=null",
-            f"batch.batch_seconds={cell.kappa * reference_batch_seconds}",
+            f"batch.batch_seconds={cell.kappa * self.reference_batch_seconds}",
             f"trainer.total_hours={hours}",
             "trainer.keep_last=1",
         ]
@@ -79,7 +80,7 @@ class Plan:
         seeds = dict.fromkeys(cell.seed for cell in self.cells)
         return [Cell(1.0, BURN_IN, seed) for seed in seeds] if self.burn_in_hours else []
 
-    def _burn_in(self, seed: int) -> Path | None:
+    def _burn_in(self, seed: int) -> Path:
         """The checkpoint of a seed's burn-in; its `latest`, which does not move once it is complete."""
         folder = self.folder(Cell(1.0, BURN_IN, seed))
         if not (folder / "complete.json").is_file():
@@ -103,11 +104,12 @@ def main(argv: list[str]) -> int:
     cells = [Cell(1.0, "full", seed) for seed in seeds]
     cells += [Cell(k, rule, s) for s in seeds for k in sorted(kappas) if k != 1 for rule in rules]
     overrides = list(arguments.overrides)
-    if (
-        config.optimizer.decay_end_hours is None
-    ):  # a burn-in ends earlier, but decays like its cells
+    # A burn-in ends earlier, but decays like its cells.
+    if config.optimizer.decay_end_hours is None:
         overrides.append(f"optimizer.decay_end_hours={hours}")
-    plan = Plan(arguments.recipe, overrides, output, cells, hours, arguments.burn_in_hours)
+    reference_seconds = config.scaling.reference_batch_seconds
+    burn_in_hours = arguments.burn_in_hours
+    plan = Plan(arguments.recipe, overrides, output, cells, hours, burn_in_hours, reference_seconds)
     if not 0 <= plan.burn_in_hours < hours:
         raise UserError(f"--burn-in-hours {plan.burn_in_hours:g}: must lie between 0 and {hours:g}")
     jobs = arguments.jobs or _room()
@@ -186,9 +188,8 @@ def _numbers(text: str, option: str) -> list[float]:
 
 def _config(plan: Plan, cell: Cell) -> Config:
     """A cell's settings. Raises UserError for a kappa that the rule or the stream cannot make."""
-    reference_seconds = load_config(plan.recipe, plan.overrides).scaling.reference_batch_seconds
-    config = load_config(plan.recipe, plan.cell_overrides(cell, reference_seconds))
-    wanted, made = cell.kappa * reference_seconds, config.global_batch_seconds(1)
+    config = load_config(plan.recipe, plan.cell_overrides(cell))
+    wanted, made = cell.kappa * plan.reference_batch_seconds, config.global_batch_seconds(1)
     if abs(made - wanted) > 1e-6 * wanted:
         raise UserError(
             f"--kappa {cell.kappa:g}: a batch of {wanted:g} s is no whole number of groups of "
@@ -263,8 +264,7 @@ class _Runner:
     def _start(self, cell: Cell) -> None:
         folder = self.plan.folder(cell)
         folder.mkdir(parents=True, exist_ok=True)
-        reference = load_config(self.plan.recipe, self.plan.overrides).scaling
-        overrides = self.plan.cell_overrides(cell, reference.reference_batch_seconds)
+        overrides = self.plan.cell_overrides(cell)
         slots = {slot for _, slot, _ in self.running.values()}
         slot = next(n for n in range(self.jobs) if n not in slots)
         environment = {**os.environ, **_share_of_machine(slot, self.jobs)}

@@ -159,7 +159,6 @@ class CheckpointStore:
 class Checkpoint:
     """What a checkpoint holds, on the CPU."""
 
-    folder: Path
     state: dict[str, Any]
     student: dict[str, Tensor]
     teacher: dict[str, Tensor]
@@ -183,7 +182,6 @@ def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Che
             moment, _, name = path.partition("/")
             moments.setdefault(moment, {})[name] = values
         found = Checkpoint(
-            folder,
             dict(read_json(folder / "state.json")),
             load_file(folder / "student.safetensors"),
             load_file(folder / "teacher.safetensors"),
