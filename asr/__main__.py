@@ -11,6 +11,7 @@ from asr.errors import UserError
 COMMANDS = {
     "prepare": ("asr.data_prep.cli", "corpus on disk -> validated manifests"),
     "plan": ("asr.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
+    "bench": ("asr.bench", "how fast a recipe trains on this machine, for plan"),
     "train": ("asr.train", "train a recipe; resumes by itself"),
     "audit": ("asr.audit", "does a recipe keep its curve when the batch grows? short paired runs"),
     "decode": ("asr.decode", "transcribe a prepared set and keep its references beside"),

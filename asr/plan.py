@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from asr.bench import Bench
 from asr.config import Config, load_config
 from asr.errors import UserError
 from asr.scaling import plan_row, render_card, scaling_cards
 from asr.sizes import memory_gb_per_rank, parameter_count, vocabulary_size, wall_hours
 
 _UNKNOWN_VOCABULARY = 1000
+_BANDWIDTH_GB_PER_SECOND = 25.0
+_LATENCY_MICROSECONDS = 20.0
 _FEWEST_HALF_LIVES = 2.0
 _MOST_BETA_SHARE = 0.5
 
@@ -150,6 +153,25 @@ def describe_noise_scale(run: Path, reference_batch_seconds: float) -> str:
     )
 
 
+def _speed(arguments: argparse.Namespace, config: Config) -> tuple[float, float, float] | None:
+    """(throughput, bandwidth, latency) for `wall_hours`: as given, as measured, or usual; or None."""
+    bench = None if arguments.bench is None else Bench.read(arguments.bench)
+    throughput = arguments.throughput
+    if throughput is None and bench is not None:
+        throughput = bench.throughput(config)
+    if throughput is None:
+        return None
+    bandwidth, latency = arguments.bandwidth_gb_per_second, arguments.latency_microseconds
+    if bench is not None:
+        bandwidth = bandwidth or bench.bandwidth_gb_per_second
+        latency = bench.latency_microseconds if latency is None else latency
+    for name, value in (("throughput", throughput), ("bandwidth-gb-per-second", bandwidth)):
+        if value is not None and not value > 0:
+            raise UserError(f"--{name} {value:g}: must be above 0")
+    latency = _LATENCY_MICROSECONDS if latency is None else latency
+    return throughput, bandwidth or _BANDWIDTH_GB_PER_SECOND, latency
+
+
 def main(argv: list[str]) -> int:
     """Print scaling cards and the table, or with --json the rows; fail if a rank count is impossible."""
     parser = argparse.ArgumentParser(
@@ -175,10 +197,18 @@ def main(argv: list[str]) -> int:
         help="seconds of audio that one rank trains on in a second: adds an estimate of the wall-clock",
     )
     parser.add_argument(
-        "--bandwidth-gb-per-second", type=float, default=25.0, help="between ranks (25)"
+        "--bench",
+        type=Path,
+        metavar="FILE",
+        help="take throughput, and where it holds them bandwidth and latency, from `asr bench`",
     )
     parser.add_argument(
-        "--latency-microseconds", type=float, default=20.0, help="of a message (20)"
+        "--bandwidth-gb-per-second",
+        type=float,
+        help=f"between ranks ({_BANDWIDTH_GB_PER_SECOND:g})",
+    )
+    parser.add_argument(
+        "--latency-microseconds", type=float, help=f"of a message ({_LATENCY_MICROSECONDS:g})"
     )
     parser.add_argument(
         "--run", type=Path, metavar="EXP", help="show that run's gradient noise scale"
@@ -192,6 +222,7 @@ def main(argv: list[str]) -> int:
         seconds = arguments.batch_seconds_per_rank
         overrides += ["batch.batch_seconds=null", f"batch.batch_seconds_per_rank={seconds}"]
     config = load_config(arguments.recipe, overrides)
+    speed = _speed(arguments, config)
     rows: list[dict[str, Any]] = []
     impossible: list[UserError] = []
     for count in _rank_counts(arguments.ranks):
@@ -200,10 +231,9 @@ def main(argv: list[str]) -> int:
         except UserError as error:
             impossible.append(UserError(f"{count} ranks: {error}"))
             continue
-        if arguments.throughput:
+        if speed is not None:
             vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
-            network = (arguments.bandwidth_gb_per_second, arguments.latency_microseconds)
-            row["wall_hours"] = wall_hours(config, vocabulary, row, arguments.throughput, *network)
+            row["wall_hours"] = wall_hours(config, vocabulary, row, *speed)
         rows.append(row)
     if arguments.json:
         print(json.dumps(rows, indent=2))

@@ -115,7 +115,7 @@ class Updater:
         if micro_batch.kind is Kind.LABELLED:
             targets, kept = self._transcripts(micro_batch, lengths_B, tally)
         else:
-            targets, kept = self._labels(micro_batch, lengths_B, tally)
+            targets, kept = self.labels(micro_batch, lengths_B, tally)
         features_BTF = self._augment(features_BTF, lengths_B, micro_batch, hours)
         losses_B = torch.empty(0)
         while True:
@@ -166,7 +166,7 @@ class Updater:
         return targets, kept
 
     @torch.no_grad()
-    def _labels(
+    def labels(
         self, micro_batch: MicroBatch, lengths_B: Tensor, tally: Tally
     ) -> tuple[list[list[int]], list[int]]:
         """The teacher's labels on clean speech, and the places of those that pass the policy."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 import yaml
@@ -170,6 +173,32 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [*asr_command(), "train", str(recipe), f"output={run}"]
     subprocess.run(command, check=True, capture_output=True, timeout=600)
     return run
+
+
+def kill_after_lines(command: list[str], run: Path, lines: int) -> None:
+    """SIGKILL a run, launcher and ranks, once it has logged so many more lines."""
+
+    def logged() -> int:
+        metrics = run / "metrics.jsonl"
+        return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        start: int | None = None
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            # Lines past the checkpoint are cut off first: count from there.
+            start = logged() if start is None or logged() < start else start
+            if logged() >= start + lines:
+                break
+            time.sleep(0.005)
+    finally:
+        # The launcher first loses its say: it would ask its ranks to save and leave.
+        process.send_signal(signal.SIGSTOP)
+        for rank in psutil.Process(process.pid).children(recursive=True):
+            rank.kill()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
 
 
 def same_weights(left: Path, right: Path) -> bool:

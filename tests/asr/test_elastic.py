@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+import random
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import PLAIN, Train, asr_command, final, losses, read_lines, relative_distance
+from conftest import (
+    PLAIN,
+    Train,
+    asr_command,
+    final,
+    kill_after_lines,
+    losses,
+    read_lines,
+    relative_distance,
+)
 from safetensors.torch import load_file
 
 # LayerDrop stays on: all ranks must skip the same layers.
@@ -71,6 +81,21 @@ def test_a_run_goes_on_anywhere(train: Train, whole: Path, legs: list[tuple[int,
     assert read_lines(run / "utterances.jsonl") == read_lines(whole / "utterances.jsonl")
     assert losses(run) == pytest.approx(losses(whole), rel=1e-3)
     assert relative_distance(*(final(r) / "teacher.safetensors" for r in (whole, run))) < 1e-4
+
+
+def test_a_run_killed_anywhere_goes_on_on_other_ranks(
+    train: Train, recipe: Path, whole: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    moments = random.Random(1)
+    for ranks, stage in ((2, 2), (1, 0), (4, 1)):
+        command = [*asr_command(ranks), "train", str(recipe), f"output={run}", *DROP]
+        command += [f"trainer.zero_stage={stage}", "trainer.checkpoint_every_hours=0.004"]
+        kill_after_lines(command, run, moments.randint(3, 5))
+        assert not (run / "complete.json").exists()
+    train("killed", *DROP, "trainer.checkpoint_every_hours=0.004", ranks=2)
+    assert read_lines(run / "utterances.jsonl") == read_lines(whole / "utterances.jsonl")
+    assert losses(run) == pytest.approx(losses(whole), rel=1e-3)
 
 
 def test_a_pass_holds_every_utterance_once(train: Train, whole: Path) -> None:

@@ -15,6 +15,7 @@ from conftest import (
     Train,
     asr_command,
     final,
+    kill_after_lines,
     losses,
     read_lines,
     relative_distance,
@@ -77,28 +78,6 @@ def test_a_killed_run_resumes_exactly(train: Train, recipe: Path, tmp_path: Path
     assert read_lines(killed / "utterances.jsonl") == read_lines(whole / "utterances.jsonl")
     assert same_weights(final(killed) / "teacher.safetensors", final(whole) / "teacher.safetensors")
     assert same_weights(final(killed) / "student.safetensors", final(whole) / "student.safetensors")
-
-
-def kill_after_lines(command: list[str], run: Path, lines: int) -> None:
-    """SIGKILL a run once it has logged so many more lines."""
-
-    def logged() -> int:
-        metrics = run / "metrics.jsonl"
-        return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
-
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        start: int | None = None
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            # Lines past the checkpoint are cut off first: count from there.
-            start = logged() if start is None or logged() < start else start
-            if logged() >= start + lines:
-                break
-            time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
 
 
 def test_sigterm_saves_and_exits_cleanly(train: Train, recipe: Path, tmp_path: Path) -> None:
