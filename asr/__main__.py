@@ -15,7 +15,8 @@ COMMANDS = {
     "train": ("asr.train", "train a recipe; resumes by itself"),
     "audit": ("asr.audit", "does a recipe keep its curve when the batch grows? short paired runs"),
     "decode": ("asr.decode", "transcribe a prepared set and keep its references beside"),
-    "score": ("asr.score", "WER and CER with confidence intervals; paired comparison"),
+    "score": ("asr.score", "WER and CER with confidence intervals, of any format"),
+    "compare": ("asr.compare", "do two or several systems differ? with p-values"),
     "report": ("asr.report", "HTML report of a run"),
     "transcribe": ("asr.transcribe", "audio files -> text, with a trained model's folder"),
 }

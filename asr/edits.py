@@ -69,6 +69,17 @@ def count_edits(
     return [_counts(a) for a in words.alignments], [_counts(a) for a in characters.alignments]
 
 
+def word_alignments(utterances: Sequence[Utterance]) -> list[list[Any]]:
+    """Of each utterance jiwer's AlignmentChunks: type, ref_start_idx, ref_end_idx, hyp_start_idx, ..."""
+    import jiwer
+
+    if not utterances:
+        return []
+    references, hypotheses = zip(*((u.reference, u.hypothesis) for u in utterances), strict=True)
+    alignments: list[list[Any]] = jiwer.process_words(list(references), list(hypotheses)).alignments
+    return alignments
+
+
 def _counts(alignment: Iterable[Any]) -> Counts:
     totals = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
     for chunk in alignment:

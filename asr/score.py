@@ -1,4 +1,4 @@
-"""`asr score`: word and character error rates of hypotheses files, as a table or as JSON."""
+"""`asr score`: word and character error rates, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 
 from asr.edits import align
 from asr.errors import UserError
-from asr.hypotheses import Utterance, read_decoded, read_hypotheses
-from asr.results import PAIRS, align_sets, build_results
+from asr.hypotheses import Utterance, read_decoded
+from asr.normalise import Normaliser
+from asr.results import PAIRS, build_results
 from asr.statistics import (
     FEW_UTTERANCES,
     INTERVAL_DRAWS,
@@ -19,9 +20,35 @@ from asr.statistics import (
     Comparison,
     Score,
     compare_aligned,
+    mean_utterance_rate,
     score_aligned,
     verdict,
 )
+from asr.systems import Source, System, add_options, make_system
+from asr.transcripts import guess_format
+
+_DESCRIPTION = """\
+Word (WER), character (CER) and sentence error rates (SER), in percent, with 95 % bootstrap intervals.
+
+  asr score RUN          all that `asr decode` wrote into a run, and its comparisons
+  asr score HYP.jsonl    one file of `asr decode`, with the references that stand in it
+  asr score REF HYP      any two of: a Lhotse manifest, `asr decode`'s JSON lines, NeMo JSON lines, Kaldi
+                         text, TSV, NIST trn, stm and ctm, a LibriSpeech folder
+
+`asr compare` says whether two systems differ.
+"""
+
+_EPILOG = """\
+Rates are of the whole set: its errors over its reference words. Text is compared as it stands unless
+--normaliser says otherwise; case and punctuation count. An empty reference has no words, and all that was
+recognised there is an insertion; a set without any reference word has the rate 100 x errors.
+
+Where sclite differs: it aligns with the weights 4 (substitution), 3, 3 and so may count more errors than the
+smallest number, which is counted here; it scores only utterances that have a hypothesis (--missing
+left_out); optionally deletable words, (so), are plain words here, and alternatives, { a / b }, are refused.
+
+Intervals say how much a figure depends on the choice of utterances, not on the seed of training.
+"""
 
 
 def score(utterances: Sequence[Utterance], draws: int = INTERVAL_DRAWS, seed: int = SEED) -> Score:
@@ -47,8 +74,9 @@ def render_table(scores: Mapping[str, Score]) -> str:
     """The scores of systems on one set as plain text."""
     first = next(iter(scores.values()))
     width = max(len("system"), *map(len, scores))
+    hours = f", {first.hours_of_audio:.2f} hours" if first.hours_of_audio else ""
     lines = [
-        f"{first.utterances:,} utterances, {first.words:,} words, {first.hours_of_audio:.2f} hours",
+        f"{first.utterances:,} utterances, {first.words:,} words{hours}",
         f"{'system':<{width}}  {'WER %':>7} {'95 % interval':>17}"
         f"  {'CER %':>7} {'95 % interval':>17}  {'SER %':>6} {'sub':>7} {'del':>7} {'ins':>7}",
     ]
@@ -59,6 +87,13 @@ def render_table(scores: Mapping[str, Score]) -> str:
             f"{name:<{width}}  {s.wer:7.2f} {wer_interval:>17}  {s.cer:7.2f} {cer_interval:>17}"
             f"  {s.ser:6.1f} {s.substitutions:7,} {s.deletions:7,} {s.insertions:7,}"
         )
+    for name, s in scores.items():
+        if s.wer_speaker_low is not None and s.cer_speaker_low is not None:
+            lines.append(
+                f"{name:<{width}}  resampling the {s.speakers} speakers: WER "
+                f"[{s.wer_speaker_low:.2f}, {s.wer_speaker_high:.2f}], CER "
+                f"[{s.cer_speaker_low:.2f}, {s.cer_speaker_high:.2f}]"
+            )
     if first.utterances < FEW_UTTERANCES:
         lines.append(f"fewer than {FEW_UTTERANCES} utterances: do not trust intervals and p-values")
     return "\n".join(lines)
@@ -68,53 +103,63 @@ def main(argv: list[str]) -> int:
     """`asr score`."""
     parser = argparse.ArgumentParser(
         prog="asr score",
-        description="Word (WER), character (CER) and sentence error rates (SER), in percent, of what "
-        "`asr decode` wrote, with 95 % bootstrap intervals. With two files of the same set, also "
-        "their difference (first minus second) and its p-value by the paired bootstrap.",
-        epilog="Text is compared as it stands: case and punctuation count. Intervals and p-values "
-        "say how much the figures depend on the choice of utterances, not on the seed of training.",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="see above")
+    add_options(parser)
     parser.add_argument(
-        "paths",
-        nargs="+",
-        type=Path,
-        metavar="PATH",
-        help="one or two hypotheses files (MODEL.jsonl), or a run folder: all of its decoded sets",
+        "--utterance-mean",
+        action="store_true",
+        help="also the mean of the utterances' own WERs, which is not the set's WER",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args(argv)
     paths: list[Path] = arguments.paths
-    if len(paths) == 1 and paths[0].is_dir():
-        return _score_run(paths[0], arguments.json)
+    source = Source.of(arguments)
     if len(paths) > 2:
-        raise UserError(f"{len(paths)} files given; give one, or two to compare")
-    return _score_files(paths, arguments.json)
-
-
-def _score_files(paths: Sequence[Path], as_json: bool) -> int:
-    systems = [align(read_hypotheses(path)) for path in paths]
-    comparison = compare_aligned(systems[0], systems[1]) if len(systems) == 2 else None
-    scores = [score_aligned(system) for system in systems]
-    if as_json:
-        rows = [{"path": str(p), **s.to_json()} for p, s in zip(paths, scores, strict=True)]
-        paired = {"first_vs_second": comparison.to_json()} if comparison else {}
-        print(json.dumps({"systems": rows, "paired": paired}, indent=2))
-        return 0
-    # The same file twice is a fair question; its two rows must not fold into one.
-    names = (
-        [f"{i}: {path}" for i, path in enumerate(paths, start=1)] if comparison else [str(paths[0])]
-    )
-    print(render_table(dict(zip(names, scores, strict=True))))
-    if comparison:
-        print("\n" + describe(comparison, "first", "second"))
+        raise UserError(f"{len(paths)} files given; give REF and HYP, or `asr compare` several")
+    if len(paths) == 1 and paths[0].is_dir():
+        return _score_run(paths[0], source.normaliser, arguments.json)
+    if len(paths) == 2 and arguments.reference_format is None:
+        kinds = [guess_format(path) for path in paths]
+        if kinds == ["asr", "asr"] and arguments.format is None:
+            raise UserError(
+                f"{paths[0]}, {paths[1]}: both hold hypotheses; `asr compare` compares them, and "
+                "--reference-format asr takes the references of the first"
+            )
+    system = source.load(paths[-1], paths[0] if len(paths) == 2 else None)
+    _print_system(system, arguments.json, arguments.utterance_mean)
     return 0
 
 
-def _score_run(run: Path, as_json: bool) -> int:
+def _print_system(system: System, as_json: bool, utterance_mean: bool) -> None:
+    scored = score_aligned(system.aligned)
+    mean = mean_utterance_rate(system.aligned) if utterance_mean else None
+    if as_json:
+        row = {"path": system.name, **scored.to_json(), "stamp": asdict(system.stamp)}
+        if mean is not None:
+            row["mean_utterance_wer"] = mean
+        print(json.dumps({"systems": [row], "notes": system.notes}, indent=2))
+        return
+    print(render_table({system.name: scored}))
+    if mean is not None:
+        print(f"mean of the utterances' own WERs: {mean:.2f} % (not the set's WER)")
+    stamp = system.stamp
+    print(f"normaliser {stamp.normaliser}; references sha256 {stamp.references_sha256[:12]}")
+    for note in system.notes:
+        print(f"note: {note}")
+
+
+def _score_run(run: Path, normaliser: Normaliser, as_json: bool) -> int:
     decoded = read_decoded(run)
     if not decoded:
         raise UserError(f"{run}: nothing decoded in it; run `asr decode {run} SET.jsonl.gz` first")
-    sets = align_sets(decoded)
+    sets = {
+        name: {m: make_system(m, lines, normaliser).aligned for m, lines in models.items()}
+        for name, models in decoded.items()
+    }
     if as_json:
         print(json.dumps(build_results(sets), indent=2))
         return 0
@@ -124,4 +169,5 @@ def _score_run(run: Path, as_json: bool) -> int:
             if a in models and b in models:
                 print(describe(compare_aligned(models[a], models[b]), a, b))
         print()
+    print(f"normaliser {normaliser.stamp}")
     return 0

@@ -7,7 +7,7 @@ for confidence intervals in ASR performance evaluation" (ICASSP). They cover the
 utterances, not the randomness of training. Utterances are sorted by id first: a figure does not
 depend on the order of a file.
 
-Shapes: N utterances, R resamples ("draws"), K columns that are summed.
+Shapes: N utterances, S speakers, R resamples ("draws"), K columns that are summed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +50,15 @@ class Score:
     insertions: int
     utterances: int
     hours_of_audio: float
+    speakers: int = 0
+    """Those that are known; 0 if that of some utterance is not."""
+    wer_speaker_low: float | None = None
+    """Bounds of the interval that resamples speakers; None with fewer than two."""
+    wer_speaker_high: float | None = None
+    cer_speaker_low: float | None = None
+    cer_speaker_high: float | None = None
 
-    def to_json(self) -> dict[str, float | int]:
+    def to_json(self) -> dict[str, float | int | None]:
         """Plain numbers under the field names."""
         return asdict(self)
 
@@ -110,7 +118,8 @@ def score_aligned(
     if not aligned:
         raise UserError("nothing to score: no utterance; decode the set again")
     ordered = sorted(aligned, key=lambda a: a.utterance.id)
-    sums_RK = resampled_sums(_error_table(ordered), draws, seed)
+    table_NK = _error_table(ordered)
+    sums_RK = resampled_sums(table_NK, draws, seed)
     words = total(a.words for a in ordered)
     wer_low, wer_high = _bounds(_rates(sums_RK[:, 0], sums_RK[:, 1]))
     cer_low, cer_high = _bounds(_rates(sums_RK[:, 2], sums_RK[:, 3]))
@@ -128,7 +137,38 @@ def score_aligned(
         insertions=words.insertions,
         utterances=len(ordered),
         hours_of_audio=math.fsum(a.utterance.seconds for a in ordered) / 3600.0,
+        **_by_speaker(ordered, table_NK, draws, seed),
     )
+
+
+def _by_speaker(
+    aligned: Sequence[Aligned], table_NK: NDArray[np.float64], draws: int, seed: int
+) -> dict[str, Any]:
+    """The intervals that resample speakers, whose utterances resemble each other; where all are known."""
+    names = [one.utterance.speaker for one in aligned]
+    if None in names:
+        return {}
+    speakers = sorted({str(name) for name in names})
+    if len(speakers) < 2:
+        return {"speakers": len(speakers)}
+    place = {name: index for index, name in enumerate(speakers)}
+    sums_SK = np.zeros((len(speakers), table_NK.shape[1]))
+    np.add.at(sums_SK, [place[str(name)] for name in names], table_NK)
+    sums_RK = resampled_sums(sums_SK, draws, seed)
+    wer_low, wer_high = _bounds(_rates(sums_RK[:, 0], sums_RK[:, 1]))
+    cer_low, cer_high = _bounds(_rates(sums_RK[:, 2], sums_RK[:, 3]))
+    return {
+        "speakers": len(speakers),
+        "wer_speaker_low": wer_low,
+        "wer_speaker_high": wer_high,
+        "cer_speaker_low": cer_low,
+        "cer_speaker_high": cer_high,
+    }
+
+
+def mean_utterance_rate(aligned: Sequence[Aligned]) -> float:
+    """Mean of the utterances' own word error rates, in percent: not the rate of the set."""
+    return math.fsum(one.words.rate for one in aligned) / len(aligned)
 
 
 def compare_aligned(
@@ -145,7 +185,7 @@ def compare_aligned(
 
     Raises UserError, naming the first difference, unless ids and references are the same.
     """
-    a, b = _paired(a, b)
+    a, b = paired(a, b)
     a_NK, b_NK = _error_table(a), _error_table(b)
     sums_RK = resampled_sums(np.hstack([a_NK - b_NK, a_NK[:, [1, 3]]]), draws, seed)
     totals_K = a_NK.sum(axis=0)
@@ -164,7 +204,15 @@ def _two_sided(differences_R: NDArray[np.float64]) -> float:
     return min(1.0, 2.0 * (smaller + 1) / (len(differences_R) + 1))
 
 
-def _paired(a: Sequence[Aligned], b: Sequence[Aligned]) -> tuple[list[Aligned], list[Aligned]]:
+def common_utterances(systems: Sequence[Sequence[Aligned]]) -> list[list[Aligned]]:
+    """Of each system the utterances that all have, with the same reference, by id."""
+    by_key = [{(a.utterance.id, a.utterance.reference): a for a in system} for system in systems]
+    keys = sorted(set.intersection(*map(set, by_key)))
+    return [[system[key] for key in keys] for system in by_key]
+
+
+def paired(a: Sequence[Aligned], b: Sequence[Aligned]) -> tuple[list[Aligned], list[Aligned]]:
+    """Both by id. Raises UserError, naming the first difference, unless ids and references are the same."""
     if not a or not b:
         raise UserError("nothing to compare: a system has no utterance; decode the set again")
     in_b = {one.utterance.id: one for one in b}

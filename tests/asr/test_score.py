@@ -237,16 +237,45 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     bad = write(tmp_path / "decode/test/supervised.jsonl", utterances(0.4))
     assert score.main([str(good)]) == 0
     assert "300 utterances, 2,400 words" in capsys.readouterr().out
-    assert score.main([str(good), str(bad)]) == 0
-    assert "first minus second: WER -" in capsys.readouterr().out
     assert score.main([str(tmp_path)]) == 0
     assert "teacher minus supervised: WER -" in capsys.readouterr().out
     assert score.main([str(tmp_path), "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {"sets", "paired", "by"}
-    assert score.main([str(good), str(bad), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["paired"]["first_vs_second"]["delta_wer"] < 0
-    with pytest.raises(UserError, match="give one, or two"):
+    with pytest.raises(UserError, match="`asr compare` compares them"):
+        score.main([str(good), str(bad)])
+    assert score.main(["--reference-format", "asr", str(good), str(bad), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["systems"][0]
+    assert found["wer"] == pytest.approx(score.score(utterances(0.4)).wer)
+    with pytest.raises(UserError, match="give REF and HYP"):
         score.main([str(good)] * 3)
+
+
+def test_speakers_are_resampled_where_they_are_known() -> None:
+    made = utterances(0.2)
+    found = score.score(made)
+    assert found.speakers == 3
+    table = np.zeros((3, 2))
+    for one in align(made):
+        index = int((one.utterance.speaker or "s0")[1:])
+        table[index] += one.words.errors, one.words.reference_length
+    sums = statistics.resampled_sums(table, statistics.INTERVAL_DRAWS, statistics.SEED)
+    bounds = np.percentile(100 * sums[:, 0] / sums[:, 1], [2.5, 97.5])
+    assert (found.wer_speaker_low, found.wer_speaker_high) == pytest.approx(tuple(bounds))
+    unknown = [*made, Utterance("z", "A", "A", 1.0)]
+    assert score.score(unknown).wer_speaker_low is None
+
+
+def test_the_mean_of_utterances_is_only_given_on_demand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = [Utterance("a", "A B C D", "A B C D", 1.0), Utterance("b", "A", "X", 1.0)]
+    path = write(tmp_path / "a.jsonl", two)
+    assert score.main([str(path), "--json"]) == 0
+    assert "mean_utterance_wer" not in capsys.readouterr().out
+    assert score.main([str(path), "--json", "--utterance-mean"]) == 0
+    figures = json.loads(capsys.readouterr().out)["systems"][0]
+    assert figures["wer"] == pytest.approx(20)
+    assert figures["mean_utterance_wer"] == pytest.approx(50)
 
 
 def test_few_utterances_are_not_trusted() -> None:

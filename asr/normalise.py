@@ -1,0 +1,102 @@
+"""Normalisers: what is done to a text before it is scored, by name and version.
+
+Two WERs compare only under the same normaliser, so its name goes into every stamp: NAME/VERSION. A
+change of what one does is a new version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from asr.errors import UserError
+
+NAMES = ("none", "librispeech", "whisper-english")
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """A function of text, and the name under which its results are comparable."""
+
+    stamp: str
+    """NAME/VERSION; of a user's module, its content's hash is the version."""
+    apply: Callable[[str], str]
+
+
+def make_normaliser(name: str) -> Normaliser:
+    """One of NAMES, or PATH.py:FUNCTION, a function from text to text in a module of the user's.
+
+    Raises UserError for what there is not.
+    """
+    if name == "none":
+        return Normaliser("none/1", lambda text: " ".join(text.split()))
+    if name == "librispeech":
+        return Normaliser("librispeech/1", librispeech)
+    if name == "whisper-english":
+        return _whisper_english()
+    path, colon, function = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _of_user(Path(path), function)
+    raise UserError(
+        f"--normaliser '{name}': one of {', '.join(NAMES)}, or PATH.py:FUNCTION, a function of yours"
+    )
+
+
+_NOT_A_LETTER = re.compile(r"[^\w']|_")
+_LONE_APOSTROPHE = re.compile(r"(?<![\w'])'+(?![\w'])")
+
+
+def librispeech(text: str) -> str:
+    """As LibriSpeech's transcripts are: upper case, no punctuation but apostrophes at a letter.
+
+    Accents on Latin letters go (LibriSpeech has A to Z), a hyphen parts words. Digits and the letters of
+    other scripts stay: nothing that was said is lost. LibriSpeech's own transcripts do not change.
+    """
+    text = text.replace("’", "'").replace("‘", "'")
+    text = "".join(_plain(character) for character in unicodedata.normalize("NFC", text)).upper()
+    text = _NOT_A_LETTER.sub(" ", text)
+    return " ".join(_LONE_APOSTROPHE.sub("", text).split())
+
+
+@cache
+def _plain(character: str) -> str:
+    base = unicodedata.normalize("NFKD", character)
+    return base[0] if len(base) > 1 and base[0].isascii() and base[0].isalpha() else character
+
+
+def _whisper_english() -> Normaliser:
+    from importlib.metadata import version
+
+    try:
+        from whisper_normalizer.english import EnglishTextNormalizer
+    except ImportError:
+        raise UserError(
+            "--normaliser whisper-english needs a package that is not installed: "
+            "pip install whisper-normalizer"
+        ) from None
+    return Normaliser(f"whisper-english/{version('whisper-normalizer')}", EnglishTextNormalizer())
+
+
+def _of_user(path: Path, function: str) -> Normaliser:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"--normaliser {path}: {error.strerror}; name a Python file") from None
+    specification = importlib.util.spec_from_file_location("user_normaliser", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    try:
+        specification.loader.exec_module(module)
+        apply = getattr(module, function)
+        if not callable(apply) or not isinstance(apply("a"), str):
+            raise TypeError(f"{function} must take a text and return a text")
+    except Exception as error:  # anything may happen in there
+        raise UserError(f"--normaliser {path}:{function}: {error!r}; mend the function") from None
+    return Normaliser(f"{path.name}:{function}/{hashlib.sha256(content).hexdigest()[:12]}", apply)

@@ -1,0 +1,91 @@
+"""What normalisers do to a text, and under which name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.errors import UserError
+from asr.normalise import librispeech, make_normaliser
+
+SAMPLE = Path(__file__).parents[3] / "shared/data/librispeech-sample/LibriSpeech"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Don’t  stop, Mr. O'Neill!", "DON'T STOP MR O'NEILL"),
+        ("well-known ' café", "WELL KNOWN CAFE"),
+        ("'tis the boys' 2 dogs_", "'TIS THE BOYS' 2 DOGS"),
+        ("ёж и йод", "ЁЖ И ЙОД"),
+        ("", ""),
+        ("?!", ""),
+    ],
+)
+def test_librispeech(text: str, wanted: str) -> None:
+    assert librispeech(text) == wanted
+
+
+@given(st.text(max_size=40))
+def test_librispeech_twice_is_librispeech_once(text: str) -> None:
+    assert librispeech(librispeech(text)) == librispeech(text)
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the LibriSpeech sample is not here")
+def test_librispeech_leaves_its_own_transcripts() -> None:
+    lines = [
+        line.partition(" ")[2]
+        for path in SAMPLE.rglob("*.trans.txt")
+        for line in path.read_text().splitlines()
+    ]
+    assert len(lines) > 200
+    assert [librispeech(line) for line in lines] == lines
+
+
+def test_names_have_versions() -> None:
+    assert make_normaliser("none").stamp == "none/1"
+    assert make_normaliser("none").apply(" a  B\t") == "a B"
+    assert make_normaliser("librispeech").stamp == "librispeech/1"
+
+
+def test_a_module_of_the_users(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def lower(text):\n    return text.lower()\n")
+    found = make_normaliser(f"{path}:lower")
+    assert found.apply("ABC") == "abc"
+    assert found.stamp.startswith("mine.py:lower/")
+    path.write_text("def lower(text):\n    return text.casefold()\n")
+    assert make_normaliser(f"{path}:lower").stamp != found.stamp
+
+
+@pytest.mark.parametrize(
+    ("content", "function", "message"),
+    [
+        ("x = 1", "x", "must take a text"),
+        ("x = 1", "y", "no attribute"),
+        ("1 / 0", "x", "ZeroDivisionError"),
+        ("def f(text): return 3", "f", "return a text"),
+    ],
+)
+def test_a_module_that_is_no_use(tmp_path: Path, content: str, function: str, message: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        make_normaliser(f"{path}:{function}")
+
+
+def test_what_there_is_not() -> None:
+    with pytest.raises(UserError, match="one of none, librispeech, whisper-english"):
+        make_normaliser("kaldi")
+    with pytest.raises(UserError, match="name a Python file"):
+        make_normaliser("/no/such.py:f")
+
+
+def test_whisper_english() -> None:
+    pytest.importorskip("whisper_normalizer")
+    found = make_normaliser("whisper-english")
+    assert found.stamp.startswith("whisper-english/")
+    assert found.apply("Mr. Colour isn't 20%") == "mister color is not 20%"
