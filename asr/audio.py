@@ -1,16 +1,26 @@
-"""Any audio file -> a waveform."""
+"""Any audio file -> a waveform, whole or as a stream of blocks in bounded memory."""
 
 from __future__ import annotations
 
+import io
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 from torch import Tensor
-from torchaudio.functional import resample
+from torchaudio.transforms import Resample
 
 from asr.errors import UserError
+
+STDIN = Path("-")
+_BLOCK_SECONDS = 10
+# Audio on both sides of a block that takes part in its resampling: far more than the filter's width.
+_MARGIN_SECONDS = 0.05
 
 
 def read_audio(path: Path, sample_rate_hz: int) -> Tensor:
@@ -18,21 +28,68 @@ def read_audio(path: Path, sample_rate_hz: int) -> Tensor:
 
     Raises UserError if the file is missing, empty, not audio, or holds NaN or infinite samples.
     """
-    if not path.is_file():
+    return torch.cat(list(stream_audio(path, sample_rate_hz)))
+
+
+def stream_audio(path: Path, sample_rate_hz: int) -> Iterator[Tensor]:
+    """The same in blocks of some seconds; joined they are what `read_audio` gives.
+
+    The path `-` is the standard input, which holds one audio file.
+    """
+    empty = True
+    with _opened(path) as sound:
+        for block_N in resampled(_blocks(path, sound), sound.samplerate, sample_rate_hz):
+            empty = empty and not len(block_N)
+            yield block_N
+    if empty:
+        raise UserError(f"{path}: holds no audio")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    if path != STDIN and not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        audio_NC, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        # A pipe cannot seek, so it is read to its end, still compressed.
+        with soundfile.SoundFile(
+            io.BytesIO(sys.stdin.buffer.read()) if path == STDIN else path
+        ) as sound:
+            yield sound
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"Error opening {str(path)!r}: ")
         raise UserError(
             f"{path}: not readable as audio ({reason}); convert it to WAV or FLAC"
         ) from None
-    audio_N = audio_NC.mean(axis=1)
-    if not len(audio_N):
-        raise UserError(f"{path}: holds no audio")
-    if not np.isfinite(audio_N).all():
-        raise UserError(f"{path}: holds NaN or infinite samples; record or export it again")
-    waveform_N = torch.from_numpy(audio_N)
-    return (
-        waveform_N if rate_hz == sample_rate_hz else resample(waveform_N, rate_hz, sample_rate_hz)
-    )
+
+
+def _blocks(path: Path, sound: soundfile.SoundFile) -> Iterator[Tensor]:
+    while True:
+        audio_NC = sound.read(_BLOCK_SECONDS * sound.samplerate, dtype="float32", always_2d=True)
+        if not len(audio_NC):
+            return
+        if not np.isfinite(audio_NC).all():
+            raise UserError(f"{path}: holds NaN or infinite samples; record or export it again")
+        yield torch.from_numpy(audio_NC.mean(axis=1))
+
+
+def resampled(blocks: Iterable[Tensor], rate_hz: int, target_hz: int) -> Iterator[Tensor]:
+    """Blocks (N,) of one signal at another rate; joined they are the whole signal resampled."""
+    if rate_hz == target_hz:
+        yield from blocks
+        return
+    # So many samples in are so many out, exactly; blocks are cut at their multiples.
+    divisor = math.gcd(rate_hz, target_hz)
+    unit, target_unit = rate_hz // divisor, target_hz // divisor
+    margin = unit * math.ceil(_MARGIN_SECONDS * rate_hz / unit)
+    resample = Resample(rate_hz, target_hz)
+    pending_N, done = torch.zeros(0), 0  # the first `done` samples are only there as a margin
+
+    for block_N in blocks:
+        pending_N = torch.cat([pending_N, block_N])
+        end = (len(pending_N) - margin) // unit * unit
+        if end > done:
+            yield resample(pending_N)[done // unit * target_unit : end // unit * target_unit]
+            dropped = max(0, end - margin)
+            pending_N, done = pending_N[dropped:], end - dropped
+    if len(pending_N) > done:
+        yield resample(pending_N)[done // unit * target_unit :]

@@ -29,6 +29,9 @@ class Tokenizer(Protocol):
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of blank-free token ids."""
 
+    def piece(self, token: int) -> str:
+        """What a token adds to a text; a space where a word ends."""
+
     def save(self, folder: Path) -> None:
         """Write what `load_tokenizer` needs into `folder`."""
 
@@ -61,6 +64,9 @@ class CharacterTokenizer:
 
     def decode(self, tokens: Iterable[int]) -> str:
         return " ".join("".join(self._tokens[token - 1] for token in tokens).split())
+
+    def piece(self, token: int) -> str:
+        return self._tokens[token - 1]
 
     def save(self, folder: Path) -> None:
         content = {"kind": "characters", "characters": self.characters}
@@ -101,6 +107,9 @@ class SentencePieceTokenizer:
 
     def decode(self, tokens: Iterable[int]) -> str:
         return " ".join(self._processor.decode([token - 1 for token in tokens]).split())
+
+    def piece(self, token: int) -> str:
+        return str(self._processor.id_to_piece(token - 1)).replace("▁", " ")
 
     def save(self, folder: Path) -> None:
         target = folder / _SENTENCEPIECE_FILE

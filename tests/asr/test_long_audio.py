@@ -1,0 +1,187 @@
+"""Audio of any length: windows against the whole, resampling in blocks, captions."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import LETTERS, SAMPLE_RATE_HZ, tones
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchaudio.functional import resample
+
+from asr import captions, long_audio
+from asr.__main__ import main
+from asr.audio import read_audio, resampled
+from asr.captions import TimedToken, Transcription, Word, words_of
+from asr.errors import UserError
+from asr.model_folder import find_checkpoint, load_model
+from asr.tokenizer import CharacterTokenizer
+from asr.transcripts import read_ctm
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from([8_000, 11_025, 22_050, 44_100, 48_000]),
+    st.integers(1, 60_000),
+    st.lists(st.integers(1, 30_000), min_size=1, max_size=4),
+)
+def test_resampling_in_blocks_is_resampling(rate: int, samples: int, cuts: list[int]) -> None:
+    signal = torch.from_numpy(np.random.default_rng(samples).standard_normal(samples)).float()
+    blocks, start, index = [], 0, 0
+    while start < samples:
+        size = cuts[index % len(cuts)] + 200
+        blocks.append(signal[start : start + size])
+        start, index = start + size, index + 1
+    joined = torch.cat(list(resampled(blocks, rate, 16_000)))
+    whole = resample(signal, rate, 16_000)
+    assert joined.shape == whole.shape
+    assert (joined - whole).abs().max() < 1e-4
+
+
+class Nearby:
+    """A model whose frame depends on the audio within a second of it, and on nothing else."""
+
+    def __init__(self) -> None:
+        self.config = SimpleNamespace(
+            features=SimpleNamespace(sample_rate_hz=16_000), model=SimpleNamespace(stride=4)
+        )
+        self.log_mel = SimpleNamespace(hop_samples=160)
+        self.longest = 0
+
+    def logits(
+        self, waveforms_BN: torch.Tensor, samples_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.longest = max(self.longest, waveforms_BN.shape[1])
+        frames_BS = waveforms_BN.unfold(1, 640, 640).mean(2)
+        context_BS = torch.nn.functional.avg_pool1d(
+            frames_BS[:, None], 51, stride=1, padding=25, count_include_pad=False
+        )[:, 0]
+        return torch.stack([torch.zeros_like(context_BS), 40 * context_BS], dim=2), samples_B // 640
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(640, 640 * 400), st.integers(1_000, 200_000))
+def test_windows_give_what_the_whole_gives(samples: int, block: int) -> None:
+    signal = torch.from_numpy(np.random.default_rng(samples).standard_normal(samples)).float()
+    model = Nearby()
+    path = long_audio.greedy_path(model, signal.split(block), 4.0, 1.2)  # type: ignore[arg-type]
+    assert model.longest <= 5.2 * 16_000
+    whole = long_audio.greedy_path(Nearby(), [signal], 1e4, 1.2)  # type: ignore[arg-type]
+    assert torch.equal(path.tokens, whole.tokens)
+    assert torch.allclose(path.posteriors, whole.posteriors, atol=1e-5)
+    assert path.seconds == pytest.approx(samples / 16_000)
+    assert path.frame_seconds == 0.04
+
+
+def test_a_window_must_keep_something() -> None:
+    with pytest.raises(UserError, match="keeps nothing"):
+        long_audio.greedy_path(Nearby(), [torch.zeros(10)], 8.0, 4.0)  # type: ignore[arg-type]
+
+
+def test_a_long_file_reads_as_its_sentences(trained: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    texts = [
+        " ".join("".join(random.choice(list(LETTERS), 3)) for _ in range(4)) for _ in range(30)
+    ]
+    waveform = np.concatenate([tones(text, random) for text in texts])
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.stack([waveform, waveform], axis=1), SAMPLE_RATE_HZ)
+    model = load_model(find_checkpoint(trained), "student", torch.device("cpu"))
+    signal = read_audio(path, SAMPLE_RATE_HZ)
+    logits, lengths = model.logits(signal[None], torch.tensor([len(signal)]))
+    whole = logits[0, : int(lengths[0])].argmax(-1)
+    found = long_audio.greedy_path(model, signal.split(16_000), 12.0, 3.0)
+    assert len(found.tokens) == len(whole)
+    assert (found.tokens == whole).float().mean() > 0.97
+
+
+def timed(text: str) -> list[TimedToken]:
+    tokenizer = CharacterTokenizer("abc")
+    return [TimedToken(t, 1 + i, 1.5 + i, 0.5) for i, t in enumerate(tokenizer.encode(text))]
+
+
+def test_tokens_become_words_with_their_times() -> None:
+    tokenizer = CharacterTokenizer("abc")
+    words = words_of(timed("ab c"), tokenizer)
+    assert words == [Word("ab", 1, 2.5, 0.5), Word("c", 4, 4.5, 0.5)]
+    assert words_of([], tokenizer) == []
+    space = tokenizer.encode("a a")[1]
+    assert words_of([TimedToken(space, 0, 1, 1.0)], tokenizer) == []
+
+
+def test_pieces_of_sentencepiece_begin_words() -> None:
+    pieces = {1: " the", 2: "re", 3: " is", 4: " "}
+    tokenizer = SimpleNamespace(piece=pieces.__getitem__)
+    tokens = [TimedToken(t, t, t + 0.5, 1.0) for t in (1, 2, 3, 4)]
+    assert [w.text for w in words_of(tokens, tokenizer)] == ["there", "is"]  # type: ignore[arg-type]
+
+
+TALK = Transcription(
+    "dir/my talk.wav",
+    3700.0,
+    [Word("a&b", 0.5, 0.9, 0.8), Word("<c>", 1.0, 1.25, 0.6), Word("d", 3661.0, 3661.5, 1.0)],
+)
+
+
+def test_captions_break_at_pauses_and_escape() -> None:
+    assert captions.as_srt(TALK) == (
+        "1\n00:00:00,500 --> 00:00:01,250\na&b <c>\n\n2\n01:01:01,000 --> 01:01:01,500\nd\n"
+    )
+    assert captions.as_vtt(TALK) == (
+        "WEBVTT\n\n00:00:00.500 --> 00:00:01.250\na&amp;b &lt;c>\n\n"
+        "01:01:01.000 --> 01:01:01.500\nd\n"
+    )
+    long = Transcription("x", 100.0, [Word("word", i, i + 0.9, 1.0) for i in range(40)])
+    cues = captions.cues_of(long)
+    assert all(end - begin <= 7 and len(text) <= 84 for begin, end, text in cues)
+    assert " ".join(text for _, _, text in cues) == long.text
+
+
+def test_ctm_is_what_score_reads(tmp_path: Path) -> None:
+    path = tmp_path / "talk.ctm"
+    path.write_text(captions.as_ctm(TALK))
+    [(name, words)] = read_ctm(path).items()
+    assert name == "my_talk-1"
+    assert [w.text for w in words] == ["a&b", "<c>", "d"]
+
+
+@pytest.mark.parametrize("kind", sorted(captions.FORMATS))
+def test_the_command_writes_every_format(trained: Path, tmp_path: Path, kind: str) -> None:
+    audio = tmp_path / "talk.wav"
+    soundfile.write(audio, tones("abc def", np.random.default_rng(0)), SAMPLE_RATE_HZ)
+    output = ["--format", kind, "--output-dir", str(tmp_path / "out")]
+    assert main(["transcribe", str(trained), str(audio), *output]) == 0
+    written = (tmp_path / "out" / f"talk.{kind}").read_text()
+    if kind == "json":
+        record = json.loads(written)
+        assert record["text"] == " ".join(word["text"] for word in record["words"])
+        assert all(0 <= w["begin"] < w["end"] <= record["seconds"] + 0.1 for w in record["words"])
+
+
+def test_the_standard_input(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, tones("abc", np.random.default_rng(0)), 22_050, format="WAV")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stream.getvalue())))
+    assert main(["transcribe", str(trained), "-"]) == 0
+    assert capsys.readouterr().out.startswith("-\t")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    assert main(["transcribe", str(trained), "-"]) == 2
+    assert "-: not readable as audio" in capsys.readouterr().err
+
+
+def test_two_files_of_one_name_do_not_overwrite_each_other(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / "a/x.wav"), str(tmp_path / "b/x.flac")]
+    assert main(["transcribe", str(trained), *files, "--output-dir", str(tmp_path)]) == 2
+    assert "two files would be written to 'x'" in capsys.readouterr().err
