@@ -200,10 +200,10 @@ def _config(plan: Plan, cell: Cell) -> Config:
 
 
 def _is_finished(folder: Path, config: Config) -> bool:
-    """Whether a cell has run to its end. Raises UserError if that was with other settings."""
+    """Whether a cell has run to its end. Raises UserError if it was run, or begun, with other settings."""
     from asr.model_folder import read_config
 
-    if not (folder / "complete.json").is_file():
+    if not (folder / "config.yaml").is_file():
         return False
     before = read_config(folder)
     if before != config:
@@ -216,7 +216,7 @@ def _is_finished(folder: Path, config: Config) -> bool:
             f"{folder}: was run with other settings ({', '.join(changed)}); undo the change, or choose "
             "another --output"
         )
-    return True
+    return (folder / "complete.json").is_file()
 
 
 def _room() -> int:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from asr.config import Config, load_config
 from asr.errors import UserError
 from asr.files import write_json
+from asr.scaling import plan_row
+from asr.sizes import Network, micro_batches_per_rank
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +34,7 @@ Time real updates of a recipe: the audio is read, the teacher labels, DeepSpeed 
 Supervised updates and those of the pseudo-labelled mixture are timed apart. `asr plan --bench FILE`
 makes an estimate of the wall-clock from the file.
 
-Measure one rank for the throughput; on several ranks the network between them is measured, too:
+On several ranks the network between them is measured, too, and what it takes is told apart from computing:
   torchrun --nproc-per-node 8 -m asr bench RECIPE.yaml
 """
 
@@ -42,7 +44,9 @@ class Speed:
     """Updates of one kind, timed."""
 
     throughput: float
-    """Seconds of audio that one rank trains on in a second, communication included."""
+    """Seconds of audio that one rank trains on in a second, all included."""
+    compute_throughput: float
+    """The same without the communication that `asr plan` reckons with."""
     updates: int
     update_seconds: float
     """Mean wall-clock of an update."""
@@ -85,11 +89,12 @@ def _measure(config: Config, ranks: Ranks, updates: int) -> dict[str, Any]:
     phases: dict[str, float | None] = {"supervised": None}
     if config.pseudo_label.start_hours is not None:
         phases["pseudo_labelled"] = 0.0
+    network = _measure_network(ranks) if ranks.world > 1 else None
     speeds = {}
     for phase, start_hours in phases.items():
         policy = config.pseudo_label.model_copy(update={"start_hours": start_hours})
         speeds[phase] = _time_updates(
-            config.model_copy(update={"pseudo_label": policy}), ranks, updates
+            config.model_copy(update={"pseudo_label": policy}), ranks, updates, network
         )
     return {
         "ranks": ranks.world,
@@ -100,12 +105,12 @@ def _measure(config: Config, ranks: Ranks, updates: int) -> dict[str, Any]:
         "precision": config.trainer.precision,
         "speeds": {phase: asdict(speed) for phase, speed in speeds.items()},
         "peak_memory_gb": _peak_memory_bytes(ranks) / 1e9,
-        **(_measure_network(ranks) if ranks.world > 1 else {}),
+        "network": asdict(network) if network else None,
         "environment": environment(),
     }
 
 
-def _time_updates(config: Config, ranks: Ranks, updates: int) -> Speed:
+def _time_updates(config: Config, ranks: Ranks, updates: int, network: Network | None) -> Speed:
     """The trainer's own update, without logs, evaluations and checkpoints."""
     import torch
 
@@ -135,11 +140,25 @@ def _time_updates(config: Config, ranks: Ranks, updates: int) -> Speed:
         seconds += batch.batch.seconds
     _finish_work(ranks)
     wall_seconds = time.perf_counter() - started
+    apart = 0.0
+    if network is not None:
+        vocabulary = trainer.tokenizer.vocabulary_size
+        row = plan_row(config, ranks.world)
+        passes = micro_batches_per_rank(config, row["global_batch_seconds"], ranks.world)
+        steps = row["teacher_update_steps"]
+        apart = network.seconds_per_step(config, vocabulary, ranks.world, passes, steps)
     del trainer, batches
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    # The model of the communication is rough: it never explains more than nine tenths of an update.
+    computing_seconds = max(wall_seconds - updates * apart, 0.1 * wall_seconds)
+    share = seconds / ranks.world
     return Speed(
-        seconds / wall_seconds / ranks.world, updates, wall_seconds / updates, waited / wall_seconds
+        throughput=share / wall_seconds,
+        compute_throughput=share / computing_seconds,
+        updates=updates,
+        update_seconds=wall_seconds / updates,
+        data_wait_share=waited / wall_seconds,
     )
 
 
@@ -177,7 +196,7 @@ def _finish_work(ranks: Ranks) -> None:
     ranks.barrier()
 
 
-def _measure_network(ranks: Ranks) -> dict[str, float]:
+def _measure_network(ranks: Ranks) -> Network:
     """Of an all-reduce in a ring: 2 (n - 1) messages, in which a rank sends 2 (n - 1) / n of the bytes."""
     import torch
 
@@ -194,10 +213,8 @@ def _measure_network(ranks: Ranks) -> dict[str, float]:
     messages = 2 * (ranks.world - 1)
     short = seconds_of(1)
     long = max(seconds_of(_MESSAGE_BYTES // 4) - short, 1e-9)
-    return {
-        "bandwidth_gb_per_second": messages / ranks.world * _MESSAGE_BYTES / long / 1e9,
-        "latency_microseconds": 1e6 * short / messages,
-    }
+    bandwidth = messages / ranks.world * _MESSAGE_BYTES / long / 1e9
+    return Network(bandwidth, 1e6 * short / messages)
 
 
 def _device_name(ranks: Ranks) -> str:
@@ -234,10 +251,10 @@ def _describe(measured: dict[str, Any]) -> str:
         ),
         f"  peak memory of rank 0: {measured['peak_memory_gb']:.2f} GB",
     ]
-    if "bandwidth_gb_per_second" in measured:
+    if measured["network"]:
         lines.append(
-            f"  between ranks: {measured['bandwidth_gb_per_second']:.3g} GB/s, "
-            f"{measured['latency_microseconds']:.3g} microseconds a message"
+            f"  between ranks: {measured['network']['bandwidth_gb_per_second']:.3g} GB/s, "
+            f"{measured['network']['latency_microseconds']:.3g} microseconds a message"
         )
     return "\n".join(lines)
 
@@ -247,9 +264,9 @@ class Bench:
     """What a bench's file says to a plan."""
 
     throughputs: dict[str, float]
-    """By phase; see `Speed.throughput`."""
-    bandwidth_gb_per_second: float | None
-    latency_microseconds: float | None
+    """By phase; see `Speed.compute_throughput`."""
+    network: Network | None
+    """Between its ranks; None if there was one."""
 
     @classmethod
     def read(cls, path: Path) -> Bench:
@@ -257,18 +274,17 @@ class Bench:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             throughputs = {
-                name: float(speed["throughput"]) for name, speed in content["speeds"].items()
+                name: float(speed["compute_throughput"])
+                for name, speed in content["speeds"].items()
             }
             if not throughputs["supervised"] > 0 or not min(throughputs.values()) > 0:
                 raise ValueError
+            network = Network(**content["network"]) if content["network"] else None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
                 f"--bench {path}: not a result of `asr bench`; make one, or give --throughput"
             ) from None
-        network = (
-            content.get(name) for name in ("bandwidth_gb_per_second", "latency_microseconds")
-        )
-        return cls(throughputs, *network)
+        return cls(throughputs, network)
 
     def throughput(self, config: Config) -> float:
         """Over the whole run: that of its supervised hours and of its pseudo-labelled ones, mixed."""

@@ -106,6 +106,8 @@ class ModelConfig(Section):
     """Transformer blocks."""
     feed_forward_width: Count = 3072
     """Inner width of the feed-forward network."""
+    activation: Literal["relu", "silu"] = "relu"
+    """Of the feed-forward network."""
     stride: Count = 3
     """Feature frames per encoder frame."""
     front_end_kernel: Count = 7
@@ -121,7 +123,7 @@ class ModelConfig(Section):
     attention_dropout: Fraction = 0.0
     """Dropout of the attention weights."""
     layer_drop: Fraction = 0.3
-    """Probability that a block is skipped for a micro-batch."""
+    """Probability that a block is skipped for a global batch."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:

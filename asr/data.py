@@ -21,6 +21,9 @@ from asr.speech_set import SpeechSet, load_features, load_role, load_waveforms
 from asr.stream import AudioStream, GlobalBatch, GroupedCorpus, Kind, Position, Segment, deal
 from asr.tokenizer import Tokenizer
 
+_NOTED_GROUP_DEVIATION = 0.05
+_MOST_GROUP_EXCESS = 1.5
+
 
 @dataclass
 class MicroBatch:
@@ -128,6 +131,8 @@ class TrainingData:
             )
             for kind, speech in self.sets.items()
         }
+        self.notes = [note for corpus in corpora.values() for note in _about_groups(corpus)]
+        """What a user should know of how the stream is cut."""
         self.stream = AudioStream(
             corpora[Kind.LABELLED],
             corpora.get(Kind.UNTRANSCRIBED),
@@ -197,6 +202,21 @@ class TrainingData:
                 len(slots),
                 _chain(first, micro_batches, len(slots)),
             )
+
+
+def _about_groups(corpus: GroupedCorpus) -> list[str]:
+    """A note where groups hold clearly more audio than they should, or less.
+
+    Raises UserError where batches would have little to do with their nominal size.
+    """
+    nominal, mean = corpus.group_seconds, corpus.mean_group_seconds
+    holds = f"groups of {corpus.kind} speech hold {mean:.3g} s on average and not {nominal:g} s"
+    if mean > _MOST_GROUP_EXCESS * nominal and corpus.groups_in_pass(0) > 1:
+        raise UserError(
+            f"batch.group_seconds {nominal:g}: {holds}, since utterances are longer, and so batches would "
+            f"be as much too large; set batch.group_seconds to {2 * mean:.2g} or more"
+        )
+    return [holds] if abs(mean - nominal) > _NOTED_GROUP_DEVIATION * nominal else []
 
 
 def _raising(items: Iterator[MicroBatch | UserError]) -> Iterator[MicroBatch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ class Engine:
         All of them, each time: a checkpoint brings those of the kappa under which it was written.
         """
         learning_rate = self.values.learning_rate * share
-        if hasattr(self.deepspeed.optimizer, "clip_grad"):  # ZeRO 1 and 2 restore it, too
+        if self.shards.is_sharded:  # `step` clips at stage 0
             self.deepspeed.optimizer.clip_grad = self.values.max_gradient_norm
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -106,14 +107,21 @@ class Engine:
         self.deepspeed.backward(loss * self.world, scale_wrt_gas=False)
 
     def step(self) -> bool:
-        """Clip and step; whether the engine really applied it."""
+        """Clip and step; whether the engine really applied it. A gradient that is not finite never is."""
         norm = None
-        if not self.deepspeed.zero_optimization():  # ZeRO keeps its own, and has no whole gradients
-            gradients = [p.grad for p in self.student.parameters() if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients)
+        if (
+            not self.shards.is_sharded
+        ):  # ZeRO measures and clips its own, and has no whole gradients
+            parameters = [p for p in self.student.parameters() if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            if not torch.isfinite(norm):
+                self.student.zero_grad(set_to_none=True)  # the same on all ranks, which share it
+            elif self.values.max_gradient_norm > 0:
+                threshold = self.values.max_gradient_norm
+                torch.nn.utils.clip_grads_with_norm_(parameters, threshold, norm)
         self.deepspeed.step()
         self.gradient_norm = float(self.deepspeed.get_global_grad_norm() if norm is None else norm)
-        return bool(self.deepspeed.was_step_applied())
+        return bool(self.deepspeed.was_step_applied()) and math.isfinite(self.gradient_norm)
 
 
 def _optimizer(
@@ -135,7 +143,8 @@ def _deepspeed_config(config: Config, values: Hyperparameters) -> dict[str, Any]
         # Sizes of micro-batches vary and accumulation boundaries are ours; DeepSpeed wants a number.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": values.max_gradient_norm,
+        # Not DeepSpeed's at stage 0: there it cannot follow a threshold that changes with the batch.
+        "gradient_clipping": values.max_gradient_norm if config.trainer.zero_stage else 0.0,
         "bf16": {"enabled": bf16},
         **({"data_types": {"grad_accum_dtype": "fp32"}} if bf16 else {}),
         "torch_autocast": {

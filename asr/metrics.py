@@ -15,15 +15,16 @@ from typing import Any
 from tqdm import tqdm
 
 from asr.files import replacing
+from asr.scaling import AudioClock
 
 
 class JsonLines:
-    """An append-only file of JSON objects with a `step`, cut back to a step on resume."""
+    """An append-only file of JSON objects, cut back to a global batch on resume."""
 
-    def __init__(self, path: Path, steps: int) -> None:
-        """Open for appending after dropping lines of steps above `steps`, and any broken last line."""
+    def __init__(self, path: Path, batches: int) -> None:
+        """Open for appending after dropping lines of later batches, and any broken last line."""
         with replacing(path) as kept:
-            kept.writelines(_lines_until(path, steps))
+            kept.writelines(_lines_until(path, batches))
         self._stream = path.open("a", encoding="utf-8")
 
     def write(self, record: dict[str, Any]) -> None:
@@ -38,13 +39,18 @@ class JsonLines:
         self._stream.close()
 
 
-def _lines_until(path: Path, steps: int) -> Iterable[str]:
+def batch_of(record: dict[str, Any]) -> int:
+    """The global batch of a line, from 1: its step, unless a step was skipped before."""
+    return int(record.get("batch", record["step"]))
+
+
+def _lines_until(path: Path, batches: int) -> Iterable[str]:
     if not path.is_file():
         return
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             try:
-                if not line.endswith("\n") or json.loads(line)["step"] > steps:
+                if not line.endswith("\n") or batch_of(json.loads(line)) > batches:
                     return
             except (ValueError, KeyError, TypeError):
                 return
@@ -55,17 +61,17 @@ class RunLog:
     """All of a run's logs; silent on every rank but the first."""
 
     def __init__(
-        self, run: Path, steps: int, hours: float, total_hours: float, ledger: bool
+        self, run: Path, clock: AudioClock, batches: int, total_hours: float, ledger: bool
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.metrics = JsonLines(run / "metrics.jsonl", steps)
-        self.utterances = JsonLines(run / "utterances.jsonl", steps) if ledger else None
-        self.tensorboard = SummaryWriter(str(run / "tensorboard"), purge_step=steps + 1)
+        self.metrics = JsonLines(run / "metrics.jsonl", batches)
+        self.utterances = JsonLines(run / "utterances.jsonl", batches) if ledger else None
+        self.tensorboard = SummaryWriter(str(run / "tensorboard"), purge_step=clock.steps + 1)
         self._text = (run / "train.log").open("a", encoding="utf-8")
         self.bar = tqdm(
             total=round(total_hours, 2),
-            initial=hours,
+            initial=clock.hours,
             unit="h",
             desc="audio",
             file=sys.stderr,
@@ -84,7 +90,7 @@ class RunLog:
         """One update."""
         self.metrics.write(record)
         if self.utterances is not None:
-            self.utterances.write({"step": record["step"], **ids})
+            self.utterances.write({"step": record["step"], "batch": record["batch"], **ids})
         self._scalars(record, "train")
         postfix = {
             "loss": f"{record['loss']:.3f}",
@@ -109,7 +115,7 @@ class RunLog:
 
     def _scalars(self, record: dict[str, Any], prefix: str) -> None:
         for name, value in record.items():
-            if isinstance(value, (int, float)) and name not in ("step", "hours"):
+            if isinstance(value, (int, float)) and name not in ("step", "batch", "hours"):
                 self.tensorboard.add_scalar(f"{prefix}/{name}", value, record["step"])
 
     def flush_to_disk(self) -> None:

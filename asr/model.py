@@ -85,6 +85,18 @@ def rotate(states_BHSK: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
     return states_BHSK * cosine + torch.cat((-second, first), dim=-1) * sine
 
 
+class _WithFixedKeyBias(nn.Linear):
+    """Queries, keys and values in one projection, whose key bias does not learn.
+
+    Softmax does not feel it (but for a rotation in between), so its gradient is rounding noise, of which
+    Adam would make steps of full size that differ with the order of summation.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        query, key, value = self.bias.chunk(3)
+        return functional.linear(input, self.weight, torch.cat([query, key.detach(), value]))
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention over the valid frames."""
 
@@ -92,7 +104,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.attention_dropout
-        self.query_key_value = nn.Linear(config.width, 3 * config.width)
+        projection = nn.Linear if config.positions == "rotary" else _WithFixedKeyBias
+        self.query_key_value = projection(config.width, 3 * config.width)
         self.output = nn.Linear(config.width, config.width)
 
     def forward(
@@ -158,9 +171,10 @@ class FeedForward(nn.Module):
         self.expand = nn.Linear(config.width, config.feed_forward_width)
         self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.feed_forward_width, config.width)
+        self.activation = functional.silu if config.activation == "silu" else functional.relu
 
     def forward(self, hidden_BSD: Tensor) -> Tensor:
-        return self.output(self.dropout(functional.relu(self.expand(hidden_BSD))))
+        return self.output(self.dropout(self.activation(self.expand(hidden_BSD))))
 
 
 class Block(nn.Module):

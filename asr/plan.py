@@ -10,12 +10,24 @@ from typing import Any
 from asr.bench import Bench
 from asr.config import Config, load_config
 from asr.errors import UserError
-from asr.scaling import plan_row, render_card, scaling_cards
-from asr.sizes import memory_gb_per_rank, parameter_count, vocabulary_size, wall_hours
+from asr.scaling import off_grid, plan_row, render_card, scaling_cards
+from asr.sizes import (
+    Network,
+    memory_gb_per_rank,
+    micro_batches_per_rank,
+    parameter_count,
+    vocabulary_size,
+    wall_hours,
+)
 
 _UNKNOWN_VOCABULARY = 1000
 _BANDWIDTH_GB_PER_SECOND = 25.0
 _LATENCY_MICROSECONDS = 20.0
+_OF_A_PIECE = (
+    *("global_batch_seconds", "kappa", "learning_rate", "betas", "eps", "weight_decay"),
+    *("max_gradient_norm", "half_life_hours", "teacher_update_steps", "teacher_momentum"),
+)
+"""What another batch in the schedule changes."""
 _FEWEST_HALF_LIVES = 2.0
 _MOST_BETA_SHARE = 0.5
 
@@ -36,32 +48,38 @@ def full_row(config: Config, ranks: int) -> dict[str, Any]:
     Raises UserError where the rule has no solution.
     """
     row = plan_row(config, ranks)
+    pieces = [plan_row(config, ranks, hours) for hours, _ in config.batch_schedule(ranks)]
     vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
-    share = row["global_batch_seconds"] / ranks
-    micro_batches = max(1, -int(-share // config.batch.max_seconds_per_micro_batch))
     stages = [s for s in range(4) if s or config.trainer.precision != "bf16"]
+    found = {note: None for piece in pieces for note in notes(config, piece)}
+    if len(pieces) > 1:
+        row["batch_schedule"] = [
+            {"from_hours": hours, **{name: piece[name] for name in _OF_A_PIECE}}
+            for (hours, _), piece in zip(config.batch_schedule(ranks), pieces, strict=True)
+        ]
     return {
         **row,
         "half_lives_in_run": config.trainer.total_hours / row["half_life_hours"],
-        "micro_batches_per_rank": micro_batches,
+        "micro_batches_per_rank": max(
+            micro_batches_per_rank(config, piece["global_batch_seconds"], ranks) for piece in pieces
+        ),
         "parameters": parameter_count(config, vocabulary),
         "memory_gb_per_rank": {
             f"zero_{stage}": memory_gb_per_rank(config, vocabulary, ranks, stage)
             for stage in stages
         },
-        "notes": notes(config, row),
+        "notes": [*off_grid(config, ranks), *found],
     }
 
 
 def notes(config: Config, row: dict[str, Any]) -> list[str]:
     """Where this batch leaves the range in which the rule is known to hold, and why."""
     kappa, found = row["kappa"], []
-    betas = config.optimizer.betas
-    if row["betas"] and config.scaling.rule != "none" and config.scaling.betas == "linear":
-        share = kappa * max(1.0 - beta for beta in betas)
+    if row["betas"] and config.scaling.rule != "none":
+        share = max(1.0 - beta for beta in row["betas"])
         if share > _MOST_BETA_SHARE:
             found.append(
-                f"kappa (1 - beta) is {share:.2g} of at most 1: Adam averages over less than two steps"
+                f"1 - beta is {share:.2g} at kappa {kappa:.3g}: Adam averages over less than two steps"
             )
     half_lives = config.trainer.total_hours / row["half_life_hours"]
     if half_lives < _FEWEST_HALF_LIVES:
@@ -123,53 +141,61 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _lines_of(run: Path) -> list[dict[str, Any]]:
+    from asr.run_folder import read_run
+
+    if not (run / "metrics.jsonl").is_file():
+        raise UserError(f"--run {run}: has no metrics.jsonl; name the output folder of a run")
+    return read_run(run).training
+
+
 def noise_scale_of(run: Path) -> tuple[float, float] | None:
     """(hours, smoothed gradient noise scale in seconds of audio): the last that a run logged."""
-    from asr.run_folder import is_number, read_run
+    from asr.run_folder import is_number
 
-    lines = [
-        line
-        for line in read_run(run).training
-        if is_number(line.get("gradient_noise_scale_seconds"))
-    ]
-    return (lines[-1]["hours"], lines[-1]["gradient_noise_scale_seconds"]) if lines else None
+    known = [x for x in _lines_of(run) if is_number(x.get("gradient_noise_scale_seconds"))]
+    return (known[-1]["hours"], known[-1]["gradient_noise_scale_seconds"]) if known else None
 
 
 def describe_noise_scale(run: Path, reference_batch_seconds: float) -> str:
     """What a run's gradient noise scale says of the largest batch that still pays."""
-    if not (run / "metrics.jsonl").is_file():
-        raise UserError(f"--run {run}: has no metrics.jsonl; name the output folder of a run")
     found = noise_scale_of(run)
-    if found is None:
+    if found is not None:
+        hours, seconds = found
         return (
-            f"{run}: no gradient noise scale was measured: a global batch must hold two micro-batches or "
-            "more; lower batch.max_seconds_per_micro_batch"
+            f"gradient noise scale of {run} at {hours:.4g} h: {seconds:.4g} s of audio. Batches up to "
+            f"about that (kappa {seconds / reference_batch_seconds:.3g}) still pay; there a run takes "
+            "twice its fewest steps and twice its least audio (arXiv 1812.06162)"
         )
-    hours, seconds = found
+    if any((line.get("micro_batches") or 0) >= 2 for line in _lines_of(run)):
+        return (
+            f"{run}: the gradient is lost in its noise at this batch, so the noise scale is above what "
+            "can be measured there: larger batches still pay"
+        )
     return (
-        f"gradient noise scale of {run} at {hours:.4g} h: {seconds:.4g} s of audio. Batches up to about "
-        f"that (kappa {seconds / reference_batch_seconds:.3g}) still pay; there a run takes twice its "
-        "fewest steps and twice its least audio (arXiv 1812.06162)"
+        f"{run}: no gradient noise scale was measured: a global batch must hold two micro-batches or "
+        "more; lower batch.max_seconds_per_micro_batch"
     )
 
 
-def _speed(arguments: argparse.Namespace, config: Config) -> tuple[float, float, float] | None:
-    """(throughput, bandwidth, latency) for `wall_hours`: as given, as measured, or usual; or None."""
+def _speed(arguments: argparse.Namespace, config: Config) -> tuple[float, Network] | None:
+    """Throughput and network for `wall_hours`: as given, as measured, or usual; or None."""
     bench = None if arguments.bench is None else Bench.read(arguments.bench)
+    bandwidth = arguments.bandwidth_gb_per_second or _BANDWIDTH_GB_PER_SECOND
+    latency = arguments.latency_microseconds
+    if bench is not None and bench.network is not None:
+        bandwidth = arguments.bandwidth_gb_per_second or bench.network.bandwidth_gb_per_second
+        latency = bench.network.latency_microseconds if latency is None else latency
+    network = Network(bandwidth, _LATENCY_MICROSECONDS if latency is None else latency)
     throughput = arguments.throughput
     if throughput is None and bench is not None:
         throughput = bench.throughput(config)
     if throughput is None:
         return None
-    bandwidth, latency = arguments.bandwidth_gb_per_second, arguments.latency_microseconds
-    if bench is not None:
-        bandwidth = bandwidth or bench.bandwidth_gb_per_second
-        latency = bench.latency_microseconds if latency is None else latency
     for name, value in (("throughput", throughput), ("bandwidth-gb-per-second", bandwidth)):
-        if value is not None and not value > 0:
+        if not value > 0:
             raise UserError(f"--{name} {value:g}: must be above 0")
-    latency = _LATENCY_MICROSECONDS if latency is None else latency
-    return throughput, bandwidth or _BANDWIDTH_GB_PER_SECOND, latency
+    return throughput, network
 
 
 def main(argv: list[str]) -> int:
@@ -188,13 +214,14 @@ def main(argv: list[str]) -> int:
         "--batch-seconds-per-rank",
         type=float,
         metavar="S",
-        help="audio per rank and step; the global batch is then ranks x S",
+        help="audio per rank and step; the global batch is then ranks x S, to a whole number of groups",
     )
     parser.add_argument(
         "--throughput",
         type=float,
         metavar="X",
-        help="seconds of audio that one rank trains on in a second: adds an estimate of the wall-clock",
+        help="seconds of audio that one rank trains on in a second, communication aside: adds an "
+        "estimate of the wall-clock",
     )
     parser.add_argument(
         "--bench",
@@ -235,13 +262,15 @@ def main(argv: list[str]) -> int:
             vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
             row["wall_hours"] = wall_hours(config, vocabulary, row, *speed)
         rows.append(row)
+    noise_scale = None if arguments.run is None else noise_scale_of(arguments.run)
     if arguments.json:
-        print(json.dumps(rows, indent=2))
+        measured = {"gradient_noise_scale_seconds": noise_scale[1] if noise_scale else None}
+        print(json.dumps([{**r, **(measured if arguments.run else {})} for r in rows], indent=2))
     elif rows:
         cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
         print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))
     if arguments.run is not None and not arguments.json:
         print(describe_noise_scale(arguments.run, config.scaling.reference_batch_seconds))
     if impossible:
-        raise impossible[0]
+        raise UserError("; ".join(map(str, impossible)))
     return 0

@@ -57,7 +57,7 @@ def read_run(folder: Path) -> Run:
         elif "wer" in record and "set" in record:
             evaluations[step, record["set"], record.get("model")] = record
         else:
-            training[step] = record
+            training[record.get("batch", step)] = record
     run.training = sorted(training.values(), key=lambda record: record["hours"])
     run.evaluations = sorted(evaluations.values(), key=lambda record: record["hours"])
     return run

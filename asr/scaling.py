@@ -19,6 +19,7 @@ from asr.config import Config, OptimizerConfig
 from asr.errors import UserError
 
 SECONDS_PER_HOUR = 3600.0
+_OFF_GRID_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,19 @@ def steps_until(hours: float, schedule: Sequence[tuple[float, float]]) -> int:
         steps += piece
         reached += piece * batch_seconds / SECONDS_PER_HOUR
     return steps
+
+
+def off_grid(config: Config, ranks: int) -> list[str]:
+    """Batches that the recipe asks for and that no whole number of groups makes."""
+    factor = 1 if config.batch.batch_seconds is not None else ranks
+    return [
+        f"a batch of {wanted * factor:g} s becomes {made:g} s, a whole number of groups of "
+        f"{config.group_seconds:g} s (batch.group_seconds)"
+        for (_, wanted), (_, made) in zip(
+            config.batch.pieces, config.batch_schedule(ranks), strict=True
+        )
+        if abs(made - wanted * factor) > _OFF_GRID_SHARE * wanted * factor
+    ]
 
 
 def plan_row(config: Config, ranks: int, from_hours: float = 0.0) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Estimates, good for choosing a ZeRO stage and a micro-batch, not for filling a G
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from asr.config import Config
@@ -13,6 +14,8 @@ from asr.errors import UserError
 
 _FP32, _BF16 = 4, 2
 _BYTES_PER_GB = 1e9
+_PADDING = 1.05
+"""Padded over plain audio of micro-batches that are sorted by length."""
 
 
 def vocabulary_size(config: Config) -> int | None:
@@ -82,35 +85,74 @@ def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) 
     return {**parts, "total": math.fsum(parts.values())}
 
 
-def bytes_per_step(config: Config, vocabulary: int, ranks: int, micro_batches: int) -> float:
-    """Bytes that a rank sends in one update with ring collectives; the teacher's refresh included."""
+def micro_batches_per_rank(config: Config, batch_seconds: float, ranks: int) -> int:
+    """Forward and backward passes of a rank in one update, the most of its phases.
+
+    A pass is of one kind, and its limit holds for padded audio as it is played.
+    """
+    speeds = config.augmentation.speed_factors
+    played = math.fsum(1.0 / speed for speed in speeds) / len(speeds) * _PADDING
+    limit = config.batch.max_seconds_per_micro_batch * ranks
+    labelled, untranscribed = config.pseudo_label.labelled_to_untranscribed
+    phases: list[tuple[float, ...]] = [(1.0,)]
+    if config.pseudo_label.start_hours is not None:
+        both = labelled + untranscribed
+        phases.append((labelled / both, untranscribed / both))
+    return max(
+        sum(math.ceil(share * batch_seconds * played / limit) for share in shares)
+        for shares in phases
+    )
+
+
+@dataclass(frozen=True)
+class Network:
+    """What joins the ranks."""
+
+    bandwidth_gb_per_second: float
+    latency_microseconds: float
+
+    def seconds_per_step(
+        self, config: Config, vocabulary: int, ranks: int, micro_batches: int, update_steps: int
+    ) -> float:
+        """Communication of one update with ring collectives, the teacher's refresh included.
+
+        A ring takes 2 (ranks - 1) messages a collective. Not overlapped with computation.
+        """
+        stage = config.trainer.zero_stage
+        # Stages 2 and 3 reduce each micro-batch's gradients; stage 3 gathers the weights twice for each.
+        reduces = micro_batches if stage >= 2 else 1
+        gathers = {0: 0, 3: 2 * micro_batches}.get(stage, 1)
+        labels = stage > 0 and config.pseudo_label.start_hours is not None
+        refreshes = 1 / update_steps if labels else 0.0
+        bytes_sent = _ring_bytes(config, vocabulary, ranks, reduces, gathers, refreshes)
+        messages = 2 * (ranks - 1) * (reduces + gathers + refreshes)
+        return (
+            bytes_sent / (self.bandwidth_gb_per_second * _BYTES_PER_GB)
+            + messages * self.latency_microseconds * 1e-6
+        )
+
+
+def _ring_bytes(
+    config: Config, vocabulary: int, ranks: int, reduces: float, gathers: float, refreshes: float
+) -> float:
+    """What a rank sends: reduced gradients, gathered weights, gathered averages."""
     count = parameter_count(config, vocabulary)
-    stage = config.trainer.zero_stage
     low = _BF16 if config.trainer.precision == "bf16" else _FP32
-    ring = (ranks - 1) / ranks
-    if stage == 0:
-        return 2 * ring * count * _FP32
-    refresh = 0 if config.pseudo_label.start_hours is None else ring * count * _FP32
-    # Stages 2 and 3 reduce each micro-batch's gradients; stage 3 gathers the weights twice for each.
-    reduces = 1 if stage == 1 else micro_batches
-    gathers = 1 if stage < 3 else 2 * micro_batches
-    return ring * count * (reduces * _FP32 + gathers * low) + refresh
+    if config.trainer.zero_stage == 0:
+        reduces *= 2  # each rank gets the whole sum
+    return (ranks - 1) / ranks * count * ((reduces + refreshes) * _FP32 + gathers * low)
 
 
 def wall_hours(
-    config: Config,
-    vocabulary: int,
-    row: dict[str, Any],
-    throughput: float,
-    bandwidth_gb_per_second: float,
-    latency_microseconds: float,
+    config: Config, vocabulary: int, row: dict[str, Any], throughput: float, network: Network
 ) -> float:
-    """Hours of wall-clock for the whole run, communication not overlapped with computation.
+    """Hours of wall-clock for the whole run.
 
-    `throughput` is seconds of audio a second on one rank. A ring takes 2 (ranks - 1) messages a collective.
+    `throughput` is seconds of audio a second that one rank computes, communication aside.
     """
-    ranks, steps = row["ranks"], row["total_steps"]
+    ranks = row["ranks"]
     computing = config.trainer.total_hours / (ranks * throughput)
-    sent = bytes_per_step(config, vocabulary, ranks, row["micro_batches_per_rank"])
-    waiting = 2 * (ranks - 1) * latency_microseconds * 1e-6
-    return computing + steps * (sent / (bandwidth_gb_per_second * 1e9) + waiting) / 3600
+    waiting = network.seconds_per_step(
+        config, vocabulary, ranks, row["micro_batches_per_rank"], row["teacher_update_steps"]
+    )
+    return computing + row["total_steps"] * waiting / 3600

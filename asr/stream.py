@@ -105,6 +105,11 @@ class GroupedCorpus:
         self._groups: list[NDArray[np.int64]] = []
         self._speeds = np.empty(0)
 
+    @property
+    def mean_group_seconds(self) -> float:
+        """Audio of a group of the first pass, on average."""
+        return float(self.seconds.sum()) / self.groups_in_pass(0)
+
     def groups_in_pass(self, pass_index: int) -> int:
         self._load_pass(pass_index)
         return len(self._groups)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from asr.config import Config, dump_config, load_config
 from asr.errors import UserError
 from asr.files import write_json, write_text
-from asr.scaling import SECONDS_PER_HOUR, render_card, scaling_card, scaling_cards
+from asr.scaling import SECONDS_PER_HOUR, off_grid, render_card, scaling_card, scaling_cards
 
 if TYPE_CHECKING:
     from asr.trainer import Trainer
@@ -104,6 +104,8 @@ def _introduce(trainer: Trainer) -> None:
     for reason, count in trainer.data.left_out.items():
         if count:
             print(f"left out of training: {count} utterances ({reason})")
+    for note in [*off_grid(trainer.config, trainer.ranks.world), *trainer.data.notes]:
+        print(f"note: {note}")
     sys.stdout.flush()
 
 

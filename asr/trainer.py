@@ -88,6 +88,7 @@ class Trainer:
         self.noise_scale = GradientNoiseScale()
         self.batches_drawn = 0
         self.non_finite = 0
+        self.skipped_updates = 0
         self.dev_wer: float | None = None
         self._stop_signal = 0.0
         self.log: RunLog | None = None
@@ -117,6 +118,7 @@ class Trainer:
         self.schedule.pending_seconds = state["teacher_pending_seconds"]
         self.batches_drawn = state["batches_drawn"]
         self.non_finite = state["non_finite"]
+        self.skipped_updates = state.get("skipped_updates", 0)
         self.dev_wer = state["dev_wer"]
 
     def _check_corpora(self, source: Path, state: dict[str, Any]) -> None:
@@ -144,6 +146,7 @@ class Trainer:
             "teacher_pending_seconds": self.schedule.pending_seconds,
             "batches_drawn": self.batches_drawn,
             "non_finite": self.non_finite,
+            "skipped_updates": self.skipped_updates,
             "dev_wer": dev_wer,
             "corpora": self.data.fingerprints,
             "ranks": self.ranks.world,
@@ -182,8 +185,8 @@ class Trainer:
             return None
         return RunLog(
             self.run,
-            self.clock.steps,
-            self.clock.hours,
+            self.clock,
+            self.batches_drawn,
             self.config.trainer.total_hours,
             self.config.trainer.utterance_ledger,
         )
@@ -214,6 +217,8 @@ class Trainer:
             momentum = self.schedule.consume(batch.batch.seconds)
             if momentum is not None:
                 self.teacher.update(momentum)
+        else:
+            self._count_skipped()
         self.batches_drawn += 1
         self.position = batch.batch.after
         self.health.observe(tally.labels)
@@ -280,6 +285,18 @@ class Trainer:
                 f"the last checkpoint in {self.store.folder} is untouched"
             )
 
+    def _count_skipped(self) -> None:
+        """A step that the engine did not apply: nothing moves, neither clock nor teacher."""
+        self.skipped_updates += 1
+        self._say(f"update {self.batches_drawn + 1} skipped: its gradient is not finite")
+        if self.skipped_updates > self.config.trainer.non_finite_limit:
+            raise UserError(
+                f"{self.skipped_updates} updates had a gradient that is not finite, more than "
+                f"trainer.non_finite_limit={self.config.trainer.non_finite_limit}, at "
+                f"{self.clock.hours:.2f} h; lower optimizer.learning_rate, or clip gradients "
+                f"(optimizer.max_gradient_norm); the last checkpoint in {self.store.folder} is untouched"
+            )
+
     def _record(
         self,
         batch: RankBatch,
@@ -294,6 +311,7 @@ class Trainer:
         loss = tally.loss_labelled + tally.loss_pseudo_labelled
         record = {
             "step": self.clock.steps,
+            "batch": self.batches_drawn,
             "hours": self.clock.hours,
             "kappa": kappa_of(self.config, self.batch_seconds),
             "learning_rate": learning_rate,
@@ -303,13 +321,15 @@ class Trainer:
             "loss_pseudo_labelled": _per_second(
                 tally.loss_pseudo_labelled, tally.pseudo_labelled_seconds
             ),
-            "gradient_norm": self.engine.gradient_norm,
+            "gradient_norm": _finite(self.engine.gradient_norm),
+            "micro_batches": int(tally.micro_batches),
             "gradient_noise_scale_seconds": self.noise_scale.seconds,
             "batch_seconds": batch.batch.seconds,
             **label_figures(tally),
             **self.health.figures(tokens_per_second),
             "infeasible_transcripts": int(tally.infeasible_transcripts),
             "non_finite": self.non_finite,
+            "skipped_updates": self.skipped_updates,
             "padding_share": batch.padding_share,
             "data_wait_share": round(tally.wait_seconds / self.ranks.world / wall_seconds, 3),
         }
@@ -347,6 +367,7 @@ class Trainer:
                     self.log.evaluation(
                         {
                             "step": self.clock.steps,
+                            "batch": self.batches_drawn,
                             "hours": self.clock.hours,
                             "set": speech.name,
                             "model": model,
@@ -363,6 +384,10 @@ class Trainer:
             self.engine, self.teacher, self.tokenizer, self.config, self._state(dev_wer), self.ranks
         )
         self._say(f"{self.clock.hours:8.2f} h  saved {folder}")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _per_second(loss: float, seconds: float) -> float | None:

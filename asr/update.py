@@ -205,8 +205,9 @@ class Updater:
         self, features_BTF: Tensor, lengths_B: Tensor, kept: list[int], place: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         student = self.engine.student
-        # Every rank skips the same layers; every rank draws its own dropout.
-        layers = np.random.default_rng([self.config.seed, _SEED_OF_LAYER_DROP, *place])
+        # One draw a global batch, as in slimIPL, so that it is the same however the batch is cut; every
+        # rank draws its own dropout.
+        layers = np.random.default_rng([self.config.seed, _SEED_OF_LAYER_DROP, place[0]])
         kept_layers = (layers.random(len(student.blocks)) >= student.layer_drop).tolist()
         seeds = np.random.SeedSequence(
             [self.config.seed, _SEED_OF_DROPOUT, *place, self.ranks.rank]

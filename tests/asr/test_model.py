@@ -183,3 +183,31 @@ def test_dropout_keeps_the_expectation(rate: float) -> None:
     assert float(dropped.mean()) == pytest.approx(1.0, abs=0.01)
     assert float((dropped == 0).float().mean()) == pytest.approx(rate, abs=0.01)
     assert torch.equal(dropout.eval()(torch.ones(5)), torch.ones(5))
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "none", "rotary"])
+def test_the_key_bias_learns_only_where_it_is_felt(positions: str) -> None:
+    config = ModelConfig(
+        width=32, heads=2, layers=1, feed_forward_width=64, positions=positions, dropout=0.0
+    )
+    torch.manual_seed(0)
+    model = AcousticModel(80, 12, config)
+    bias = model.blocks[0].attention.query_key_value.bias
+    logits, _ = model(torch.randn(2, 60, 80), torch.tensor([60, 40]))
+    logits.square().sum().backward()
+    query, key, value = bias.grad.chunk(3)
+    assert query.any()
+    assert value.any()
+    assert bool(key.any()) == (positions == "rotary")
+
+
+def test_a_fixed_key_bias_is_not_felt() -> None:
+    config = ModelConfig(width=32, heads=2, layers=2, feed_forward_width=64, dropout=0.0)
+    model = AcousticModel(80, 12, config).eval()
+    features, lengths = torch.randn(2, 60, 80), torch.tensor([60, 40])
+    before, _ = model(features, lengths)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attention.query_key_value.bias[32:64] += 1.0
+    after, _ = model(features, lengths)
+    assert (before - after).abs().max() < 1e-5

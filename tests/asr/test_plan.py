@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,9 +17,18 @@ from asr.config import Config, load_config, parse_config
 from asr.errors import UserError
 from asr.model import AcousticModel
 from asr.plan import describe_noise_scale, full_row
-from asr.sizes import activation_bytes, memory_gb_per_rank, parameter_count, wall_hours
+from asr.sizes import (
+    Network,
+    activation_bytes,
+    memory_gb_per_rank,
+    parameter_count,
+    wall_hours,
+)
+from asr.stream import AudioStream, GroupedCorpus, Kind, Position, deal
 
-LIBRISPEECH = Path(__file__).parents[2] / "recipes/librispeech/100h_860h.yaml"
+RECIPES = Path(__file__).parents[2] / "recipes"
+LIBRISPEECH = RECIPES / "librispeech/100h_860h.yaml"
+FESTVOX = RECIPES / "festvox_ru/pseudo_labelled.yaml"
 VARIANTS = [
     {"norm": norm, "positions": positions, "convolution_kernel": kernel, "width": width}
     for norm in ("pre", "post")
@@ -100,7 +110,7 @@ def test_librispeech_rows_against_hand_formulas(ranks: int) -> None:
     assert row["teacher_momentum"] == pytest.approx(0.5 ** (290 * ranks / 3600 / 4467))
     assert row["total_steps"] == math.ceil(128888 * 3600 / (290 * ranks))
     assert row["half_lives_in_run"] == pytest.approx(128888 / 4467)
-    assert row["micro_batches_per_rank"] == 1
+    assert row["micro_batches_per_rank"] == 2  # one of each kind
 
 
 def test_a_rank_count_without_a_solution_does_not_hide_the_others(
@@ -125,12 +135,68 @@ def test_notes_say_where_the_rule_ends() -> None:
 def test_wall_clock_is_computation_plus_communication() -> None:
     config = load_config(LIBRISPEECH, ["trainer.zero_stage=1"])
     row = full_row(config, 8)
-    alone = wall_hours(config, 29, row, 300.0, 1e12, 0.0)
+    alone = wall_hours(config, 29, row, 300.0, Network(1e12, 0.0))
     assert alone == pytest.approx(128888 / (8 * 300))
-    slower = wall_hours(config, 29, row, 300.0, 10.0, 0.0)
+    slower = wall_hours(config, 29, row, 300.0, Network(10.0, 0.0))
     count = row["parameters"]
     sent = 7 / 8 * count * (4 + 2 + 4)  # gradients, bf16 weights, the labelling copy
     assert slower - alone == pytest.approx(row["total_steps"] * sent / 10e9 / 3600, rel=1e-6)
+    # A teacher that is refreshed every tenth step only, and messages of 1 ms.
+    seldom = load_config(
+        LIBRISPEECH, ["trainer.zero_stage=1", "teacher.update_interval_seconds=23200"]
+    )
+    row = full_row(seldom, 8)
+    assert row["teacher_update_steps"] == 10
+    found = wall_hours(seldom, 29, row, 300.0, Network(10.0, 1000.0)) - alone
+    per_step = 7 / 8 * count * (4 + 2 + 4 / 10) / 10e9 + 1e-3 * 14 * (1 + 1 + 0.1)
+    assert found == pytest.approx(row["total_steps"] * per_step / 3600, rel=1e-6)
+
+
+@pytest.mark.parametrize(("batch_seconds", "ranks"), [(30, 1), (240, 1), (240, 4), (60, 2)])
+def test_micro_batches_are_those_that_a_batch_is_dealt_into(batch_seconds: int, ranks: int) -> None:
+    settings = [f"batch.batch_seconds={batch_seconds}", "pseudo_label.start_hours=0"]
+    config = load_config(FESTVOX, settings)
+    random = np.random.default_rng(0)
+    corpora = [
+        GroupedCorpus(kind, random.uniform(3, 17, 300), config.group_seconds, 1, (0.9, 1.0, 1.1))
+        for kind in Kind
+    ]
+    stream = AudioStream(*corpora, (1, 1), 0.0, 1)
+    position, slots = Position(), []
+    for _ in range(40):
+        batch = stream.next_batch(position, config.groups_per_batch(batch_seconds))
+        limit = config.batch.max_seconds_per_micro_batch
+        slots.append(len(deal(batch.segments, ranks, limit)))
+        position = batch.after
+    planned = full_row(config, ranks)["micro_batches_per_rank"]
+    assert abs(planned - float(np.mean(slots))) <= 1.0
+
+
+def test_a_batch_schedule_is_planned_as_a_whole() -> None:
+    legal = load_config(FESTVOX, ["batch.batch_seconds=[[0,30],[10,240]]"])
+    row = full_row(legal, 1)
+    assert [(p["from_hours"], p["kappa"]) for p in row["batch_schedule"]] == [(0, 1), (10, 8)]
+    assert row["batch_schedule"][1]["learning_rate"] == pytest.approx(3e-3 * math.sqrt(8))
+    assert any("less than two steps" in note for note in row["notes"])
+    illegal = load_config(FESTVOX, ["batch.batch_seconds=[[0,30],[10,600]]"])
+    with pytest.raises(UserError, match="kappa 20"):
+        full_row(illegal, 1)
+    assert "batch_schedule" not in full_row(load_config(FESTVOX), 1)
+
+
+def test_a_batch_off_the_grid_of_groups_is_said() -> None:
+    [note] = full_row(load_config(FESTVOX, ["batch.batch_seconds=44"]), 1)["notes"]
+    assert note.startswith("a batch of 44 s becomes 30 s")
+
+
+def test_every_impossible_rank_count_is_named() -> None:
+    with pytest.raises(UserError, match=r"128 ranks: .*; 256 ranks: .*; 512 ranks: "):
+        plan.main([str(LIBRISPEECH), "--ranks", "128,256,512", "--json"])
+
+
+def test_the_lifted_beta_limit_has_its_note() -> None:
+    [note] = full_row(load_config(LIBRISPEECH, ["scaling.betas=half_life"]), 512)["notes"]
+    assert "less than two steps" in note
 
 
 def test_the_noise_scale_of_a_run(tmp_path: Path) -> None:
@@ -139,6 +205,8 @@ def test_the_noise_scale_of_a_run(tmp_path: Path) -> None:
     line = {"step": 1, "hours": 2.0, "loss": 1.0, "gradient_noise_scale_seconds": None}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     assert "two micro-batches" in describe_noise_scale(tmp_path, 30.0)
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({**line, "micro_batches": 4}) + "\n")
+    assert "larger batches still pay" in describe_noise_scale(tmp_path, 30.0)
     line["gradient_noise_scale_seconds"] = 240.0
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     assert "240 s of audio" in describe_noise_scale(tmp_path, 30.0)
@@ -153,3 +221,13 @@ def test_a_plan_needs_no_torch() -> None:
     )
     command = [sys.executable, "-c", code, "plan", str(LIBRISPEECH), "--ranks", "8,64"]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def test_json_holds_the_noise_scale_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = {"step": 1, "hours": 2.0, "loss": 1.0, "gradient_noise_scale_seconds": 240.0}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    assert plan.main([str(LIBRISPEECH), "--ranks", "8", "--json", "--run", str(tmp_path)]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["gradient_noise_scale_seconds"] == 240.0

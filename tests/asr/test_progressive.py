@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import PLAIN, Train, asr_command, final, read_lines, same_weights
+from safetensors.torch import load_file
 from torch import nn
 
 from asr.config import load_config
@@ -56,6 +57,26 @@ def test_a_progressive_run_keeps_stream_and_half_life(train: Train, recipe: Path
         assert card["in_force"]["half_life_hours"] == 0.01
     starts = [next(u for u in lines if u["kappa"] == k)["hours"] for k in (1, 4, 2)]
     assert all(c["from_hours"] < hours for c, hours in zip(history, starts, strict=True))
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_the_clipping_threshold_follows_the_batch(train: Train, stage: int) -> None:
+    """With SGD and a threshold that always clips, a step is learning rate x threshold long."""
+    settings = [
+        "optimizer.kind=sgd",
+        "optimizer.max_gradient_norm=1e-3",
+        "optimizer.warmup_hours=0",
+    ]
+    settings += ["scaling.gradient_clipping=sqrt", "optimizer.learning_rate=0.01", *PLAIN]
+    settings += [f"trainer.zero_stage={stage}", "trainer.checkpoint_every_hours=10"]
+    ends = []
+    for name, batch in (("one", "15"), ("four", "[[0,15],[0.0041,60]]")):
+        # One update at kappa 1, and in the second run another one at kappa 4.
+        hours = 0.004 if name == "one" else 0.02
+        options = [f"batch.batch_seconds={batch}", f"trainer.total_hours={hours}"]
+        ends.append(load_file(final(train(name, *settings, *options)) / "student.safetensors"))
+    moved = math.sqrt(sum(float((ends[1][n] - ends[0][n]).square().sum()) for n in ends[0]))
+    assert moved == pytest.approx(4 * 0.01 * 1e-3 / 2, rel=1e-3)
 
 
 def test_a_progressive_run_resumes_exactly(train: Train) -> None:
