@@ -1,23 +1,26 @@
-"""Logits -> text. Greedy CTC: best token of each frame, merge repeats, then drop blanks."""
+"""`asr decode`: logits -> text. Greedy CTC: best token of each frame, merge repeats, then drop blanks."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from asr.alignment import align_tokens
+from asr.captions import words_of
+from asr.errors import UserError
 from asr.files import write_json, write_jsonl
 from asr.tokenizer import BLANK
 
 if TYPE_CHECKING:
     from asr.model_folder import LoadedModel
     from asr.speech_set import SpeechSet
+    from asr.stream import Segment
 
 
 @dataclass(frozen=True)
@@ -42,40 +45,146 @@ def greedy(logits_BSV: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
     return hypotheses
 
 
+Decoder = Callable[[Tensor, Tensor], list[list[Hypothesis]]]
+"""Logits (B, S, V) and lengths (B,) -> of each utterance its hypotheses, the best one first."""
+
+
+def greedy_only(logits_BSV: Tensor, lengths_B: Tensor) -> list[list[Hypothesis]]:
+    """`greedy` as a Decoder."""
+    return [[hypothesis] for hypothesis in greedy(logits_BSV, lengths_B)]
+
+
 @torch.inference_mode()
 def decode_set(
-    model: LoadedModel, speech: SpeechSet, max_seconds: float = 120.0
+    model: LoadedModel,
+    speech: SpeechSet,
+    decoder: Decoder = greedy_only,
+    times: bool = False,
+    max_seconds: float = 120.0,
 ) -> Iterator[dict[str, Any]]:
     """One record {id, reference, hypothesis, confidence, seconds, speaker} an utterance, by length.
 
-    `max_seconds` bounds the padded audio of a batch.
+    With several hypotheses also `nbest`, with `times` also `words`. `max_seconds` bounds the padded audio
+    of a batch.
     """
+    for segment, logits_SV in set_logits(model, speech, max_seconds):
+        frames = torch.tensor([len(logits_SV)])
+        [hypotheses] = decoder(logits_SV[None], frames)
+        best, cut = hypotheses[0], speech.cuts[segment.index]
+        record = {
+            "id": cut.id,
+            "reference": speech.references[segment.index],
+            "hypothesis": model.tokenizer.decode(best.tokens),
+            "confidence": round(best.confidence, 4),
+            "seconds": cut.duration,
+            "speaker": cut.supervisions[0].speaker if cut.supervisions else None,
+            "language": cut.supervisions[0].language if cut.supervisions else None,
+        }
+        if len(hypotheses) > 1:
+            record["nbest"] = [
+                {"text": model.tokenizer.decode(h.tokens), "confidence": round(h.confidence, 4)}
+                for h in hypotheses
+            ]
+        if times:
+            tokens = align_tokens(logits_SV, best.tokens, model.frame_seconds)
+            record["words"] = [asdict(word) for word in words_of(tokens, model.tokenizer)]
+        yield record
+
+
+@torch.inference_mode()
+def set_logits(
+    model: LoadedModel, speech: SpeechSet, max_seconds: float = 120.0
+) -> Iterator[tuple[Segment, Tensor]]:
+    """Each utterance with its logits (S, V) on the CPU, by length."""
     from asr.speech_set import load_waveforms
     from asr.stream import Kind, Segment, deal
 
     segments = [Segment(Kind.LABELLED, i, 0, s) for i, s in enumerate(speech.seconds)]
     for [batch] in deal(segments, ranks=1, max_micro_batch_seconds=max_seconds):
         waveforms_BN, samples_B = load_waveforms([speech.cuts[s.index] for s in batch])
-        hypotheses = greedy(*model.logits(waveforms_BN, samples_B))
-        for segment, hypothesis in zip(batch, hypotheses, strict=True):
-            cut = speech.cuts[segment.index]
-            speaker = cut.supervisions[0].speaker if cut.supervisions else None
-            yield {
-                "id": cut.id,
-                "reference": speech.references[segment.index],
-                "hypothesis": model.tokenizer.decode(hypothesis.tokens),
-                "confidence": round(hypothesis.confidence, 4),
-                "seconds": cut.duration,
-                "speaker": speaker,
-            }
+        logits_BSV, lengths_B = model.logits(waveforms_BN, samples_B)
+        for segment, logits_SV, frames in zip(batch, logits_BSV.cpu(), lengths_B, strict=True):
+            yield segment, logits_SV[: int(frames)]
+
+
+_DESCRIPTION = """\
+Decode a prepared set with a trained model and write one JSON object an utterance: id, reference, hypothesis,
+confidence, seconds, speaker. `asr score` and `asr compare` read it. Greedy, or a beam search with an n-gram
+language model:
+
+  asr prepare lm --cuts data/mine/labelled.jsonl.gz --output lm.arpa
+  asr decode EXP data/mine/test.jsonl.gz --decoder beam --lm lm.arpa --tune data/mine/dev.jsonl.gz
+"""
 
 
 def main(argv: list[str]) -> int:
     """`asr decode`."""
+    arguments = _parse(argv)
+
+    from asr.model_folder import find_checkpoint, load_average, load_model
+    from asr.speech_set import SpeechSet
+
+    checkpoint = find_checkpoint(arguments.model_folder, best=arguments.best)
+    speech = SpeechSet.load(arguments.manifest)
+    if arguments.average:
+        model = load_average(arguments.model_folder, arguments.model, arguments.average)
+    else:
+        model = load_model(checkpoint, arguments.model)
+    speech.at_rate(model.config.features.sample_rate_hz)
+    name = arguments.model + (f"_average{arguments.average}" if arguments.average else "")
+    output = arguments.output
+    if output is None:
+        name += "_beam" if arguments.decoder == "beam" else ""
+        output = arguments.model_folder / "decode" / speech.name / f"{name}.jsonl"
+    decoder: Decoder = greedy_only
+    decoder_stamp: dict[str, Any] = {"decoder": "greedy"}
+    if arguments.decoder == "beam":
+        decoder, decoder_stamp = _beam(arguments, model, output)
+    write_jsonl(output, decode_set(model, speech, decoder, arguments.times))
+    stamp = {
+        "checkpoint": str(checkpoint),
+        "model": arguments.model,
+        **({"average_of": [str(path) for path in model.averaged]} if model.averaged else {}),
+        "weights_sha256": model.weights_sha256,
+        "set": speech.name,
+        "manifest": str(arguments.manifest),
+        **decoder_stamp,
+    }
+    write_json(output.with_suffix(".stamp.json"), stamp)
+    print(f"decoded {len(speech.cuts)} utterances of '{speech.name}' with {checkpoint}: {output}")
+    return 0
+
+
+def _beam(
+    arguments: argparse.Namespace, model: LoadedModel, output: Path
+) -> tuple[Decoder, dict[str, Any]]:
+    """The decoder that the options describe, tuned if they say so, and its stamp."""
+    from asr.beam import BeamDecoder, BeamSettings
+    from asr.speech_set import SpeechSet
+    from asr.tuning import tune
+
+    settings = BeamSettings(
+        language_model=arguments.lm,
+        lexicon=arguments.lexicon,
+        lm_weight=arguments.lm_weight,
+        word_score=arguments.word_score,
+        beam_size=arguments.beam_size,
+        nbest=arguments.nbest,
+    )
+    stamp = {}
+    if arguments.tune:
+        dev = SpeechSet.load(arguments.tune).at_rate(model.config.features.sample_rate_hz)
+        settings, grid = tune(model, dev, settings, arguments.tune_by)
+        stamp = {"tuned_on": str(arguments.tune), "tuned_by": arguments.tune_by}
+        write_json(output.with_suffix(".tuning.json"), {**stamp, "grid": grid})
+    return BeamDecoder(model.tokenizer, settings), {**settings.stamp(), **stamp}
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="asr decode",
-        description="Decode a prepared set with a trained model and write one JSON object an utterance: "
-        "id, reference, hypothesis, confidence, seconds, speaker. `asr score` reads it.",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "model_folder", type=Path, help="run folder (its latest checkpoint) or a checkpoint"
@@ -88,27 +197,37 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--best", action="store_true", help="of a run: the checkpoint with the best dev WER"
     )
+    parser.add_argument(
+        "--average",
+        type=int,
+        metavar="N",
+        help="of a run: the mean of the weights of its last N checkpoints",
+    )
+    parser.add_argument("--times", action="store_true", help="add words with times and confidences")
+    beam = parser.add_argument_group("beam search")
+    beam.add_argument("--decoder", choices=("greedy", "beam"), default="greedy")
+    beam.add_argument("--lm", type=Path, metavar="FILE", help="ARPA or KenLM binary")
+    beam.add_argument(
+        "--lexicon", type=Path, metavar="FILE", help="a word a line: only these come out"
+    )
+    beam.add_argument("--lm-weight", type=float, default=1.0, help="default %(default)s")
+    beam.add_argument(
+        "--word-score", type=float, default=0.0, help="for each word; default %(default)s"
+    )
+    beam.add_argument("--beam-size", type=int, default=50, help="default %(default)s")
+    beam.add_argument("--nbest", type=int, default=1, help="hypotheses kept; default %(default)s")
+    beam.add_argument(
+        "--tune",
+        type=Path,
+        metavar="DEV.jsonl.gz",
+        help="choose --lm-weight and --word-score on this set; the grid goes beside the result",
+    )
+    beam.add_argument("--tune-by", choices=("wer", "cer"), default="wer")
     arguments = parser.parse_args(argv)
-
-    from asr.model_folder import find_checkpoint, load_model
-    from asr.speech_set import SpeechSet
-
-    checkpoint = find_checkpoint(arguments.model_folder, best=arguments.best)
-    speech = SpeechSet.load(arguments.manifest)
-    output = arguments.output
-    if output is None:
-        output = arguments.model_folder / "decode" / speech.name / f"{arguments.model}.jsonl"
-    model = load_model(checkpoint, arguments.model)
-    speech.at_rate(model.config.features.sample_rate_hz)
-    write_jsonl(output, decode_set(model, speech))
-    stamp = {
-        "checkpoint": str(checkpoint),
-        "model": arguments.model,
-        "weights_sha256": hashlib.sha256(model.weights_path.read_bytes()).hexdigest(),
-        "set": speech.name,
-        "manifest": str(arguments.manifest),
-        "decoder": "greedy",
-    }
-    write_json(output.with_suffix(".stamp.json"), stamp)
-    print(f"decoded {len(speech.cuts)} utterances of '{speech.name}' with {checkpoint}: {output}")
-    return 0
+    if arguments.decoder == "greedy" and (arguments.lm or arguments.lexicon or arguments.tune):
+        raise UserError("--lm, --lexicon and --tune need --decoder beam")
+    for name in ("average", "beam_size", "nbest"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+    return arguments

@@ -7,6 +7,7 @@ denominator is at least one).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,38 +47,52 @@ class Aligned:
     utterance: Utterance
     words: Counts
     characters: Counts
+    said: Sequence[str]
+    """Words of the reference."""
+    heard: Sequence[str]
+    """Words of the hypothesis."""
+    word_chunks: Sequence[Any]
+    """jiwer's AlignmentChunks of these: type, ref_start_idx, ref_end_idx, hyp_start_idx, ..."""
 
 
 def align(utterances: Sequence[Utterance]) -> list[Aligned]:
     """The utterances in their order, each with its edits."""
-    words, characters = count_edits(
+    if not utterances:
+        return []
+    words, characters = jiwer_outputs(
         [u.reference for u in utterances], [u.hypothesis for u in utterances]
     )
-    return [Aligned(*one) for one in zip(utterances, words, characters, strict=True)]
+    return [
+        Aligned(utterance, _counts(chunks), _counts(character_chunks), said, heard, chunks)
+        for utterance, said, heard, chunks, character_chunks in zip(
+            utterances,
+            words.references,
+            words.hypotheses,
+            words.alignments,
+            characters.alignments,
+            strict=True,
+        )
+    ]
+
+
+def jiwer_outputs(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Any, Any]:
+    """jiwer's WordOutput and CharacterOutput."""
+    import jiwer  # not at module level: `asr --help` answers at once
+
+    return (
+        jiwer.process_words(list(references), list(hypotheses)),
+        jiwer.process_characters(list(references), list(hypotheses)),
+    )
 
 
 def count_edits(
     references: Sequence[str], hypotheses: Sequence[str]
 ) -> tuple[list[Counts], list[Counts]]:
     """Edits of each utterance: of words, and of characters (spaces included, as jiwer has it)."""
-    import jiwer  # not at module level: `asr --help` answers at once
-
     if not references:
         return [], []
-    words = jiwer.process_words(list(references), list(hypotheses))
-    characters = jiwer.process_characters(list(references), list(hypotheses))
-    return [_counts(a) for a in words.alignments], [_counts(a) for a in characters.alignments]
-
-
-def word_alignments(utterances: Sequence[Utterance]) -> list[list[Any]]:
-    """Of each utterance jiwer's AlignmentChunks: type, ref_start_idx, ref_end_idx, hyp_start_idx, ..."""
-    import jiwer
-
-    if not utterances:
-        return []
-    references, hypotheses = zip(*((u.reference, u.hypothesis) for u in utterances), strict=True)
-    alignments: list[list[Any]] = jiwer.process_words(list(references), list(hypotheses)).alignments
-    return alignments
+    words, characters = jiwer_outputs(references, hypotheses)
+    return list(map(_counts, words.alignments)), list(map(_counts, characters.alignments))
 
 
 def _counts(alignment: Iterable[Any]) -> Counts:
@@ -102,17 +117,31 @@ def total(counts: Iterable[Counts]) -> Counts:
     return Counts(*map(sum, zip(*rows, strict=True)))
 
 
-def aligned_words(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
+def aligned_words(one: Aligned) -> list[tuple[str, str, str]]:
     """(kind, reference word, hypothesis word); kinds equal, substitute, delete, insert."""
-    import jiwer
-
-    output = jiwer.process_words(reference, hypothesis)
-    expected, recognised = output.references[0], output.hypotheses[0]
     tokens: list[tuple[str, str, str]] = []
-    for chunk in output.alignments[0]:
-        left = expected[chunk.ref_start_idx : chunk.ref_end_idx]
-        right = recognised[chunk.hyp_start_idx : chunk.hyp_end_idx]
+    for chunk in one.word_chunks:
+        left = list(one.said[chunk.ref_start_idx : chunk.ref_end_idx])
+        right = list(one.heard[chunk.hyp_start_idx : chunk.hyp_end_idx])
         length = max(len(left), len(right))  # one side is empty at a deletion or insertion
         left, right = left or [""] * length, right or [""] * length
         tokens += [(chunk.type, a, b) for a, b in zip(left, right, strict=True)]
     return tokens
+
+
+def commonest_errors(
+    aligned: Sequence[Aligned], most: int
+) -> dict[str, list[tuple[str, str, int]]]:
+    """By kind (substitute, delete, insert): (reference word, hypothesis word, count), the commonest first."""
+    counts: dict[str, Counter[tuple[str, str]]] = {
+        kind: Counter() for kind in ("substitute", "delete", "insert")
+    }
+    for one in aligned:
+        if one.words.errors:
+            for kind, said, heard in aligned_words(one):
+                if kind in counts:
+                    counts[kind][said, heard] += 1
+    return {
+        kind: [(*pair, n) for pair, n in sorted(c.items(), key=lambda i: (-i[1], i[0]))[:most]]
+        for kind, c in counts.items()
+    }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +50,16 @@ class LoadedModel:
     log_mel: LogMel
     network: AcousticModel
     device: torch.device
-    weights_path: Path
+    weights_sha256: str
+    """Of the weights' file, or of those that were averaged, one after the other."""
+    averaged: list[Path] = field(default_factory=list)
+    """Checkpoints whose mean this is; empty for one checkpoint's own weights."""
+
+    @property
+    def frame_seconds(self) -> float:
+        """Audio of an encoder frame."""
+        hop = self.log_mel.hop_samples / self.config.features.sample_rate_hz
+        return hop * self.config.model.stride
 
     @torch.inference_mode()
     def logits(self, waveforms_BN: Tensor, samples_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,12 +92,50 @@ def load_model(
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = read_config(checkpoint)
     tokenizer = load_tokenizer(checkpoint)
+    return _loaded(checkpoint, config, tokenizer, [checkpoint / f"{model}.safetensors"], device)
+
+
+def load_average(
+    run: Path,
+    model: Literal["teacher", "student"] | str,
+    count: int,
+    device: torch.device | None = None,
+) -> LoadedModel:
+    """The mean of the weights of a run's last `count` checkpoints.
+
+    Raises UserError where the run has fewer.
+    """
+    found = sorted(p for p in (run / "checkpoints").glob("hours-*") if (p / "state.json").is_file())
+    if len(found) < count:
+        raise UserError(
+            f"--average {count}: {run} has {len(found)} checkpoints; keep more of them with "
+            "trainer.keep_last, or average fewer"
+        )
+    last = found[-count:]
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config, tokenizer = read_config(last[-1]), load_tokenizer(last[-1])
+    paths = [checkpoint / f"{model}.safetensors" for checkpoint in last]
+    loaded = _loaded(last[-1], config, tokenizer, paths, device)
+    loaded.averaged = last
+    return loaded
+
+
+def _loaded(
+    checkpoint: Path, config: Config, tokenizer: Tokenizer, paths: list[Path], device: torch.device
+) -> LoadedModel:
     network = AcousticModel(config.features.mel_bins, tokenizer.vocabulary_size, config.model)
-    path = checkpoint / f"{model}.safetensors"
-    try:
-        network.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        message = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not this model's weights ({message})") from None
+    weights: dict[str, Tensor] = {}
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            digest.update(path.read_bytes())
+            one = load_file(path)
+            network.load_state_dict(one)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            message = " ".join(str(error).split())[:200]
+            raise UserError(f"{path}: not this model's weights ({message})") from None
+        weights = {name: weights.get(name, 0) + tensor / len(paths) for name, tensor in one.items()}
+    network.load_state_dict(weights)
     network = network.to(device).eval().requires_grad_(False)
-    return LoadedModel(config, tokenizer, LogMel(config.features).to(device), network, device, path)
+    log_mel = LogMel(config.features).to(device)
+    return LoadedModel(config, tokenizer, log_mel, network, device, digest.hexdigest())

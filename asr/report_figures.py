@@ -100,12 +100,12 @@ def breakdown(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[s
 def worst_utterances(aligned: Sequence[Aligned], most: int = WORST) -> list[dict[str, Any]]:
     """Those with most word errors (ties: the higher rate, then the id), with their alignments."""
     ranked = sorted(
-        ((a.utterance, a.words) for a in aligned if a.words.errors),
-        key=lambda pair: (-pair[1].errors, -pair[1].rate, pair[0].id),
+        (one for one in aligned if one.words.errors),
+        key=lambda one: (-one.words.errors, -one.words.rate, one.utterance.id),
     )
     return [
-        {"utterance": u, "counts": c, "tokens": aligned_words(u.reference, u.hypothesis)}
-        for u, c in ranked[:most]
+        {"utterance": one.utterance, "counts": one.words, "tokens": aligned_words(one)}
+        for one in ranked[:most]
     ]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asr.edits import Aligned, word_alignments
+from asr.edits import Aligned
 
 _WORDS_BETWEEN_SEGMENTS = 2
 
@@ -84,9 +84,9 @@ def segments(left: Sequence[int], right: Sequence[int]) -> list[tuple[int, int]]
 
 
 def _errors_by_place(aligned: Sequence[Aligned]) -> Iterable[list[int]]:
-    for one, chunks in zip(aligned, word_alignments([a.utterance for a in aligned]), strict=True):
+    for one in aligned:
         places = [0] * (2 * one.words.reference_length + 1)
-        for chunk in chunks:
+        for chunk in one.word_chunks:
             if chunk.type == "insert":
                 places[2 * chunk.ref_start_idx] += chunk.hyp_end_idx - chunk.hyp_start_idx
             elif chunk.type != "equal":

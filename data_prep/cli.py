@@ -46,6 +46,7 @@ def main(argv: list[str]) -> int:
         "librispeech": _librispeech,
         "folder": _folder,
         "tokenizer": _tokenizer,
+        "lm": _lm,
         "features": _features,
     }
     serve[arguments.command](arguments)
@@ -67,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_folder(command("folder", "any folder of recordings", _FOLDER))
     text = "Train a sentencepiece model on the transcripts of prepared sets."
     _add_tokenizer(command("tokenizer", "a sentencepiece model from transcripts", text))
+    text = (
+        "Estimate an n-gram language model (interpolated Kneser-Ney) on the transcripts of prepared sets,\n"
+        "as an ARPA file for `asr decode --lm`. Characters suit a recipe of letters, words a lexicon."
+    )
+    _add_lm(command("lm", "an n-gram language model from transcripts", text))
     text = (
         "Compute log-mel features of prepared sets and store them, for features.source=precomputed;"
         "\nDIR/NAME.features.jsonl.gz then holds the cuts of the set NAME with features."
@@ -148,6 +154,15 @@ def _add_tokenizer(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--kind", choices=["bpe", "unigram"], default="unigram")
     parser.add_argument("--vocabulary-size", type=int, default=500, metavar="N")
+
+
+def _add_lm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cuts", type=Path, nargs="+", required=True, metavar="FILE", help="manifests with text"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.arpa")
+    parser.add_argument("--unit", choices=["characters", "words"], default="characters")
+    parser.add_argument("--order", type=int, default=6, metavar="N", help="default %(default)s")
 
 
 def _add_features(parser: argparse.ArgumentParser) -> None:
@@ -234,6 +249,12 @@ def _folder(arguments: argparse.Namespace) -> None:
         characters=arguments.characters,
         set_name=arguments.set_name,
     )
+
+
+def _lm(arguments: argparse.Namespace) -> None:
+    from .ngram import train_ngram
+
+    train_ngram(arguments.cuts, arguments.output, arguments.unit, arguments.order)
 
 
 def _tokenizer(arguments: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ def train_tokenizer(
     """
     import sentencepiece
 
-    texts = _texts(manifests)
+    texts = texts_of(manifests)
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -58,7 +58,8 @@ def train_tokenizer(
     print(f"{output / MODEL}: {len(pieces)} pieces from {len(texts)} transcripts")
 
 
-def _texts(manifests: list[Path]) -> list[str]:
+def texts_of(manifests: list[Path]) -> list[str]:
+    """The transcripts of prepared sets. Raises UserError without any."""
     texts: list[str] = []
     for path in manifests:
         for cut in read_cuts(path):

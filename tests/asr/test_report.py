@@ -169,13 +169,13 @@ def test_results_json_is_what_score_builds(run: Path) -> None:
 
 def test_each_text_is_aligned_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[str] = []
-    count_edits = edits.count_edits
+    jiwer_outputs = edits.jiwer_outputs
 
     def counting(references: list[str], hypotheses: list[str]) -> Any:
         counted.extend(references)
-        return count_edits(references, hypotheses)
+        return jiwer_outputs(references, hypotheses)
 
-    monkeypatch.setattr(edits, "count_edits", counting)
+    monkeypatch.setattr(edits, "jiwer_outputs", counting)
     report.write_report(run)
     assert len(counted) == 3 * 40
 

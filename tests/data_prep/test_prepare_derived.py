@@ -123,10 +123,24 @@ def test_features_of_a_missing_set_are_explained(data: Path) -> None:
 
 
 def test_help_is_quick_and_complete(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("festvox_ru", "librispeech", "folder", "tokenizer", "features"):
+    for command in ("festvox_ru", "librispeech", "folder", "tokenizer", "lm", "features"):
         with pytest.raises(SystemExit) as done:
             cli.main([command, "--help"])
         assert done.value.code == 0
         assert f"asr prepare {command}" in capsys.readouterr().out
     program = "import sys, asr.data_prep.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_language_model_is_estimated_on_the_transcripts(data: Path, tmp_path: Path) -> None:
+    manifest, path = str(data / "labelled.jsonl.gz"), tmp_path / "lm.arpa"
+    letters = set("|".join(_TEXTS).replace(" ", "|"))
+    assert cli.main(["lm", "--cuts", manifest, "--output", str(path), "--order", "2"]) == 0
+    assert f"ngram 1={len(letters) + 3}" in path.read_text().splitlines()  # <s>, </s>, <unk>
+    options = ["--order", "1", "--unit", "words"]
+    assert cli.main(["lm", "--cuts", manifest, "--output", str(path), *options]) == 0
+    assert f"ngram 1={len(set(' '.join(_TEXTS).split())) + 3}" in path.read_text().splitlines()
+    with pytest.raises(UserError, match="--order 0"):
+        cli.main(["lm", "--cuts", manifest, "--output", str(path), "--order", "0"])
+    with pytest.raises(UserError, match="no transcripts in there"):
+        cli.main(["lm", "--cuts", str(data / "untranscribed.jsonl.gz"), "--output", str(path)])
