@@ -15,15 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from asr import curves, plots, report_figures, statistics
+from asr.edits import commonest_errors
 from asr.errors import UserError
 from asr.hypotheses import MODELS, read_decoded
 from asr.report_figures import MODEL_NAMES, p_value
-from asr.results import Sets, align_sets, build_results, main_set
+from asr.report_markdown import render_markdown
+from asr.results import BY_FIELDS, Sets, align_sets, build_results, main_set
 from asr.run_folder import Run, RunReader
 
 
-def write_report(exp: Path, baseline: Path | None = None, note: str | None = None) -> Path:
-    """Write EXP/report/index.html and EXP/report/results.json; returns the page's path.
+def write_report(
+    exp: Path,
+    baseline: Path | None = None,
+    note: str | None = None,
+    by_fields: Sequence[str] = BY_FIELDS,
+) -> Path:
+    """Write EXP/report/index.html, report.md and results.json; returns the page's path.
 
     `baseline` is the folder of a supervised run, for its curves; its decoded sets are those named
     supervised in EXP/decode. `note` becomes a banner. Raises UserError for a folder that is not there
@@ -33,11 +40,12 @@ def write_report(exp: Path, baseline: Path | None = None, note: str | None = Non
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give the output folder of a run")
     sets = align_sets(read_decoded(exp))
-    results = build_results(sets)
+    results = build_results(sets, by_fields)
     page = _render(_context(exp, baseline, note, sets, results))
     report = exp / "report"
     report.mkdir(exist_ok=True)
     _write(report / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+    _write(report / "report.md", render_markdown(results))
     _write(report / "index.html", page)
     return report / "index.html"
 
@@ -91,6 +99,9 @@ def _context(
         "card": report_figures.scaling_card(reader.read_json(exp / "scaling.json")),
         "worst_model": worst_model,
         "worst": report_figures.worst_utterances(models[worst_model]) if worst_model else [],
+        "commonest": commonest_errors(models[worst_model], report_figures.WORST)
+        if worst_model
+        else {},
         "breakdowns": {name: report_figures.breakdown(by) for name, by in results["by"].items()},
         "environment": dict(report_figures.flat(reader.read_json(exp / "environment.json"))),
         "stamps": _stamps(exp, reader),
@@ -158,15 +169,22 @@ def main(argv: list[str]) -> int:
         "significance, learning curves, pseudo-label quality, the scaling rule's values, the worst "
         "utterances. The page is self-contained: mail it, or open it in any browser.",
         epilog="Reads RUN/decode/SET/MODEL.jsonl, RUN/metrics.jsonl, scaling.json, environment.json "
-        "and config.yaml; what is missing is said on the page. Writes RUN/report/index.html and "
-        "RUN/report/results.json.",
+        "and config.yaml; what is missing is said on the page. Writes index.html, report.md and "
+        "results.json into RUN/report.",
     )
     parser.add_argument("run", type=Path, help="output folder of a run")
     parser.add_argument(
         "--baseline", type=Path, help="output folder of a supervised run, for its curves"
     )
+    parser.add_argument(
+        "--by",
+        metavar="FIELD,...",
+        default=",".join(BY_FIELDS),
+        help="break the error rates down by these fields of the hypotheses files (%(default)s)",
+    )
     parser.add_argument("--note", help="a sentence for a banner at the top, e.g. a warning")
     arguments = parser.parse_args(argv)
-    page = write_report(arguments.run, arguments.baseline, arguments.note)
+    fields = [name for name in arguments.by.split(",") if name]
+    page = write_report(arguments.run, arguments.baseline, arguments.note, fields)
     print(f"report: {page}{os.linesep}figures: {page.with_name('results.json')}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,16 @@ PAIRS = (
     ("student", "supervised_student"),
     ("teacher", "student"),
 )
+
+BY_FIELDS = ("speaker", "duration", "speaking_rate", "language")
+_BUCKETS = {
+    "duration": ((5.0, "<5 s"), (10.0, "5-10 s"), (15.0, "10-15 s"), (math.inf, ">15 s")),
+    "speaking_rate": (
+        *((1.5, "<1.5 words/s"), (2.5, "1.5-2.5 words/s"), (3.5, "2.5-3.5 words/s")),
+        (math.inf, ">3.5 words/s"),
+    ),
+}
+"""Groups by (upper bound, name), lowest first."""
 
 Sets = Mapping[str, Mapping[str, Sequence[Aligned]]]
 """Set -> model -> utterances with their edits."""
@@ -36,11 +47,11 @@ def main_set(sets: Mapping[str, object]) -> str | None:
     return "test" if "test" in sets else next(iter([*tests, *sets]), None)
 
 
-def build_results(sets: Sets, by_fields: Sequence[str] = ("speaker", "duration")) -> dict[str, Any]:
+def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str, Any]:
     """What results.json holds: `sets`; and of the main set the `paired` comparisons and `by`.
 
-    A pair's delta is first minus second. `duration` is bucketed; any other field of the hypotheses
-    files is taken by value, where it has more than one. Raises UserError where two models cannot
+    A pair's delta is first minus second. `duration` and `speaking_rate` are bucketed; any other field of
+    the hypotheses files is taken by value, where it has more than one. Raises UserError where two models cannot
     be paired.
     """
     results: dict[str, Any] = {
@@ -78,16 +89,18 @@ def _lite(full: Score) -> dict[str, float | int]:
 
 def _grouped(aligned: Sequence[Aligned], name: str) -> dict[str, list[Aligned]]:
     groups: dict[str, list[Aligned]] = {}
-    for one in sorted(aligned, key=lambda a: a.utterance.seconds if name == "duration" else 0.0):
-        groups.setdefault(_value(one.utterance, name), []).append(one)
-    return groups if name == "duration" else dict(sorted(groups.items()))
+    for one in aligned:
+        groups.setdefault(_value(one, name), []).append(one)
+    order = [bucket for _, bucket in _BUCKETS.get(name, ())] or sorted(groups)
+    return {value: groups[value] for value in order if value in groups}
 
 
-def _value(utterance: Utterance, name: str) -> str:
-    if name == "duration":
+def _value(one: Aligned, name: str) -> str:
+    utterance = one.utterance
+    if name in _BUCKETS:
         seconds = utterance.seconds
-        if seconds < 5:
-            return "<5 s"
-        return "5-10 s" if seconds < 10 else "10-15 s" if seconds <= 15 else ">15 s"
+        rate = one.words.reference_length / seconds if seconds else 0.0
+        measure = seconds if name == "duration" else rate
+        return next(bucket for upper, bucket in _BUCKETS[name] if measure < upper)
     value = utterance.speaker if name == "speaker" else utterance.fields.get(name)
     return "unknown" if value is None else str(value)

@@ -269,3 +269,22 @@ def test_command_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([str(run), "--note", "only a test"]) == 0
     assert "index.html" in capsys.readouterr().out
     assert "only a test" in (run / "report/index.html").read_text(encoding="utf-8")
+
+
+def test_commonest_errors_and_further_breakdowns(run: Path) -> None:
+    page = report.write_report(run, by_fields=("duration", "speaking_rate")).read_text()
+    assert 'id="errors"' in page
+    assert "Substitutions" in page
+    results = json.loads((run / "report" / "results.json").read_text())
+    assert set(results["by"]) <= {"duration", "speaking_rate"}
+
+
+def test_markdown_says_what_the_json_says(run: Path) -> None:
+    report.write_report(run)
+    text = (run / "report" / "report.md").read_text()
+    results = json.loads((run / "report" / "results.json").read_text())
+    for models in results["sets"].values():
+        for figures in models.values():
+            assert f"{figures['wer']:.2f} [{figures['wer_low']:.2f}" in text
+    assert "Teacher (EMA) - Supervised baseline" in text
+    assert all(line.count("|") >= 3 for line in text.splitlines() if line.startswith("|"))

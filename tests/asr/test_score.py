@@ -214,7 +214,7 @@ def test_results_follow_the_contract() -> None:
 
 def test_results_without_models_to_pair_and_with_one_speaker() -> None:
     only = [u for u in utterances(0.1) if u.speaker == "s0" and u.seconds < 5]
-    found = build_results({"other": {"teacher": only}})
+    found = build_results({"other": {"teacher": only}}, by_fields=("speaker", "duration"))
     assert (found["paired"], found["by"]) == ({}, {})
     assert build_results({}) == {"sets": {}, "paired": {}, "by": {}}
 
