@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asr.model_folder import LoadedModel
     from asr.speech_set import SpeechSet
 
-LM_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+LM_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 WORD_SCORES = (-1.0, 0.0, 1.0, 2.0)
 
 
