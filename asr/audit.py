@@ -334,7 +334,8 @@ def _write_results(
     write_json(plan.output / "audit.json", results)
     page = tables(distances, [metric.name for metric in METRICS])
     write_text(plan.output / "audit.md", page)
-    drawing = draw(curves, ["teacher_wer", "teacher_cer"])
+    shown = ["teacher_wer", "teacher_cer", "teacher_dev_loss"]
+    drawing = draw(curves, shown, from_hours=plan.burn_in_hours)
     if drawing:
         write_text(plan.output / "audit.svg", drawing)
     print(page)

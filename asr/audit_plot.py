@@ -19,11 +19,21 @@ _TITLES = {
 }
 
 
-def draw(curves: Mapping[Cell, Mapping[str, Curve]], metrics: Sequence[str]) -> str:
+def draw(
+    curves: Mapping[Cell, Mapping[str, Curve]], metrics: Sequence[str], from_hours: float = 0.0
+) -> str:
     """An SVG on white: rows are metrics, columns rules; mean over seeds, band of kappa = 1's seeds.
 
-    Empty where no cell has a curve of these metrics.
+    What lies before `from_hours` is shared by a seed's cells and left out. Empty where no cell has a curve
+    of these metrics.
     """
+    curves = {
+        cell: {
+            name: [(hours, value) for hours, value in curve if hours >= from_hours * (1 - 1e-9)]
+            for name, curve in its.items()
+        }
+        for cell, its in curves.items()
+    }
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -59,6 +69,8 @@ def _panel(axes: Any, curves: Mapping[Cell, Mapping[str, Curve]], metric: str, r
             if cell.kappa == kappa and metric in curves[cell] and (kappa == 1 or cell.rule == rule)
         ]
         if not runs:
+            continue
+        if not all(runs):
             continue
         hours = np.array([h for h, _ in runs[0]])
         values = np.array([np.interp(hours, *np.array(run).T) for run in runs])

@@ -15,7 +15,15 @@ def render_markdown(results: Mapping[str, Any]) -> str:
     for name, models in results["sets"].items():
         first = next(iter(models.values()))
         about = f"{first['utterances']:,} utterances, {first['words']:,} words"
-        header: tuple[str, ...] = ("model", "WER % [95 %]", "CER % [95 %]", "SER %", "sub", "del", "ins")
+        header: tuple[str, ...] = (
+            "model",
+            "WER % [95 %]",
+            "CER % [95 %]",
+            "SER %",
+            "sub",
+            "del",
+            "ins",
+        )
         rows = (
             (
                 _name(model),
