@@ -153,8 +153,12 @@ def test_the_command_tunes_and_stamps(trained: Path, corpus: Path, tmp_path: Pat
     stamp = json.loads(output.with_suffix(".stamp.json").read_text())
     assert len(stamp["language_model_sha256"]) == 64
     grid = json.loads(output.with_suffix(".tuning.json").read_text())["grid"]
-    best = min(grid, key=lambda g: (g["wer"], g["cer"]))
-    assert (stamp["lm_weight"], stamp["word_score"]) == (best["lm_weight"], best["word_score"])
+    [chosen] = [
+        (g["wer"], g["cer"])
+        for g in grid
+        if (g["lm_weight"], g["word_score"]) == (stamp["lm_weight"], stamp["word_score"])
+    ]
+    assert chosen == min((g["wer"], g["cer"]) for g in grid)
     for record in read_lines(output):
         assert record["nbest"][0]["text"] == record["hypothesis"]
         assert " ".join(word["text"] for word in record["words"]) == record["hypothesis"]

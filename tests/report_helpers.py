@@ -1,0 +1,56 @@
+"""A run's folder as training and decoding leave it, made of invented figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+
+
+def decode(run: Path, model: str, wrong: int, number: int = 40, folder: str = "test") -> None:
+    records = []
+    for i in range(number):
+        words = [f"W{i}", "THE", "CAT", "SAT"]
+        heard = ["X" if (i + j) % 7 < wrong else word for j, word in enumerate(words)]
+        records.append(
+            {
+                "id": f"u{i:03d}",
+                "reference": " ".join(words),
+                "hypothesis": " ".join(heard),
+                "seconds": 2.0 + i % 12,
+                "speaker": f"s{i % 2}",
+            }
+        )
+    write_lines(run / "decode" / folder / f"{model}.jsonl", records)
+
+
+def train(run: Path, labels: bool) -> None:
+    lines: list[dict[str, Any]] = []
+    for step in range(1, 31):
+        hours = step / 10
+        on = labels and hours > 1
+        lines.append(
+            {
+                "step": step,
+                "hours": hours,
+                "loss": 3 / hours,
+                "loss_labelled": 3 / hours,
+                "loss_pseudo_labelled": 2 / hours if on else None,
+                "pseudo_labelled_share": 0.5 if on else 0.0,
+                "pseudo_labels_dropped": {"too_short": 2} if on else {},
+                "pseudo_label_wer": 100 / hours if on else None,
+                "pseudo_label_empty_share": 0.1 if on else None,
+            }
+        )
+        if step % 10 == 0:
+            for model in ("student", "teacher"):
+                lines.append(
+                    {"step": step, "hours": hours, "set": "dev", "model": model, "wer": 50 / hours}
+                    | {"cer": 20 / hours}
+                )
+    write_lines(run / "metrics.jsonl", lines)
