@@ -1,7 +1,7 @@
 """Audio of any length -> a greedy path with times, in bounded memory.
 
-The audio is cut into windows that overlap. Each is decoded like an utterance, and of its frames only those
-are kept that have context on both sides, so every frame comes from a window that heard what is around it.
+The audio is cut into windows that overlap. Each is decoded like an utterance; two neighbours are joined in a
+pause that both hear, away from their ends, so every frame comes from a window that heard what is around it.
 A file that fits into one window is decoded whole.
 
 Shape suffixes: N samples, S encoder frames, V vocabulary.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from asr.captions import TimedToken
 from asr.errors import UserError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from asr.model_folder import LoadedModel
 
 _WINDOWS_AT_ONCE = 4
+_PAUSE_FRAMES = 9
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,22 @@ class GreedyPath:
 
 
 @dataclass(frozen=True)
-class _Window:
-    waveform: Tensor
-    """(N,)"""
-    skip: int
-    """Encoder frames at its start that the window before has better."""
-    keep: int | None
-    """Encoder frames after those; None for all that there are."""
+class _Piece:
+    """Frames of the best path that one window found."""
+
+    start: int
+    """Place of the first frame in the recording."""
+    tokens: Tensor
+    """(S,) int32"""
+    posteriors: Tensor
+    """(S,)"""
+    silence: Tensor
+    """(S,) log posterior of the blank."""
+
+    def cut(self, begin: int, end: int | None = None) -> _Piece:
+        """Its frames from place `begin` of the piece to `end`."""
+        parts = (self.tokens, self.posteriors, self.silence)
+        return _Piece(self.start + begin, *(part[begin:end] for part in parts))
 
 
 @torch.inference_mode()
@@ -59,38 +70,32 @@ def greedy_path(
 ) -> GreedyPath:
     """Decode blocks (N,) of one recording at the model's sample rate.
 
-    Raises UserError where the context leaves nothing of a window.
+    Raises UserError for a window shorter than four contexts.
     """
     features = model.config.features
-    hop_samples = model.log_mel.hop_samples
-    frame_samples = hop_samples * model.config.model.stride
+    frame_samples = model.log_mel.hop_samples * model.config.model.stride
     rate = features.sample_rate_hz
     window, context = (
         int(seconds * rate / frame_samples) for seconds in (window_seconds, context_seconds)
     )
-    if window <= 2 * context:
+    if window < max(4 * context, 1):  # so that never three overlap
         raise UserError(
-            f"a window of {window_seconds:g} s with {context_seconds:g} s of context on both sides "
-            "keeps nothing; choose a longer window or less context"
+            f"a window of {window_seconds:g} s is shorter than four times its context of "
+            f"{context_seconds:g} s; choose a longer window or less context"
         )
-    tokens, posteriors, samples = [], [], 0
-    windows = _windows(blocks, frame_samples, window, context)
-    for batch in _batched(windows, _WINDOWS_AT_ONCE):
-        lengths = [len(w.waveform) for w in batch]
-        waveforms_BN = torch.nn.utils.rnn.pad_sequence(
-            [w.waveform for w in batch], batch_first=True
-        )
-        logits_BSV, frames_B = model.logits(waveforms_BN, torch.tensor(lengths))
-        best_BS, path_BS = logits_BSV.float().softmax(-1).max(-1)
-        for index, one in enumerate(batch):
-            end = int(frames_B[index]) if one.keep is None else one.skip + one.keep
-            tokens.append(path_BS[index, one.skip : end].int().cpu())
-            posteriors.append(best_BS[index, one.skip : end].cpu())
-            heard = len(one.waveform) - one.skip * frame_samples
-            samples += heard if one.keep is None else one.keep * frame_samples
+    samples = 0
+
+    def counted() -> Iterator[Tensor]:
+        nonlocal samples
+        for block_N in blocks:
+            samples += len(block_N)
+            yield block_N
+
+    windows = _windows(counted(), frame_samples, window, context)
+    pieces = list(_joined(_decoded(model, windows, window - 2 * context)))
     return GreedyPath(
-        torch.cat([torch.empty(0, dtype=torch.int32), *tokens]),
-        torch.cat([torch.empty(0), *posteriors]),
+        torch.cat([torch.empty(0, dtype=torch.int32), *(piece.tokens for piece in pieces)]),
+        torch.cat([torch.empty(0), *(piece.posteriors for piece in pieces)]),
         frame_samples / rate,
         samples / rate,
     )
@@ -98,25 +103,61 @@ def greedy_path(
 
 def _windows(
     blocks: Iterable[Tensor], frame_samples: int, window: int, context: int
-) -> Iterator[_Window]:
-    """Windows of `window` encoder frames, `context` of them at each end only there to be heard."""
+) -> Iterator[Tensor]:
+    """Waveforms (N,) of `window` encoder frames; each begins 2 x `context` before the last one's end."""
     size, step = window * frame_samples, (window - 2 * context) * frame_samples
-    pending_N, skip = torch.zeros(0), 0
+    pending_N = torch.zeros(0)
     for block_N in blocks:
         pending_N = torch.cat([pending_N, block_N])
-        # Longer by a context than a window: the last window is never shorter than its context.
+        # Longer by a context than a window: the last window has something of its own.
         while len(pending_N) > size + context * frame_samples:
-            yield _Window(pending_N[:size], skip, window - context - skip)
-            # The next one starts a context before the first frame that is still wanted.
-            pending_N, skip = pending_N[step:], context
+            yield pending_N[:size]
+            pending_N = pending_N[step:]
     if len(pending_N):
-        yield _Window(pending_N, skip, None)
+        yield pending_N
 
 
-def _batched(windows: Iterable[_Window], size: int) -> Iterator[list[_Window]]:
-    iterator = iter(windows)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+def _decoded(model: LoadedModel, windows: Iterator[Tensor], step: int) -> Iterator[_Piece]:
+    start = 0
+    while batch := list(itertools.islice(windows, _WINDOWS_AT_ONCE)):
+        waveforms_BN = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)
+        samples_B = torch.tensor([len(waveform) for waveform in batch])
+        logits_BSV, frames_B = model.logits(waveforms_BN, samples_B)
+        log_posteriors_BSV = logits_BSV.float().log_softmax(-1)
+        best_BS, path_BS = log_posteriors_BSV.max(-1)
+        silence_BS = log_posteriors_BSV[..., BLANK]
+        for index, frames in enumerate(frames_B.tolist()):
+            yield _Piece(
+                start,
+                path_BS[index, :frames].int().cpu(),
+                best_BS[index, :frames].exp().cpu(),
+                silence_BS[index, :frames].cpu(),
+            )
+            start += step
+
+
+def _joined(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+    """Pieces without their overlaps, cut where both are surest of a pause.
+
+    So no token is cut in two, or said twice. A seam lies in the middle half of an overlap: what is kept has
+    been heard with half a context or more on both sides.
+    """
+    left: _Piece | None = None
+    for right in pieces:
+        if left is not None:
+            offset = right.start - left.start
+            overlap = len(left.tokens) - offset
+            begin, end = overlap // 4, overlap - overlap // 4
+            pause = left.silence[offset + begin : offset + end] + right.silence[begin:end]
+            smooth = functional.avg_pool1d(
+                pause[None], _PAUSE_FRAMES, stride=1, padding=_PAUSE_FRAMES // 2
+            )[0]
+            seam = begin + int(smooth.argmax())
+            yield left.cut(0, offset + seam)
+            right = right.cut(seam)
+        left = right
+    if left is not None:
+        yield left
 
 
 def timed_tokens(path: GreedyPath) -> list[TimedToken]:
