@@ -60,11 +60,15 @@ class Nearby:
         self, waveforms_BN: torch.Tensor, samples_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self.longest = max(self.longest, waveforms_BN.shape[1])
-        frames_BS = waveforms_BN.unfold(1, 640, 640).mean(2)
-        context_BS = torch.nn.functional.avg_pool1d(
-            frames_BS[:, None], 51, stride=1, padding=25, count_include_pad=False
-        )[:, 0]
-        return torch.stack([torch.zeros_like(context_BS), 40 * context_BS], dim=2), samples_B // 640
+        lengths_B = samples_B // 640
+        rows = []
+        for waveform_N, frames in zip(waveforms_BN, lengths_B.tolist(), strict=True):
+            frames_S = waveform_N[: 640 * frames].view(frames, 640).mean(1)
+            context_S = torch.nn.functional.avg_pool1d(
+                frames_S[None, None], 51, stride=1, padding=25, count_include_pad=False
+            )[0, 0]
+            rows.append(torch.stack([torch.zeros_like(context_S), 40 * context_S], dim=1))
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths_B
 
 
 @settings(max_examples=30, deadline=None)
