@@ -24,6 +24,7 @@ from asr.errors import UserError
 from asr.tokenizer import BLANK, Tokenizer
 
 _BLANK_NAME, _SPACE_NAME = "<blank>", "|"
+_CONFIDENCE_AMONG = 10
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,14 @@ class BeamDecoder:
             tokenizer.piece(token).replace(" ", _SPACE_NAME)
             for token in range(1, tokenizer.vocabulary_size)
         ]
-        space = _SPACE_NAME if _SPACE_NAME in names else _BLANK_NAME
+        # Of letters, the space is a token of its own; a piece of sentencepiece may begin with one.
+        of_letters = all(name == _SPACE_NAME or _SPACE_NAME not in name for name in names)
+        if not of_letters and (settings.lexicon or settings.word_score):
+            raise UserError(
+                "--lexicon and --word-score need a tokenizer of characters; with sentencepiece leave them "
+                "out (and do not --tune them), and use a model of its pieces"
+            )
+        space = _SPACE_NAME if of_letters and _SPACE_NAME in names else _BLANK_NAME
         lexicon = (
             None if settings.lexicon is None else _spellings(settings.lexicon, tokenizer, names)
         )
@@ -95,7 +103,7 @@ class BeamDecoder:
                     tokens=names,
                     lm=str(settings.language_model) if settings.language_model else None,
                     lm_dict=None if lexicon else str(numbered),
-                    nbest=settings.nbest,
+                    nbest=max(settings.nbest, _CONFIDENCE_AMONG),
                     beam_size=settings.beam_size,
                     beam_size_token=min(settings.tokens_per_frame, len(names)),
                     beam_threshold=settings.beam_threshold,
@@ -118,7 +126,7 @@ class BeamDecoder:
     def __call__(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[list[Hypothesis]]:
         """For each utterance its best hypotheses, the best one first.
 
-        Confidences are the share of each in the n-best list's total probability.
+        Confidences are the share of each in the total probability of the ten best, or more if asked for.
         """
         log_posteriors_BSV = logits_BSV.float().log_softmax(-1).cpu().contiguous()
         return [
@@ -139,7 +147,7 @@ class BeamDecoder:
         return [
             Hypothesis(_clean(result.tokens.tolist()), weight / math.fsum(weights))
             for result, weight in zip(results, weights, strict=True)
-        ]
+        ][: self.settings.nbest]
 
 
 def _clean(tokens: Sequence[int]) -> list[int]:
@@ -148,15 +156,18 @@ def _clean(tokens: Sequence[int]) -> list[int]:
 
 def _spellings(path: Path, tokenizer: Tokenizer, names: Sequence[str]) -> list[str]:
     """A lexicon as flashlight wants it: word, TAB, names of its tokens."""
-    words = (line.split("\t")[0].strip() for line in path.read_text(encoding="utf-8").split("\n"))
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"--lexicon {path}: not UTF-8 text ({error.reason}); convert it") from None
+    words = (line.split("\t")[0].strip() for line in content.split("\n"))
     lines = []
     for word in dict.fromkeys(filter(None, words)):
         try:
             tokens = [names[token] for token in tokenizer.encode(word)]
         except UserError as error:
             raise UserError(f"--lexicon {path}: {error}") from None
-        if _SPACE_NAME in names:
-            tokens.append(_SPACE_NAME)
+        tokens.append(_SPACE_NAME)
         lines.append(f"{word}\t{' '.join(tokens)}\n")
     if not lines:
         raise UserError(f"--lexicon {path}: holds no word; write a word a line")

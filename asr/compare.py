@@ -14,6 +14,7 @@ from asr.errors import UserError
 from asr.score import describe, render_table
 from asr.significance import SegmentTest, SentenceTest, holm, mapsswe, mcnemar
 from asr.statistics import (
+    FEW_UTTERANCES,
     Comparison,
     common_utterances,
     compare_aligned,
@@ -102,7 +103,7 @@ def main(argv: list[str]) -> int:
     check_stamps(systems)
     pairs = [compare_systems(a, b) for a, b in itertools.combinations(systems, 2)]
     print(
-        json.dumps(_to_json(systems, pairs), indent=2)
+        json.dumps(_to_json(systems, pairs), indent=2, allow_nan=False)
         if arguments.json
         else _render(systems, pairs)
     )
@@ -141,14 +142,15 @@ def _render(systems: Sequence[System], pairs: Sequence[Pair]) -> str:
     lines = [render_table({s.name: score_aligned(s.aligned) for s in systems}), ""]
     for pair in pairs:
         words, sentences = pair.segments, pair.sentences
+        z = "sign test" if words.statistic is None else f"z = {words.statistic:+.2f}"
         lines += [
             describe(pair.comparison, pair.a, pair.b),
             f"  MAPSSWE: {words.mean_difference:+.3f} errors a segment over {words.segments:,} segments, "
-            f"z = {words.statistic:+.2f}, p = {words.p:.2g}, {verdict(words.p)}",
+            f"{z}, p = {words.p:.2g}, {verdict(words.p)}",
             f"  McNemar: {sentences.only_a_right} sentences right in the first alone, "
             f"{sentences.only_b_right} in the second alone, p = {sentences.p:.2g}, "
             f"{verdict(sentences.p)}",
-            f"  {_who_is_better(pair)}",
+            f"  {_who_is_better(pair, systems[0].stamp.utterances)}",
         ]
     if len(systems) > 2:
         lines += ["", *_matrix(systems, pairs)]
@@ -157,13 +159,15 @@ def _render(systems: Sequence[System], pairs: Sequence[Pair]) -> str:
     return "\n".join(lines)
 
 
-def _who_is_better(pair: Pair) -> str:
+def _who_is_better(pair: Pair, utterances: int) -> str:
     comparison = pair.comparison
     delta, p = comparison.delta_wer, comparison.p_wer
     if delta == 0:
         return "the same word error rate"
     better, worse = (pair.a, pair.b) if delta < 0 else (pair.b, pair.a)
     sure = "" if p < 0.05 else ", but it may be chance"
+    if utterances < FEW_UTTERANCES:
+        sure = f", but {utterances} utterances are too few to tell"
     return f"{better} is better than {worse} by {abs(delta):.2f} points of WER{sure}"
 
 

@@ -142,7 +142,7 @@ def main(argv: list[str]) -> int:
         decoder, decoder_stamp = _beam(arguments, model, output)
     write_jsonl(output, decode_set(model, speech, decoder, arguments.times))
     stamp = {
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(model.averaged[-1] if model.averaged else checkpoint),
         "model": arguments.model,
         **({"average_of": [str(path) for path in model.averaged]} if model.averaged else {}),
         "weights_sha256": model.weights_sha256,
@@ -226,6 +226,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.decoder == "greedy" and (arguments.lm or arguments.lexicon or arguments.tune):
         raise UserError("--lm, --lexicon and --tune need --decoder beam")
+    if arguments.decoder == "greedy" and arguments.nbest != 1:
+        raise UserError(f"--nbest {arguments.nbest} needs --decoder beam")
+    if arguments.average and arguments.best:
+        raise UserError("--average takes the last checkpoints: leave --best out")
     for name in ("average", "beam_size", "nbest"):
         value = getattr(arguments, name)
         if value is not None and value < 1:

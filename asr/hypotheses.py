@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +32,15 @@ class Utterance:
 def read_hypotheses(path: Path) -> list[Utterance]:
     """Read what `asr decode` wrote. Raises UserError with file, line and remedy."""
     try:
-        text = path.read_text(encoding="utf-8-sig")  # tolerates a byte order mark
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        text = content.decode("utf-8-sig")  # tolerates a byte order mark
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file; `asr decode` writes RUN/decode/SET/MODEL.jsonl"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: not readable as UTF-8 text ({error}); decode the set again"
         ) from None

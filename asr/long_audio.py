@@ -10,6 +10,7 @@ Shape suffixes: N samples, S encoder frames, V vocabulary.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -76,12 +77,13 @@ def greedy_path(
     frame_samples = model.log_mel.hop_samples * model.config.model.stride
     rate = features.sample_rate_hz
     window, context = (
-        int(seconds * rate / frame_samples) for seconds in (window_seconds, context_seconds)
+        int(seconds * rate / frame_samples) if math.isfinite(seconds) else 0
+        for seconds in (window_seconds, context_seconds)
     )
-    if window < max(4 * context, 1):  # so that never three overlap
+    if context < 1 or window < 4 * context:  # so that never three overlap
         raise UserError(
-            f"a window of {window_seconds:g} s is shorter than four times its context of "
-            f"{context_seconds:g} s; choose a longer window or less context"
+            f"a window of {window_seconds:g} s with a context of {context_seconds:g} s: a context has at "
+            f"least {frame_samples / rate:g} s, and a window is at least four times as long"
         )
     samples = 0
 

@@ -48,26 +48,34 @@ def make_normaliser(name: str) -> Normaliser:
     )
 
 
-_NOT_A_LETTER = re.compile(r"[^\w']|_")
+_STRESS_MARKS = "\N{COMBINING GRAVE ACCENT}\N{COMBINING ACUTE ACCENT}"
 _LONE_APOSTROPHE = re.compile(r"(?<![\w'])'+(?![\w'])")
 
 
 def librispeech(text: str) -> str:
     """As LibriSpeech's transcripts are: upper case, no punctuation but apostrophes at a letter.
 
-    Accents on Latin letters go (LibriSpeech has A to Z), a hyphen parts words. Digits and the letters of
-    other scripts stay: nothing that was said is lost. LibriSpeech's own transcripts do not change.
+    Accents on Latin letters go (LibriSpeech has A to Z), and stress marks; a hyphen parts words. Digits and
+    the letters of other scripts stay, with their vowel signs: nothing that was said is lost. LibriSpeech's
+    own transcripts do not change.
     """
     text = text.replace("’", "'").replace("‘", "'")
-    text = "".join(_plain(character) for character in unicodedata.normalize("NFC", text)).upper()
-    text = _NOT_A_LETTER.sub(" ", text)
+    text = "".join(map(_plain, unicodedata.normalize("NFC", text))).upper()
     return " ".join(_LONE_APOSTROPHE.sub("", text).split())
 
 
 @cache
 def _plain(character: str) -> str:
-    base = unicodedata.normalize("NFKD", character)
-    return base[0] if len(base) > 1 and base[0].isascii() and base[0].isalpha() else character
+    """What a character becomes, still in its case."""
+    if character in _STRESS_MARKS:
+        return ""
+    if unicodedata.category(character)[0] == "M" or character == "'":
+        return character
+    parts = unicodedata.normalize("NFKD", character)
+    if parts[0].isascii() and parts[0].isalnum():  # an accent, a ligature, a number sign
+        kept = (part for part in parts if not unicodedata.combining(part))
+        return "".join(part if part.isalnum() else " " for part in kept)
+    return character if character.isalnum() else " "
 
 
 def _whisper_english() -> Normaliser:
@@ -99,4 +107,16 @@ def _of_user(path: Path, function: str) -> Normaliser:
             raise TypeError(f"{function} must take a text and return a text")
     except Exception as error:  # anything may happen in there
         raise UserError(f"--normaliser {path}:{function}: {error!r}; mend the function") from None
-    return Normaliser(f"{path.name}:{function}/{hashlib.sha256(content).hexdigest()[:12]}", apply)
+
+    def guarded(text: str) -> str:
+        try:
+            result = apply(text)
+            if not isinstance(result, str):
+                raise TypeError(f"returned {result!r}, which is no text")
+        except Exception as error:
+            raise UserError(
+                f"--normaliser {path}:{function}: {error!r} on the text '{text}'; mend the function"
+            ) from None
+        return result
+
+    return Normaliser(f"{path.name}:{function}/{hashlib.sha256(content).hexdigest()[:12]}", guarded)

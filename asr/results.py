@@ -66,6 +66,14 @@ def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str,
     if main is None:
         return results
     models = sets[main]
+    for name in by_fields:
+        known = {"speaker", *_BUCKETS, "language"}
+        if name not in known and not any(
+            name in one.utterance.fields for aligned in models.values() for one in aligned
+        ):
+            raise UserError(
+                f"--by {name}: no utterance of '{main}' has that field; see decode/{main}"
+            )
     for a, b in PAIRS:
         if a in models and b in models:
             try:

@@ -121,14 +121,17 @@ def main(argv: list[str]) -> int:
     if len(paths) > 2:
         raise UserError(f"{len(paths)} files given; give REF and HYP, or `asr compare` several")
     if len(paths) == 1 and paths[0].is_dir():
-        return _score_run(paths[0], source.normaliser, arguments.json)
-    if len(paths) == 2 and arguments.reference_format is None:
-        kinds = [guess_format(path) for path in paths]
-        if kinds == ["asr", "asr"] and arguments.format is None:
+        if arguments.utterance_mean or arguments.format or arguments.reference_format:
             raise UserError(
-                f"{paths[0]}, {paths[1]}: both hold hypotheses; `asr compare` compares them, and "
-                "--reference-format asr takes the references of the first"
+                "--utterance-mean, --format and --reference-format are for files, not for a run"
             )
+        return _score_run(paths[0], source.normaliser, arguments.json)
+    guessed = not (arguments.reference_format or arguments.format)
+    if guessed and [guess_format(path) for path in paths] == ["asr", "asr"]:
+        raise UserError(
+            f"{paths[0]}, {paths[1]}: both hold hypotheses; `asr compare` compares them, and "
+            "--reference-format asr takes the references of the first"
+        )
     system = source.load(paths[-1], paths[0] if len(paths) == 2 else None)
     _print_system(system, arguments.json, arguments.utterance_mean)
     return 0

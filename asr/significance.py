@@ -26,8 +26,9 @@ class SegmentTest:
     """Segments in which either system has an error."""
     mean_difference: float
     """Errors of a minus errors of b, a segment."""
-    statistic: float
-    """Standard normal where the systems are alike; 0 where they do not differ at all."""
+    statistic: float | None
+    """Standard normal where the systems are alike; 0 where they do not differ at all, None where every
+    segment differs by the same, and p is that of the sign test."""
     p: float
     """Two-sided."""
 
@@ -57,8 +58,8 @@ def segment_test(differences: Sequence[int]) -> SegmentTest:
     if count < 2 or not any(differences):
         return SegmentTest(count, mean, 0.0, 1.0)
     variance = math.fsum((d - mean) ** 2 for d in differences) / (count - 1)
-    if variance == 0.0:  # every segment differs by the same
-        return SegmentTest(count, mean, math.copysign(math.inf, mean), 0.0)
+    if variance == 0.0:  # every segment differs by the same: no normal test, but that of the signs
+        return SegmentTest(count, mean, None, binomial_two_sided(0, count))
     statistic = mean / math.sqrt(variance / count)
     return SegmentTest(count, mean, statistic, math.erfc(abs(statistic) / math.sqrt(2.0)))
 

@@ -4,7 +4,7 @@
 |---|---|---|
 | lhotse | cuts or supervisions, .jsonl[.gz] | a cut, or a supervision |
 | asr | what `asr decode` writes, .jsonl | a line |
-| nemo | JSON lines with audio_filepath and text or pred_text | a line; its id is the file's name |
+| nemo | JSON lines with audio_filepath and text, hypotheses in pred_text | a line; its id is the file's path |
 | kaldi | `text`: id, space, words | a line |
 | tsv | id, TAB, text | a line |
 | trn | NIST: words (id) | a line |
@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import bisect
 import gzip
+import itertools
 import json
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -130,7 +132,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                     yield number, line
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason}); convert it") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 
@@ -176,8 +178,10 @@ def _asr(line: str, role: Role) -> Transcript:
 
 def _nemo(line: str, role: Role) -> Transcript:
     record = _record(line)
-    name = Path(_text(record, "audio_filepath")).stem
-    text = _text(record, "text") if role == "reference" else _text(record, "pred_text", "text")
+    name = _text(record, "audio_filepath")
+    if record.get("offset") is not None:
+        name += f"-{record['offset']}"
+    text = _text(record, "text") if role == "reference" else _text(record, "pred_text")
     speaker = record.get("speaker")
     return Transcript(
         name,
@@ -198,14 +202,16 @@ def _lhotse(line: str, role: Role) -> Transcript:
     if not any("text" in s for s in supervisions):
         raise _LineError(f"'{name}' has no text; references need a transcribed set")
     speakers = {str(s["speaker"]) for s in supervisions if s.get("speaker") is not None}
-    custom = {k: v for s in supervisions for k, v in (s.get("custom") or {}).items()}
+    customs = [one.get("custom") or {} for one in (*supervisions, record)]
+    if not all(isinstance(custom, dict) for custom in customs):
+        raise _LineError("'custom' is not an object; write the manifest with lhotse")
     language = next((s["language"] for s in supervisions if s.get("language")), None)
     return Transcript(
         name,
         " ".join(filter(None, texts)),
         _seconds(record.get("duration")),
         speakers.pop() if len(speakers) == 1 else None,
-        {"language": language, **custom, **(record.get("custom") or {})},
+        {"language": language, **{k: v for custom in customs for k, v in custom.items()}},
     )
 
 
@@ -214,10 +220,18 @@ def _kaldi(line: str, role: Role) -> Transcript:
     return Transcript(name, " ".join(words))
 
 
-def _tsv(line: str, role: Role) -> Transcript:
+_TSV_HEADERS = ("id", "utt", "utt_id", "utterance", "utterance_id", "path", "file", "filename")
+"""First fields of a line that names the columns."""
+
+
+def _tsv(line: str, role: Role) -> Transcript | None:
     name, tab, text = line.partition("\t")
     if not tab or not name.strip():
         raise _LineError("no TAB after the id; write id, TAB, text")
+    if "\t" in text:
+        raise _LineError("a second TAB; keep two columns: id, TAB, text")
+    if name.strip().lower() in _TSV_HEADERS:
+        return None
     return Transcript(name.strip(), text.strip())
 
 
@@ -310,19 +324,34 @@ def into_segments(
 ) -> tuple[dict[str, Transcript], int]:
     """The words of a ctm by segment of an stm, and how many fall into none.
 
-    A word belongs to the segment that has its middle.
+    A word belongs to the segment that has its middle; a recording that the ctm has not is left out. Raises
+    UserError where segments of one recording overlap, or none is in the ctm.
     """
     found: dict[str, Transcript] = {}
     used = 0
-    for name, reference in references.items():
-        assert reference.span is not None
-        source, begin, end = reference.span
-        inside = words.get(source, [])
-        first = bisect.bisect_left(inside, begin, key=lambda word: word.middle)
-        last = bisect.bisect_left(inside, end, key=lambda word: word.middle)
+    spans = sorted((one.span, name) for name, one in references.items() if one.span is not None)
+    for (before, _), (span, name) in itertools.pairwise(spans):
+        if span[0] == before[0] and span[1] < before[2]:
+            raise UserError(
+                f"segment '{name}' of the stm begins before the one at {before[1]:g} s of {span[0]} ends: "
+                "a ctm's words cannot be told apart; give each speaker a channel of his own"
+            )
+    for span, name in spans:
+        source, begin, end = span
+        if source not in words:
+            continue
+        first, last = (
+            bisect.bisect_left(words[source], time, key=lambda word: word.middle)
+            for time in (begin, end)
+        )
         used += last - first
-        text = " ".join(word.text for word in inside[first:last])
-        found[name] = replace(reference, text=text)
+        text = " ".join(word.text for word in words[source][first:last])
+        found[name] = replace(references[name], text=text)
+    if not found:
+        raise UserError(
+            f"the ctm has the recordings {', '.join(sorted(words)[:3])} and the stm {spans[0][0][0]} (file "
+            "and channel): none in common; use the same names"
+        )
     return found, sum(map(len, words.values())) - used
 
 

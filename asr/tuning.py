@@ -38,6 +38,8 @@ def tune(
     grid: list[dict[str, Any]] = []
     if settings.language_model is None:
         lm_weights = (settings.lm_weight,)
+    if model.config.tokenizer.kind != "characters":
+        word_scores = (0.0,)
     for lm_weight, word_score in itertools.product(lm_weights, word_scores):
         tried = replace(settings, lm_weight=lm_weight, word_score=word_score, nbest=1)
         decoder = BeamDecoder(model.tokenizer, tried)

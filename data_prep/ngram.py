@@ -31,8 +31,8 @@ def train_ngram(
     manifests: list[Path], output: Path, unit: Literal["characters", "words"], order: int
 ) -> None:
     """Estimate on the texts of the cuts, and on nothing else. Raises UserError without text."""
-    if order < 1:
-        raise UserError(f"--order {order}: must be at least 1")
+    if not 2 <= order <= 6:
+        raise UserError(f"--order {order}: must be between 2 and 6, which is what KenLM reads")
     sentences = [units_of(text, unit) for text in texts_of(manifests)]
     model = estimate(sentences, order)
     with replacing(output) as file:

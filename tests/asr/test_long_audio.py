@@ -86,8 +86,9 @@ def test_windows_give_what_the_whole_gives(samples: int, block: int) -> None:
 
 
 def test_a_window_must_be_long_beside_its_context() -> None:
-    with pytest.raises(UserError, match="shorter than four times"):
-        long_audio.greedy_path(Nearby(), [torch.zeros(10)], 8.0, 4.0)  # type: ignore[arg-type]
+    for window, context in ((8.0, 4.0), (30.0, 0.0), (30.0, -1.0), (float("inf"), 4.0)):
+        with pytest.raises(UserError, match="at least four times as long"):
+            long_audio.greedy_path(Nearby(), [torch.zeros(10)], window, context)  # type: ignore[arg-type]
 
 
 def test_a_long_file_reads_as_its_sentences(trained: Path, tmp_path: Path) -> None:

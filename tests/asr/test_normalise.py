@@ -21,6 +21,9 @@ SAMPLE = Path(__file__).parents[3] / "shared/data/librispeech-sample/LibriSpeech
         ("well-known ' café", "WELL KNOWN CAFE"),
         ("'tis the boys' 2 dogs_", "'TIS THE BOYS' 2 DOGS"),
         ("ёж и йод", "ЁЖ И ЙОД"),
+        ("за\N{COMBINING ACUTE ACCENT}мок", "ЗАМОК"),
+        ("हिन्दी भाषा", "हिन्दी भाषा"),
+        ("ﬁne", "FINE"),
         ("", ""),
         ("?!", ""),
     ],
@@ -82,6 +85,14 @@ def test_what_there_is_not() -> None:
         make_normaliser("kaldi")
     with pytest.raises(UserError, match="name a Python file"):
         make_normaliser("/no/such.py:f")
+
+
+def test_a_module_that_fails_on_some_text_says_on_which(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def first(text):\n    return text.split()[0]\n")
+    found = make_normaliser(f"{path}:first")
+    with pytest.raises(UserError, match="on the text ''; mend the function"):
+        found.apply("")
 
 
 def test_whisper_english() -> None:

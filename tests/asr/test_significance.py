@@ -79,3 +79,9 @@ def test_holm_by_hand() -> None:
     found = holm({"x": 0.01, "y": 0.04, "z": 0.03, "w": 0.005})
     assert found == pytest.approx({"x": 0.03, "y": 0.06, "z": 0.06, "w": 0.02})
     assert holm({}) == {}
+
+
+def test_segments_that_all_differ_alike_are_judged_by_their_signs() -> None:
+    found = segment_test([-1, -1, -1])
+    assert found.statistic is None
+    assert found.p == 0.25

@@ -61,6 +61,8 @@ def test_tsv(tmp_path: Path) -> None:
     path = written(tmp_path / "hyp.txt", "a/b c\tguten tag\nd\t\n")
     assert guess_format(path) == "tsv"
     assert texts(path) == {"a/b c": "guten tag", "d": ""}
+    headed = written(tmp_path / "headed.tsv", "id\ttext\na\tb\n")
+    assert texts(headed) == {"a": "b"}
 
 
 def test_nist_trn(tmp_path: Path) -> None:
@@ -101,6 +103,12 @@ def test_nist_stm_and_ctm(tmp_path: Path) -> None:
     found, outside = into_segments(read_ctm(ctm), references)
     assert [one.text for one in found.values()] == ["uh huh i thought", "dog", "and"]
     assert outside == 1
+    overlapping = written(tmp_path / "two.stm", "f A a 0 4 x\nf A b 3 6 y\n")
+    with pytest.raises(UserError, match="cannot be told apart"):
+        into_segments(read_ctm(ctm), read_transcripts(overlapping, "reference"))
+    strange = written(tmp_path / "other.stm", "2345 1 a 0 4 x\n")
+    with pytest.raises(UserError, match="none in common"):
+        into_segments(read_ctm(ctm), read_transcripts(strange, "reference"))
     assert texts(ctm, "hypothesis")["2345-A"] == "uh huh i thought dog lost"
 
 
@@ -111,9 +119,15 @@ def test_nemo(tmp_path: Path) -> None:
     ]
     path = written(tmp_path / "manifest.json", "\n".join(map(json.dumps, lines)))
     assert guess_format(path) == "nemo"
-    assert texts(path) == {"x 1": "A B", "x2": "C"}
-    assert texts(path, "hypothesis") == {"x 1": "A", "x2": "C"}
-    assert read_transcripts(path, "reference")["x 1"].seconds == 1.5
+    assert texts(path) == {"/data/x 1.wav": "A B", "/data/x2.wav": "C"}
+    assert texts(path, "hypothesis") == {"/data/x 1.wav": "A", "/data/x2.wav": "C"}
+    assert read_transcripts(path, "reference")["/data/x 1.wav"].seconds == 1.5
+    long = [{**lines[0], "offset": offset} for offset in (0, 1.5)]
+    path = written(tmp_path / "long.json", "\n".join(map(json.dumps, long)))
+    assert list(texts(path)) == ["/data/x 1.wav-0", "/data/x 1.wav-1.5"]
+    plain = written(tmp_path / "plain.json", json.dumps({"audio_filepath": "a", "text": "A"}))
+    with pytest.raises(UserError, match="has no 'pred_text'"):
+        texts(plain, "hypothesis")
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="the LibriSpeech sample is not here")
@@ -127,6 +141,7 @@ def test_a_librispeech_folder() -> None:
     ("name", "text", "line", "fault"),
     [
         ("x.tsv", "a\tb\nc d\n", 2, "no TAB after the id"),
+        ("x.tsv", "path\tsentence\na\tb\tc\n", 2, "a second TAB"),
         ("x.trn", "a b (u1)\nno id\n", 2, r"no \(id\) at its end"),
         ("x.trn", "{ a / b } (u1)\n", 1, "alternatives"),
         ("x.stm", "f A s 0 1 x\nf A s 3 1 x\n", 2, "not a segment"),
@@ -175,7 +190,7 @@ def in_format(folder: Path, kind: str, content: dict[str, str], role: str) -> Pa
         "tsv": lambda n, t: f"{n}\t{t}",
         "trn": lambda n, t: f"{t} ({n})",
         "asr": lambda n, t: json.dumps({"id": n, role: t, "seconds": 1}),
-        "nemo": lambda n, t: json.dumps({"audio_filepath": f"{n}.wav", "text": t}),
+        "nemo": lambda n, t: json.dumps({"audio_filepath": n, "text": t}),
         "lhotse": lambda n, t: json.dumps(cut(n, t).to_dict()),
     }
     path = folder / f"{role}.{kind}"

@@ -137,10 +137,10 @@ def test_a_language_model_is_estimated_on_the_transcripts(data: Path, tmp_path: 
     letters = set("|".join(_TEXTS).replace(" ", "|"))
     assert cli.main(["lm", "--cuts", manifest, "--output", str(path), "--order", "2"]) == 0
     assert f"ngram 1={len(letters) + 3}" in path.read_text().splitlines()  # <s>, </s>, <unk>
-    options = ["--order", "1", "--unit", "words"]
+    options = ["--order", "2", "--unit", "words"]
     assert cli.main(["lm", "--cuts", manifest, "--output", str(path), *options]) == 0
     assert f"ngram 1={len(set(' '.join(_TEXTS).split())) + 3}" in path.read_text().splitlines()
-    with pytest.raises(UserError, match="--order 0"):
-        cli.main(["lm", "--cuts", manifest, "--output", str(path), "--order", "0"])
+    with pytest.raises(UserError, match="between 2 and 6"):
+        cli.main(["lm", "--cuts", manifest, "--output", str(path), "--order", "1"])
     with pytest.raises(UserError, match="no transcripts in there"):
         cli.main(["lm", "--cuts", str(data / "untranscribed.jsonl.gz"), "--output", str(path)])
