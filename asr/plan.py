@@ -47,15 +47,16 @@ def full_row(config: Config, ranks: int) -> dict[str, Any]:
 
     Raises UserError where the rule has no solution.
     """
-    row = plan_row(config, ranks)
-    pieces = [plan_row(config, ranks, hours) for hours, _ in config.batch_schedule(ranks)]
+    starts = [hours for hours, _ in config.batch_schedule(ranks)]
+    pieces = [plan_row(config, ranks, hours) for hours in starts]
+    row = pieces[0].copy()
     vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
     stages = [s for s in range(4) if s or config.trainer.precision != "bf16"]
     found = {note: None for piece in pieces for note in notes(config, piece)}
     if len(pieces) > 1:
         row["batch_schedule"] = [
             {"from_hours": hours, **{name: piece[name] for name in _OF_A_PIECE}}
-            for (hours, _), piece in zip(config.batch_schedule(ranks), pieces, strict=True)
+            for hours, piece in zip(starts, pieces, strict=True)
         ]
     return {
         **row,
@@ -151,15 +152,20 @@ def _lines_of(run: Path) -> list[dict[str, Any]]:
 
 def noise_scale_of(run: Path) -> tuple[float, float] | None:
     """(hours, smoothed gradient noise scale in seconds of audio): the last that a run logged."""
+    return _last_noise_scale(_lines_of(run))
+
+
+def _last_noise_scale(lines: list[dict[str, Any]]) -> tuple[float, float] | None:
     from asr.run_folder import is_number
 
-    known = [x for x in _lines_of(run) if is_number(x.get("gradient_noise_scale_seconds"))]
+    known = [line for line in lines if is_number(line.get("gradient_noise_scale_seconds"))]
     return (known[-1]["hours"], known[-1]["gradient_noise_scale_seconds"]) if known else None
 
 
 def describe_noise_scale(run: Path, reference_batch_seconds: float) -> str:
     """What a run's gradient noise scale says of the largest batch that still pays."""
-    found = noise_scale_of(run)
+    lines = _lines_of(run)
+    found = _last_noise_scale(lines)
     if found is not None:
         hours, seconds = found
         return (
@@ -167,7 +173,7 @@ def describe_noise_scale(run: Path, reference_batch_seconds: float) -> str:
             f"about that (kappa {seconds / reference_batch_seconds:.3g}) still pay; there a run takes "
             "twice its fewest steps and twice its least audio (arXiv 1812.06162)"
         )
-    if any((line.get("micro_batches") or 0) >= 2 for line in _lines_of(run)):
+    if any((line.get("micro_batches") or 0) >= 2 for line in lines):
         return (
             f"{run}: the gradient is lost in its noise at this batch, so the noise scale is above what "
             "can be measured there: larger batches still pay"
@@ -262,10 +268,12 @@ def main(argv: list[str]) -> int:
             vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
             row["wall_hours"] = wall_hours(config, vocabulary, row, *speed)
         rows.append(row)
-    noise_scale = None if arguments.run is None else noise_scale_of(arguments.run)
     if arguments.json:
-        measured = {"gradient_noise_scale_seconds": noise_scale[1] if noise_scale else None}
-        print(json.dumps([{**r, **(measured if arguments.run else {})} for r in rows], indent=2))
+        if arguments.run is not None:
+            found = noise_scale_of(arguments.run)
+            for row in rows:
+                row["gradient_noise_scale_seconds"] = found[1] if found else None
+        print(json.dumps(rows, indent=2))
     elif rows:
         cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
         print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))

@@ -277,24 +277,29 @@ class Trainer:
         names = ", ".join(self.ranks.gather(own.non_finite_ids))
         self._say(f"NaN or infinite loss, left out of update {self.batches_drawn + 1}: {names}")
         self.non_finite += int(tally.non_finite)
-        if self.non_finite > self.config.trainer.non_finite_limit:
-            raise UserError(
-                f"{self.non_finite} utterances had a NaN or infinite loss (last: {names}), more than "
-                f"trainer.non_finite_limit={self.config.trainer.non_finite_limit}, at "
-                f"{self.clock.hours:.2f} h; lower optimizer.learning_rate or look at that audio; "
-                f"the last checkpoint in {self.store.folder} is untouched"
-            )
+        self._stop_beyond_limit(
+            self.non_finite,
+            f"utterances had a NaN or infinite loss (last: {names})",
+            "lower optimizer.learning_rate or look at that audio",
+        )
 
     def _count_skipped(self) -> None:
         """A step that the engine did not apply: nothing moves, neither clock nor teacher."""
         self.skipped_updates += 1
         self._say(f"update {self.batches_drawn + 1} skipped: its gradient is not finite")
-        if self.skipped_updates > self.config.trainer.non_finite_limit:
+        self._stop_beyond_limit(
+            self.skipped_updates,
+            "updates had a gradient that is not finite",
+            "lower optimizer.learning_rate, or clip gradients (optimizer.max_gradient_norm)",
+        )
+
+    def _stop_beyond_limit(self, count: int, what: str, remedy: str) -> None:
+        limit = self.config.trainer.non_finite_limit
+        if count > limit:
             raise UserError(
-                f"{self.skipped_updates} updates had a gradient that is not finite, more than "
-                f"trainer.non_finite_limit={self.config.trainer.non_finite_limit}, at "
-                f"{self.clock.hours:.2f} h; lower optimizer.learning_rate, or clip gradients "
-                f"(optimizer.max_gradient_norm); the last checkpoint in {self.store.folder} is untouched"
+                f"{count} {what}, more than trainer.non_finite_limit={limit}, at "
+                f"{self.clock.hours:.2f} h; {remedy}; the last checkpoint in {self.store.folder} is "
+                "untouched"
             )
 
     def _record(

@@ -146,14 +146,18 @@ def _record(line: str) -> dict[str, Any]:
     return record
 
 
-def _text(record: Mapping[str, Any], *names: str) -> str:
-    """The first of the fields that is there. Raises _LineError if none is, or it is no text."""
-    for name in names:
-        if name in record:
-            if not isinstance(record[name], str):
-                raise _LineError(f"'{name}' is not text ({json.dumps(record[name])}); mend it")
-            return str(record[name])
-    raise _LineError(f"has no '{names[0]}'; add it" + (f", or '{names[1]}'" if names[1:] else ""))
+def _text(record: Mapping[str, Any], name: str) -> str:
+    """A field. Raises _LineError if it is not there, or is no text."""
+    if name not in record:
+        raise _LineError(f"has no '{name}'; add it")
+    if not isinstance(record[name], str):
+        raise _LineError(f"'{name}' is not text ({json.dumps(record[name])}); mend it")
+    return str(record[name])
+
+
+def _speaker(record: Mapping[str, Any]) -> str | None:
+    speaker = record.get("speaker")
+    return None if speaker is None else str(speaker)
 
 
 def _seconds(value: Any) -> float | None:
@@ -166,14 +170,8 @@ def _seconds(value: Any) -> float | None:
 
 def _asr(line: str, role: Role) -> Transcript:
     record = _record(line)
-    speaker = record.get("speaker")
-    return Transcript(
-        _text(record, "id"),
-        _text(record, role),
-        _seconds(record.get("seconds")),
-        None if speaker is None else str(speaker),
-        record,
-    )
+    name, text = _text(record, "id"), _text(record, role)
+    return Transcript(name, text, _seconds(record.get("seconds")), _speaker(record), record)
 
 
 def _nemo(line: str, role: Role) -> Transcript:
@@ -182,14 +180,7 @@ def _nemo(line: str, role: Role) -> Transcript:
     if record.get("offset") is not None:
         name += f"-{record['offset']}"
     text = _text(record, "text") if role == "reference" else _text(record, "pred_text")
-    speaker = record.get("speaker")
-    return Transcript(
-        name,
-        text,
-        _seconds(record.get("duration")),
-        None if speaker is None else str(speaker),
-        record,
-    )
+    return Transcript(name, text, _seconds(record.get("duration")), _speaker(record), record)
 
 
 def _lhotse(line: str, role: Role) -> Transcript:
