@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +29,31 @@ def read_audio(path: Path, sample_rate_hz: int) -> Tensor:
 
     Raises UserError if the file is missing, empty, not audio, or holds NaN or infinite samples.
     """
-    return torch.cat(list(stream_audio(path, sample_rate_hz)))
+    return torch.cat(list(stream_audio(AudioFile.named(path), sample_rate_hz)))
 
 
-def stream_audio(path: Path, sample_rate_hz: int) -> Iterator[Tensor]:
-    """The same in blocks of some seconds; joined they are what `read_audio` gives.
+@dataclass(frozen=True)
+class AudioFile:
+    """A file that can be read several times, or the standard input (path `-`), which holds one file."""
 
-    The path `-` is the standard input, which holds one audio file.
-    """
-    empty = True
-    with _opened(path) as sound:
+    path: Path
+    content: bytes | None = None
+    """Of the standard input: a pipe cannot be read twice, so it is kept, still compressed."""
+
+    @classmethod
+    def named(cls, path: Path) -> AudioFile:
+        """Raises UserError if there is no such file."""
+        if path == STDIN:
+            return cls(path, sys.stdin.buffer.read())
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        return cls(path)
+
+
+def stream_audio(file: AudioFile, sample_rate_hz: int) -> Iterator[Tensor]:
+    """The same in blocks of some seconds; joined they are what `read_audio` gives."""
+    path, empty = file.path, True
+    with _opened(file) as sound:
         for block_N in resampled(_blocks(path, sound), sound.samplerate, sample_rate_hz):
             empty = empty and not len(block_N)
             yield block_N
@@ -46,14 +62,11 @@ def stream_audio(path: Path, sample_rate_hz: int) -> Iterator[Tensor]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    if path != STDIN and not path.is_file():
-        raise UserError(f"{path}: no such file")
+def _opened(file: AudioFile) -> Iterator[soundfile.SoundFile]:
+    path = file.path
     try:
-        # A pipe cannot seek, so it is read to its end, still compressed.
-        with soundfile.SoundFile(
-            io.BytesIO(sys.stdin.buffer.read()) if path == STDIN else path
-        ) as sound:
+        source = path if file.content is None else io.BytesIO(file.content)
+        with soundfile.SoundFile(source) as sound:
             yield sound
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"Error opening {str(path)!r}: ")

@@ -8,6 +8,9 @@ on the utterances it is batched with.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,6 +25,17 @@ _STD_FLOOR = 1e-3
 def frame_mask(lengths_B: Tensor, frames: int) -> Tensor:
     """Boolean mask of the valid positions, shape (B, frames)."""
     return torch.arange(frames, device=lengths_B.device)[None, :] < lengths_B[:, None]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a first pass over a long recording finds out for its pieces."""
+
+    samples: int
+    mean: Tensor
+    """(F,) fp32, over all its frames"""
+    std: Tensor
+    """(F,) fp32"""
 
 
 class LogMel(nn.Module):
@@ -52,17 +66,49 @@ class LogMel(nn.Module):
         return (1 + (samples_B - self.mel.n_fft) // self.hop_samples).clamp(min=0)
 
     @torch.no_grad()
-    def forward(self, waveforms_BN: Tensor, samples_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F) in fp32, zero where padded, and their lengths (B,) in frames."""
+    def forward(
+        self, waveforms_BN: Tensor, samples_B: Tensor, recording: Recording | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F) in fp32, zero where padded, and their lengths (B,) in frames.
+
+        Waveforms that are pieces of a recording are normalised by all of it.
+        """
+        features_BTF = self._bins(waveforms_BN)
+        lengths_B = self.frames(samples_B)
+        mask_BT1 = frame_mask(lengths_B, features_BTF.shape[1])[:, :, None]
+        if self.normalise and recording is not None:
+            features_BTF = (features_BTF - recording.mean) / recording.std.clamp(min=_STD_FLOOR)
+        elif self.normalise:
+            features_BTF = _normalise(features_BTF, mask_BT1, lengths_B)
+        return features_BTF.masked_fill(~mask_BT1, 0.0), lengths_B
+
+    @torch.no_grad()
+    def survey(self, blocks: Iterable[Tensor]) -> Recording:
+        """Length and statistics of a recording that comes in blocks (N,), in the memory of one block."""
+        device = self.mel.mel_scale.fb.device
+        sums_2F = torch.zeros(2, self.mel.n_mels, dtype=torch.float64, device=device)
+        samples, frames, pending_N = 0, 0, torch.zeros(0)
+        for block_N in blocks:
+            samples += len(block_N)
+            pending_N = torch.cat([pending_N, block_N])
+            whole = int(self.frames(torch.tensor(len(pending_N))))
+            if whole:
+                end = (whole - 1) * self.hop_samples + self.mel.n_fft
+                features_TF = self._bins(pending_N[None, :end].to(device))[0].double()
+                sums_2F += torch.stack([features_TF.sum(0), features_TF.square().sum(0)])
+                frames += whole
+                pending_N = pending_N[whole * self.hop_samples :]
+        mean_F, square_F = sums_2F / max(1, frames)
+        std_F = (square_F - mean_F.square()).clamp(min=0).sqrt()
+        return Recording(samples, mean_F.float(), std_F.float())
+
+    def _bins(self, waveforms_BN: Tensor) -> Tensor:
+        """Log-mel energies (B, T, F) before normalisation."""
         shortfall = self.mel.n_fft - waveforms_BN.shape[1]
         if shortfall > 0:
             waveforms_BN = nn.functional.pad(waveforms_BN, (0, shortfall))
-        features_BTF = self.mel(waveforms_BN.float()).clamp(min=_LOG_FLOOR).log().transpose(1, 2)
-        lengths_B = self.frames(samples_B)
-        mask_BT1 = frame_mask(lengths_B, features_BTF.shape[1])[:, :, None]
-        if self.normalise:
-            features_BTF = _normalise(features_BTF, mask_BT1, lengths_B)
-        return features_BTF.masked_fill(~mask_BT1, 0.0), lengths_B
+        energies_BFT: Tensor = self.mel(waveforms_BN.float())
+        return energies_BFT.clamp(min=_LOG_FLOOR).log().transpose(1, 2)
 
 
 def _normalise(features_BTF: Tensor, mask_BT1: Tensor, lengths_B: Tensor) -> Tensor:

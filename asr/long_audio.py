@@ -1,8 +1,9 @@
 """Audio of any length -> a greedy path with times, in bounded memory.
 
-The audio is cut into windows that overlap. Each is decoded like an utterance; two neighbours are joined in a
-pause that both hear, away from their ends, so every frame comes from a window that heard what is around it.
-A file that fits into one window is decoded whole.
+A first pass measures the recording; a second cuts it into windows that overlap and decodes them, normalised by
+the whole, with attention to what is near. Two neighbours are joined in a pause that both hear, away from
+their ends, so every frame comes from a window that heard what is around it, and the text is that of a decode in
+one piece. A file that fits into one window is decoded in one.
 
 Shape suffixes: N samples, S encoder frames, V vocabulary.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from asr.errors import UserError
 from asr.tokenizer import BLANK
 
 if TYPE_CHECKING:
+    from asr.features import Recording
     from asr.model_folder import LoadedModel
 
 _WINDOWS_AT_ONCE = 4
@@ -65,11 +67,11 @@ class _Piece:
 @torch.inference_mode()
 def greedy_path(
     model: LoadedModel,
-    blocks: Iterable[Tensor],
+    blocks: Callable[[], Iterable[Tensor]],
     window_seconds: float,
     context_seconds: float,
 ) -> GreedyPath:
-    """Decode blocks (N,) of one recording at the model's sample rate.
+    """Decode one recording; each call of `blocks` gives it anew, as (N,) at the model's sample rate.
 
     Raises UserError for a window shorter than four contexts.
     """
@@ -85,21 +87,14 @@ def greedy_path(
             f"a window of {window_seconds:g} s with a context of {context_seconds:g} s: a context has at "
             f"least {frame_samples / rate:g} s, and a window is at least four times as long"
         )
-    samples = 0
-
-    def counted() -> Iterator[Tensor]:
-        nonlocal samples
-        for block_N in blocks:
-            samples += len(block_N)
-            yield block_N
-
-    windows = _windows(counted(), frame_samples, window, context)
-    pieces = list(_joined(_decoded(model, windows, window - 2 * context)))
+    recording = model.log_mel.survey(blocks())
+    windows = _windows(blocks(), frame_samples, window, context)
+    pieces = list(_joined(_decoded(model, windows, window - 2 * context, recording)))
     return GreedyPath(
         torch.cat([torch.empty(0, dtype=torch.int32), *(piece.tokens for piece in pieces)]),
         torch.cat([torch.empty(0), *(piece.posteriors for piece in pieces)]),
         frame_samples / rate,
-        samples / rate,
+        recording.samples / rate,
     )
 
 
@@ -119,12 +114,14 @@ def _windows(
         yield pending_N
 
 
-def _decoded(model: LoadedModel, windows: Iterator[Tensor], step: int) -> Iterator[_Piece]:
+def _decoded(
+    model: LoadedModel, windows: Iterator[Tensor], step: int, recording: Recording
+) -> Iterator[_Piece]:
     start = 0
     while batch := list(itertools.islice(windows, _WINDOWS_AT_ONCE)):
         waveforms_BN = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)
         samples_B = torch.tensor([len(waveform) for waveform in batch])
-        logits_BSV, frames_B = model.logits(waveforms_BN, samples_B)
+        logits_BSV, frames_B = model.logits(waveforms_BN, samples_B, recording)
         log_posteriors_BSV = logits_BSV.float().log_softmax(-1)
         best_BS, path_BS = log_posteriors_BSV.max(-1)
         silence_BS = log_posteriors_BSV[..., BLANK]

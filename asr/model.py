@@ -98,7 +98,7 @@ class _WithFixedKeyBias(nn.Linear):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over the valid frames."""
+    """Multi-head self-attention over the frames that a mask, broadcast to (B, 1, S, S), allows."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(config.width, config.width)
 
     def forward(
-        self, hidden_BSD: Tensor, mask_BS: Tensor, rotary: tuple[Tensor, Tensor] | None
+        self, hidden_BSD: Tensor, attended: Tensor, rotary: tuple[Tensor, Tensor] | None
     ) -> Tensor:
         batch, frames, width = hidden_BSD.shape
         packed = self.query_key_value(hidden_BSD).view(batch, frames, 3, self.heads, -1)
@@ -120,7 +120,7 @@ class SelfAttention(nn.Module):
             query,
             key,
             value,
-            attn_mask=mask_BS[:, None, None, :],
+            attn_mask=attended,
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.output(attended_BHSK.transpose(1, 2).reshape(batch, frames, width))
@@ -192,7 +192,11 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, hidden_BSD: Tensor, mask_BS: Tensor, rotary: tuple[Tensor, Tensor] | None
+        self,
+        hidden_BSD: Tensor,
+        mask_BS: Tensor,
+        attended: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         norms = iter(self.norms)
 
@@ -202,7 +206,7 @@ class Block(nn.Module):
                 return hidden_BSD + self.dropout(branch(norm(hidden_BSD), *arguments))
             return norm(hidden_BSD + self.dropout(branch(hidden_BSD, *arguments)))
 
-        hidden_BSD = residual(hidden_BSD, self.attention, mask_BS, rotary)
+        hidden_BSD = residual(hidden_BSD, self.attention, attended, rotary)
         if self.convolution is not None:
             hidden_BSD = residual(hidden_BSD, self.convolution, mask_BS)
         return residual(hidden_BSD, self.feed_forward)
@@ -236,9 +240,15 @@ class AcousticModel(nn.Module):
         return self.front_end.output_lengths(lengths_B)
 
     def forward(
-        self, features_BTF: Tensor, lengths_B: Tensor, kept_layers: Sequence[bool] | None = None
+        self,
+        features_BTF: Tensor,
+        lengths_B: Tensor,
+        kept_layers: Sequence[bool] | None = None,
+        reach_B: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits (B, S, V) and their lengths (B,) in encoder frames.
+
+        `reach_B` limits how many encoder frames away a frame may attend; None is no limit.
 
         `kept_layers` (one flag a layer) is the caller's LayerDrop decision for this batch: a dropped
         layer is skipped whole, without rescaling. It is an argument, and not drawn here, because all
@@ -249,6 +259,11 @@ class AcousticModel(nn.Module):
         output_lengths_B = self.output_lengths(lengths_B)
         # An utterance without frames still needs one key to attend to, else softmax gives NaN.
         mask_BS = frame_mask(output_lengths_B.clamp(min=1), frames)
+        attended = mask_BS[:, None, None, :]
+        if reach_B is not None:
+            # Padding attends to all, as without a limit: with nothing in reach it would be NaN, which spreads.
+            beyond_BS1 = ~mask_BS[:, :, None]
+            attended = attended & (_near(frames, reach_B) | beyond_BS1)[:, None]
         rotary = None
         if self.config.positions == "sinusoidal":
             positions_SD = sinusoidal_positions(frames, hidden_BSD.shape[2], hidden_BSD.device)
@@ -259,5 +274,11 @@ class AcousticModel(nn.Module):
             )
         for index, block in enumerate(self.blocks):
             if kept_layers is None or kept_layers[index]:
-                hidden_BSD = block(hidden_BSD, mask_BS, rotary)
+                hidden_BSD = block(hidden_BSD, mask_BS, attended, rotary)
         return self.head(self.final_norm(hidden_BSD)), output_lengths_B
+
+
+def _near(frames: int, reach_B: Tensor) -> Tensor:
+    """(B, S, S): whether two frames are within reach of each other."""
+    places_S = torch.arange(frames, device=reach_B.device)
+    return (places_S[:, None] - places_S).abs() <= reach_B[:, None, None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ from asr.errors import UserError
 from asr.files import write_text
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from asr.model_folder import LoadedModel
 
-WINDOW_SECONDS = 30.0
-CONTEXT_SECONDS = 4.0
+WINDOW_SECONDS = 60.0
+CONTEXT_SECONDS = 8.0
 
 _DESCRIPTION = """\
 Print the text of audio files (wav, flac, mp3, ogg; any length, sample rate and number of channels), one line a
@@ -123,10 +126,14 @@ def transcribe(
     context_seconds: float = CONTEXT_SECONDS,
 ) -> Transcription:
     """Words with times of one file. Raises UserError if it cannot be read."""
-    from asr.audio import stream_audio
+    from asr.audio import AudioFile, stream_audio
     from asr.long_audio import greedy_path, timed_tokens
 
-    blocks = stream_audio(path, model.config.features.sample_rate_hz)
+    file = AudioFile.named(path)
+
+    def blocks() -> Iterator[Tensor]:
+        return stream_audio(file, model.config.features.sample_rate_hz)
+
     greedy = greedy_path(model, blocks, window_seconds, context_seconds)
     words = words_of(timed_tokens(greedy), model.tokenizer)
     return Transcription(str(path), greedy.seconds, words)

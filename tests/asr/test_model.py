@@ -60,6 +60,29 @@ def test_logits_do_not_depend_on_batch_mates(options: dict[str, object]) -> None
 
 
 @pytest.mark.parametrize("options", VARIANTS)
+def test_a_limited_reach_hears_the_neighbourhood_alone(options: dict[str, object]) -> None:
+    model, log_mel = small_model(**options).eval(), LogMel(FeatureConfig())
+    reach, kernel = 4, int(str(options["convolution_kernel"]))
+    hears = 3 * (reach + kernel // 2) + 2  # frames on each side, through three blocks
+    with torch.no_grad():
+        features, lengths = log_mel(*padded(waveforms()))
+        before, frames = model(
+            features, lengths, reach_B=torch.tensor([reach, 10**6, reach, reach])
+        )
+        changed = features.clone()
+        changed[:, 0] += 1.0
+        after, _ = model(changed, lengths, reach_B=torch.tensor([reach, 10**6, reach, reach]))
+        unlimited, _ = model(features, lengths)
+    assert torch.isfinite(before).all()
+    for index in (0, 2, 3):
+        far = slice(hears, int(frames[index]))
+        assert torch.equal(before[index, far], after[index, far])
+    assert not torch.equal(before[1, hears:], after[1, hears:])
+    assert (before[1, : frames[1]] - unlimited[1, : frames[1]]).abs().max() < 1e-5
+    assert (before[3, : frames[3]] - unlimited[3, : frames[3]]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("options", VARIANTS)
 def test_gradients_do_not_depend_on_batch_mates(options: dict[str, object]) -> None:
     model, log_mel = small_model(**options).eval(), LogMel(FeatureConfig())
 
