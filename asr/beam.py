@@ -176,6 +176,6 @@ def _spellings(path: Path, tokenizer: Tokenizer, names: Sequence[str]) -> list[s
 
 def _not_installed() -> UserError:
     return UserError(
-        "--decoder beam needs packages that are not installed: pip install 'asr-ema[beam]' "
+        "beam search needs packages that are not installed: pip install 'asr-ema[beam]' "
         "(flashlight-text and kenlm)"
     )

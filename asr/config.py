@@ -233,11 +233,32 @@ class TeacherConfig(Section):
     """Audio between two updates of the teacher; 0 for every step."""
 
 
+class LabelSearchConfig(Section):
+    """The search of `pseudo_label.decision: beam`. Needs the optional extra `beam`."""
+
+    language_model: str | None = None
+    """ARPA file or KenLM binary, of the recipe's tokens (`asr prepare lm`); null for none."""
+    lm_weight: NonNegative = 1.0
+    """Of the language model's natural-log probability beside the teacher's."""
+    word_score: float = 0.0
+    """Added at each word boundary, with a tokenizer of characters: above 0 for more, shorter words."""
+    beam_size: Count = 25
+    """Hypotheses kept from frame to frame."""
+    tokens_per_frame: Count = 8
+    """Only the likeliest tokens of a frame are tried."""
+    beam_threshold: Positive = 10.0
+    """Hypotheses whose score is further from the best one are dropped."""
+
+
 class PseudoLabelConfig(Section):
     start_hours: NonNegative | None = None
     """Hours of labelled audio before pseudo-labelling begins; null for a supervised run."""
     labelled_to_untranscribed: tuple[Count, Natural] = (1, 1)
     """N_L : N_U, the ratio of labelled to untranscribed groups in the stream."""
+    decision: Literal["greedy", "beam"] = "greedy"
+    """From the teacher's posteriors to a label: the best token of each frame, or a beam search."""
+    beam: LabelSearchConfig = LabelSearchConfig()
+    """The search, for decision beam: an n-gram model spells better than a weak teacher alone (IPL)."""
     min_confidence: Share = 0.0
     """Labels whose mean posterior along the greedy path is lower are dropped."""
     min_tokens_per_second: NonNegative = 0.0

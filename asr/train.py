@@ -104,7 +104,7 @@ def _introduce(trainer: Trainer) -> None:
     for reason, count in trainer.data.left_out.items():
         if count:
             print(f"left out of training: {count} utterances ({reason})")
-    for note in [*off_grid(trainer.config, trainer.ranks.world), *trainer.data.notes]:
+    for note in [*off_grid(trainer.config, trainer.ranks.world), *trainer.notes]:
         print(f"note: {note}")
     sys.stdout.flush()
 

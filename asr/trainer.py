@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from asr.checkpoint import CheckpointStore, read_checkpoint
+from asr.checkpoint import Checkpoint, CheckpointStore, read_checkpoint
 from asr.config import Config
 from asr.data import RankBatch, TrainingData
 from asr.distributed import Ranks
@@ -21,6 +22,7 @@ from asr.engine import Engine
 from asr.errors import UserError
 from asr.evaluation import Forward, evaluate
 from asr.features import LogMel
+from asr.label_decision import LabelDecision
 from asr.metrics import RunLog
 from asr.model import AcousticModel
 from asr.noise_scale import GradientNoiseScale
@@ -52,6 +54,7 @@ class Trainer:
         self.run = Path(config.output)
         self.tokenizer = make_tokenizer(config.tokenizer)
         self.data = TrainingData(config, self.tokenizer)
+        self.decision = LabelDecision.of(config.pseudo_label, self.tokenizer)
         directory = Path(config.corpus.directory)
         self.dev = [
             SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}").at_rate(
@@ -78,7 +81,13 @@ class Trainer:
         self.teacher = Teacher(labeller, self.engine.shards, ranks)
         self.log_mel = LogMel(config.features).to(ranks.device)
         self.updater = Updater(
-            config, self.engine, self.teacher, self.log_mel, self.tokenizer, ranks
+            config,
+            self.engine,
+            self.teacher,
+            self.log_mel,
+            self.tokenizer,
+            ranks,
+            self.decision,
         )
 
         self.clock = AudioClock()
@@ -95,6 +104,7 @@ class Trainer:
         if saved is not None:
             saved.put(self.engine, self.teacher)
             self._set_state(saved.state)
+        self.notes = [*self.data.notes, *self._changed_language_model(saved)]
 
     def _source(self) -> Path | None:
         """The checkpoint to go on from: the run's latest, or the one it forks from."""
@@ -137,6 +147,15 @@ class Trainer:
                     "new run another output folder"
                 )
 
+    def _changed_language_model(self, saved: Checkpoint | None) -> Iterator[str]:
+        before = saved.state.get("language_model_sha256") if saved else None
+        now = self.decision.language_model_sha256
+        if None not in (before, now) and before != now:
+            yield (
+                f"{self.resumed_from} labelled with another language model than "
+                f"{self.config.pseudo_label.beam.language_model}; from here on labels are made with this one"
+            )
+
     def _state(self, dev_wer: float | None) -> dict[str, Any]:
         return {
             "clock": asdict(self.clock),
@@ -149,6 +168,7 @@ class Trainer:
             "skipped_updates": self.skipped_updates,
             "dev_wer": dev_wer,
             "corpora": self.data.fingerprints,
+            "language_model_sha256": self.decision.language_model_sha256,
             "ranks": self.ranks.world,
             "batch_seconds": self.batch_seconds,
         }

@@ -17,10 +17,10 @@ from torch.nn import functional
 from asr.config import Config
 from asr.ctc import ctc_losses, shortest_feasible
 from asr.data import MicroBatch, RankBatch
-from asr.decode import greedy
 from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.features import LogMel, spec_augment
+from asr.label_decision import LabelDecision
 from asr.pseudo_label import LabelCounts, judge
 from asr.stream import Kind
 from asr.teacher import Teacher
@@ -81,6 +81,7 @@ class Updater:
     log_mel: LogMel
     tokenizer: Tokenizer
     ranks: Ranks
+    decision: LabelDecision
 
     def accumulate(self, batch: RankBatch, number: int, hours: float) -> Tally:
         """Gradient of the global loss: the sum of CTC losses over the global batch's audio seconds.
@@ -177,7 +178,8 @@ class Updater:
         with torch.autocast(
             self.ranks.device.type, torch.bfloat16, enabled=self.engine.low_precision
         ):
-            hypotheses = greedy(*labeller(*features))
+            logits_BSV, output_lengths_B = labeller(*features)
+        hypotheses = self.decision(logits_BSV, output_lengths_B)
         frames = self.engine.student.output_lengths(lengths_B).tolist()
         kept = []
         for i, (hypothesis, segment) in enumerate(

@@ -175,6 +175,34 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.fixture(scope="session")
+def fluent(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, supervised to its end, that reads the tones without an error. Read only."""
+    run = tmp_path_factory.mktemp("fluent") / "run"
+    command = [*asr_command(), "train", str(recipe), f"output={run}", *PLAIN, *FLUENT]
+    supervised = ["pseudo_label.start_hours=null", "trainer.evaluation_every_hours=0.12"]
+    subprocess.run([*command, *supervised], check=True, capture_output=True, timeout=600)
+    [wer] = [
+        line["wer"]
+        for line in read_lines(run / "metrics.jsonl")
+        if line.get("model") == "teacher" and line["hours"] > 0.12
+    ]
+    assert wer == 0.0
+    return run
+
+
+FLUENT = [
+    "model.width=64",
+    "model.feed_forward_width=128",
+    "optimizer.learning_rate=5e-3",
+    "scaling.reference_batch_seconds=5",
+    "batch.batch_seconds=5",
+    "trainer.total_hours=0.12",
+    "trainer.checkpoint_every_hours=0.12",
+]
+"""Settings with which the tones are learnt in seconds."""
+
+
 def kill_after_lines(command: list[str], run: Path, lines: int) -> None:
     """SIGKILL a run, launcher and ranks, once it has logged so many more lines."""
 
