@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from asr.files import write_json, write_jsonl
 from asr.tokenizer import BLANK
 
 if TYPE_CHECKING:
+    from lhotse import MonoCut
+
     from asr.model_folder import LoadedModel
     from asr.speech_set import SpeechSet
     from asr.stream import Segment
@@ -59,36 +61,69 @@ def decode_set(
     model: LoadedModel,
     speech: SpeechSet,
     decoder: Decoder = greedy_only,
-    times: bool = False,
     max_seconds: float = 120.0,
 ) -> Iterator[dict[str, Any]]:
-    """One record {id, reference, hypothesis, confidence, seconds, speaker} an utterance, by length.
+    """One record an utterance, by length: what was said and heard, when, and what the manifest says of it.
 
-    With several hypotheses also `nbest`, with `times` also `words`. `max_seconds` bounds the padded audio
-    of a batch.
+    With several hypotheses also `nbest`. `max_seconds` bounds the padded audio of a batch.
     """
     for segment, logits_SV in set_logits(model, speech, max_seconds):
         frames = torch.tensor([len(logits_SV)])
         [hypotheses] = decoder(logits_SV[None], frames)
         best, cut = hypotheses[0], speech.cuts[segment.index]
+        reference = speech.references[segment.index]
         record = {
             "id": cut.id,
-            "reference": speech.references[segment.index],
+            "reference": reference,
             "hypothesis": model.tokenizer.decode(best.tokens),
             "confidence": round(best.confidence, 4),
             "seconds": cut.duration,
-            "speaker": cut.supervisions[0].speaker if cut.supervisions else None,
-            "language": cut.supervisions[0].language if cut.supervisions else None,
+            "words": _timed_words(model, logits_SV, best.tokens),
+            "reference_words": _timed_reference(model, logits_SV, reference),
         }
+        # Fields of our own come first, and are not overwritten by a manifest's.
+        record = record | manifest_fields(cut) | record
         if len(hypotheses) > 1:
             record["nbest"] = [
                 {"text": model.tokenizer.decode(h.tokens), "confidence": round(h.confidence, 4)}
                 for h in hypotheses
             ]
-        if times:
-            tokens = align_tokens(logits_SV, best.tokens, model.frame_seconds)
-            record["words"] = [asdict(word) for word in words_of(tokens, model.tokenizer)]
         yield record
+
+
+def manifest_fields(cut: MonoCut) -> dict[str, Any]:
+    """Where an utterance's audio is, its speaker and language, and all else of one value that its cut holds."""
+    supervision = cut.supervisions[0] if cut.supervisions else None
+    sources = cut.recording.sources if cut.has_recording else []
+    custom = {**(cut.custom or {}), **((supervision and supervision.custom) or {})}
+    return {
+        **{key: value for key, value in custom.items() if isinstance(value, (str, int, float))},
+        "speaker": supervision and supervision.speaker,
+        "language": supervision and supervision.language,
+        "gender": supervision and supervision.gender,
+        "audio": next((s.source for s in sources if s.type == "file"), None),
+        "audio_begin": cut.start,
+    }
+
+
+def _timed_words(
+    model: LoadedModel, logits_SV: Tensor, tokens: Sequence[int]
+) -> list[dict[str, Any]]:
+    timed = align_tokens(logits_SV, tokens, model.frame_seconds)
+    return [
+        {name: v if name == "text" else round(v, 3) for name, v in asdict(word).items()}
+        for word in words_of(timed, model.tokenizer)
+    ]
+
+
+def _timed_reference(
+    model: LoadedModel, logits_SV: Tensor, reference: str
+) -> list[dict[str, Any]] | None:
+    """None for a reference that the model cannot spell, or that is longer than its audio."""
+    try:
+        return _timed_words(model, logits_SV, model.tokenizer.encode(reference))
+    except UserError:
+        return None
 
 
 @torch.inference_mode()
@@ -109,8 +144,9 @@ def set_logits(
 
 _DESCRIPTION = """\
 Decode a prepared set with a trained model and write one JSON object an utterance: id, reference, hypothesis,
-confidence, seconds, speaker. `asr score` and `asr compare` read it. Greedy, or a beam search with an n-gram
-language model:
+confidence, seconds; the words with their times and confidences, by forced alignment; the audio's file; speaker,
+language and what else the manifest says. `asr score`, `asr compare` and `asr report` read it. Greedy, or a beam
+search with an n-gram language model:
 
   asr prepare lm --cuts data/mine/labelled.jsonl.gz --output lm.arpa
   asr decode EXP data/mine/test.jsonl.gz --decoder beam --lm lm.arpa --tune data/mine/dev.jsonl.gz
@@ -140,7 +176,7 @@ def main(argv: list[str]) -> int:
     decoder_stamp: dict[str, Any] = {"decoder": "greedy"}
     if arguments.decoder == "beam":
         decoder, decoder_stamp = _beam(arguments, model, output)
-    write_jsonl(output, decode_set(model, speech, decoder, arguments.times))
+    write_jsonl(output, decode_set(model, speech, decoder))
     stamp = {
         "checkpoint": str(model.averaged[-1] if model.averaged else checkpoint),
         "model": arguments.model,
@@ -203,7 +239,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="N",
         help="of a run: the mean of the weights of its last N checkpoints",
     )
-    parser.add_argument("--times", action="store_true", help="add words with times and confidences")
     beam = parser.add_argument_group("beam search")
     beam.add_argument("--decoder", choices=("greedy", "beam"), default="greedy")
     beam.add_argument("--lm", type=Path, metavar="FILE", help="ARPA or KenLM binary")

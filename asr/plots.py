@@ -13,11 +13,13 @@ import html
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-_INK = "#010203"  # drawn as such, then replaced by currentColor
+INK = "#010203"
+"""Drawn as such, then replaced by currentColor."""
 _WIDTH_INCHES, _HEIGHT_INCHES = 5.6, 3.6
 _LOG_FROM_RATIO = 5.0
 
@@ -62,6 +64,20 @@ class Chart:
 
 def render(chart: Chart) -> str:
     """The chart as an `<svg>` element."""
+    last = "; ".join(
+        f"{s.label}: {s.values[-1]:.3g} at {s.hours[-1]:.3g} hours"
+        for s in chart.series
+        if s.values
+    )
+    description = f"{chart.y_label} against hours of audio. Last values: {last}."
+    with figure_of(_WIDTH_INCHES, _HEIGHT_INCHES) as figure:
+        _draw(figure.add_subplot(), chart)
+        return svg_of(figure, chart.name, chart.title, description)
+
+
+@contextmanager
+def figure_of(width_inches: float, height_inches: float) -> Iterator[Any]:
+    """A figure in the page's style, to be drawn and passed to `svg_of` within the block."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -70,21 +86,24 @@ def render(chart: Chart) -> str:
         "svg.hashsalt": "asr",
         "font.family": "sans-serif",
         "font.size": 11.5,
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "axes.edgecolor": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
     }
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(_WIDTH_INCHES, _HEIGHT_INCHES), layout="constrained")
+        figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
         figure.patch.set_visible(False)
-        axes = figure.add_subplot()
-        _draw(axes, chart)
-        stream = io.StringIO()
-        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(stream, format="svg", metadata=no_metadata)
-    return _inline(stream.getvalue(), chart)
+        yield figure
+
+
+def svg_of(figure: Any, name: str, title: str, description: str) -> str:
+    """The figure as an `<svg>` element; `name`, unique on the page, begins its ids."""
+    stream = io.StringIO()
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(stream, format="svg", metadata=no_metadata)
+    return _inline(stream.getvalue(), name, title, description)
 
 
 def _draw(axes: Any, chart: Chart) -> None:
@@ -103,7 +122,7 @@ def _draw(axes: Any, chart: Chart) -> None:
         )
     axes.patch.set_visible(False)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color=_INK, alpha=0.14, linewidth=0.8)
+    axes.grid(axis="y", color=INK, alpha=0.14, linewidth=0.8)
     axes.set_xlabel("hours of audio consumed")
     axes.margins(x=0.02)
     first, last = min(s.hours[0] for s in chart.series), max(s.hours[-1] for s in chart.series)
@@ -128,7 +147,7 @@ def _draw(axes: Any, chart: Chart) -> None:
 
 
 def _mark(axes: Any, hours: float) -> None:
-    axes.axvline(hours, color=_INK, alpha=0.55, linewidth=1.2, linestyle=(0, (2, 3)))
+    axes.axvline(hours, color=INK, alpha=0.55, linewidth=1.2, linestyle=(0, (2, 3)))
     left, right = axes.get_xlim()
     late = hours > left + 0.55 * (right - left)
     axes.annotate(
@@ -173,28 +192,21 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _inline(svg: str, chart: Chart) -> str:
+def _inline(svg: str, name: str, title: str, description: str) -> str:
     """Strip what a page does not want, and make ids unique: a page has one name space."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # would style the whole page
-    svg = re.sub(r'\bid="', f'id="{chart.name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{chart.name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{chart.name}-", svg)
-    svg = svg.replace(_INK, "currentColor")
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = svg.replace(INK, "currentColor")
     view_box = re.search(r'viewBox="[^"]*"', svg)
     assert view_box is not None
-    last = "; ".join(
-        f"{s.label}: {s.values[-1]:.3g} at {s.hours[-1]:.3g} hours"
-        for s in chart.series
-        if s.values
-    )
-    labels = f"{chart.name}-title {chart.name}-description"
     opening = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'{view_box.group()} role="img" aria-labelledby="{labels}">'
-        f'<title id="{chart.name}-title">{html.escape(chart.title)}</title>'
-        f'<desc id="{chart.name}-description">{html.escape(chart.y_label)} against hours of audio. '
-        f"Last values: {html.escape(last)}.</desc>"
+        f'{view_box.group()} role="img" aria-labelledby="{name}-title {name}-description">'
+        f'<title id="{name}-title">{html.escape(title)}</title>'
+        f'<desc id="{name}-description">{html.escape(description)}</desc>'
     )
     return re.sub(r"^<svg[^>]*>", lambda _: opening, svg).strip()

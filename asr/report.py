@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from asr import curves, plots, report_figures, statistics
-from asr.edits import commonest_errors
+from asr.edits import Aligned, commonest_errors
 from asr.errors import UserError
 from asr.hypotheses import MODELS, read_decoded
 from asr.report_figures import MODEL_NAMES, p_value
 from asr.report_markdown import render_markdown
+from asr.report_sound import player_source, read_sound, spectrogram
 from asr.results import BY_FIELDS, Sets, align_sets, build_results, main_set
 from asr.run_folder import Run, RunReader
+
+_SPECTROGRAMS = 5
 
 
 def write_report(
@@ -29,19 +32,21 @@ def write_report(
     baseline: Path | None = None,
     note: str | None = None,
     by_fields: Sequence[str] = BY_FIELDS,
+    with_audio: bool = True,
 ) -> Path:
     """Write EXP/report/index.html, report.md and results.json; returns the page's path.
 
     `baseline` is the folder of a supervised run, for its curves; its decoded sets are those named
-    supervised in EXP/decode. `note` becomes a banner. Raises UserError for a folder that is not there
-    or a malformed hypotheses file.
+    supervised in EXP/decode. `note` becomes a banner. `with_audio` puts the worst utterances' sound into
+    the page, where it can be read. Raises UserError for a folder that is not there or a malformed
+    hypotheses file.
     """
     for folder in filter(None, (exp, baseline)):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give the output folder of a run")
     sets = align_sets(read_decoded(exp))
     results = build_results(sets, by_fields)
-    page = _render(_context(exp, baseline, note, sets, results))
+    page = _render(_context(exp, baseline, note, sets, results, with_audio))
     report = exp / "report"
     report.mkdir(exist_ok=True)
     _write(report / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
@@ -62,6 +67,7 @@ def _context(
     note: str | None,
     sets: Sets,
     results: Mapping[str, Any],
+    with_audio: bool,
 ) -> dict[str, Any]:
     reader = RunReader()
     main_run = reader.read_run(exp)
@@ -98,7 +104,7 @@ def _context(
         "dropped": main_run.dropped_labels,
         "card": report_figures.scaling_card(reader.read_json(exp / "scaling.json")),
         "worst_model": worst_model,
-        "worst": report_figures.worst_utterances(models[worst_model]) if worst_model else [],
+        "worst": _worst(models[worst_model], with_audio) if worst_model else [],
         "commonest": commonest_errors(models[worst_model], report_figures.WORST)
         if worst_model
         else {},
@@ -114,6 +120,21 @@ def _context(
         "interval_draws": statistics.INTERVAL_DRAWS,
         "paired_draws": statistics.PAIRED_DRAWS,
     }
+
+
+def _worst(aligned: Sequence[Aligned], with_audio: bool) -> list[dict[str, Any]]:
+    """The worst utterances; with a player, and the very worst with a spectrogram, where there is audio."""
+    items = report_figures.worst_utterances(aligned)
+    for number, item in enumerate(items):
+        utterance = item["utterance"]
+        sound = read_sound(utterance) if with_audio else None
+        item["player"] = player_source(sound) if sound else None
+        item["spectrogram"] = (
+            spectrogram(sound, utterance, item["tokens"], f"sound-{number}")
+            if sound and number < _SPECTROGRAMS
+            else None
+        )
+    return items
 
 
 def _start_hours(config: Mapping[str, Any], run: Run) -> float | None:
@@ -182,9 +203,16 @@ def main(argv: list[str]) -> int:
         default=",".join(BY_FIELDS),
         help="break the error rates down by these fields of the hypotheses files (%(default)s)",
     )
+    parser.add_argument(
+        "--no-audio",
+        action="store_true",
+        help="leave the sound of the worst utterances out of the page (it holds their speech otherwise)",
+    )
     parser.add_argument("--note", help="a sentence for a banner at the top, e.g. a warning")
     arguments = parser.parse_args(argv)
     fields = [name for name in arguments.by.split(",") if name]
-    page = write_report(arguments.run, arguments.baseline, arguments.note, fields)
+    page = write_report(
+        arguments.run, arguments.baseline, arguments.note, fields, not arguments.no_audio
+    )
     print(f"report: {page}{os.linesep}figures: {page.with_name('results.json')}")
     return 0

@@ -28,7 +28,8 @@ if [ -n "$quick" ]; then
               trainer.evaluation_every_hours=0.25 trainer.checkpoint_every_hours=0.25)
     note=(--note "Quick run on a part of the audio and a fraction of the hours: its figures prove nothing.")
 fi
-settings+=("seed=$seed" "corpus.directory=$data")
+language_model=$data/letters.arpa # 6-gram of the labelled transcripts, for the search that decides the labels
+settings+=("seed=$seed" "corpus.directory=$data" "pseudo_label.beam.language_model=$language_model")
 
 cores=$(nproc)
 ranks=$((cores < 2 ? 1 : 2)) # of the burn-in; the same batches and gradients, faster
@@ -51,6 +52,7 @@ print(load_config('$recipes/pseudo_labelled.yaml').pseudo_label.start_hours)")
 
 stage "prepare"
 $asr prepare festvox_ru --output "$data" --download-dir data/download "${limit[@]}" "${source[@]}"
+$asr prepare lm --cuts "$data/labelled.jsonl.gz" --output "$language_model"
 
 train() { # RANKS RECIPE RUN KEY=VALUE...; replaces the (sub)shell, so that a signal reaches it
     local launch=("$asr")
@@ -75,7 +77,7 @@ train 1 supervised "$exp/supervised" "fork_from=$fork" > "$exp/supervised.log" 2
 baseline=$!
 trap 'kill -TERM $baseline 2>/dev/null || true' EXIT
 [ "$cores" -ge 2 ] || wait "$baseline"
-(train 1 pseudo_labelled "$exp" "fork_from=$fork" "pseudo_label.start_hours=$burn_in_hours")
+(train 1 pseudo_labelled_lm "$exp" "fork_from=$fork" "pseudo_label.start_hours=$burn_in_hours")
 if ! wait "$baseline"; then
     tail -n 5 "$exp/supervised.log" >&2
     exit 1

@@ -136,7 +136,7 @@ def test_decoding_is_the_same_for_any_batch(trained: Path, corpus: Path) -> None
     beam = BeamDecoder(model.tokenizer, BeamSettings())
     for decoder in (greedy_only, beam):
         found = [
-            {r["id"]: r["hypothesis"] for r in decode_set(model, speech, decoder, False, seconds)}
+            {r["id"]: r["hypothesis"] for r in decode_set(model, speech, decoder, seconds)}
             for seconds in (0.1, 4.0, 500.0)
         ]
         assert found[0] == found[1] == found[2]
@@ -147,7 +147,7 @@ def test_the_command_tunes_and_stamps(trained: Path, corpus: Path, tmp_path: Pat
     cuts = str(corpus / "labelled.jsonl.gz")
     assert main(["prepare", "lm", "--cuts", cuts, "--output", str(lm), "--order", "3"]) == 0
     dev = str(corpus / "dev.jsonl.gz")
-    command = ["decode", str(trained), dev, "--output", str(output), "--times", "--nbest", "3"]
+    command = ["decode", str(trained), dev, "--output", str(output), "--nbest", "3"]
     command += ["--decoder", "beam", "--lm", str(lm), "--beam-size", "20"]
     assert main([*command, "--tune", dev]) == 0
     stamp = json.loads(output.with_suffix(".stamp.json").read_text())
