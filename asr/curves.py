@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,33 @@ def learning_charts(main: Run, baseline: Run, start_hours: float | None) -> list
                 chart = Chart(f"{unit}-{number}", title, f"{unit.upper()}, %", series, start_hours)
                 charts.append(chart)
     return charts
+
+
+def side_by_side(runs: Mapping[str, Run]) -> list[Chart]:
+    """Of several runs: error rates of each dev set by model, loss, and errors in the pseudo-labels."""
+    styles = dict(zip(runs, itertools.cycle((TEACHER, *OTHERS)), strict=False))
+    sets = dict.fromkeys(line["set"] for run in runs.values() for line in run.evaluations)
+    charts = []
+    for number, name in enumerate(sets):
+        for model, unit in itertools.product(("teacher", "student"), ("wer", "cer")):
+            series = [
+                one
+                for label, run in runs.items()
+                for one in curve(_evaluations(run, name, model), unit, label, styles[label], True)
+            ]
+            title = f"{unit.upper()} of the {model} on {name}"
+            charts.append(Chart(f"{unit}-{model}-{number}", title, f"{unit.upper()}, %", series))
+    for key, title, unit in (
+        ("loss", "Training loss", "loss"),
+        ("pseudo_label_wer", "Errors in the pseudo-labels", "WER, %"),
+    ):
+        series = [
+            one
+            for label, run in runs.items()
+            for one in curve(run.training, key, label, styles[label])
+        ]
+        charts.append(Chart(key, title, unit, series))
+    return [chart for chart in charts if chart.series]
 
 
 def _evaluations(run: Run, name: str, model: str) -> list[dict[str, Any]]:

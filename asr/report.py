@@ -1,4 +1,4 @@
-"""`asr report`: one self-contained HTML page about a run, and its figures as results.json.
+"""`asr report`: one self-contained HTML page about a run, or several, and its figures as results.json.
 
 The page needs no network: charts are inline SVG, and jinja2 escapes transcripts. What a run lacks (a
 baseline, pseudo-labels, a dev curve) is said in words on the page.
@@ -7,19 +7,17 @@ baseline, pseudo-labels, a dev curve) is said in words on the page.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr import curves, plots, report_figures, statistics
+from asr import curves, report_figures
 from asr.edits import Aligned, commonest_errors
 from asr.errors import UserError
 from asr.hypotheses import MODELS, read_decoded
-from asr.report_figures import MODEL_NAMES, p_value
-from asr.report_markdown import render_markdown
+from asr.report_render import drawn, write_pages
 from asr.report_sound import player_source, read_sound, spectrogram
 from asr.results import BY_FIELDS, Sets, align_sets, build_results, main_set
 from asr.run_folder import Run, RunReader
@@ -33,8 +31,9 @@ def write_report(
     note: str | None = None,
     by_fields: Sequence[str] = BY_FIELDS,
     with_audio: bool = True,
+    output: Path | None = None,
 ) -> Path:
-    """Write EXP/report/index.html, report.md and results.json; returns the page's path.
+    """Write index.html, report.md and results.json into `output`, or EXP/report; returns the page's path.
 
     `baseline` is the folder of a supervised run, for its curves; its decoded sets are those named
     supervised in EXP/decode. `note` becomes a banner. `with_audio` puts the worst utterances' sound into
@@ -46,19 +45,8 @@ def write_report(
             raise UserError(f"{folder}: no such folder; give the output folder of a run")
     sets = align_sets(read_decoded(exp))
     results = build_results(sets, by_fields)
-    page = _render(_context(exp, baseline, note, sets, results, with_audio))
-    report = exp / "report"
-    report.mkdir(exist_ok=True)
-    _write(report / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-    _write(report / "report.md", render_markdown(results))
-    _write(report / "index.html", page)
-    return report / "index.html"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    context = _context(exp, baseline, note, sets, results, with_audio)
+    return write_pages(output or exp / "report", "report_page.html.j2", context, results)
 
 
 def _context(
@@ -90,15 +78,15 @@ def _context(
         },
         "pairs": [report_figures.pair_row(name, pair) for name, pair in results["paired"].items()],
         "baseline": str(baseline) if baseline else None,
-        "learning": _figures(curves.learning_charts(main_run, baseline_run, start_hours)),
+        "learning": drawn(curves.learning_charts(main_run, baseline_run, start_hours)),
         "evaluations": [("run", e) for e in main_run.evaluations]
         + [("supervised", e) for e in baseline_run.evaluations],
-        "loss": _figures(
+        "loss": drawn(
             curves.loss_chart(main_run, baseline_run, start_hours)
             + curves.noise_scale_chart(main_run)
         ),
         "start_hours": start_hours,
-        "labels": _figures(curves.pseudo_label_charts(main_run)),
+        "labels": drawn(curves.pseudo_label_charts(main_run)),
         "labelled_lines": len(main_run.labelling),
         "last_label": main_run.labelling[-1] if main_run.labelling else {},
         "dropped": main_run.dropped_labels,
@@ -114,11 +102,6 @@ def _context(
         "config": config_text,
         "command": shlex.join(command),
         "faults": reader.faults,
-        "names": MODEL_NAMES,
-        "few": statistics.FEW_UTTERANCES,
-        "fewest": 10,
-        "interval_draws": statistics.INTERVAL_DRAWS,
-        "paired_draws": statistics.PAIRED_DRAWS,
     }
 
 
@@ -146,10 +129,6 @@ def _start_hours(config: Mapping[str, Any], run: Run) -> float | None:
     return min(float(configured), first_logged) if configured else first_logged
 
 
-def _figures(charts: Sequence[plots.Chart]) -> list[dict[str, str]]:
-    return [{"title": chart.title, "svg": plots.render(chart)} for chart in charts]
-
-
 def _unbroken(sentence: str) -> str:
     """No line break between a number and its sign."""
     for sign in (" %", "p < ", "p = "):
@@ -167,52 +146,52 @@ def _stamps(exp: Path, reader: RunReader) -> dict[str, Any]:
     return {"columns": list(columns), "rows": rows}
 
 
-def _render(context: Mapping[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["p_value"] = p_value
-    environment.filters["signed"] = lambda value: f"{value:+.2f}".replace("-", "−")
-    return environment.get_template("report_page.html.j2").render(context)
-
-
 def main(argv: list[str]) -> int:
     """`asr report`."""
     parser = argparse.ArgumentParser(
         prog="asr report",
         description="Write one HTML page about a run: error rates with confidence intervals and "
         "significance, learning curves, pseudo-label quality, the scaling rule's values, the worst "
-        "utterances. The page is self-contained: mail it, or open it in any browser.",
+        "utterances with their sound. Of several runs, a page that sets them side by side. A page is "
+        "self-contained: mail it, or open it in any browser.",
         epilog="Reads RUN/decode/SET/MODEL.jsonl, RUN/metrics.jsonl, scaling.json, environment.json "
         "and config.yaml; what is missing is said on the page. Writes index.html, report.md and "
-        "results.json into RUN/report.",
+        "results.json into RUN/report; of several runs into the folder `comparison` beside them.",
     )
-    parser.add_argument("run", type=Path, help="output folder of a run")
-    parser.add_argument(
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output folder of a run")
+    parser.add_argument("--output", type=Path, help="folder of the page")
+    parser.add_argument("--note", help="a sentence for a banner at the top, e.g. a warning")
+    single = parser.add_argument_group("of one run")
+    single.add_argument(
         "--baseline", type=Path, help="output folder of a supervised run, for its curves"
     )
-    parser.add_argument(
+    single.add_argument(
         "--by",
         metavar="FIELD,...",
         default=",".join(BY_FIELDS),
-        help="break the error rates down by these fields of the hypotheses files (%(default)s)",
+        help="break the error rates down by these fields of the hypotheses files, which hold the "
+        "manifest's (%(default)s)",
     )
-    parser.add_argument(
+    single.add_argument(
         "--no-audio",
         action="store_true",
         help="leave the sound of the worst utterances out of the page (it holds their speech otherwise)",
     )
-    parser.add_argument("--note", help="a sentence for a banner at the top, e.g. a warning")
     arguments = parser.parse_args(argv)
-    fields = [name for name in arguments.by.split(",") if name]
-    page = write_report(
-        arguments.run, arguments.baseline, arguments.note, fields, not arguments.no_audio
-    )
+    if len(arguments.runs) > 1:
+        from asr.report_several import write_comparison
+
+        if arguments.baseline:
+            raise UserError("--baseline goes with one run; of several, name it as one of them")
+        page = write_comparison(arguments.runs, arguments.output, arguments.note)
+    else:
+        page = write_report(
+            arguments.runs[0],
+            arguments.baseline,
+            arguments.note,
+            [name for name in arguments.by.split(",") if name],
+            not arguments.no_audio,
+            arguments.output,
+        )
     print(f"report: {page}{os.linesep}figures: {page.with_name('results.json')}")
     return 0

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from asr.hypotheses import Utterance
 from asr.plots import INK, figure_of, svg_of
+from asr.run_folder import is_number
 
 _LONGEST_SECONDS = 60.0
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.01
@@ -36,7 +37,7 @@ class Sound:
 def read_sound(utterance: Utterance) -> Sound | None:
     """Its audio; None where the line names no file that can be read, or too much of it to embed."""
     path, begin = utterance.fields.get("audio"), utterance.fields.get("audio_begin", 0.0)
-    if not isinstance(path, str) or not isinstance(begin, (int, float)):
+    if not isinstance(path, str) or not is_number(begin):
         return None
     if utterance.seconds > _LONGEST_SECONDS or not Path(path).is_file():
         return None
@@ -132,10 +133,19 @@ def _marked(words: Any, aligned: Sequence[tuple[str, str]]) -> list[tuple[Mappin
     """Timed words, each with whether it is an error; unknown, and so not marked, where texts differ."""
     if not isinstance(words, list):
         return []
-    timed = [w for w in words if isinstance(w, dict) and {"text", "begin", "end"} <= w.keys()]
+    timed = [word for word in words if _is_timed(word)]
     same = [w["text"] for w in timed] == [text for _, text in aligned]
     kinds = [kind for kind, _ in aligned] if same else ["equal"] * len(timed)
     return [(word, kind != "equal") for word, kind in zip(timed, kinds, strict=True)]
+
+
+def _is_timed(word: Any) -> bool:
+    return (
+        isinstance(word, dict)
+        and isinstance(word.get("text"), str)
+        and is_number(word.get("begin"))
+        and is_number(word.get("end"))
+    )
 
 
 def _in_words(*rows: Sequence[tuple[Mapping[str, Any], bool]]) -> str:

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+from conftest import read_lines
 from matplotlib.image import imread
-from report_helpers import decode, train
+from report_helpers import decode, train, write_lines
 
 from asr import report
+from asr.report_several import write_comparison
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -30,14 +33,35 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = run / "decode" / "test" / "teacher.jsonl"
     hostile = "<script>console.error('ran')</script>"
     path.write_text(path.read_text().replace('"hypothesis": "', f'"hypothesis": "{hostile} ', 5))
+    recording = run / "speech.wav"
+    soundfile.write(recording, np.random.default_rng(0).normal(0, 0.1, 16_000 * 14), 16_000)
+    records = read_lines(path)
+    for record in records:
+        words = [{"text": w, "begin": 0.5, "end": 0.9} for w in record["hypothesis"].split()[:1]]
+        record |= {"audio": str(recording), "words": words}
+    write_lines(path, records)
     return report.write_report(run)
+
+
+@pytest.fixture(scope="module")
+def comparison(page: Path) -> Path:
+    """A page of two runs."""
+    run = page.parents[1]
+    other = run.with_name("other")
+    train(other, labels=False)
+    decode(other, "teacher", 3)
+    return write_comparison([run, other])
 
 
 @pytest.mark.parametrize(("device", "width"), [("desk", 1280), ("phone", 390)])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_page_opens_without_a_murmur(page: Path, device: str, width: int, theme: str) -> None:
+@pytest.mark.parametrize("kind", ["page", "comparison"])
+def test_a_page_opens_without_a_murmur(
+    request: pytest.FixtureRequest, kind: str, device: str, width: int, theme: str
+) -> None:
+    page: Path = request.getfixturevalue(kind)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    picture = SCREENSHOTS / f"report-{device}-{theme}.png"
+    picture = SCREENSHOTS / f"{'report' if kind == 'page' else kind}-{device}-{theme}.png"
     picture.unlink(missing_ok=True)
     command = [
         *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
@@ -55,8 +79,10 @@ def test_the_page_opens_without_a_murmur(page: Path, device: str, width: int, th
     assert float(pixels.std()) > 0.05, "the page is empty"
 
 
-def test_the_page_is_no_wider_than_a_phone(page: Path) -> None:
+@pytest.mark.parametrize("kind", ["page", "comparison"])
+def test_a_page_is_no_wider_than_a_phone(request: pytest.FixtureRequest, kind: str) -> None:
     """What is too wide scrolls by itself: the document does not."""
+    page: Path = request.getfixturevalue(kind)
     probe = page.with_name("probe.html")
     script = "<script>document.title = 'width ' + document.documentElement.scrollWidth</script>"
     probe.write_text(page.read_text().replace("</body>", f"{script}</body>"))

@@ -1,0 +1,95 @@
+"""Several runs on one page: figures as of each, compared, and what differs between them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from report_helpers import decode, parsed, train, write_lines
+
+from asr import report
+from asr.errors import UserError
+from asr.significance import holm
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """Three runs: a and b differ, b and c are the same but for their recipes."""
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder, wrong, rate in zip(folders, (3, 1, 1), (0.001, 0.002, 0.002), strict=True):
+        decode(folder, "teacher", wrong)
+        decode(folder, "student", wrong)
+        train(folder, labels=True)
+        card = {"in_force": {"learning_rate": rate, "eps": 1e-8}}
+        (folder / "scaling.json").write_text(json.dumps(card))
+        (folder / "config.yaml").write_text(
+            f"name: {folder.name}\nseed: 1\noptimizer: {{learning_rate: {rate}}}\n"
+        )
+    return folders
+
+
+def test_runs_side_by_side(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([*map(str, runs), "--note", "only a test"]) == 0
+    path = runs[0].parent / "comparison" / "index.html"
+    assert str(path) in capsys.readouterr().out
+    page = path.read_text(encoding="utf-8")
+    tags = parsed(page)
+    assert "only a test" in page
+    assert len(tags.values("id")) == len(set(tags.values("id")))
+    assert "<code>optimizer.learning_rate</code>" in page
+    assert "<code>seed</code>" not in page, "what is the same in all is no difference"
+    assert '<tr class="differs"><th scope="row"><code>learning_rate</code>' in page
+    assert '<tr><th scope="row"><code>eps</code>' in page
+    assert re.search(
+        r"b \(teacher\) is \d+\.\d\d points lower than a \(teacher\): significant", page
+    )
+
+    found = json.loads(path.with_name("results.json").read_text())
+    assert set(found["sets"]["test"]) == {
+        f"{run} ({model})" for run in "abc" for model in ("student", "teacher")
+    }
+    alone = report.write_report(runs[1]).with_name("results.json")
+    assert (
+        found["sets"]["test"]["b (teacher)"]
+        == json.loads(alone.read_text())["sets"]["test"]["teacher"]
+    )
+    pair = found["paired"]["c (teacher)_vs_b (teacher)"]
+    assert (pair["delta_wer"], pair["p_wer"]) == (0.0, 1.0)
+    two = report.main([*map(str, runs[:2]), "--output", str(runs[0].parent / "two")])
+    assert two == 0
+    [raw] = json.loads((runs[0].parent / "two/results.json").read_text())["paired"].values()
+    p = raw["p_wer"]
+    adjusted = holm({"b-a": p, "c-a": p, "c-b": 1.0})
+    assert found["paired"]["b (teacher)_vs_a (teacher)"]["p_wer"] == adjusted["b-a"]
+    assert "b (teacher) - a (teacher)" in path.with_name("report.md").read_text()
+
+
+def test_what_cannot_be_compared_is_said(runs: list[Path], tmp_path: Path) -> None:
+    record = {"id": "other", "reference": "<script>", "hypothesis": "A", "seconds": 1}
+    write_lines(runs[2] / "decode/test/teacher.jsonl", [record])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert report.main([*map(str, runs), str(empty)]) == 0
+    page = (tmp_path / "comparison/index.html").read_text(encoding="utf-8")
+    parsed(page)
+    assert "a (teacher) and c (teacher) cannot be compared" in page
+    assert "<script" not in page
+
+
+def test_misuse(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="given twice"):
+        report.main([str(runs[0]), str(runs[1].parent / "b" / ".." / "a")])
+    with pytest.raises(UserError, match="no such folder"):
+        report.main([str(runs[0]), str(tmp_path / "nowhere")])
+    with pytest.raises(UserError, match="name it as one of them"):
+        report.main([*map(str, runs), "--baseline", str(runs[0])])
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for parent in ("x", "y"):
+        decode(tmp_path / parent / "run", "teacher", 1)
+    assert report.main([str(tmp_path / "x/run"), str(tmp_path / "y/run")]) == 0
+    found = json.loads((tmp_path / "comparison/results.json").read_text())
+    assert set(found["sets"]["test"]) == {"x/run (teacher)", "y/run (teacher)"}

@@ -1,0 +1,122 @@
+"""The worst utterances' sound in the page: only where it is near, only the utterance, and safe."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import read_lines
+from report_helpers import decode, parsed, write_lines
+
+from asr import report
+from asr.__main__ import main
+
+RATE_HZ = 16_000
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run whose first utterances name a recording of ten seconds, a different one each."""
+    decode(tmp_path / "run", "teacher", 3)
+    recording = tmp_path / "speech.flac"
+    noise = np.random.default_rng(0).normal(0, 0.1, 10 * RATE_HZ)
+    soundfile.write(recording, noise, RATE_HZ)
+    path = tmp_path / "run/decode/test/teacher.jsonl"
+    records = read_lines(path)
+    for record in records:
+        words = record["hypothesis"].split()
+        timed = [
+            {"text": w, "begin": 0.2 * i, "end": 0.2 * i + 0.1, "confidence": 0.5}
+            for i, w in enumerate(words)
+        ]
+        record |= {"audio": str(recording), "audio_begin": 1.5, "seconds": 2.0, "words": timed}
+    write_lines(path, records)
+    return tmp_path / "run"
+
+
+def test_a_player_for_each_and_a_spectrogram_for_the_worst(run: Path) -> None:
+    page = report.write_report(run).read_text(encoding="utf-8")
+    tags = parsed(page)
+    players = [value for tag, name, value in tags.attributes if (tag, name) == ("audio", "src")]
+    assert len(players) == 15
+    kind, data = (players[0] or "").split(",")
+    assert kind == "data:audio/mpeg;base64"
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
+    assert (rate, len(samples)) == (RATE_HZ, pytest.approx(2.0 * RATE_HZ, rel=0.1))
+    assert page.count("Spectrogram of u") == 2 * 5  # as the region's name and the drawing's
+    assert "Heard: X at 0.0 s" in page
+    assert len(tags.values("id")) == len(set(tags.values("id")))
+    for address in tags.values("xlink:href"):
+        assert address.startswith(("#", "data:image/png;base64,"))
+
+
+def test_without_the_file_or_by_wish_there_is_no_sound(run: Path) -> None:
+    assert report.main([str(run), "--no-audio"]) == 0
+    page = (run / "report/index.html").read_text(encoding="utf-8")
+    assert "<audio" not in page
+    assert "Spectrogram" not in page
+    (run.parent / "speech.flac").write_bytes(b"no audio")
+    assert "<audio" not in report.write_report(run).read_text(encoding="utf-8")
+    (run.parent / "speech.flac").unlink()
+    assert "<audio" not in report.write_report(run).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("odd", ["<script>alert(1)</script>", "$\\frac{a", "$a$ & $"])
+def test_words_are_shown_as_they_are(run: Path, odd: str) -> None:
+    path = run / "decode/test/teacher.jsonl"
+    records = read_lines(path)
+    for record in records:
+        record["words"][0]["text"] = odd
+        record["hypothesis"] = " ".join([odd, *record["hypothesis"].split()[1:]])
+    write_lines(path, records)
+    page = report.write_report(run).read_text(encoding="utf-8")
+    parsed(page)
+    assert "<script" not in page
+
+
+def test_records_that_others_wrote_do_no_harm(run: Path) -> None:
+    path = run / "decode/test/teacher.jsonl"
+    records = read_lines(path)
+    for record, words in zip(
+        records,
+        (None, "text", [1], [{"text": "A"}], [{"text": "A", "begin": "x", "end": None}]) * 8,
+        strict=True,
+    ):
+        record["words"] = words
+    records[0]["audio"] = 3
+    records[1]["audio_begin"] = "x"
+    records[2]["audio_begin"] = 1e9
+    write_lines(path, records)
+    parsed(report.write_report(run).read_text(encoding="utf-8"))
+
+
+def test_decoding_notes_the_audio_and_every_field(
+    fluent: Path, corpus: Path, tmp_path: Path
+) -> None:
+    from lhotse import CutSet
+
+    cuts = list(CutSet.from_file(corpus / "dev.jsonl.gz"))
+    for number, cut in enumerate(cuts):
+        cut.supervisions[0].gender = "F" if number % 2 else "M"
+        cut.supervisions[0].custom = {"room": f"r{number % 3}", "id": "hostile", "list": [1]}
+    manifest = tmp_path / "dev.jsonl.gz"
+    CutSet.from_cuts(cuts).to_file(manifest)
+    run = tmp_path / "run"
+    output = run / "decode/dev/teacher.jsonl"
+    assert main(["decode", str(fluent), str(manifest), "--output", str(output)]) == 0
+    for record in read_lines(output):
+        assert Path(record["audio"]).is_file()
+        assert record["id"] != "hostile"
+        assert "list" not in record
+        # It reads the tones without an error: both rows are the same words at the same times.
+        assert record["words"] == record["reference_words"]
+        assert [w["text"] for w in record["words"]] == record["reference"].split()
+    assert main(["report", str(run), "--by", "gender,room"]) == 0
+    by = json.loads((run / "report/results.json").read_text())["by"]
+    assert set(by["room"]["teacher"]) == {"r0", "r1", "r2"}
+    assert set(by["gender"]["teacher"]) == {"F", "M"}
