@@ -62,10 +62,12 @@ def decode_set(
     speech: SpeechSet,
     decoder: Decoder = greedy_only,
     max_seconds: float = 120.0,
+    token_times: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """One record an utterance, by length: what was said and heard, when, and what the manifest says of it.
 
-    With several hypotheses also `nbest`. `max_seconds` bounds the padded audio of a batch.
+    With several hypotheses also `nbest`, with `token_times` also `tokens`. `max_seconds` bounds the padded
+    audio of a batch.
     """
     for segment, logits_SV in set_logits(model, speech, max_seconds):
         frames = torch.tensor([len(logits_SV)])
@@ -81,6 +83,11 @@ def decode_set(
             "words": _timed_words(model, logits_SV, best.tokens),
             "reference_words": _timed_reference(model, logits_SV, reference),
         }
+        if token_times:
+            record["tokens"] = [
+                {**_rounded(asdict(token)), "token": model.tokenizer.piece(token.token)}
+                for token in align_tokens(logits_SV, best.tokens, model.frame_seconds)
+            ]
         # Fields of our own come first, and are not overwritten by a manifest's.
         record = record | manifest_fields(cut) | record
         if len(hypotheses) > 1:
@@ -110,10 +117,11 @@ def _timed_words(
     model: LoadedModel, logits_SV: Tensor, tokens: Sequence[int]
 ) -> list[dict[str, Any]]:
     timed = align_tokens(logits_SV, tokens, model.frame_seconds)
-    return [
-        {name: v if name == "text" else round(v, 3) for name, v in asdict(word).items()}
-        for word in words_of(timed, model.tokenizer)
-    ]
+    return [_rounded(asdict(word)) for word in words_of(timed, model.tokenizer)]
+
+
+def _rounded(fields: dict[str, Any]) -> dict[str, Any]:
+    return {n: round(v, 3) if isinstance(v, float) else v for n, v in fields.items()}
 
 
 def _timed_reference(
@@ -176,7 +184,8 @@ def main(argv: list[str]) -> int:
     decoder_stamp: dict[str, Any] = {"decoder": "greedy"}
     if arguments.decoder == "beam":
         decoder, decoder_stamp = _beam(arguments, model, output)
-    write_jsonl(output, decode_set(model, speech, decoder))
+    records = decode_set(model, speech, decoder, token_times=arguments.token_times)
+    write_jsonl(output, records)
     stamp = {
         "checkpoint": str(model.averaged[-1] if model.averaged else checkpoint),
         "model": arguments.model,
@@ -238,6 +247,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         type=int,
         metavar="N",
         help="of a run: the mean of the weights of its last N checkpoints",
+    )
+    parser.add_argument(
+        "--token-times", action="store_true", help="add the tokens with their times and confidences"
     )
     beam = parser.add_argument_group("beam search")
     beam.add_argument("--decoder", choices=("greedy", "beam"), default="greedy")

@@ -147,7 +147,16 @@ def test_the_command_tunes_and_stamps(trained: Path, corpus: Path, tmp_path: Pat
     cuts = str(corpus / "labelled.jsonl.gz")
     assert main(["prepare", "lm", "--cuts", cuts, "--output", str(lm), "--order", "3"]) == 0
     dev = str(corpus / "dev.jsonl.gz")
-    command = ["decode", str(trained), dev, "--output", str(output), "--nbest", "3"]
+    command = [
+        "decode",
+        str(trained),
+        dev,
+        "--output",
+        str(output),
+        "--nbest",
+        "3",
+        "--token-times",
+    ]
     command += ["--decoder", "beam", "--lm", str(lm), "--beam-size", "20"]
     assert main([*command, "--tune", dev]) == 0
     stamp = json.loads(output.with_suffix(".stamp.json").read_text())
@@ -162,6 +171,10 @@ def test_the_command_tunes_and_stamps(trained: Path, corpus: Path, tmp_path: Pat
     for record in read_lines(output):
         assert record["nbest"][0]["text"] == record["hypothesis"]
         assert " ".join(word["text"] for word in record["words"]) == record["hypothesis"]
+        spelt = "".join(token["token"] for token in record["tokens"])
+        assert " ".join(spelt.split()) == record["hypothesis"]
+        times = [t for token in record["tokens"] for t in (token["begin"], token["end"])]
+        assert times == sorted(times)
         assert set(record["hypothesis"]) <= set(LETTERS + " ")
 
 
