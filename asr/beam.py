@@ -36,7 +36,7 @@ class BeamSettings:
     lexicon: Path | None = None
     """A word a line; its spelling is the tokenizer's."""
     lm_weight: float = 1.0
-    """Of the language model's natural-log probability beside the acoustic model's."""
+    """Of the language model's log10 probability beside the acoustic model's natural logarithm."""
     word_score: float = 0.0
     """Added at each word boundary: above 0 for more, shorter words."""
     beam_size: int = 50
@@ -86,6 +86,7 @@ class BeamDecoder:
                 "out (and do not --tune them), and use a model of its pieces"
             )
         space = _SPACE_NAME if of_letters and _SPACE_NAME in names else _BLANK_NAME
+        self._space = names.index(_SPACE_NAME) if space == _SPACE_NAME else None
         lexicon = (
             None if settings.lexicon is None else _spellings(settings.lexicon, tokenizer, names)
         )
@@ -145,13 +146,19 @@ class BeamDecoder:
         best = max(result.score for result in results)
         weights = [math.exp(result.score - best) for result in results]
         return [
-            Hypothesis(_clean(result.tokens.tolist()), weight / math.fsum(weights))
+            Hypothesis(self._clean(result.tokens.tolist()), weight / math.fsum(weights))
             for result, weight in zip(results, weights, strict=True)
         ][: self.settings.nbest]
 
-
-def _clean(tokens: Sequence[int]) -> list[int]:
-    return [token for token in tokens if token != BLANK]
+    def _clean(self, tokens: Sequence[int]) -> list[int]:
+        """Without blanks, and with the spaces of a transcript: flashlight adds one at both ends."""
+        cleaned: list[int] = []
+        for token in tokens:
+            if token == self._space and (not cleaned or cleaned[-1] == self._space):
+                continue
+            if token != BLANK:
+                cleaned.append(token)
+        return cleaned[:-1] if cleaned and cleaned[-1] == self._space else cleaned
 
 
 def _spellings(path: Path, tokenizer: Tokenizer, names: Sequence[str]) -> list[str]:

@@ -1,8 +1,9 @@
 """The typed tree of everything that a recipe can say.
 
-A recipe is YAML; `base:` names another recipe to start from; `key.path=value` on the command line
-overrides both. The tree is strict: an unknown key fails and the nearest name is suggested. The string
-under a field is its documentation, and `asr train RECIPE --print-config` shows all in force.
+A recipe is YAML; `base:` names another recipe to start from, or a list of them, each over the one before it;
+`key.path=value` on the command line overrides all. The tree is strict: an unknown key fails and the nearest
+name is suggested. The string under a field is its documentation, and `asr train RECIPE --print-config`
+shows all in force.
 
 Units stand in the names. Paths are relative to the working directory.
 """
@@ -239,7 +240,7 @@ class LabelSearchConfig(Section):
     language_model: str | None = None
     """ARPA file or KenLM binary, of the recipe's tokens (`asr prepare lm`); null for none."""
     lm_weight: NonNegative = 1.0
-    """Of the language model's natural-log probability beside the teacher's."""
+    """Of the language model's log10 probability beside the teacher's natural logarithm."""
     word_score: float = 0.0
     """Added at each word boundary, with a tokenizer of characters: above 0 for more, shorter words."""
     beam_size: Count = 25
@@ -398,10 +399,11 @@ def _read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a recipe is a mapping of sections, this is not; see recipes/")
-    base = tree.pop("base", None)
-    if base is None:
-        return tree
-    return _merge(_read_recipe(path.parent / str(base), (*seen, path.resolve())), tree)
+    bases = tree.pop("base", None) or []
+    merged: dict[str, Any] = {}
+    for base in bases if isinstance(bases, list) else [bases]:
+        merged = _merge(merged, _read_recipe(path.parent / str(base), (*seen, path.resolve())))
+    return _merge(merged, tree)
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ Shape suffixes: B utterances, S encoder frames, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -29,6 +30,8 @@ class LabelDecision:
 
     search: BeamDecoder | None = None
     """None for the greedy path."""
+    stamp: Mapping[str, Any] = field(default_factory=lambda: {"decoder": "greedy"})
+    """Of the decision, as it was when the run began; with the hash of the language model's file."""
 
     @classmethod
     def of(cls, policy: PseudoLabelConfig, tokenizer: Tokenizer) -> LabelDecision:
@@ -40,14 +43,11 @@ class LabelDecision:
             return cls()
         from asr.beam import BeamDecoder
 
-        return cls(BeamDecoder(tokenizer, _settings(policy.beam)))
-
-    @property
-    def language_model_sha256(self) -> str | None:
-        """Of its file, if there is one."""
-        if self.search is None:
-            return None
-        return self.search.settings.stamp().get("language_model_sha256")
+        settings = _settings(policy.beam)
+        try:
+            return cls(BeamDecoder(tokenizer, settings), settings.stamp())
+        except UserError as error:
+            raise UserError(f"pseudo_label.beam: {error}") from None
 
     def __call__(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
         """The confidence is the greedy path's either way, so that a filter means the same."""

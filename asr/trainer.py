@@ -104,7 +104,7 @@ class Trainer:
         if saved is not None:
             saved.put(self.engine, self.teacher)
             self._set_state(saved.state)
-        self.notes = [*self.data.notes, *self._changed_language_model(saved)]
+        self.notes = [*self.data.notes, *self._changed_labels(saved)]
 
     def _source(self) -> Path | None:
         """The checkpoint to go on from: the run's latest, or the one it forks from."""
@@ -147,13 +147,17 @@ class Trainer:
                     "new run another output folder"
                 )
 
-    def _changed_language_model(self, saved: Checkpoint | None) -> Iterator[str]:
-        before = saved.state.get("language_model_sha256") if saved else None
-        now = self.decision.language_model_sha256
-        if None not in (before, now) and before != now:
+    def _changed_labels(self, saved: Checkpoint | None) -> Iterator[str]:
+        """A changed search is allowed, but not unseen."""
+        before = saved.state.get("label_decision") if saved else None
+        now, start = self.decision.stamp, self.config.pseudo_label.start_hours
+        if before is None or start is None or self.clock.hours <= start:
+            return
+        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        if changed:
             yield (
-                f"{self.resumed_from} labelled with another language model than "
-                f"{self.config.pseudo_label.beam.language_model}; from here on labels are made with this one"
+                f"{self.resumed_from} decided its labels otherwise ({', '.join(changed)}); from here on they "
+                "are decided as the recipe says now"
             )
 
     def _state(self, dev_wer: float | None) -> dict[str, Any]:
@@ -168,7 +172,7 @@ class Trainer:
             "skipped_updates": self.skipped_updates,
             "dev_wer": dev_wer,
             "corpora": self.data.fingerprints,
-            "language_model_sha256": self.decision.language_model_sha256,
+            "label_decision": dict(self.decision.stamp),
             "ranks": self.ranks.world,
             "batch_seconds": self.batch_seconds,
         }

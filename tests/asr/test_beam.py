@@ -64,6 +64,22 @@ def character_model(tmp_path: Path) -> Path:
     return path
 
 
+def test_labels_have_the_spaces_of_transcripts(character_model: Path) -> None:
+    decoder = BeamDecoder(TOKENIZER, BeamSettings(character_model, word_score=2.0, nbest=5))
+    frames = ("-", " ", "a", "b", "-", " ", "-", " ", "c", " ", "-")
+    [hypotheses] = decoder(logits_of(*frames), torch.tensor([len(frames)]))
+    for hypothesis in hypotheses:
+        assert hypothesis.tokens == TOKENIZER.encode(TOKENIZER.decode(hypothesis.tokens))
+    [[heard, *_]] = BeamDecoder(TOKENIZER, BeamSettings())(logits_of(*frames), torch.tensor([11]))
+    assert heard.tokens == TOKENIZER.encode("ab c")
+    [[nothing]] = BeamDecoder(TOKENIZER, BeamSettings())(logits_of("-", "-"), torch.tensor([2]))
+    assert nothing.tokens == []
+    # As many frames as letters: nothing is added that forced alignment could not place.
+    tight = logits_of("a", "b", "c")
+    [[spelt]] = BeamDecoder(TOKENIZER, BeamSettings())(tight, torch.tensor([3]))
+    assert len(align_tokens(tight[0], spelt.tokens, 0.04)) == 3
+
+
 def test_a_language_model_decides_where_the_sound_does_not(character_model: Path) -> None:
     torn = logits_of("a", "-", "bc", "-", " ", "c")
     torn[0, 2, 4] += 0.1  # the sound prefers "ac" a little

@@ -117,4 +117,4 @@ def test_runs_with_a_language_model(
         text=True,
         check=True,
     )
-    assert "labelled with another language model" in result.stdout
+    assert "decided its labels otherwise (language_model, language_model_sha256)" in result.stdout
