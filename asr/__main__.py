@@ -10,6 +10,7 @@ from asr.errors import UserError
 
 COMMANDS = {
     "prepare": ("asr.data_prep.cli", "corpus on disk -> validated manifests"),
+    "check": ("asr.check", "all that would stop or spoil a recipe's run, with remedies"),
     "plan": ("asr.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
     "bench": ("asr.bench", "how fast a recipe trains on this machine, for plan"),
     "train": ("asr.train", "train a recipe; resumes by itself"),

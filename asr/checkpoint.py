@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from asr.compatibility import check_compatible
 from asr.config import Config, dump_config
 from asr.distributed import Ranks
 from asr.engine import Engine
@@ -36,16 +37,6 @@ from asr.teacher import Teacher
 from asr.tokenizer import Tokenizer
 
 _PARTIAL = ".partial-"
-# Whatever these say must be the same before and after a resume; all else may change.
-_PINNED = (
-    "seed",
-    "tokenizer",
-    "features",
-    "model",
-    "scaling.reference_batch_seconds",
-    "optimizer.kind",
-    "batch.group_seconds",
-)
 
 
 @dataclass
@@ -175,7 +166,7 @@ def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Che
 
     Raises UserError where the recipe cannot continue it, or where it is damaged.
     """
-    _check_compatible(read_config(folder), config, folder)
+    check_compatible(read_config(folder), config, folder)
     try:
         moments: dict[str, dict[str, Tensor]] = {}
         for path, values in load_file(folder / "optimizer.safetensors").items():
@@ -198,33 +189,6 @@ def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Che
             "checkpoint before it"
         ) from error
     return found
-
-
-def _check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
-    for path in _PINNED:
-        before, now = _at(saved, path), _at(config, path)
-        if before != now:
-            raise UserError(
-                f"{checkpoint}: cannot be continued with another '{path}' (it has {before!r}, the "
-                f"recipe says {now!r}); undo the change, or give the new run another output folder"
-            )
-    model = config.tokenizer.sentencepiece_model
-    if config.tokenizer.kind == "sentencepiece" and model is not None:
-        inside = checkpoint / "tokenizer.model"
-        if not inside.is_file() or inside.read_bytes() != Path(model).read_bytes():
-            raise UserError(
-                f"{model}: is not the sentencepiece model with which {checkpoint} was trained; restore "
-                f"it (a copy is {inside}), or give the new run another output folder"
-            )
-
-
-def _at(config: Config, path: str) -> Any:
-    value: Any = config.model_dump(mode="json")
-    for part in path.split("."):
-        value = value[part]
-    if path == "model":  # dropout may change in mid-run; shapes may not
-        return {k: v for k, v in value.items() if "drop" not in k}
-    return value
 
 
 def _first_ranks(tensors: Iterator[tuple[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:

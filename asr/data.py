@@ -131,7 +131,7 @@ class TrainingData:
             )
             for kind, speech in self.sets.items()
         }
-        self.notes = [note for corpus in corpora.values() for note in _about_groups(corpus)]
+        self.notes = [note for corpus in corpora.values() for note in about_groups(corpus)]
         """What a user should know of how the stream is cut."""
         self.stream = AudioStream(
             corpora[Kind.LABELLED],
@@ -204,7 +204,7 @@ class TrainingData:
             )
 
 
-def _about_groups(corpus: GroupedCorpus) -> list[str]:
+def about_groups(corpus: GroupedCorpus) -> list[str]:
     """A note where groups hold clearly more audio than they should, or less.
 
     Raises UserError where batches would have little to do with their nominal size.

@@ -38,12 +38,21 @@ _LIBRISPEECH = """\
 Prepare LibriSpeech (https://www.openslr.org/12) as it was unpacked; each part becomes a set."""
 
 
+_LIBRILIGHT = """\
+Make Libri-Light's limited sets from prepared LibriSpeech: DATA/train-10h.jsonl.gz (and train-1h,
+train-10min), and each training part without them, PART-without-10h, to pseudo-label.
+
+DIR is the unpacked librispeech_finetuning of Libri-Light (only its file names are used), or holds
+10h.txt, 1h.txt, 10min.txt with ids, one a line."""
+
+
 def main(argv: list[str]) -> int:
     """Serve `asr prepare ARGV`; 0 when done. Raises UserError for what the user can mend."""
     arguments = _parser().parse_args(argv)
     serve = {
         "festvox_ru": _festvox_ru,
         "librispeech": _librispeech,
+        "librilight": _librilight,
         "folder": _folder,
         "tokenizer": _tokenizer,
         "lm": _lm,
@@ -65,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_festvox_ru(command("festvox_ru", "the demonstration corpus, 1.7 h of Russian", _FESTVOX))
     _add_librispeech(command("librispeech", "LibriSpeech, or parts of it", _LIBRISPEECH))
+    _add_librilight(command("librilight", "10 h, 1 h, 10 min of LibriSpeech", _LIBRILIGHT))
     _add_folder(command("folder", "any folder of recordings", _FOLDER))
     text = "Train a sentencepiece model on the transcripts of prepared sets."
     _add_tokenizer(command("tokenizer", "a sentencepiece model from transcripts", text))
@@ -125,6 +135,20 @@ def _add_librispeech(parser: argparse.ArgumentParser) -> None:
         "--download", action="store_true", help="fetch the named parts that are missing, to DIR"
     )
     _add_common(parser, "data/librispeech")
+
+
+def _add_librilight(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lists", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data/librispeech"),
+        metavar="DATA",
+        help="where `asr prepare librispeech` wrote (default %(default)s)",
+    )
+    parser.add_argument(
+        "--sizes", nargs="+", choices=["10h", "1h", "10min"], default=["10h"], metavar="SIZE"
+    )
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
@@ -237,6 +261,12 @@ def _librispeech(arguments: argparse.Namespace) -> None:
     prepare_librispeech(
         arguments.root, _settings(arguments), parts=arguments.parts, download=arguments.download
     )
+
+
+def _librilight(arguments: argparse.Namespace) -> None:
+    from .librilight import prepare_librilight
+
+    prepare_librilight(arguments.lists, arguments.data, arguments.sizes)
 
 
 def _folder(arguments: argparse.Namespace) -> None:

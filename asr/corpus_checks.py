@@ -1,0 +1,253 @@
+"""What the prepared corpora say against a recipe: every fault of every set, not the first alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asr.config import Config
+from asr.ctc import shortest_feasible
+from asr.data import about_groups
+from asr.errors import UserError
+from asr.features import LogMel
+from asr.recipe_checks import Finding, note
+from asr.speech_set import MANIFEST_SUFFIX, SpeechSet
+from asr.stream import GroupedCorpus, Kind
+from asr.tokenizer import Tokenizer, make_tokenizer
+
+_MOST_FILES_LOOKED_AT = 2_000
+_LARGE_SHARE = 0.05
+_INFEASIBLE_SHARE = 0.01
+_SHOWN_CHARACTERS = 10
+
+
+@dataclass
+class Corpora:
+    """The sets of a recipe that can be read, by role."""
+
+    config: Config
+    sets: dict[str, list[SpeechSet]] = field(default_factory=dict)
+    tokenizer: Tokenizer | None = None
+
+    def check(self) -> Iterator[Finding]:
+        """Every finding; then `sets` holds what could be read."""
+        try:
+            self.tokenizer = make_tokenizer(self.config.tokenizer)
+        except UserError as error:
+            yield Finding.of(error)
+        yield from self._read()
+        for role, sets in self.sets.items():
+            for speech in sets:
+                yield from self._audio(speech, role)
+                yield from self._lengths(speech, role)
+        for speech in self.sets.get("labelled", []):
+            yield from self._transcripts(speech)
+        for role in ("dev", "test"):
+            for speech in self.sets.get(role, []):
+                yield from _references(speech, role)
+        yield from self._overlaps()
+        yield from self._groups()
+        yield from self._policy()
+
+    def kept(self, speech: SpeechSet) -> SpeechSet:
+        """What of a set is trained on."""
+        return speech.within(self.config.corpus.min_seconds, self.config.corpus.max_seconds)
+
+    def _read(self) -> Iterator[Finding]:
+        corpus = self.config.corpus
+        directory = Path(corpus.directory)
+        if not directory.is_dir():
+            yield Finding(
+                f"corpus.directory: {directory} does not exist",
+                "prepare the corpus (asr prepare --help), or mend the path; it is relative to the working "
+                "directory",
+            )
+            return
+        for role in ("labelled", "untranscribed", "dev", "test"):
+            for name in dict.fromkeys(getattr(corpus, role)):
+                try:
+                    speech = SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}")
+                    speech.at_rate(self.config.features.sample_rate_hz)
+                except UserError as error:
+                    yield Finding.of(error, f"corpus.{role}: ")
+                else:
+                    self.sets.setdefault(role, []).append(speech)
+
+    def _audio(self, speech: SpeechSet, role: str) -> Iterator[Finding]:
+        step = math.ceil(len(speech.cuts) / _MOST_FILES_LOOKED_AT)
+        looked_at = speech.cuts[::step]
+        missing = []
+        for cut in looked_at:
+            sources = cut.recording.sources if cut.has_recording else []
+            if any(s.type == "file" and not Path(s.source).is_file() for s in sources):
+                missing.append(sources[0].source)
+        if missing:
+            yield Finding(
+                f"set '{speech.name}' of corpus.{role}: of {len(looked_at)} recordings looked for "
+                f"{len(missing)} are not there, the first {missing[0]}",
+                "mount or restore the audio, or prepare the set again",
+            )
+
+    def _lengths(self, speech: SpeechSet, role: str) -> Iterator[Finding]:
+        if role not in ("labelled", "untranscribed"):
+            return
+        corpus, batch = self.config.corpus, self.config.batch
+        kept = self.kept(speech)
+        left_out = len(speech.cuts) - len(kept.cuts)
+        if left_out:
+            yield Finding(
+                f"{left_out} of {len(speech.cuts)} utterances of '{speech.name}' are not between "
+                f"corpus.min_seconds {corpus.min_seconds:g} and corpus.max_seconds {corpus.max_seconds:g} "
+                f"(they have {speech.seconds.min():.3g} to {speech.seconds.max():.3g} s)",
+                "they are left out of training: widen the limits if that is not meant",
+                is_problem=left_out > _LARGE_SHARE * len(speech.cuts),
+            )
+        if not kept.cuts:
+            return
+        longest = float(kept.seconds.max()) / min(self.config.augmentation.speed_factors)
+        if longest > batch.max_seconds_per_micro_batch:
+            yield Finding(
+                f"the longest utterance of '{speech.name}' plays for {longest:.3g} s, more than "
+                f"batch.max_seconds_per_micro_batch {batch.max_seconds_per_micro_batch:g}",
+                f"raise that to {math.ceil(longest)} or more, or lower corpus.max_seconds",
+            )
+
+    def _transcripts(self, speech: SpeechSet) -> Iterator[Finding]:
+        empty = [c.id for c, t in zip(speech.cuts, speech.references, strict=True) if not t.strip()]
+        if empty:
+            yield Finding(
+                f"{len(empty)} of {len(speech.cuts)} utterances of the labelled set '{speech.name}' have no "
+                f"transcript, the first '{empty[0]}'",
+                "move the set to corpus.untranscribed, or prepare it with its transcripts",
+            )
+        if self.tokenizer is None:
+            return
+        kept = self.kept(speech)
+        targets: dict[int, list[int]] = {}
+        uncovered: list[str] = []
+        for index, text in enumerate(kept.references):
+            try:
+                targets[index] = self.tokenizer.encode(text)
+            except UserError:
+                uncovered.append(kept.cuts[index].id)
+        if uncovered:
+            yield Finding(
+                f"{len(uncovered)} of {len(kept.cuts)} transcripts of '{speech.name}' cannot be spelt by the "
+                f"tokenizer, the first that of '{uncovered[0]}'{_foreign(kept, self.tokenizer)}",
+                "add the characters to tokenizer.characters (or train the sentencepiece model on these "
+                "transcripts), or clean them and prepare the set again",
+            )
+        yield from self._feasibility(kept, targets)
+
+    def _feasibility(self, speech: SpeechSet, targets: dict[int, list[int]]) -> Iterator[Finding]:
+        """CTC needs a frame for each token and a blank between equal neighbours, at every speed."""
+        fastest = max(self.config.augmentation.speed_factors)
+        frames = self._encoder_frames(speech.seconds / fastest)
+        short = [i for i, target in targets.items() if shortest_feasible(target) > frames[i]]
+        if short:
+            worst = short[0]
+            yield Finding(
+                f"{len(short)} of {len(targets)} transcripts of '{speech.name}' have more tokens than "
+                f"frames at speed {fastest:g}: '{speech.cuts[worst].id}' needs "
+                f"{shortest_feasible(targets[worst])} and has {frames[worst]}",
+                "lower model.stride, take larger tokens, or leave out the fastest of "
+                "augmentation.speed_factors; infeasible utterances are skipped, and counted",
+                is_problem=len(short) > _INFEASIBLE_SHARE * len(targets),
+            )
+
+    def _encoder_frames(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+        samples = np.floor(seconds * self.config.features.sample_rate_hz).astype(np.int64)
+        frames = LogMel(self.config.features).frames(torch.from_numpy(samples)).numpy()
+        counts: NDArray[np.int64] = -(-frames // self.config.model.stride)
+        return counts
+
+    def _overlaps(self) -> Iterator[Finding]:
+        """An utterance has one role: heard in training, it measures nothing."""
+        owner: dict[str, tuple[str, str]] = {}
+        shared: Counter[tuple[str, str, str, str]] = Counter()
+        first: dict[tuple[str, str, str, str], str] = {}
+        for role, sets in self.sets.items():
+            for speech in sets:
+                for cut in speech.cuts:
+                    before = owner.setdefault(cut.id, (role, speech.name))
+                    if before != (role, speech.name) and {before[0], role} != {"dev", "test"}:
+                        key = (*before, role, speech.name)
+                        shared[key] += 1
+                        first.setdefault(key, cut.id)
+        for key, count in shared.items():
+            (a, one, b, other) = key
+            if one != other:  # one set in two roles is said of the recipe
+                yield Finding(
+                    f"{count} utterances are in '{one}' (corpus.{a}) and in '{other}' (corpus.{b}), the first "
+                    f"'{first[key]}'",
+                    "leave one of the sets out, or prepare them from folders that share nothing",
+                )
+
+    def _groups(self) -> Iterator[Finding]:
+        for kind in Kind:
+            seconds = [self.kept(s).seconds for s in self.sets.get(str(kind), [])]
+            if not seconds or not sum(map(len, seconds)):
+                continue
+            speeds = self.config.augmentation.speed_factors
+            group, seed = self.config.group_seconds, self.config.seed
+            try:
+                for text in about_groups(
+                    GroupedCorpus(kind, np.concatenate(seconds), group, seed, speeds)
+                ):
+                    yield note(text)
+            except UserError as error:
+                yield Finding.of(error)
+
+    def _policy(self) -> Iterator[Finding]:
+        """Labels as dense as the transcripts must pass the filters."""
+        if self.tokenizer is None or self.config.pseudo_label.start_hours is None:
+            return
+        tokens, seconds = 0, 0.0
+        for speech in map(self.kept, self.sets.get("labelled", [])):
+            for text, length in zip(speech.references, speech.seconds, strict=True):
+                try:
+                    tokens += len(self.tokenizer.encode(text))
+                except UserError:
+                    continue
+                seconds += float(length)
+        if not seconds:
+            return
+        rate, policy = tokens / seconds, self.config.pseudo_label
+        if not policy.min_tokens_per_second <= rate <= policy.max_tokens_per_second:
+            yield Finding(
+                f"the transcripts have {rate:.3g} tokens per second, which pseudo_label.min_tokens_per_second "
+                f"{policy.min_tokens_per_second:g} and max_tokens_per_second {policy.max_tokens_per_second:g} "
+                "would drop",
+                f"let the band hold {rate:.3g} with room on both sides",
+            )
+
+
+def _references(speech: SpeechSet, role: str) -> Iterator[Finding]:
+    without = sum(not text.strip() for text in speech.references)
+    if without:
+        yield Finding(
+            f"{without} of {len(speech.cuts)} utterances of '{speech.name}' (corpus.{role}) have no reference: "
+            "whatever is said there counts as insertions",
+            "prepare the set with its transcripts",
+            is_problem=without == len(speech.cuts),
+        )
+
+
+def _foreign(speech: SpeechSet, tokenizer: Tokenizer) -> str:
+    """The commonest characters that the tokenizer lacks."""
+    counts = Counter(character for text in speech.references for character in text)
+    lacking = []
+    for character, _ in counts.most_common():
+        try:
+            tokenizer.encode(character)
+        except UserError:
+            lacking.append(character)
+    shown = " ".join(map(repr, lacking[:_SHOWN_CHARACTERS]))
+    return f"; it lacks {shown}" if shown else ""
