@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -37,14 +39,16 @@ class AudioFile:
     """A file that can be read several times, or the standard input (path `-`), which holds one file."""
 
     path: Path
-    content: bytes | None = None
-    """Of the standard input: a pipe cannot be read twice, so it is kept, still compressed."""
+    spooled: BinaryIO | None = None
+    """Of the standard input: a pipe cannot be read twice, so a temporary file keeps it."""
 
     @classmethod
     def named(cls, path: Path) -> AudioFile:
         """Raises UserError if there is no such file."""
         if path == STDIN:
-            return cls(path, sys.stdin.buffer.read())
+            spooled = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this)
+            shutil.copyfileobj(sys.stdin.buffer, spooled)
+            return cls(path, spooled)
         if not path.is_file():
             raise UserError(f"{path}: no such file")
         return cls(path)
@@ -65,7 +69,10 @@ def stream_audio(file: AudioFile, sample_rate_hz: int) -> Iterator[Tensor]:
 def _opened(file: AudioFile) -> Iterator[soundfile.SoundFile]:
     path = file.path
     try:
-        source = path if file.content is None else io.BytesIO(file.content)
+        source: Path | BinaryIO = path
+        if file.spooled is not None:
+            file.spooled.seek(0)
+            source = file.spooled
         with soundfile.SoundFile(source) as sound:
             yield sound
     except (soundfile.SoundFileError, OSError, TypeError) as error:

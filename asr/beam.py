@@ -52,11 +52,7 @@ class BeamSettings:
         return {
             "decoder": "beam",
             **{name: str(path) if path else None for name, path in files.items()},
-            **{
-                f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()
-                for name, path in files.items()
-                if path
-            },
+            **{f"{name}_sha256": _sha256_of(path) for name, path in files.items() if path},
             "lm_weight": self.lm_weight,
             "word_score": self.word_score,
             "beam_size": self.beam_size,
@@ -71,9 +67,12 @@ class BeamDecoder:
     def __init__(self, tokenizer: Tokenizer, settings: BeamSettings) -> None:
         """Raises UserError where the extra is not installed or a file is of no use."""
         self.tokenizer, self.settings = tokenizer, settings
-        for option, path in (("--lm", settings.language_model), ("--lexicon", settings.lexicon)):
+        for name, path in (
+            ("language model", settings.language_model),
+            ("lexicon", settings.lexicon),
+        ):
             if path is not None and not path.is_file():
-                raise UserError(f"{option} {path}: no such file; `asr prepare lm` makes one")
+                raise UserError(f"{name} {path}: no such file; `asr prepare lm` makes one")
         names = [_BLANK_NAME] + [
             tokenizer.piece(token).replace(" ", _SPACE_NAME)
             for token in range(1, tokenizer.vocabulary_size)
@@ -82,8 +81,8 @@ class BeamDecoder:
         of_letters = all(name == _SPACE_NAME or _SPACE_NAME not in name for name in names)
         if not of_letters and (settings.lexicon or settings.word_score):
             raise UserError(
-                "--lexicon and --word-score need a tokenizer of characters; with sentencepiece leave them "
-                "out (and do not --tune them), and use a model of its pieces"
+                "a lexicon and a word score need a tokenizer of characters; with sentencepiece leave them "
+                "out (and do not tune them), and use a model of its pieces"
             )
         space = _SPACE_NAME if of_letters and _SPACE_NAME in names else _BLANK_NAME
         self._space = names.index(_SPACE_NAME) if space == _SPACE_NAME else None
@@ -120,7 +119,7 @@ class BeamDecoder:
             if "not installed" in str(error):
                 raise _not_installed() from None
             raise UserError(
-                f"--lm {settings.language_model}: cannot be used ({' '.join(str(error).split())}); "
+                f"language model {settings.language_model}: cannot be used ({' '.join(str(error).split())}); "
                 "give an ARPA file or a KenLM binary"
             ) from None
 
@@ -161,23 +160,28 @@ class BeamDecoder:
         return cleaned[:-1] if cleaned and cleaned[-1] == self._space else cleaned
 
 
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _spellings(path: Path, tokenizer: Tokenizer, names: Sequence[str]) -> list[str]:
     """A lexicon as flashlight wants it: word, TAB, names of its tokens."""
     try:
         content = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"--lexicon {path}: not UTF-8 text ({error.reason}); convert it") from None
+        raise UserError(f"lexicon {path}: not UTF-8 text ({error.reason}); convert it") from None
     words = (line.split("\t")[0].strip() for line in content.split("\n"))
     lines = []
     for word in dict.fromkeys(filter(None, words)):
         try:
             tokens = [names[token] for token in tokenizer.encode(word)]
         except UserError as error:
-            raise UserError(f"--lexicon {path}: {error}") from None
+            raise UserError(f"lexicon {path}: {error}") from None
         tokens.append(_SPACE_NAME)
         lines.append(f"{word}\t{' '.join(tokens)}\n")
     if not lines:
-        raise UserError(f"--lexicon {path}: holds no word; write a word a line")
+        raise UserError(f"lexicon {path}: holds no word; write a word a line")
     return lines
 
 

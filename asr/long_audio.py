@@ -3,7 +3,8 @@
 A first pass measures the recording; a second cuts it into windows that overlap and decodes them, normalised by
 the whole, with attention to what is near. Two neighbours are joined in a pause that both hear, away from
 their ends, so every frame comes from a window that heard what is around it, and the text is that of a decode in
-one piece. A file that fits into one window is decoded in one.
+one piece. A file that fits into one window is decoded as an utterance. Absolute (sinusoidal) positions begin
+anew in each window, which is then never longer than the utterances of training.
 
 Shape suffixes: N samples, S encoder frames, V vocabulary.
 """
@@ -82,6 +83,11 @@ def greedy_path(
         int(seconds * rate / frame_samples) if math.isfinite(seconds) else 0
         for seconds in (window_seconds, context_seconds)
     )
+    if model.config.model.positions == "sinusoidal":
+        # The last window may be longer by a context.
+        longest = int(model.config.corpus.max_seconds * rate / frame_samples)
+        context = min(context, longest // 5)
+        window = min(window, longest - context)
     if context < 1 or window < 4 * context:  # so that never three overlap
         raise UserError(
             f"a window of {window_seconds:g} s with a context of {context_seconds:g} s: a context has at "
@@ -89,7 +95,10 @@ def greedy_path(
         )
     recording = model.log_mel.survey(blocks())
     windows = _windows(blocks(), frame_samples, window, context)
-    pieces = list(_joined(_decoded(model, windows, window - 2 * context, recording)))
+    fits_one = recording.samples <= (window + context) * frame_samples
+    pieces = list(
+        _joined(_decoded(model, windows, window - 2 * context, None if fits_one else recording))
+    )
     return GreedyPath(
         torch.cat([torch.empty(0, dtype=torch.int32), *(piece.tokens for piece in pieces)]),
         torch.cat([torch.empty(0), *(piece.posteriors for piece in pieces)]),
@@ -115,7 +124,7 @@ def _windows(
 
 
 def _decoded(
-    model: LoadedModel, windows: Iterator[Tensor], step: int, recording: Recording
+    model: LoadedModel, windows: Iterator[Tensor], step: int, recording: Recording | None
 ) -> Iterator[_Piece]:
     start = 0
     while batch := list(itertools.islice(windows, _WINDOWS_AT_ONCE)):

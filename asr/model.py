@@ -98,7 +98,7 @@ class _WithFixedKeyBias(nn.Linear):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention over the frames that a mask, broadcast to (B, 1, S, S), allows."""
+    """Multi-head self-attention over the valid frames, all of them or those within reach."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -109,21 +109,56 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(config.width, config.width)
 
     def forward(
-        self, hidden_BSD: Tensor, attended: Tensor, rotary: tuple[Tensor, Tensor] | None
+        self,
+        hidden_BSD: Tensor,
+        mask_BS: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        reach: int | None = None,
     ) -> Tensor:
         batch, frames, width = hidden_BSD.shape
         packed = self.query_key_value(hidden_BSD).view(batch, frames, 3, self.heads, -1)
         query, key, value = packed.permute(2, 0, 3, 1, 4)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
-        attended_BHSK = functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=attended,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        if reach is not None and reach < frames:
+            attended_BHSK = _attention_within(reach, query, key, value, mask_BS)
+        else:
+            attended_BHSK = functional.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=mask_BS[:, None, None, :],
+                dropout_p=self.dropout if self.training else 0.0,
+            )
         return self.output(attended_BHSK.transpose(1, 2).reshape(batch, frames, width))
+
+
+def _attention_within(
+    reach: int, query_BHSK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask_BS: Tensor
+) -> Tensor:
+    """Attention to the valid frames at most `reach` away, in memory that grows with S and not its square.
+
+    Queries are cut into blocks of `reach` frames; a block sees itself and its two neighbours. Shape suffixes:
+    N blocks, R frames of a block, C = 3 R frames that it sees. For inference: without dropout.
+    """
+    frames, blocks = query_BHSK.shape[2], math.ceil(query_BHSK.shape[2] / reach)
+    excess = blocks * reach - frames
+    query_BHNRK = functional.pad(query_BHSK, (0, 0, 0, excess)).unflatten(2, (blocks, reach))
+    key_BHNCK, value_BHNCK = (
+        functional.pad(states, (0, 0, reach, excess + reach))
+        .unfold(2, 3 * reach, reach)
+        .transpose(-2, -1)
+        for states in (key_BHSK, value_BHSK)
+    )
+    valid_BNC = functional.pad(mask_BS, (reach, excess + reach)).unfold(1, 3 * reach, reach)
+    places_C = torch.arange(3 * reach, device=mask_BS.device)
+    distance_RC = places_C - places_C[reach : 2 * reach, None]
+    # A frame beyond the end sees itself: with nothing to see it would be NaN, which spreads.
+    seen_BNRC = (distance_RC.abs() <= reach) & valid_BNC[:, :, None] | (distance_RC == 0)
+    attended_BHNRK = functional.scaled_dot_product_attention(
+        query_BHNRK, key_BHNCK, value_BHNCK, attn_mask=seen_BNRC[:, None]
+    )
+    return attended_BHNRK.flatten(2, 3)[:, :, :frames]
 
 
 class ConvolutionModule(nn.Module):
@@ -195,8 +230,8 @@ class Block(nn.Module):
         self,
         hidden_BSD: Tensor,
         mask_BS: Tensor,
-        attended: Tensor,
         rotary: tuple[Tensor, Tensor] | None,
+        reach: int | None = None,
     ) -> Tensor:
         norms = iter(self.norms)
 
@@ -206,7 +241,7 @@ class Block(nn.Module):
                 return hidden_BSD + self.dropout(branch(norm(hidden_BSD), *arguments))
             return norm(hidden_BSD + self.dropout(branch(hidden_BSD, *arguments)))
 
-        hidden_BSD = residual(hidden_BSD, self.attention, attended, rotary)
+        hidden_BSD = residual(hidden_BSD, self.attention, mask_BS, rotary, reach)
         if self.convolution is not None:
             hidden_BSD = residual(hidden_BSD, self.convolution, mask_BS)
         return residual(hidden_BSD, self.feed_forward)
@@ -244,11 +279,11 @@ class AcousticModel(nn.Module):
         features_BTF: Tensor,
         lengths_B: Tensor,
         kept_layers: Sequence[bool] | None = None,
-        reach_B: Tensor | None = None,
+        reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits (B, S, V) and their lengths (B,) in encoder frames.
 
-        `reach_B` limits how many encoder frames away a frame may attend; None is no limit.
+        `reach` limits, for inference, how many encoder frames away a frame may attend; None is no limit.
 
         `kept_layers` (one flag a layer) is the caller's LayerDrop decision for this batch: a dropped
         layer is skipped whole, without rescaling. It is an argument, and not drawn here, because all
@@ -259,11 +294,6 @@ class AcousticModel(nn.Module):
         output_lengths_B = self.output_lengths(lengths_B)
         # An utterance without frames still needs one key to attend to, else softmax gives NaN.
         mask_BS = frame_mask(output_lengths_B.clamp(min=1), frames)
-        attended = mask_BS[:, None, None, :]
-        if reach_B is not None:
-            # Padding attends to all, as without a limit: with nothing in reach it would be NaN, which spreads.
-            beyond_BS1 = ~mask_BS[:, :, None]
-            attended = attended & (_near(frames, reach_B) | beyond_BS1)[:, None]
         rotary = None
         if self.config.positions == "sinusoidal":
             positions_SD = sinusoidal_positions(frames, hidden_BSD.shape[2], hidden_BSD.device)
@@ -274,11 +304,5 @@ class AcousticModel(nn.Module):
             )
         for index, block in enumerate(self.blocks):
             if kept_layers is None or kept_layers[index]:
-                hidden_BSD = block(hidden_BSD, mask_BS, attended, rotary)
+                hidden_BSD = block(hidden_BSD, mask_BS, rotary, reach)
         return self.head(self.final_norm(hidden_BSD)), output_lengths_B
-
-
-def _near(frames: int, reach_B: Tensor) -> Tensor:
-    """(B, S, S): whether two frames are within reach of each other."""
-    places_S = torch.arange(frames, device=reach_B.device)
-    return (places_S[:, None] - places_S).abs() <= reach_B[:, None, None]

@@ -71,21 +71,26 @@ class LoadedModel:
     ) -> tuple[Tensor, Tensor]:
         """CTC logits (B, S, V) and lengths (B,) of waveforms (B, N) at the model's sample rate.
 
-        Waveforms are utterances, or pieces of a `recording` that has been surveyed. In those longer than any
-        in training a frame attends to its neighbourhood alone: attention over minutes was never learnt, and
-        a piece of a recording then gives what the whole would give.
+        Waveforms are utterances, or pieces of a `recording` that has been surveyed. In pieces, and in
+        utterances longer than any in training, a frame attends to its neighbourhood alone: attention over
+        minutes was never learnt, and a piece of a recording then gives what the whole would give.
         """
-        samples_B = samples_B.to(self.device)
-        features = self.log_mel(waveforms_BN.to(self.device), samples_B, recording)
-        lengths_B = (
-            samples_B if recording is None else torch.full_like(samples_B, recording.samples)
+        features_BTF, lengths_B = self.log_mel(
+            waveforms_BN.to(self.device), samples_B.to(self.device), recording
         )
-        is_long_B = lengths_B > self.config.corpus.max_seconds * self.config.features.sample_rate_hz
-        reach_B = None
-        if is_long_B.any():
-            reach = round(ATTENTION_REACH_SECONDS / self.frame_seconds)
-            reach_B = torch.where(is_long_B, reach, waveforms_BN.shape[1])
-        logits_BSV, frames_B = self.network(*features, reach_B=reach_B)
+        limit = self.config.corpus.max_seconds * self.config.features.sample_rate_hz
+        is_long_B = torch.full_like(samples_B, recording is not None, dtype=torch.bool)
+        is_long_B |= samples_B > limit
+        reach = round(ATTENTION_REACH_SECONDS / self.frame_seconds)
+        parts = [
+            (rows, *self.network(features_BTF[rows], lengths_B[rows], reach=limited))
+            for limited, chosen_B in ((None, ~is_long_B), (reach, is_long_B))
+            for rows in [chosen_B.nonzero()[:, 0].to(self.device)]
+            if len(rows)
+        ]
+        order = torch.cat([rows for rows, _, _ in parts]).argsort()
+        logits_BSV = torch.cat([logits for _, logits, _ in parts])[order]
+        frames_B = torch.cat([frames for _, _, frames in parts])[order]
         return logits_BSV, frames_B
 
 

@@ -56,7 +56,8 @@ class Nearby:
 
     def __init__(self) -> None:
         self.config = SimpleNamespace(
-            features=SimpleNamespace(sample_rate_hz=16_000), model=SimpleNamespace(stride=4)
+            features=SimpleNamespace(sample_rate_hz=16_000),
+            model=SimpleNamespace(stride=4, positions="rotary"),
         )
         self.log_mel = SimpleNamespace(hop_samples=160, survey=self.survey)
         self.longest = 0
@@ -126,6 +127,17 @@ def test_a_long_file_of_known_sentences_reads_as_in_one_piece(fluent: Path, tmp_
     different = sum(a != b for a, b in zip(words(found.tokens), said, strict=True))
     assert different <= len(said) / 200
     assert jiwer.wer(" ".join(texts), " ".join(said)) < 0.1
+
+
+def test_absolute_positions_stay_those_of_training() -> None:
+    model = Nearby()
+    model.config.model.positions = "sinusoidal"
+    model.config.corpus = SimpleNamespace(max_seconds=10.0)
+    signal = torch.from_numpy(np.random.default_rng(5).standard_normal(50 * 16_000)).float()
+    path = long_audio.greedy_path(model, lambda: [signal], 60.0, 8.0)  # type: ignore[arg-type]
+    assert 8 * 16_000 <= model.longest <= 10 * 16_000
+    whole = long_audio.greedy_path(Nearby(), lambda: [signal], 1e4, 2.4)  # type: ignore[arg-type]
+    assert torch.equal(path.tokens, whole.tokens)
 
 
 def test_an_utterance_is_transcribed_as_it_is_decoded(fluent: Path) -> None:

@@ -66,20 +66,20 @@ def test_a_limited_reach_hears_the_neighbourhood_alone(options: dict[str, object
     hears = 3 * (reach + kernel // 2) + 2  # frames on each side, through three blocks
     with torch.no_grad():
         features, lengths = log_mel(*padded(waveforms()))
-        before, frames = model(
-            features, lengths, reach_B=torch.tensor([reach, 10**6, reach, reach])
-        )
+        before, frames = model(features, lengths, reach=reach)
         changed = features.clone()
         changed[:, 0] += 1.0
-        after, _ = model(changed, lengths, reach_B=torch.tensor([reach, 10**6, reach, reach]))
+        after, _ = model(changed, lengths, reach=reach)
         unlimited, _ = model(features, lengths)
+        wide, _ = model(features, lengths, reach=int(frames.max()) - 1)
+        [alone], _ = model(*log_mel(*padded(waveforms()[2:3])), reach=reach)
     assert torch.isfinite(before).all()
-    for index in (0, 2, 3):
-        far = slice(hears, int(frames[index]))
-        assert torch.equal(before[index, far], after[index, far])
-    assert not torch.equal(before[1, hears:], after[1, hears:])
-    assert (before[1, : frames[1]] - unlimited[1, : frames[1]]).abs().max() < 1e-5
-    assert (before[3, : frames[3]] - unlimited[3, : frames[3]]).abs().max() > 1e-4
+    for index, count in enumerate(frames.tolist()):
+        assert torch.equal(before[index, hears:count], after[index, hears:count])
+        assert not torch.equal(before[index, :hears], after[index, :hears])
+        assert (wide[index, :count] - unlimited[index, :count]).abs().max() < 1e-5
+    assert (before[3] - unlimited[3]).abs().max() > 1e-4
+    assert (before[2, : frames[2]] - alone[: frames[2]]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("options", VARIANTS)
