@@ -59,7 +59,12 @@ def learning_charts(main: Run, baseline: Run, start_hours: float | None) -> list
 
 def side_by_side(runs: Mapping[str, Run]) -> list[Chart]:
     """Of several runs: error rates of each dev set by model, loss, and errors in the pseudo-labels."""
-    styles = dict(zip(runs, itertools.cycle((TEACHER, *OTHERS)), strict=False))
+    looks = (TEACHER, *OTHERS)
+    styles = {}
+    for number, name in enumerate(runs):
+        again, here = divmod(number, len(looks))
+        other = looks[(here + again) % len(looks)]  # colours recur with other dashes and markers
+        styles[name] = Style(looks[here].colour, other.dashes, other.marker)
     sets = dict.fromkeys(line["set"] for run in runs.values() for line in run.evaluations)
     charts = []
     for number, name in enumerate(sets):
@@ -67,7 +72,9 @@ def side_by_side(runs: Mapping[str, Run]) -> list[Chart]:
             series = [
                 one
                 for label, run in runs.items()
-                for one in curve(_evaluations(run, name, model), unit, label, styles[label], True)
+                for one in curve(
+                    _evaluations(run, name, model), unit, shortened(label), styles[label], True
+                )
             ]
             title = f"{unit.upper()} of the {model} on {name}"
             charts.append(Chart(f"{unit}-{model}-{number}", title, f"{unit.upper()}, %", series))
@@ -78,10 +85,16 @@ def side_by_side(runs: Mapping[str, Run]) -> list[Chart]:
         series = [
             one
             for label, run in runs.items()
-            for one in curve(run.training, key, label, styles[label])
+            for one in curve(run.training, key, shortened(label), styles[label])
         ]
         charts.append(Chart(key, title, unit, series))
     return [chart for chart in charts if chart.series]
+
+
+def shortened(name: str, most: int = 36) -> str:
+    """A run's name as a legend can hold it: its beginning and its end."""
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
 
 
 def _evaluations(run: Run, name: str, model: str) -> list[dict[str, Any]]:

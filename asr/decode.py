@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A greedy path."""
+    """What was recognised."""
 
     tokens: list[int]
     confidence: float
-    """Mean over the frames of the posterior of the best token; 0 without frames."""
+    """Of the greedy path: the mean over the frames of the posterior of the best token; 0 without frames."""
 
 
 def greedy(logits_BSV: Tensor, lengths_B: Tensor) -> list[Hypothesis]:

@@ -88,6 +88,11 @@ def _parse(line: str) -> Utterance:
     )
 
 
+def headline_model(models: Mapping[str, object]) -> str | None:
+    """Whose figures stand for a run: its teacher's, or those of the next best that was decoded."""
+    return next((name for name in (*reversed(MODELS), *models) if name in models), None)
+
+
 def read_decoded(run: Path) -> dict[str, dict[str, list[Utterance]]]:
     """All of RUN/decode/SET/MODEL.jsonl, known models first; empty where nothing was decoded."""
     decoded: dict[str, dict[str, list[Utterance]]] = {}

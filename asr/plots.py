@@ -13,6 +13,7 @@ import html
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ INK = "#010203"
 """Drawn as such, then replaced by currentColor."""
 _WIDTH_INCHES, _HEIGHT_INCHES = 5.6, 3.6
 _LOG_FROM_RATIO = 5.0
+_SHORT_LABEL = 22
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,17 @@ def figure_of(width_inches: float, height_inches: float) -> Iterator[Any]:
 def svg_of(figure: Any, name: str, title: str, description: str) -> str:
     """The figure as an `<svg>` element; `name`, unique on the page, begins its ids."""
     stream = io.StringIO()
-    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(stream, format="svg", metadata=no_metadata)
+    # The page's reader draws the text with fonts of his own: those that are missing here do not matter.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(stream, format="svg", metadata=no_metadata)
     return _inline(stream.getvalue(), name, title, description)
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib draws as it is: no mathematics between dollar signs, no hidden legend entry."""
+    return re.sub(r"^_", " _", text).replace("$", r"\$")
 
 
 def _draw(axes: Any, chart: Chart) -> None:
@@ -112,7 +122,7 @@ def _draw(axes: Any, chart: Chart) -> None:
         axes.plot(
             hours,
             values,
-            label=series.label,
+            label=plain(series.label),
             color=series.style.colour,
             linestyle=series.style.dashes,
             linewidth=2.2,
@@ -139,7 +149,7 @@ def _draw(axes: Any, chart: Chart) -> None:
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.02, 1.0),
-        ncols=2,
+        ncols=2 if all(len(series.label) <= _SHORT_LABEL for series in chart.series) else 1,
         frameon=False,
         handlelength=3.2,
         borderaxespad=0.2,

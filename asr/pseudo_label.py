@@ -1,6 +1,6 @@
-"""The label policy: the teacher's greedy path, filtered, counted, and its health watched.
+"""The label policy: the teacher's hard labels, filtered, counted, and their health watched.
 
-Hard labels by greedy CTC on clean speech, made anew for every untranscribed update (online).
+Made on clean speech, anew for every untranscribed update (online); how, label_decision.py says.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from typing import Any
 from asr import curves, report_figures
 from asr.edits import Aligned, commonest_errors
 from asr.errors import UserError
-from asr.hypotheses import MODELS, read_decoded
+from asr.hypotheses import headline_model, read_decoded
 from asr.report_render import drawn, write_pages
-from asr.report_sound import player_source, read_sound, spectrogram
+from asr.report_sound import NoSoundError, player_source, read_sound, spectrogram
 from asr.results import BY_FIELDS, Sets, align_sets, build_results, main_set
 from asr.run_folder import Run, RunReader
 
@@ -32,20 +33,21 @@ def write_report(
     by_fields: Sequence[str] = BY_FIELDS,
     with_audio: bool = True,
     output: Path | None = None,
+    command: Sequence[str] = (),
 ) -> Path:
     """Write index.html, report.md and results.json into `output`, or EXP/report; returns the page's path.
 
     `baseline` is the folder of a supervised run, for its curves; its decoded sets are those named
     supervised in EXP/decode. `note` becomes a banner. `with_audio` puts the worst utterances' sound into
-    the page, where it can be read. Raises UserError for a folder that is not there or a malformed
-    hypotheses file.
+    the page, where it can be read. `command` is shown as what made the page. Raises UserError for a
+    folder that is not there or a malformed hypotheses file.
     """
     for folder in filter(None, (exp, baseline)):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give the output folder of a run")
     sets = align_sets(read_decoded(exp))
     results = build_results(sets, by_fields)
-    context = _context(exp, baseline, note, sets, results, with_audio)
+    context = _context(exp, baseline, note, sets, results, with_audio, command)
     return write_pages(output or exp / "report", "report_page.html.j2", context, results)
 
 
@@ -56,6 +58,7 @@ def _context(
     sets: Sets,
     results: Mapping[str, Any],
     with_audio: bool,
+    command: Sequence[str],
 ) -> dict[str, Any]:
     reader = RunReader()
     main_run = reader.read_run(exp)
@@ -64,9 +67,8 @@ def _context(
     start_hours = _start_hours(config, main_run)
     main = main_set(sets)
     models = sets.get(main or "", {})
-    worst_model = next((model for model in reversed(MODELS) if model in models), None)
-    command = ["asr", "report", str(exp), *(["--baseline", str(baseline)] if baseline else [])]
-    command += ["--note", note] if note else []
+    worst_model = headline_model(models)
+    worst = _worst(models[worst_model], with_audio) if worst_model else []
     return {
         "name": str(config.get("name") or exp.resolve().name),
         "note": note,
@@ -92,7 +94,8 @@ def _context(
         "dropped": main_run.dropped_labels,
         "card": report_figures.scaling_card(reader.read_json(exp / "scaling.json")),
         "worst_model": worst_model,
-        "worst": _worst(models[worst_model], with_audio) if worst_model else [],
+        "worst": worst,
+        "silent": Counter(item["silent"] for item in worst if item["silent"]),
         "commonest": commonest_errors(models[worst_model], report_figures.WORST)
         if worst_model
         else {},
@@ -100,7 +103,7 @@ def _context(
         "environment": dict(report_figures.flat(reader.read_json(exp / "environment.json"))),
         "stamps": _stamps(exp, reader),
         "config": config_text,
-        "command": shlex.join(command),
+        "command": shlex.join(command or ["asr", "report", str(exp)]),
         "faults": reader.faults,
     }
 
@@ -110,13 +113,17 @@ def _worst(aligned: Sequence[Aligned], with_audio: bool) -> list[dict[str, Any]]
     items = report_figures.worst_utterances(aligned)
     for number, item in enumerate(items):
         utterance = item["utterance"]
-        sound = read_sound(utterance) if with_audio else None
-        item["player"] = player_source(sound) if sound else None
-        item["spectrogram"] = (
-            spectrogram(sound, utterance, item["tokens"], f"sound-{number}")
-            if sound and number < _SPECTROGRAMS
-            else None
-        )
+        item |= {"player": None, "spectrogram": None, "silent": None}
+        if not with_audio:
+            continue
+        try:
+            sound = read_sound(utterance)
+        except NoSoundError as reason:
+            item["silent"] = str(reason)
+            continue
+        item["player"] = player_source(sound)
+        if number < _SPECTROGRAMS:
+            item["spectrogram"] = spectrogram(sound, utterance, item["tokens"], f"sound-{number}")
     return items
 
 
@@ -156,7 +163,7 @@ def main(argv: list[str]) -> int:
         "self-contained: mail it, or open it in any browser.",
         epilog="Reads RUN/decode/SET/MODEL.jsonl, RUN/metrics.jsonl, scaling.json, environment.json "
         "and config.yaml; what is missing is said on the page. Writes index.html, report.md and "
-        "results.json into RUN/report; of several runs into the folder `comparison` beside them.",
+        "results.json into RUN/report; of several runs into `comparison` in the folder that holds them all.",
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output folder of a run")
     parser.add_argument("--output", type=Path, help="folder of the page")
@@ -183,7 +190,10 @@ def main(argv: list[str]) -> int:
 
         if arguments.baseline:
             raise UserError("--baseline goes with one run; of several, name it as one of them")
-        page = write_comparison(arguments.runs, arguments.output, arguments.note)
+        if arguments.by != ",".join(BY_FIELDS) or arguments.no_audio:
+            raise UserError("--by and --no-audio go with one run; leave them out with several")
+        command = ["asr", "report", *argv]
+        page = write_comparison(arguments.runs, arguments.output, arguments.note, command)
     else:
         page = write_report(
             arguments.runs[0],
@@ -192,6 +202,7 @@ def main(argv: list[str]) -> int:
             [name for name in arguments.by.split(",") if name],
             not arguments.no_audio,
             arguments.output,
+            ["asr", "report", *argv],
         )
     print(f"report: {page}{os.linesep}figures: {page.with_name('results.json')}")
     return 0

@@ -65,15 +65,20 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def result_rows(models: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """Rows of a set's table, with the ends of the inline bars in percent of the bar's width."""
+def result_rows(
+    models: Mapping[str, Mapping[str, float]], are_ranked: bool = True
+) -> list[dict[str, Any]]:
+    """Rows of a set's table, with the ends of the inline bars in percent of the bar's width.
+
+    `are_ranked` says whether they are of the same data, so that the lowest rate is the best.
+    """
     widest = max((s["wer_high"] for s in models.values()), default=0.0) * 1.06 or 1.0
     best = min((s["wer"] for s in models.values()), default=0.0)
     return [
         {
             **s,
             "model": model,
-            "best": s["wer"] == best and len(models) > 1,
+            "best": s["wer"] == best and len(models) > 1 and are_ranked,
             "bar": [round(100 * s[key] / widest, 2) for key in ("wer_low", "wer", "wer_high")],
         }
         for model, s in models.items()

@@ -38,15 +38,19 @@ def render_markdown(results: Mapping[str, Any]) -> str:
     if results["paired"]:
         rows = (
             (
-                " - ".join(map(_name, name.split("_vs_"))),
+                " - ".join(map(_name, name.split("_vs_")))
+                if "first" not in pair
+                else f"{pair['first']} - {pair['second']}",
                 f"{pair['delta_wer']:+.2f}",
-                p_value(pair["p_wer"]),
+                p_value(pair.get("p_wer_holm", pair["p_wer"])),
                 f"{pair['delta_cer']:+.2f}",
-                p_value(pair["p_cer"]),
+                p_value(pair.get("p_cer_holm", pair["p_cer"])),
             )
             for name, pair in results["paired"].items()
         )
-        header = ("paired bootstrap", "WER, points", "", "CER, points", "")
+        corrected = any("p_wer_holm" in pair for pair in results["paired"].values())
+        test = "paired bootstrap, p by Holm" if corrected else "paired bootstrap"
+        header = (test, "WER, points", "", "CER, points", "")
         parts.append(f"### Comparisons\n\n{_table(header, rows)}")
     for field, by in results["by"].items():
         values = list(dict.fromkeys(value for groups in by.values() for value in groups))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from asr import curves, report_figures
 from asr.errors import UserError
-from asr.hypotheses import MODELS, read_decoded
+from asr.hypotheses import headline_model, read_decoded
 from asr.report_render import drawn, write_pages
 from asr.results import Sets, align_sets, main_set
 from asr.run_folder import RunReader
@@ -20,12 +20,15 @@ from asr.statistics import SIGNIFICANT, compare_aligned, score_aligned, verdict
 
 
 def write_comparison(
-    folders: Sequence[Path], output: Path | None = None, note: str | None = None
+    folders: Sequence[Path],
+    output: Path | None = None,
+    note: str | None = None,
+    command: Sequence[str] = (),
 ) -> Path:
-    """Write index.html, report.md and results.json into `output`, or `comparison` beside the runs.
+    """Write index.html, report.md and results.json into `output`; returns the page's path.
 
-    Returns the page's path. Raises UserError for a folder that is not there, or given twice, or a malformed
-    hypotheses file.
+    By default that is `comparison` in the folder that holds all the runs. Raises UserError for a folder that is
+    not there, or given twice, or a malformed hypotheses file.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -34,12 +37,15 @@ def write_comparison(
     if len(set(resolved)) < len(resolved):
         raise UserError("the same run is given twice; name each once")
     common = Path(os.path.commonpath(resolved))
+    if output is None and common == Path(common.anchor):
+        raise UserError("the runs have no folder in common: say where the page goes with --output")
     names = _names(resolved, common)
     sets = {
         name: align_sets(read_decoded(folder)) for name, folder in zip(names, folders, strict=True)
     }
     results, faults = _results(sets)
     context = _context(dict(zip(names, folders, strict=True)), sets, results, note, faults)
+    context["command"] = shlex.join(command or ["asr", "report", *map(str, folders)])
     return write_pages(output or common / "comparison", "report_several.html.j2", context, results)
 
 
@@ -54,42 +60,53 @@ def _names(folders: Sequence[Path], common: Path) -> list[str]:
 def _results(sets: Mapping[str, Sets]) -> tuple[dict[str, Any], list[str]]:
     """What results.json holds, as of one run, with models named 'RUN (MODEL)'; and what cannot be compared.
 
-    Each run's best-named model (its teacher, where it has one) is compared with each other run's on the main
-    set; p-values are Holm's, for the number of pairs.
+    Each run's headline model (its teacher, where it has one) is compared with each other run's on the main set;
+    `p_wer_holm` and `p_cer_holm` are corrected for the number of pairs.
     """
     found: dict[str, Any] = {"sets": {}, "paired": {}, "by": {}}
+    faults: list[str] = []
     for name in dict.fromkeys(name for run in sets.values() for name in run):
         found["sets"][name] = {
             _label(run, model): score_aligned(aligned).to_json()
             for run, its in sets.items()
             for model, aligned in its.get(name, {}).items()
         }
-    main, faults = main_set(found["sets"]), []
+        absent = [run for run, its in sets.items() if name not in its]
+        if absent:
+            faults.append(f"Nothing of {name} has been decoded in {', '.join(absent)}.")
+        if not _is_one(found["sets"][name].values()):
+            faults.append(f"On {name} the runs have different utterances or references.")
+    main = main_set(found["sets"])
     compared = {
-        _label(run, _headline_model(its[main])): its[main][_headline_model(its[main])]
+        _label(run, model): its[main][model]
         for run, its in sets.items()
         if main is not None and main in its
+        for model in [headline_model(its[main])]
+        if model is not None
     }
-    pairs = {}
+    pairs: dict[str, dict[str, Any]] = {}
     for (a, left), (b, right) in itertools.combinations(compared.items(), 2):
         try:
-            pairs[f"{b}_vs_{a}"] = compare_aligned(right, left).to_json()
+            figures = compare_aligned(right, left).to_json()
         except UserError as error:
             faults.append(f"On {main}, {a} and {b} cannot be compared: {error}.")
+        else:
+            pairs[f"{b}_vs_{a}"] = {"first": b, "second": a, **figures}
     for unit in ("wer", "cer"):
         adjusted = holm({name: pair[f"p_{unit}"] for name, pair in pairs.items()})
         for name, pair in pairs.items():
-            pair[f"p_{unit}"] = adjusted[name]
+            pair[f"p_{unit}_holm"] = adjusted[name]
     found["paired"] = pairs
     return found, faults
 
 
+def _is_one(scores: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether figures are of sets of one size: rates of unlike sets must not be ranked."""
+    return len({(s["utterances"], s["words"]) for s in scores}) <= 1
+
+
 def _label(run: str, model: str) -> str:
     return f"{run} ({model})"
-
-
-def _headline_model(models: Mapping[str, object]) -> str:
-    return next((model for model in reversed(MODELS) if model in models), next(iter(models)))
 
 
 def _context(
@@ -99,11 +116,11 @@ def _context(
     note: str | None,
     faults: Sequence[str],
 ) -> dict[str, Any]:
-    reader = RunReader()
-    runs = {name: reader.read_run(folder) for name, folder in folders.items()}
-    cards = {n: reader.read_json(f / "scaling.json") for n, f in folders.items()}
-    configs = {n: reader.read_config(f / "config.yaml")[1] for n, f in folders.items()}
-    environments = {n: reader.read_json(f / "environment.json") for n, f in folders.items()}
+    readers = {name: RunReader(name) for name in folders}
+    runs = {n: readers[n].read_run(f) for n, f in folders.items()}
+    cards = {n: readers[n].read_json(f / "scaling.json") for n, f in folders.items()}
+    configs = {n: readers[n].read_config(f / "config.yaml")[1] for n, f in folders.items()}
+    environments = {n: readers[n].read_json(f / "environment.json") for n, f in folders.items()}
     main = main_set(results["sets"])
     return {
         "runs": [
@@ -114,43 +131,48 @@ def _context(
         "summary": _summary(results, main),
         "main_set": main,
         "tables": {
-            name: report_figures.result_rows(results["sets"][name])
+            name: report_figures.result_rows(
+                results["sets"][name], _is_one(results["sets"][name].values())
+            )
             for name in sorted(results["sets"], key=lambda name: name != main)
         },
-        "pairs": [report_figures.pair_row(name, pair) for name, pair in results["paired"].items()],
+        "pairs": [
+            {**pair, "p_wer": pair["p_wer_holm"], "p_cer": pair["p_cer_holm"]}
+            for pair in results["paired"].values()
+        ],
         "learning": drawn(curves.side_by_side(runs)),
         "card": side_by_side({n: card.get("in_force") or {} for n, card in cards.items()}),
         "config": _differing(side_by_side(configs)),
         "environment": _differing(side_by_side(environments)),
-        "command": shlex.join(["asr", "report", *map(str, folders.values())]),
-        "faults": [*faults, *reader.faults],
+        "faults": [*faults, *(fault for reader in readers.values() for fault in reader.faults)],
     }
 
 
 def _summary(results: Mapping[str, Any], main: str | None) -> str:
     if main is None:
         return "Nothing has been decoded in these runs yet, so there are no final figures."
-    best, figures = min(results["sets"][main].items(), key=lambda item: item[1]["wer"])
+    models = results["sets"][main]
+    if not _is_one(models.values()):
+        return (
+            f"The runs were decoded on different data under the name {main}: no rate is compared."
+        )
+    best, figures = min(models.items(), key=lambda item: item[1]["wer"])
     opening = (
         f"On {main}, {best} has the lowest word error rate, {figures['wer']:.2f} % "
         f"(95 % interval {figures['wer_low']:.2f} to {figures['wer_high']:.2f})."
     )
-    if not results["paired"]:
-        return opening
-    found = [
-        _difference(name, pair)
-        for name, pair in sorted(results["paired"].items(), key=lambda item: item[1]["p_wer"])
-        if pair["p_wer"] < SIGNIFICANT
-    ]
-    return " ".join([opening, *(found[:3] or ["No difference in words is significant."])])
+    pairs = sorted(results["paired"].values(), key=lambda pair: pair["p_wer_holm"])
+    found = [_difference(pair) for pair in pairs if pair["p_wer_holm"] < SIGNIFICANT]
+    if pairs and not found:
+        found = ["No difference in words is significant."]
+    return " ".join([opening, *found[:3]])
 
 
-def _difference(name: str, pair: Mapping[str, float]) -> str:
-    first, _, second = name.partition("_vs_")
-    way = "lower" if pair["delta_wer"] < 0 else "higher"
+def _difference(pair: Mapping[str, Any]) -> str:
+    way, p = ("lower" if pair["delta_wer"] < 0 else "higher"), pair["p_wer_holm"]
     return (
-        f"{first} is {abs(pair['delta_wer']):.2f} points {way} than {second}: "
-        f"{verdict(pair['p_wer'])} ({report_figures.p_value(pair['p_wer'])})."
+        f"{pair['first']} is {abs(pair['delta_wer']):.2f} points {way} than {pair['second']}: "
+        f"{verdict(p)} ({report_figures.p_value(p)})."
     )
 
 

@@ -9,14 +9,13 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr.hypotheses import Utterance
-from asr.plots import INK, figure_of, svg_of
+from asr.plots import INK, figure_of, plain, svg_of
 from asr.run_folder import is_number
 
 _LONGEST_SECONDS = 60.0
@@ -34,13 +33,17 @@ class Sound:
     rate_hz: int
 
 
-def read_sound(utterance: Utterance) -> Sound | None:
-    """Its audio; None where the line names no file that can be read, or too much of it to embed."""
+class NoSoundError(Exception):
+    """Why an utterance's audio is not in the page."""
+
+
+def read_sound(utterance: Utterance) -> Sound:
+    """Its audio. Raises NoSoundError where the line names no file that can be read, or too much to embed."""
     path, begin = utterance.fields.get("audio"), utterance.fields.get("audio_begin", 0.0)
     if not isinstance(path, str) or not is_number(begin):
-        return None
-    if utterance.seconds > _LONGEST_SECONDS or not Path(path).is_file():
-        return None
+        raise NoSoundError("the hypotheses file names no audio (decode the set again)")
+    if utterance.seconds > _LONGEST_SECONDS:
+        raise NoSoundError(f"longer than {_LONGEST_SECONDS:g} s")
     import soundfile
 
     try:
@@ -48,9 +51,12 @@ def read_sound(utterance: Utterance) -> Sound | None:
             rate = file.samplerate
             file.seek(round(begin * rate))
             samples_NC = file.read(round(utterance.seconds * rate), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, RuntimeError):
-        return None
-    return Sound(samples_NC.mean(axis=1), rate) if len(samples_NC) else None
+    except (soundfile.SoundFileError, OSError, RuntimeError, OverflowError, ValueError):
+        raise NoSoundError("its file cannot be read from here") from None
+    if not len(samples_NC) or not np.isfinite(samples_NC).all():
+        raise NoSoundError("its file holds no sound there, or no numbers")
+    # An encoder may give up on what is far beyond full scale.
+    return Sound(np.clip(samples_NC.mean(axis=1), -1.0, 1.0), rate)
 
 
 def player_source(sound: Sound) -> str:
@@ -75,9 +81,14 @@ def spectrogram(
 
     `tokens` are the alignment's (kind, said, heard); words in error are red.
     """
-    said = _marked(utterance.fields.get("reference_words"), [(k, s) for k, s, _ in tokens if s])
-    heard = _marked(utterance.fields.get("words"), [(k, h) for k, _, h in tokens if h])
     seconds = len(sound.samples) / sound.rate_hz
+    said, heard = (
+        [(word, wrong) for word, wrong in _marked(words, aligned) if 0 <= word["begin"] < seconds]
+        for words, aligned in (
+            (utterance.fields.get("reference_words"), [(k, s) for k, s, _ in tokens if s]),
+            (utterance.fields.get("words"), [(k, h) for k, _, h in tokens if h]),
+        )
+    )
     with figure_of(max(4.0, _INCHES_PER_SECOND * seconds), _HEIGHT_INCHES) as figure:
         image, rows = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         image.imshow(
@@ -104,16 +115,11 @@ def spectrogram(
 
 
 def _write(axes: Any, word: Mapping[str, Any], height: float, colour: str) -> None:
-    middle = (word["begin"] + word["end"]) / 2
+    middle = min((word["begin"] + word["end"]) / 2, axes.get_xlim()[1])
     axes.plot([word["begin"]] * 2, [height - 0.45, height + 0.45], color=colour, linewidth=0.8)
     axes.text(
-        middle, height, _plain(word["text"]), ha="center", va="center", fontsize=9, color=colour
+        middle, height, plain(word["text"]), ha="center", va="center", fontsize=9, color=colour
     )
-
-
-def _plain(text: str) -> str:
-    """No mathematics: matplotlib would read what stands between two dollar signs."""
-    return text.replace("$", r"\$")
 
 
 def _decibels(sound: Sound) -> NDArray[np.float32]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,16 +81,24 @@ def _what_it_rules(card: dict[str, Any]) -> tuple[Any, ...]:
     return card["ranks"], card["rule"], values
 
 
+_LARGEST = 1e300
+
+
 def is_number(value: Any) -> bool:
     """Whether a field of a line is a finite number."""
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and -_LARGEST <= value <= _LARGEST
 
 
 @dataclass
 class RunReader:
     """Reads files of run folders; what could not be read is said in `faults`, never passed over."""
 
+    run: str = ""
+    """Name of the run in the faults; empty where there is only one."""
     faults: list[str] = field(default_factory=list)
+
+    def _note(self, fault: str) -> None:
+        self.faults.append(f"{self.run}: {fault}" if self.run else fault)
 
     def read_json(self, path: Path) -> dict[str, Any]:
         if not path.is_file():
@@ -99,7 +106,7 @@ class RunReader:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            self.faults.append(f"{path.name} is not readable as JSON ({error}); left out.")
+            self._note(f"{path.name} is not readable as JSON ({error}); left out.")
             return {}
         return content if isinstance(content, dict) else {"content": content}
 
@@ -107,7 +114,7 @@ class RunReader:
         run = read_run(folder)
         if run.unreadable_lines:
             path = folder / "metrics.jsonl"
-            self.faults.append(f"{run.unreadable_lines} unreadable lines of {path} left out.")
+            self._note(f"{run.unreadable_lines} unreadable lines of {path} left out.")
         return run
 
     def read_config(self, path: Path) -> tuple[str, dict[str, Any]]:
@@ -118,6 +125,6 @@ class RunReader:
         try:
             tree = yaml.safe_load(text)
         except yaml.YAMLError:
-            self.faults.append(f"{path.name} is not readable as YAML.")
+            self._note(f"{path.name} is not readable as YAML.")
             tree = None
         return text, tree if isinstance(tree, dict) else {}

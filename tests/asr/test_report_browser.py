@@ -47,7 +47,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def comparison(page: Path) -> Path:
     """A page of two runs."""
     run = page.parents[1]
-    other = run.with_name("other")
+    other = run.with_name("a_run_whose_name_is_far_too_long_for_a_legend_or_for_a_phone")
     train(other, labels=False)
     decode(other, "teacher", 3)
     return write_comparison([run, other])

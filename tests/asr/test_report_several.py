@@ -40,7 +40,10 @@ def test_runs_side_by_side(runs: list[Path], capsys: pytest.CaptureFixture[str])
     assert len(tags.values("id")) == len(set(tags.values("id")))
     assert "<code>optimizer.learning_rate</code>" in page
     assert "<code>seed</code>" not in page, "what is the same in all is no difference"
-    assert '<tr class="differs"><th scope="row"><code>learning_rate</code>' in page
+    assert (
+        '<tr class="differs"><th scope="row"><span title="differs">≠</span> <code>learning_rate</code>'
+        in page
+    )
     assert '<tr><th scope="row"><code>eps</code>' in page
     assert re.search(
         r"b \(teacher\) is \d+\.\d\d points lower than a \(teacher\): significant", page
@@ -62,7 +65,8 @@ def test_runs_side_by_side(runs: list[Path], capsys: pytest.CaptureFixture[str])
     [raw] = json.loads((runs[0].parent / "two/results.json").read_text())["paired"].values()
     p = raw["p_wer"]
     adjusted = holm({"b-a": p, "c-a": p, "c-b": 1.0})
-    assert found["paired"]["b (teacher)_vs_a (teacher)"]["p_wer"] == adjusted["b-a"]
+    pair = found["paired"]["b (teacher)_vs_a (teacher)"]
+    assert (pair["p_wer"], pair["p_wer_holm"]) == (p, adjusted["b-a"])
     assert "b (teacher) - a (teacher)" in path.with_name("report.md").read_text()
 
 
@@ -75,7 +79,10 @@ def test_what_cannot_be_compared_is_said(runs: list[Path], tmp_path: Path) -> No
     page = (tmp_path / "comparison/index.html").read_text(encoding="utf-8")
     parsed(page)
     assert "a (teacher) and c (teacher) cannot be compared" in page
-    assert "<script" not in page
+    assert "On test the runs have different utterances or references" in page
+    assert "Nothing of test has been decoded in empty" in page
+    assert "no rate is compared" in page
+    assert 'class="best"' not in page
 
 
 def test_misuse(runs: list[Path], tmp_path: Path) -> None:
@@ -83,6 +90,8 @@ def test_misuse(runs: list[Path], tmp_path: Path) -> None:
         report.main([str(runs[0]), str(runs[1].parent / "b" / ".." / "a")])
     with pytest.raises(UserError, match="no such folder"):
         report.main([str(runs[0]), str(tmp_path / "nowhere")])
+    with pytest.raises(UserError, match="go with one run"):
+        report.main([*map(str, runs), "--no-audio"])
     with pytest.raises(UserError, match="name it as one of them"):
         report.main([*map(str, runs), "--baseline", str(runs[0])])
 
@@ -93,3 +102,17 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert report.main([str(tmp_path / "x/run"), str(tmp_path / "y/run")]) == 0
     found = json.loads((tmp_path / "comparison/results.json").read_text())
     assert set(found["sets"]["test"]) == {"x/run (teacher)", "y/run (teacher)"}
+
+
+@pytest.mark.parametrize("name", ["a_vs_b", "_hidden", r"m$\frac{a$", "<b>", "long " * 20, "语音"])
+def test_any_name_will_do(tmp_path: Path, name: str) -> None:
+    for run in (name, "plain"):
+        decode(tmp_path / run, "teacher", 1)
+        train(tmp_path / run, labels=True)
+    assert report.main([str(tmp_path / name), str(tmp_path / "plain")]) == 0
+    page = (tmp_path / "comparison/index.html").read_text(encoding="utf-8")
+    parsed(page)
+    assert "<b>" not in page.replace("<b style", "")
+    text = (tmp_path / "comparison/report.md").read_text(encoding="utf-8")
+    shown = " ".join(name.split()).replace("<", "&lt;")
+    assert f"plain (teacher) - {shown} (teacher)" in " ".join(text.split())

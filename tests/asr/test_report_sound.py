@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 from pathlib import Path
@@ -61,9 +62,22 @@ def test_without_the_file_or_by_wish_there_is_no_sound(run: Path) -> None:
     assert "<audio" not in page
     assert "Spectrogram" not in page
     (run.parent / "speech.flac").write_bytes(b"no audio")
-    assert "<audio" not in report.write_report(run).read_text(encoding="utf-8")
+    page = report.write_report(run).read_text(encoding="utf-8")
+    assert "<audio" not in page
+    assert "Without sound here: 15, its file cannot be read from here." in page
     (run.parent / "speech.flac").unlink()
     assert "<audio" not in report.write_report(run).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_sound_that_no_encoder_takes(run: Path, value: float) -> None:
+    samples = np.full(10 * RATE_HZ, value, dtype=np.float32)
+    path = run.parent / "speech.wav"
+    soundfile.write(path, samples, RATE_HZ, subtype="FLOAT")
+    hypotheses = run / "decode/test/teacher.jsonl"
+    hypotheses.write_text(hypotheses.read_text().replace("speech.flac", "speech.wav"))
+    page = report.write_report(run).read_text(encoding="utf-8")
+    assert ("<audio" in page) == (value == 1e6)
 
 
 @pytest.mark.parametrize("odd", ["<script>alert(1)</script>", "$\\frac{a", "$a$ & $"])
@@ -77,6 +91,8 @@ def test_words_are_shown_as_they_are(run: Path, odd: str) -> None:
     page = report.write_report(run).read_text(encoding="utf-8")
     parsed(page)
     assert "<script" not in page
+    drawn = page[page.index('aria-label="Spectrogram of') :]
+    assert html.escape(odd, quote=False) in drawn
 
 
 def test_records_that_others_wrote_do_no_harm(run: Path) -> None:
@@ -90,7 +106,10 @@ def test_records_that_others_wrote_do_no_harm(run: Path) -> None:
         record["words"] = words
     records[0]["audio"] = 3
     records[1]["audio_begin"] = "x"
-    records[2]["audio_begin"] = 1e9
+    records[2]["audio_begin"] = 1e18
+    records[3]["audio"] = "x" * 5000
+    records[4]["words"] = [{"text": "A", "begin": 10**400, "end": 1}]
+    records[5]["words"] = [{"text": "A", "begin": 1e9, "end": 1e9}]
     write_lines(path, records)
     parsed(report.write_report(run).read_text(encoding="utf-8"))
 
