@@ -1,0 +1,170 @@
+"""`asr check`: each way to break a recipe is named with its remedy, all in one go; a sound one passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import LETTERS, write_folder
+from lhotse import CutSet
+
+from asr.__main__ import main
+
+SOUND = ["pseudo_label.max_empty_share=1"]
+
+BROKEN = {
+    "folder": (["corpus.directory=nowhere"], "nowhere does not exist", "prepare the corpus"),
+    "set": (["corpus.dev=[dve]"], "dve.jsonl.gz: no such set; it has dev", "asr prepare"),
+    "tokenizer": (["tokenizer.characters=abc"], "cannot be spelt", "add the characters"),
+    "burn-in": (["pseudo_label.start_hours=9"], "ends in its burn-in", "start earlier"),
+    "half-life": (["teacher.half_life_hours=5"], "longer than the run", "shorten teacher"),
+    "no average": (["teacher.half_life_hours=0.001"], "hardly an average", "hours of audio"),
+    "beta": (["batch.batch_seconds=300"], "largest kappa allowed is below 10", "half_life"),
+    "warm-up": (["optimizer.warmup_hours=1"], "never arrives", "warm up for less"),
+    "ctc": (["model.stride=16"], "more tokens than frames at speed 1.1", "lower model.stride"),
+    "micro-batch": (
+        ["batch.max_seconds_per_micro_batch=1"],
+        "longest utterance of 'labelled' plays for",
+        "or lower corpus.max_seconds",
+    ),
+    "length": (["corpus.max_seconds=1"], "utterances of 'labelled' are not between", "widen the"),
+    "twice": (
+        ["corpus.untranscribed=[labelled]"],
+        "in corpus.labelled and in corpus.unt",
+        "one of",
+    ),
+    "memory": (
+        ["batch.max_seconds_per_micro_batch=1e8"],
+        "a rank needs about",
+        "lower batch.max_seconds_per_micro_batch",
+    ),
+    "decay": (
+        ["optimizer.decay=linear", "optimizer.decay_start_hours=3"],
+        "is not before the decay's end",
+        "start earlier",
+    ),
+    "ratio": (
+        ["pseudo_label.labelled_to_untranscribed=[1, 0]"],
+        "never draws untranscribed speech",
+        "from 1 on",
+    ),
+    "filter": (["pseudo_label.min_tokens_per_second=40"], "would drop", "let the band hold"),
+    "rate": (["features.sample_rate_hz=8000"], "has 16000 Hz", "preparation makes 16000"),
+    "fork": (["fork_from=nowhere"], "nowhere is not a checkpoint", "EXP/checkpoints"),
+    "model of the search": (
+        ["pseudo_label.decision=beam", "pseudo_label.beam.language_model=x.arpa"],
+        "x.arpa: no such file",
+        "asr prepare lm",
+    ),
+    "groups": (["batch.group_seconds=0.2"], "groups of labelled speech hold", "set batch.group"),
+}
+
+
+def check(capsys: pytest.CaptureFixture[str], recipe: Path, *settings: str) -> tuple[int, str]:
+    capsys.readouterr()
+    status = main(["check", str(recipe), *SOUND, *settings])
+    return status, capsys.readouterr().out
+
+
+def test_a_sound_recipe_passes(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = check(capsys, recipe, f"output={tmp_path / 'run'}")
+    assert status == 0
+    assert "no problem found" in said
+    assert "problem 1" not in said
+    assert "untranscribed            " in said
+    assert not (tmp_path / "run").exists(), "checking leaves nothing behind"
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_fault_is_named_with_its_remedy(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    settings, what, remedy = BROKEN[name]
+    status, said = check(capsys, recipe, f"output={tmp_path / 'run'}", *settings)
+    assert status == 2
+    line = next(line for line in said.splitlines() if line.startswith("problem") and what in line)
+    after = said[said.index(line) + len(line) + 1 :].splitlines()[0]
+    assert after.startswith("  remedy: ")
+    assert remedy in after
+
+
+def test_all_faults_in_one_go(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("set", "tokenizer", "burn-in", "half-life", "warm-up", "micro-batch", "fork")
+    settings = [setting for name in names for setting in BROKEN[name][0]]
+    status, said = check(capsys, recipe, *settings)
+    assert status == 2
+    for name in names:
+        assert BROKEN[name][1] in said
+    assert len([line for line in said.splitlines() if line.startswith("problem")]) >= len(names)
+
+
+def test_faults_of_the_corpus_itself(
+    recipe: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    cuts = list(CutSet.from_file(corpus / "labelled.jsonl.gz"))
+    dev = list(CutSet.from_file(corpus / "dev.jsonl.gz"))
+    cuts[0].supervisions[0].text = ""
+    cuts[1].recording.sources[0].source = str(tmp_path / "gone.wav")
+    CutSet.from_cuts([*cuts, dev[0]]).to_file(data / "labelled.jsonl.gz")
+    CutSet.from_cuts(dev).to_file(data / "dev.jsonl.gz")
+    for cut in dev:
+        cut.supervisions = []
+    CutSet.from_cuts(dev).to_file(data / "mute.jsonl.gz")
+    (data / "untranscribed.jsonl.gz").write_bytes(b"no gzip")
+    settings = [f"corpus.directory={data}", "corpus.test=[mute]"]
+    status, said = check(capsys, recipe, *settings)
+    assert status == 2
+    for what in (
+        f"1 of 41 utterances of the labelled set 'labelled' have no transcript, the first '{cuts[0].id}'",
+        "gone.wav",
+        f"1 utterances are in 'labelled' (corpus.labelled) and in 'dev' (corpus.dev), the first '{dev[0].id}'",
+        "8 of 8 utterances of 'mute' (corpus.test) have no reference",
+        "untranscribed.jsonl.gz: not a readable manifest",
+    ):
+        assert what in said
+
+
+def test_an_output_that_cannot_be_continued(
+    recipe: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = check(capsys, recipe, f"output={trained}")
+    assert status == 0
+    status, said = check(capsys, recipe, f"output={trained}", "model.width=64")
+    assert status == 2
+    assert "cannot be continued with another 'model'" in said
+
+
+def test_a_recipe_that_does_not_parse(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(recipe), "model.widht=3", "trainer.zero_stage=7"]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean 'width'" in said
+    assert "zero_stage" in said
+
+
+def test_many_ranks(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--ranks", "8", f"output={tmp_path / 'run'}"]
+    status, said = check(capsys, recipe, *settings)
+    assert status == 0
+    assert "note: a global batch gives each of 8 ranks" in said
+    per_rank = ["batch.batch_seconds=null", "batch.batch_seconds_per_rank=30"]
+    status, said = check(capsys, recipe, *settings, *per_rank)
+    assert status == 2
+    assert "on 8 rank(s): optimizer.betas" in said
+
+
+def test_letters_of_the_corpus_are_listed(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path / "audio", 3, 7, transcribed=True)
+    options = ["--root", str(tmp_path / "audio"), "--output", str(tmp_path / "data")]
+    assert main(["prepare", "folder", *options]) == 0
+    settings = [f"corpus.directory={tmp_path / 'data'}", "corpus.dev=[]", "corpus.untranscribed=[]"]
+    settings += ["pseudo_label.start_hours=null", f"tokenizer.characters={LETTERS[1:]}"]
+    status, said = check(capsys, recipe, *settings)
+    assert status == 2
+    assert "it lacks 'a'" in said
+    assert "note: corpus.dev is empty" in said

@@ -1,0 +1,171 @@
+"""The LibriSpeech recipes: shrunk, from run.sh, on a genuine sample; and their networks at full size."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import asr_command, read_lines
+
+from asr.__main__ import main
+from asr.config import load_config
+from asr.model import AcousticModel
+from asr.sizes import parameter_count
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes/librispeech"
+SAMPLE = ROOT.parent / "shared/data/librispeech-sample"
+NAMES = ("supervised_100h", "supervised_960h", "100h_860h", "10h_950h")
+SMALL = [
+    "corpus.labelled=[train-clean-100]",
+    "corpus.dev=[dev-clean]",
+    "corpus.test=[dev-clean]",
+    "model.width=32",
+    "model.heads=2",
+    "model.layers=2",
+    "model.feed_forward_width=64",
+    "optimizer.warmup_hours=0.02",
+    "augmentation.spec_augment.start_hours=0.02",
+    "scaling.reference_batch_seconds=60",
+    "batch.batch_seconds=60",
+    "batch.batch_seconds_per_rank=null",
+    "batch.group_seconds=15",
+    "teacher.half_life_hours=0.02",
+    "trainer.total_hours=0.08",
+    "trainer.loader_workers=0",
+]
+OF_SUPERVISED = ["optimizer.decay_start_hours=0.05"]
+OF_PSEUDO_LABELLED = ["corpus.untranscribed=[test-clean]", "pseudo_label.start_hours=0.02"]
+needs_sample = pytest.mark.skipif(
+    not SAMPLE.is_dir(), reason="no LibriSpeech sample beside the checkout"
+)
+
+
+def small(name: str) -> list[str]:
+    return [*SMALL, *(OF_SUPERVISED if name.startswith("supervised") else OF_PSEUDO_LABELLED)]
+
+
+def run_sh(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(RECIPES / "run.sh"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample, prepared once."""
+    folder = tmp_path_factory.mktemp("librispeech")
+    assert main(["prepare", "librispeech", "--root", str(SAMPLE), "--output", str(folder)]) == 0
+    return folder
+
+
+@needs_sample
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_from_run_sh(data: Path, tmp_path: Path, name: str) -> None:
+    settings = [*small(name), f"corpus.directory={data}", f"output={tmp_path / 'run'}"]
+    done = run_sh("--recipe", name, "--root", str(SAMPLE), *settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no problem found" in done.stdout
+    updates = [line for line in read_lines(tmp_path / "run/metrics.jsonl") if "loss" in line]
+    assert len(updates) >= 4
+    assert any(line["loss_labelled"] for line in updates)
+    labels = [line for line in updates if line["loss_pseudo_labelled"]]
+    assert bool(labels) == (not name.startswith("supervised"))
+    assert (tmp_path / "run/report/index.html").is_file()
+
+
+def test_recipes_are_short_and_inherit() -> None:
+    for name in NAMES:
+        text = (RECIPES / f"{name}.yaml").read_text()
+        assert len(text.splitlines()) < 80
+        assert "base: base.yaml" in text
+        config = load_config(RECIPES / f"{name}.yaml")
+        assert config.scaling.reference_batch_seconds == 2320
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "stride"), [("100h_860h", 256.0, 3), ("100h_860h_70m", 69.9, 3)]
+)
+def test_the_networks_on_the_meta_device(name: str, millions: float, stride: int) -> None:
+    config = load_config(RECIPES / f"{name}.yaml")
+    vocabulary = 29
+    with torch.device("meta"):
+        model = AcousticModel(config.features.mel_bins, vocabulary, config.model)
+        logits, lengths = model(torch.empty(2, 1000, 80), torch.empty(2, dtype=torch.long))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count == parameter_count(config, vocabulary)
+    assert count / 1e6 == pytest.approx(millions, abs=0.1)
+    assert logits.shape == (2, -(-1000 // stride), vocabulary)
+    assert lengths.shape == (2,)
+
+
+@pytest.mark.slow
+@needs_sample
+def test_one_real_update_of_the_large_network(data: Path, tmp_path: Path) -> None:
+    """In bf16, on the CPU, labelled and pseudo-labelled, teacher included: under 16 GB."""
+    settings = [
+        *[s for s in small("100h_860h") if not s.startswith("model.")],
+        f"corpus.directory={data}",
+        f"output={tmp_path / 'run'}",
+        "corpus.dev=[]",
+        "pseudo_label.start_hours=0",
+        "batch.batch_seconds=15",
+        "batch.group_seconds=7.5",
+        "trainer.total_hours=0.003",
+        "trainer.checkpoint_every_hours=1",
+    ]
+    recipe = str(RECIPES / "100h_860h.yaml")
+    script = (
+        "import resource, subprocess, sys; "
+        "subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *asr_command(), "train", recipe, *settings],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    [update, *_] = [line for line in read_lines(tmp_path / "run/metrics.jsonl") if "loss" in line]
+    assert update["teacher_momentum"] is not None
+    assert int(done.stdout) * 1024 < 16e9
+
+
+@needs_sample
+def test_two_machines_under_a_hostfile(data: Path, tmp_path: Path) -> None:
+    """Two launchers on this machine, each a node of the hostfile, meet over loopback."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    hostfile = tmp_path / "hostfile"
+    hostfile.write_text("127.0.0.1 slots=1\nlocalhost slots=1\n")
+    settings = [*small("100h_860h"), f"corpus.directory={data}", f"output={tmp_path / 'two'}"]
+    command = ["bash", str(RECIPES / "run.sh"), "--recipe", "100h_860h", "--from", "train"]
+    command += ["--to", "train", "--hostfile", str(hostfile), "--master-addr", "127.0.0.1"]
+    nodes = [
+        subprocess.Popen(
+            [*command, "--master-port", str(port), "--node-rank", str(node), *settings],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "DS_ACCELERATOR": "cpu"},
+        )
+        for node in (0, 1)
+    ]
+    said = [node.communicate(timeout=300)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], "\n".join(said)
+    one = [*asr_command(), "train", str(RECIPES / "100h_860h.yaml"), *settings]
+    subprocess.run([*one, f"output={tmp_path / 'one'}"], check=True, capture_output=True)
+    utterances = [read_lines(tmp_path / run / "utterances.jsonl") for run in ("one", "two")]
+    assert utterances[0] == utterances[1]
+    losses = [
+        [line["loss"] for line in read_lines(tmp_path / run / "metrics.jsonl") if "loss" in line]
+        for run in ("one", "two")
+    ]
+    assert len(losses[0]) == len(losses[1]) >= 4
