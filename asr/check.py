@@ -74,7 +74,7 @@ def _about(corpora: Corpora) -> Iterator[str]:
     for role, sets in corpora.sets.items():
         for speech in sets:
             hours = speech.seconds.sum() / 3600
-            yield f"{role:<14} {speech.name:<24} {len(speech.cuts):>10,} utterances {hours:>10,.2f} h"
+            yield f"{role:<14} {speech.name:<24} {len(speech):>10,} utterances {hours:>10,.2f} h"
 
 
 def _memory_gb(ranks: int) -> float:

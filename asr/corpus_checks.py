@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ class Corpora:
                     self.sets.setdefault(role, []).append(speech)
 
     def _audio(self, speech: SpeechSet, role: str) -> Iterator[Finding]:
-        step = math.ceil(len(speech.cuts) / _MOST_FILES_LOOKED_AT)
+        step = math.ceil(len(speech) / _MOST_FILES_LOOKED_AT)
         looked_at = speech.cuts[::step]
         missing = []
         for cut in looked_at:
@@ -100,16 +101,16 @@ class Corpora:
             return
         corpus, batch = self.config.corpus, self.config.batch
         kept = self.kept(speech)
-        left_out = len(speech.cuts) - len(kept.cuts)
+        left_out = len(speech) - len(kept)
         if left_out:
             yield Finding(
-                f"{left_out} of {len(speech.cuts)} utterances of '{speech.name}' are not between "
+                f"{left_out} of {len(speech)} utterances of '{speech.name}' are not between "
                 f"corpus.min_seconds {corpus.min_seconds:g} and corpus.max_seconds {corpus.max_seconds:g} "
                 f"(they have {speech.seconds.min():.3g} to {speech.seconds.max():.3g} s)",
                 "they are left out of training: widen the limits if that is not meant",
-                is_problem=left_out > _LARGE_SHARE * len(speech.cuts),
+                is_problem=left_out > _LARGE_SHARE * len(speech),
             )
-        if not kept.cuts:
+        if not len(kept):
             return
         longest = float(kept.seconds.max()) / min(self.config.augmentation.speed_factors)
         if longest > batch.max_seconds_per_micro_batch:
@@ -120,11 +121,11 @@ class Corpora:
             )
 
     def _transcripts(self, speech: SpeechSet) -> Iterator[Finding]:
-        empty = [c.id for c, t in zip(speech.cuts, speech.references, strict=True) if not t.strip()]
-        if empty:
+        empty = speech.without_text()
+        if len(empty):
             yield Finding(
-                f"{len(empty)} of {len(speech.cuts)} utterances of the labelled set '{speech.name}' have no "
-                f"transcript, the first '{empty[0]}'",
+                f"{len(empty)} of {len(speech)} utterances of the labelled set '{speech.name}' have no "
+                f"transcript, the first '{speech.ids[int(empty[0])]}'",
                 "move the set to corpus.untranscribed, or prepare it with its transcripts",
             )
         if self.tokenizer is None:
@@ -136,10 +137,10 @@ class Corpora:
             try:
                 targets[index] = self.tokenizer.encode(text)
             except UserError:
-                uncovered.append(kept.cuts[index].id)
+                uncovered.append(kept.ids[index])
         if uncovered:
             yield Finding(
-                f"{len(uncovered)} of {len(kept.cuts)} transcripts of '{speech.name}' cannot be spelt by the "
+                f"{len(uncovered)} of {len(kept)} transcripts of '{speech.name}' cannot be spelt by the "
                 f"tokenizer, the first that of '{uncovered[0]}'{_foreign(kept, self.tokenizer)}",
                 "add the characters to tokenizer.characters (or train the sentencepiece model on these "
                 "transcripts), or clean them and prepare the set again",
@@ -155,7 +156,7 @@ class Corpora:
             worst = short[0]
             yield Finding(
                 f"{len(short)} of {len(targets)} transcripts of '{speech.name}' have more tokens than "
-                f"frames at speed {fastest:g}: '{speech.cuts[worst].id}' needs "
+                f"frames at speed {fastest:g}: '{speech.ids[worst]}' needs "
                 f"{shortest_feasible(targets[worst])} and has {frames[worst]}",
                 "lower model.stride, take larger tokens, or leave out the fastest of "
                 "augmentation.speed_factors; infeasible utterances are skipped, and counted",
@@ -170,23 +171,16 @@ class Corpora:
 
     def _overlaps(self) -> Iterator[Finding]:
         """An utterance has one role: heard in training, it measures nothing."""
-        owner: dict[str, tuple[str, str]] = {}
-        shared: Counter[tuple[str, str, str, str]] = Counter()
-        first: dict[tuple[str, str, str, str], str] = {}
-        for role, sets in self.sets.items():
-            for speech in sets:
-                for cut in speech.cuts:
-                    before = owner.setdefault(cut.id, (role, speech.name))
-                    if before != (role, speech.name) and {before[0], role} != {"dev", "test"}:
-                        key = (*before, role, speech.name)
-                        shared[key] += 1
-                        first.setdefault(key, cut.id)
-        for key, count in shared.items():
-            (a, one, b, other) = key
-            if one != other:  # one set in two roles is said of the recipe
+        sets = [(role, speech) for role, speeches in self.sets.items() for speech in speeches]
+        for (a, left), (b, right) in itertools.combinations(sets, 2):
+            # One set in two roles is said of the recipe, and dev sets may be test sets.
+            if left.name == right.name or {a, b} == {"dev", "test"}:
+                continue
+            _, places, _ = np.intersect1d(left.keys, right.keys, return_indices=True)
+            if len(places):
                 yield Finding(
-                    f"{count} utterances are in '{one}' (corpus.{a}) and in '{other}' (corpus.{b}), the first "
-                    f"'{first[key]}'",
+                    f"{len(places)} utterances are in '{left.name}' (corpus.{a}) and in '{right.name}' "
+                    f"(corpus.{b}), the first '{left.ids[int(places.min())]}'",
                     "leave one of the sets out, or prepare them from folders that share nothing",
                 )
 
@@ -230,13 +224,13 @@ class Corpora:
 
 
 def _references(speech: SpeechSet, role: str) -> Iterator[Finding]:
-    without = sum(not text.strip() for text in speech.references)
+    without = len(speech.without_text())
     if without:
         yield Finding(
-            f"{without} of {len(speech.cuts)} utterances of '{speech.name}' (corpus.{role}) have no reference: "
+            f"{without} of {len(speech)} utterances of '{speech.name}' (corpus.{role}) have no reference: "
             "whatever is said there counts as insertions",
             "prepare the set with its transcripts",
-            is_problem=without == len(speech.cuts),
+            is_problem=without == len(speech),
         )
 
 

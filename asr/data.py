@@ -18,11 +18,21 @@ from asr.config import Config
 from asr.errors import UserError
 from asr.scaling import SECONDS_PER_HOUR
 from asr.speech_set import SpeechSet, load_features, load_role, load_waveforms
-from asr.stream import AudioStream, GlobalBatch, GroupedCorpus, Kind, Position, Segment, deal
+from asr.stream import (
+    AudioStream,
+    GlobalBatch,
+    GroupedCorpus,
+    Kind,
+    Position,
+    Segment,
+    deal,
+    padded_seconds,
+)
 from asr.tokenizer import Tokenizer
 
 _NOTED_GROUP_DEVIATION = 0.05
 _MOST_GROUP_EXCESS = 1.5
+_MOST_TRANSCRIPTS_COUNTED = 10_000
 
 
 @dataclass
@@ -67,10 +77,10 @@ class _Reader(Dataset["MicroBatch | UserError"]):
     """
 
     def __init__(
-        self, sets: dict[Kind, SpeechSet], targets: dict[str, list[int]], precomputed: bool
+        self, sets: dict[Kind, SpeechSet], tokenizer: Tokenizer, precomputed: bool
     ) -> None:
         self.sets = sets
-        self.targets = targets
+        self.tokenizer = tokenizer
         self.precomputed = precomputed
 
     def __getitem__(self, share: _Share) -> MicroBatch | UserError:
@@ -91,15 +101,22 @@ class _Reader(Dataset["MicroBatch | UserError"]):
         if cuts and not labelled:
             as_recorded = all(segment.speed == 1.0 for segment in share.segments)
             teacher_input = student_input if as_recorded else load_waveforms(cuts)
+        texts = [speech.references[segment.index] for segment in share.segments]
         return MicroBatch(
             share.kind,
             share.segments,
             [cut.id for cut in cuts],
             student_input,
             teacher_input,
-            [self.targets[cut.id] for cut in cuts] if labelled else [],
-            [] if labelled else [speech.references[segment.index] for segment in share.segments],
+            [self._encode(c.id, t) for c, t in zip(cuts, texts, strict=True)] if labelled else [],
+            [] if labelled else texts,
         )
+
+    def _encode(self, utterance_id: str, text: str) -> list[int]:
+        try:
+            return self.tokenizer.encode(text)
+        except UserError as error:
+            raise UserError(f"utterance '{utterance_id}': {error}") from None
 
 
 class TrainingData:
@@ -114,13 +131,12 @@ class TrainingData:
             if kind is Kind.LABELLED or config.pseudo_label.start_hours is not None:
                 whole = load_role(config, kind).at_rate(config.features.sample_rate_hz)
                 kept = whole.within(config.corpus.min_seconds, config.corpus.max_seconds)
-                self.left_out[f"{kind}_by_length"] = len(whole.cuts) - len(kept.cuts)
+                self.left_out[f"{kind}_by_length"] = len(whole) - len(kept)
                 self.sets[kind] = kept
-        labelled = self.sets[Kind.LABELLED]
-        self.targets = {
-            cut.id: _encode(tokenizer, cut.id, text)
-            for cut, text in zip(labelled.cuts, labelled.references, strict=True)
-        }
+        self.tokenizer = tokenizer
+        _check_transcripts(self.sets[Kind.LABELLED], tokenizer)
+        self.tokens_per_second = _tokens_per_second(self.sets[Kind.LABELLED], tokenizer)
+        """Of the transcripts: what healthy labels should come near."""
         corpora = {
             kind: GroupedCorpus(
                 kind,
@@ -142,23 +158,15 @@ class TrainingData:
         )
 
     @property
-    def tokens_per_second(self) -> float:
-        """Of the transcripts: what healthy labels should come near."""
-        tokens = sum(len(target) for target in self.targets.values())
-        return tokens / float(self.sets[Kind.LABELLED].seconds.sum())
-
-    @property
     def fingerprints(self) -> dict[str, str]:
         """What a data position refers to: changed, if utterances or their durations change."""
         return {
-            str(kind): hashlib.sha256(
-                "\n".join(f"{c.id} {c.duration}" for c in speech.cuts).encode()
-            ).hexdigest()
+            str(kind): hashlib.sha256(speech.keys.tobytes() + speech.seconds.tobytes()).hexdigest()
             for kind, speech in self.sets.items()
         }
 
     def utterance_id(self, segment: Segment) -> str:
-        return str(self.sets[segment.kind].cuts[segment.index].id)
+        return self.sets[segment.kind].ids[segment.index]
 
     def batches(self, position: Position, rank: int, ranks: int) -> Iterator[RankBatch]:
         """Global batches from `position` on, for ever; every rank must consume them in step.
@@ -185,7 +193,7 @@ class TrainingData:
         workers = min(self.config.trainer.loader_workers, cores)
         precomputed = self.config.features.source == "precomputed"
         loader: DataLoader[MicroBatch | UserError] = DataLoader(
-            _Reader(self.sets, self.targets, precomputed),
+            _Reader(self.sets, self.tokenizer, precomputed),
             sampler=shares(),
             batch_size=None,
             num_workers=workers,
@@ -198,7 +206,7 @@ class TrainingData:
             yield RankBatch(
                 batch,
                 nominal,
-                _padding_share(slots),
+                padding_share(slots),
                 len(slots),
                 _chain(first, micro_batches, len(slots)),
             )
@@ -232,22 +240,45 @@ def _chain(first: MicroBatch, rest: Iterator[MicroBatch], count: int) -> Iterato
         yield next(rest)
 
 
-def _padding_share(slots: list[list[list[Segment]]]) -> float:
-    """Share of the processed audio that is padding, idle ranks of a slot included."""
-    longest = [max(s.played_seconds for part in slot for s in part) for slot in slots]
-    widest = [max(len(part) for part in slot) for slot in slots]
-    processed = sum(a * b * len(slot) for a, b, slot in zip(longest, widest, slots, strict=True))
+def padding_share(slots: list[list[list[Segment]]]) -> float:
+    """Share of the processed audio that is padding; ranks that wait for the longest of a slot included."""
+    processed = sum(max(map(padded_seconds, slot)) * len(slot) for slot in slots)
     played = sum(s.played_seconds for slot in slots for part in slot for s in part)
     return 1.0 - played / processed
 
 
-def _encode(tokenizer: Tokenizer, utterance_id: str, text: str) -> list[int]:
-    if not text:
+def _check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
+    """Raises UserError, naming an utterance, where a transcript is missing or cannot be spelt.
+
+    By the characters of the manifests, and not transcript by transcript: there may be millions.
+    """
+    empty = speech.without_text()
+    if len(empty):
         raise UserError(
-            f"utterance '{utterance_id}' of corpus.labelled has no transcript; "
+            f"utterance '{speech.ids[int(empty[0])]}' of corpus.labelled has no transcript; "
             "move it to an untranscribed set"
         )
+    lacking = {character for character in speech.characters if not _is_spelt(tokenizer, character)}
+    if not lacking and not any(speech.aside):
+        return
+    for utterance_id, text in zip(speech.ids, speech.references, strict=True):
+        if lacking.intersection(text) or any(speech.aside):
+            try:
+                tokenizer.encode(text)
+            except UserError as error:
+                raise UserError(f"utterance '{utterance_id}': {error}") from None
+
+
+def _is_spelt(tokenizer: Tokenizer, character: str) -> bool:
     try:
-        return tokenizer.encode(text)
-    except UserError as error:
-        raise UserError(f"utterance '{utterance_id}': {error}") from None
+        tokenizer.encode(character)
+    except UserError:
+        return False
+    return True
+
+
+def _tokens_per_second(speech: SpeechSet, tokenizer: Tokenizer) -> float:
+    """Of all transcripts, or of some spread over a large corpus."""
+    step = max(1, len(speech) // _MOST_TRANSCRIPTS_COUNTED)
+    tokens = sum(len(tokenizer.encode(text)) for text in speech.references[::step])
+    return tokens / float(speech.seconds[::step].sum())

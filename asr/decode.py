@@ -196,7 +196,7 @@ def main(argv: list[str]) -> int:
         **decoder_stamp,
     }
     write_json(output.with_suffix(".stamp.json"), stamp)
-    print(f"decoded {len(speech.cuts)} utterances of '{speech.name}' with {checkpoint}: {output}")
+    print(f"decoded {len(speech)} utterances of '{speech.name}' with {checkpoint}: {output}")
     return 0
 
 

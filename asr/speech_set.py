@@ -5,84 +5,151 @@ Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
-from lhotse import CutSet, MonoCut
+from lhotse import MonoCut
 from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.config import Config
 from asr.errors import UserError
 from asr.files import read_json
+from asr.manifest_index import MANIFEST_SUFFIX, ManifestIndex, open_index, text_of
 from asr.stream import Kind
 
-MANIFEST_SUFFIX = ".jsonl.gz"
+T = TypeVar("T")
+
+
+class _ByPlace(Sequence[T]):
+    """What a function gives for each place of a set, when it is asked for."""
+
+    def __init__(self, places: Sequence[int], get: Callable[[int], T]) -> None:
+        self._places, self._get = places, get
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> _ByPlace[T]: ...
+    def __getitem__(self, place: int | slice) -> T | _ByPlace[T]:
+        if isinstance(place, slice):
+            return _ByPlace(self._places[place], self._get)
+        return self._get(self._places[place])
 
 
 @dataclass
 class SpeechSet:
-    """Prepared utterances in the order of their ids, with what is known of their text."""
+    """Prepared utterances, and what is known of their text. Of the manifests nothing is held but an index.
+
+    Those of a set come in the order of their ids, sets one after the other.
+    """
 
     name: str
-    cuts: list[MonoCut]
-    references: list[str]
-    """Transcripts; empty where there are none."""
+    manifests: list[ManifestIndex]
+    aside: list[dict[str, str]]
+    """Of each manifest, references by id that are kept beside it and win over its own text."""
+    manifest_of: NDArray[np.int16]
+    """(N,) which of the manifests an utterance is in."""
+    rows: NDArray[np.int64]
+    """(N,) its place there."""
     seconds: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.seconds = np.asarray([cut.duration for cut in self.cuts], dtype=np.float64)
+        self.seconds = self._gathered([manifest.seconds for manifest in self.manifests])
 
     @classmethod
     def load(cls, manifest: Path) -> SpeechSet:
-        """Read DIRECTORY/NAME.jsonl.gz; references kept aside in DIRECTORY/references/NAME.tsv win.
+        """Open DIRECTORY/NAME.jsonl.gz; references kept aside in DIRECTORY/references/NAME.tsv win.
 
         Raises UserError if the manifest is missing, unreadable or empty.
         """
+        index = open_index(manifest)
         name = manifest.name.removesuffix(MANIFEST_SUFFIX)
-        if not manifest.is_file():
-            others = sorted(
-                p.name.removesuffix(MANIFEST_SUFFIX) for p in manifest.parent.glob("*.jsonl.gz")
-            )
-            found = f"it has {', '.join(others)}" if others else "it holds no manifests"
-            raise UserError(f"{manifest}: no such set; {found}; run `asr prepare` or mend corpus.*")
-        try:
-            cuts = sorted(CutSet.from_file(manifest), key=lambda cut: cut.id)
-        except Exception as error:  # gzip, zlib, json and lhotse each have their own
-            raise UserError(
-                f"{manifest}: not a readable manifest ({error}); run `asr prepare` again"
-            ) from None
-        if not cuts:
-            raise UserError(f"{manifest}: holds no utterances; run `asr prepare` again")
         base_name = name.removesuffix(".features")
         aside = _references_aside(manifest.parent / "references" / f"{base_name}.tsv")
-        references = [aside.get(cut.id, _text(cut)) for cut in cuts]
-        return cls(name, cuts, references)
+        count = len(index)
+        return cls(name, [index], [aside], np.zeros(count, np.int16), np.arange(count))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def cuts(self) -> Sequence[MonoCut]:
+        """Lhotse cuts, each read when it is asked for."""
+        return _ByPlace(range(len(self)), self._cut)
+
+    @property
+    def references(self) -> Sequence[str]:
+        """Transcripts, read when asked for; empty where there are none."""
+        return _ByPlace(range(len(self)), self._reference)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Read when asked for."""
+        return _ByPlace(range(len(self)), lambda place: str(self._record(place)["id"]))
+
+    @property
+    def keys(self) -> NDArray[np.uint64]:
+        """(N,) hashes of the ids."""
+        return self._gathered([manifest.keys for manifest in self.manifests])
+
+    @property
+    def characters(self) -> str:
+        """All that occur in the transcripts of its manifests."""
+        return "".join(sorted({c for manifest in self.manifests for c in manifest.characters}))
+
+    def without_text(self) -> NDArray[np.int64]:
+        """Places of the utterances that have no transcript."""
+        silent = ~self._gathered([manifest.has_text for manifest in self.manifests])
+        places: NDArray[np.int64] = np.flatnonzero(silent)
+        if any(self.aside):
+            places = np.array([p for p in places if not self.references[int(p)]], dtype=np.int64)
+        return places
 
     def at_rate(self, sample_rate_hz: int) -> SpeechSet:
         """This set. Raises UserError unless all its audio has the given rate."""
-        for cut in self.cuts:
-            if cut.sampling_rate != sample_rate_hz:
-                raise UserError(
-                    f"utterance '{cut.id}' of '{self.name}' has {cut.sampling_rate} Hz, the recipe says "
-                    f"features.sample_rate_hz={sample_rate_hz}; preparation makes 16000"
-                )
+        for manifest in self.manifests:
+            for rate, name in manifest.rates.items():
+                if rate != sample_rate_hz:
+                    raise UserError(
+                        f"utterance '{name}' of '{self.name}' has {rate} Hz, the recipe says "
+                        f"features.sample_rate_hz={sample_rate_hz}; preparation makes 16000"
+                    )
         return self
 
     def within(self, min_seconds: float, max_seconds: float) -> SpeechSet:
         """The utterances whose length lies in the given range."""
-        kept = [i for i, s in enumerate(self.seconds) if min_seconds <= s <= max_seconds]
+        kept = np.flatnonzero((self.seconds >= min_seconds) & (self.seconds <= max_seconds))
         return SpeechSet(
-            self.name, [self.cuts[i] for i in kept], [self.references[i] for i in kept]
+            self.name, self.manifests, self.aside, self.manifest_of[kept], self.rows[kept]
         )
 
+    def _record(self, place: int) -> dict[str, Any]:
+        return self.manifests[self.manifest_of[place]].record(int(self.rows[place]))
 
-def _text(cut: MonoCut) -> str:
-    return " ".join(supervision.text or "" for supervision in cut.supervisions).strip()
+    def _cut(self, place: int) -> MonoCut:
+        cut: MonoCut = MonoCut.from_dict(
+            {key: value for key, value in self._record(place).items() if key != "type"}
+        )
+        return cut
+
+    def _reference(self, place: int) -> str:
+        record, aside = self._record(place), self.aside[self.manifest_of[place]]
+        return aside.get(record["id"], text_of(record))
+
+    def _gathered(self, columns: list[NDArray[Any]]) -> NDArray[Any]:
+        gathered = np.empty(len(self.rows), columns[0].dtype)
+        for number, column in enumerate(columns):
+            mine = self.manifest_of == number
+            gathered[mine] = column[self.rows[mine]]
+        return gathered
 
 
 def _references_aside(path: Path) -> dict[str, str]:
@@ -93,25 +160,39 @@ def _references_aside(path: Path) -> dict[str, str]:
 
 
 def load_role(config: Config, kind: Kind) -> SpeechSet:
-    """All sets of one role, joined. Raises UserError where an id occurs twice."""
+    """All sets of one role, joined in the order of their names. Raises UserError where an id occurs twice."""
     names = config.corpus.labelled if kind is Kind.LABELLED else config.corpus.untranscribed
     if not names:
         raise UserError(f"corpus.{kind} is empty: name at least one prepared set")
     directory = Path(config.corpus.directory)
     if config.features.source == "precomputed":
         _check_stored_features(config, directory, names)
-    sets = [SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}") for name in names]
-    order = sorted(
-        ((cut, text) for s in sets for cut, text in zip(s.cuts, s.references, strict=True)),
-        key=lambda pair: pair[0].id,
+    sets = [SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}") for name in sorted(names)]
+    joined = SpeechSet(
+        "+".join(names),
+        [speech.manifests[0] for speech in sets],
+        [speech.aside[0] for speech in sets],
+        np.concatenate([np.full(len(s), number, np.int16) for number, s in enumerate(sets)]),
+        np.concatenate([speech.rows for speech in sets]),
     )
-    for (left, _), (right, _) in itertools.pairwise(order):
-        if left.id == right.id:
-            raise UserError(
-                f"corpus.{kind}: utterance id '{left.id}' occurs twice; name each set once, and rename "
-                "files that have the same name in two sets"
-            )
-    return SpeechSet("+".join(names), [cut for cut, _ in order], [text for _, text in order])
+    twice = _first_duplicate(joined)
+    if twice is not None:
+        raise UserError(
+            f"corpus.{kind}: utterance id '{twice}' occurs twice; name each set once, and rename "
+            "files that have the same name in two sets"
+        )
+    return joined
+
+
+def _first_duplicate(speech: SpeechSet) -> str | None:
+    keys = speech.keys
+    order = np.argsort(keys, kind="stable")
+    same = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
+    for place in same.tolist():
+        left, right = (speech.ids[int(order[place + step])] for step in (0, 1))
+        if left == right:  # and not two ids of one hash
+            return left
+    return None
 
 
 def _check_stored_features(config: Config, directory: Path, names: list[str]) -> None:

@@ -1,0 +1,247 @@
+"""A manifest of any size, opened at once: arrays of what planning needs, and lines that are read when wanted.
+
+    DIRECTORY/.index/NAME/  starts.npy lengths.npy seconds.npy keys.npy has_text.npy index.json [lines.jsonl]
+
+Made from DIRECTORY/NAME.jsonl.gz when it is first opened, and anew when that file changes; in the order of the
+ids. The arrays are mapped, not read, so ranks and loader workers of one machine share them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.errors import UserError
+from asr.files import read_json, write_json
+
+MANIFEST_SUFFIX = ".jsonl.gz"
+_VERSION = 1
+_FOLDER = ".index"
+_ARRAYS = ("starts", "lengths", "seconds", "keys", "has_text")
+
+
+@dataclass
+class ManifestIndex:
+    """Utterances of one manifest by their place in the order of the ids."""
+
+    manifest: Path
+    lines: Path
+    """Uncompressed: the manifest itself, or a copy."""
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    """Bytes of each line."""
+    seconds: NDArray[np.float64]
+    keys: NDArray[np.uint64]
+    """Hashes of the ids."""
+    has_text: NDArray[np.bool_]
+    characters: str
+    """All that occur in its transcripts."""
+    rates: dict[int, str]
+    """Sample rates, each with the id of an utterance that has it."""
+    _file: FileIO | None = field(default=None, repr=False)
+    """Open from the beginning: a manifest that is replaced meanwhile does not change what is read."""
+
+    def __post_init__(self) -> None:
+        self._file = FileIO(self.lines)
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def record(self, row: int) -> dict[str, Any]:
+        """The cut of a row, as JSON has it."""
+        if self._file is None:
+            self._file = FileIO(self.lines)
+        # Without a position in the file: processes that are forked share it.
+        line = os.pread(self._file.fileno(), int(self.lengths[row]), int(self.starts[row]))
+        record: dict[str, Any] = json.loads(line)
+        return record
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+
+def text_of(record: dict[str, Any]) -> str:
+    """The transcript that a cut carries; empty where it has none."""
+    parts = (supervision.get("text") or "" for supervision in record.get("supervisions") or [])
+    return " ".join(parts).strip()
+
+
+def open_index(manifest: Path) -> ManifestIndex:
+    """The index of a manifest, made if there is none of this very file.
+
+    Raises UserError for a manifest that is missing, unreadable or without utterances.
+    """
+    if not manifest.is_file():
+        raise _no_such_set(manifest)
+    status = manifest.stat()
+    source = {"version": _VERSION, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    folder = manifest.parent / _FOLDER / _name(manifest)
+    found = _load(manifest, folder, source)
+    if found is not None:
+        return found
+    try:
+        with _locked(folder):
+            found = _load(manifest, folder, source)  # another rank may have made it meanwhile
+            if found is None:
+                _build(manifest, folder, source)
+                found = _load(manifest, folder, source)
+    except PermissionError:  # a corpus that others own: an index of our own, for as long as we run
+        folder = Path(tempfile.mkdtemp(prefix="asr-index-")) / _name(manifest)
+        _build(manifest, folder, source)
+        found = _load(manifest, folder, source)
+    assert found is not None
+    return found
+
+
+def _name(manifest: Path) -> str:
+    return manifest.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
+def _no_such_set(manifest: Path) -> UserError:
+    others = sorted(
+        path.name.removesuffix(MANIFEST_SUFFIX)
+        for path in manifest.parent.glob(f"*{MANIFEST_SUFFIX}")
+    )
+    found = f"it has {', '.join(others)}" if others else "it holds no manifests"
+    return UserError(f"{manifest}: no such set; {found}; run `asr prepare` or mend corpus.*")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex | None:
+    try:
+        meta = read_json(folder / "index.json")
+        if meta["source"] != source:
+            return None
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    lines = folder / "lines.jsonl"
+    return ManifestIndex(
+        manifest,
+        lines if lines.is_file() else manifest,
+        **arrays,
+        characters=meta["characters"],
+        rates={int(rate): name for rate, name in meta["rates"].items()},
+    )
+
+
+def _build(manifest: Path, folder: Path, source: dict[str, int]) -> None:
+    """Write the index beside its place and move it there: nobody sees a part of one."""
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        meta = _write_arrays(manifest, partial)
+        write_json(partial / "index.json", {"source": source, **meta})
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_arrays(manifest: Path, folder: Path) -> dict[str, Any]:
+    starts, lengths, seconds, keys = array("q"), array("l"), array("d"), array("Q")
+    has_text = bytearray()
+    ids: list[str] = []
+    characters: set[str] = set()
+    rates: dict[int, str] = {}
+    for start, line in _lines(manifest, folder / "lines.jsonl"):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if record.get("type", "MonoCut") not in ("MonoCut", "Cut"):
+                raise ValueError(
+                    f"a {record['type']}, and only single recordings can be trained on"
+                )
+            name, length = record["id"], float(record["duration"])
+            rate = _rate_of(record)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{manifest}: not a readable manifest (line {len(ids) + 1}: {type(error).__name__}: {error}); "
+                "run `asr prepare` again"
+            ) from None
+        text = text_of(record)
+        ids.append(name)
+        starts.append(start)
+        lengths.append(len(line))
+        seconds.append(length)
+        keys.append(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big"))
+        has_text.append(bool(text))
+        characters.update(text)
+        rates.setdefault(rate, name)
+    if not ids:
+        raise UserError(f"{manifest}: holds no utterances; run `asr prepare` again")
+    order = np.fromiter(sorted(range(len(ids)), key=ids.__getitem__), np.int64, len(ids))
+    for name, values, kind in (
+        ("starts", starts, np.int64),
+        ("lengths", lengths, np.int32),
+        ("seconds", seconds, np.float64),
+        ("keys", keys, np.uint64),
+        ("has_text", has_text, np.bool_),
+    ):
+        np.save(folder / f"{name}.npy", np.asarray(values, dtype=kind)[order])
+    return {"characters": "".join(sorted(characters)), "rates": rates}
+
+
+def _rate_of(record: dict[str, Any]) -> int:
+    holder = record.get("recording") or record.get("features") or {}
+    return int(holder["sampling_rate"])
+
+
+def _lines(manifest: Path, copy: Path) -> Iterator[tuple[int, bytes]]:
+    """Each line with its place; of a compressed manifest in `copy`, which is written on the way."""
+    with manifest.open("rb") as raw:
+        if raw.read(2) != b"\x1f\x8b":
+            if manifest.suffix == ".gz":
+                raise UserError(
+                    f"{manifest}: not a readable manifest (not gzip); run `asr prepare` again"
+                )
+            raw.seek(0)
+            yield from _placed(raw)
+            return
+    try:
+        with gzip.open(manifest) as file, copy.open("wb") as target:
+            for start, line in _placed(file):
+                target.write(line)
+                yield start, line
+    except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, PermissionError):
+            raise
+        raise UserError(
+            f"{manifest}: not a readable manifest ({error}); run `asr prepare` again"
+        ) from None
+
+
+def _placed(file: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, bytes]]:
+    start = 0
+    for line in file:
+        yield start, line
+        start += len(line)

@@ -1,0 +1,142 @@
+"""Manifests opened by an index: what is read is what the manifest says, and a changed file is seen."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lhotse import CutSet
+
+from asr.errors import UserError
+from asr.manifest_index import open_index
+from asr.speech_set import SpeechSet
+
+
+def line(name: str, seconds: float = 1.5, text: str | None = "a b", rate: int = 16_000) -> str:
+    supervision = {"id": name, "recording_id": name, "start": 0.0, "duration": seconds}
+    record = {
+        "id": name,
+        "start": 0.0,
+        "duration": seconds,
+        "channel": 0,
+        "supervisions": [] if text is None else [{**supervision, "channel": 0, "text": text}],
+        "recording": {
+            "id": name,
+            "sources": [{"type": "file", "channels": [0], "source": f"/{name}.wav"}],
+            "sampling_rate": rate,
+            "num_samples": round(seconds * rate),
+            "duration": seconds,
+            "channel_ids": [0],
+        },
+        "type": "MonoCut",
+    }
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def write(path: Path, lines: list[str]) -> Path:
+    content = "".join(lines).encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=5), min_size=1, unique=True)
+)
+def test_it_reads_what_the_manifest_says(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("index")
+    lines = [line(name, 1 + i / 7, f"text {name}") for i, name in enumerate(names)]
+    for manifest in (write(folder / "a.jsonl.gz", lines), write(folder / "b.jsonl", lines)):
+        speech = SpeechSet.load(manifest)
+        assert list(speech.ids) == sorted(names)
+        by_id = dict(zip(names, lines, strict=True))
+        for place, cut in enumerate(speech.cuts):
+            record = json.loads(by_id[cut.id])
+            assert cut.to_dict() == record
+            assert speech.references[place] == record["supervisions"][0]["text"].strip()
+            assert speech.seconds[place] == record["duration"]
+        assert set(speech.characters) == set("".join(s.strip() for s in speech.references))
+
+
+def test_lhotse_reads_the_same(corpus: Path) -> None:
+    manifest = corpus / "labelled.jsonl.gz"
+    theirs = sorted(CutSet.from_file(manifest), key=lambda cut: cut.id)
+    assert list(SpeechSet.load(manifest).cuts) == theirs
+
+
+def test_a_changed_manifest_is_indexed_anew(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "a.jsonl.gz", [line("x"), line("y")])
+    first = open_index(manifest)
+    made = (tmp_path / ".index/a/index.json").stat().st_mtime_ns
+    assert len(first) == 2
+    assert len(open_index(manifest)) == 2
+    assert (tmp_path / ".index/a/index.json").stat().st_mtime_ns == made
+    write(manifest, [line("x"), line("z"), line("y")])
+    assert [open_index(manifest).record(row)["id"] for row in range(3)] == ["x", "y", "z"]
+    # What was opened before goes on with what it had.
+    assert first.record(1)["id"] == "y"
+    (tmp_path / ".index/a/seconds.npy").write_bytes(b"")
+    assert len(open_index(manifest)) == 3
+
+
+def test_it_travels_to_workers(tmp_path: Path) -> None:
+    speech = SpeechSet.load(write(tmp_path / "a.jsonl.gz", [line("x"), line("y")]))
+    assert speech.cuts[0].id == "x"
+    assert [cut.id for cut in pickle.loads(pickle.dumps(speech)).cuts] == ["x", "y"]
+
+
+def test_sets_cut_and_sliced(tmp_path: Path) -> None:
+    lines = [line(f"u{i}", 1.0 + i, None if i == 3 else "a") for i in range(6)]
+    speech = SpeechSet.load(write(tmp_path / "a.jsonl.gz", lines))
+    kept = speech.within(2.0, 5.0)
+    assert list(kept.ids) == ["u1", "u2", "u3", "u4"]
+    assert kept.without_text().tolist() == [2]
+    assert list(kept.references[1:]) == ["a", "", "a"]
+    assert np.array_equal(kept.keys, speech.keys[1:5])
+    (tmp_path / "references").mkdir()
+    (tmp_path / "references/a.tsv").write_text("u3\tkept aside\nu1\tanother\n")
+    aside = SpeechSet.load(tmp_path / "a.jsonl.gz")
+    assert aside.without_text().tolist() == []
+    assert list(aside.references[1:4]) == ["another", "a", "kept aside"]
+
+
+def test_a_folder_that_others_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = write(tmp_path / "a.jsonl.gz", [line("x")])
+    real = os.mkdir
+
+    def refuse(path: str, *rest: object, **named: object) -> None:
+        if str(path).startswith(str(tmp_path)):
+            raise PermissionError(13, "no", str(path))
+        real(path, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    assert open_index(manifest).record(0)["id"] == "x"
+    assert not (tmp_path / ".index").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"no gzip", "not gzip"),
+        (gzip.compress(line("x").encode())[:-20], "not a readable manifest"),
+        (gzip.compress(b'{"id": "x"}\n'), "line 1: KeyError: 'duration'"),
+        (gzip.compress((line("x") + "[]\n").encode()), "line 2: AttributeError"),
+        (gzip.compress(line("x").replace("MonoCut", "MixedCut").encode()), "a MixedCut"),
+        (gzip.compress(b"\n"), "holds no utterances"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        open_index(path)
+    assert not (tmp_path / ".index/a").exists()

@@ -1,0 +1,167 @@
+"""How long a corpus of any size takes to open, and its batches to be planned; in how much memory.
+
+    .venv/bin/python tools/bench_data.py --utterances 281241        # all of LibriSpeech's training speech
+    .venv/bin/python tools/bench_data.py --utterances 10000000
+
+Writes a manifest of made-up utterances with durations like LibriSpeech's into a temporary folder (or
+--folder, where it is kept and used again), and measures, each in a process of its own: the first opening, which
+indexes the manifest; the opening of a training run thereafter, interpreter and imports included; and the plan
+of all global batches of a pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_SEED = 1
+_WORDS = ("THE", "OF", "AND", "TO", "A", "IN", "THAT", "HE", "WAS", "UPON", "WHICH", "LITTLE")
+_WORDS_PER_SECOND = 2.7
+
+
+def seconds_like_librispeech(count: int) -> np.ndarray:
+    """Durations in seconds: two thirds near the longest, as books cut at pauses are; 1.3 to 24.5 s."""
+    random = np.random.default_rng(_SEED)
+    long = random.normal(14.6, 1.2, count)
+    short = random.uniform(1.5, 14.0, count)
+    return np.clip(np.where(random.random(count) < 0.66, long, short), 1.3, 24.5).round(3)
+
+
+def write_manifest(path: Path, count: int) -> None:
+    """Cuts as `asr prepare librispeech` writes them; their audio does not exist."""
+    with gzip.open(path, "wt", compresslevel=1, encoding="utf-8") as file:
+        file.writelines(_lines(seconds_like_librispeech(count)))
+
+
+def _lines(seconds: np.ndarray) -> Iterator[str]:
+    for index, length in enumerate(seconds.tolist()):
+        name = f"{index // 4000:05d}-{index // 40:07d}-{index:08d}"
+        text = " ".join(
+            _WORDS[(index + k) % len(_WORDS)] for k in range(int(length * _WORDS_PER_SECOND))
+        )
+        samples = round(length * 16_000)
+        span = {"start": 0.0, "duration": length, "channel": 0}
+        speaker = {"text": text, "speaker": name[:5], "language": "English"}
+        recording = {
+            "id": name,
+            "sources": [
+                {
+                    "type": "file",
+                    "channels": [0],
+                    "source": f"/corpora/LibriSpeech/train/{name}.flac",
+                }
+            ],
+            "sampling_rate": 16_000,
+            "num_samples": samples,
+            "duration": length,
+            "channel_ids": [0],
+        }
+        supervision = {"id": name, "recording_id": name, **span, **speaker}
+        cut = {"id": name, **span, "supervisions": [supervision], "recording": recording}
+        yield json.dumps({**cut, "type": "MonoCut"}) + "\n"
+
+
+def config_of(folder: Path) -> Any:
+    """The 960 h recipe on the made-up manifest."""
+    from asr.config import load_config
+
+    recipe = Path(__file__).parents[1] / "recipes/librispeech/supervised_960h.yaml"
+    return load_config(recipe, [f"corpus.directory={folder}", "corpus.labelled=[train]"])
+
+
+def index(folder: Path) -> dict[str, Any]:
+    """The first opening."""
+    from asr.manifest_index import open_index
+
+    return {"utterances": len(open_index(folder / "train.jsonl.gz"))}
+
+
+def open_run(folder: Path) -> dict[str, Any]:
+    """What a training run does before its first batch, and that batch's utterances."""
+    from asr.data import TrainingData
+    from asr.stream import Position
+    from asr.tokenizer import make_tokenizer
+
+    config = config_of(folder)
+    data = TrainingData(config, make_tokenizer(config.tokenizer))
+    batch = data.stream.next_batch(Position(), 8)
+    names = [data.utterance_id(segment) for segment in batch.segments]
+    assert all(data.fingerprints.values())
+    return {"first_batch_utterances": len(names)}
+
+
+def plan(folder: Path) -> dict[str, Any]:
+    """All global batches of a pass, of 290 s for each rank, on one rank and on eight."""
+    from asr.speech_set import SpeechSet
+
+    seconds = SpeechSet.load(folder / "train.jsonl.gz").seconds
+    return {f"on_{ranks}": _planned(seconds, config_of(folder), ranks) for ranks in (1, 8)}
+
+
+def _planned(seconds: np.ndarray, config: Any, ranks: int) -> dict[str, float]:
+    from asr.data import padding_share
+    from asr.stream import AudioStream, GroupedCorpus, Kind, Position, deal
+
+    started = time.perf_counter()
+    corpus = GroupedCorpus(Kind.LABELLED, seconds, config.group_seconds, _SEED)
+    stream = AudioStream(corpus, None, (1, 0), None, _SEED)
+    position, batches, padding = Position(), 0, 0.0
+    while position.labelled_pass == 0:
+        batch = stream.next_batch(position, ranks)
+        slots = deal(batch.segments, ranks, config.batch.max_seconds_per_micro_batch)
+        position, batches, padding = batch.after, batches + 1, padding + padding_share(slots)
+    wall = time.perf_counter() - started
+    return {"batches": batches, "s": round(wall, 2), "padding_share": round(padding / batches, 4)}
+
+
+_PARTS = {"index": index, "open": open_run, "plan": plan}
+
+
+def main() -> None:
+    """Measure, or be one of the measured processes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--utterances", type=int, default=281_241)
+    parser.add_argument("--folder", type=Path, help="keep the manifest there")
+    parser.add_argument("--part", choices=_PARTS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part:
+        print(json.dumps(_PARTS[arguments.part](arguments.folder)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "train.jsonl.gz").is_file():
+            write_manifest(folder / "train.jsonl.gz", arguments.utterances)
+        for part in _PARTS:
+            _measure(part, folder)
+
+
+def _measure(part: str, folder: Path) -> None:
+    command = [sys.executable, str(Path(__file__)), "--part", part, "--folder", str(folder)]
+    script = (
+        "import json, resource, subprocess, sys, time; started = time.perf_counter(); "
+        "out = subprocess.run(sys.argv[1:], check=True, stdout=subprocess.PIPE, text=True).stdout; "
+        "wall = time.perf_counter() - started; "
+        "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss; "
+        "print(json.dumps({'wall_s': round(wall, 2), 'peak_gb': round(peak / 1e6, 2), **json.loads(out)}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command], check=True, stdout=subprocess.PIPE
+    )
+    print(f"{part:<6} {done.stdout.decode().strip()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
