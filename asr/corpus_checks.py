@@ -46,6 +46,7 @@ class Corpora:
         yield from self._read()
         for role, sets in self.sets.items():
             for speech in sets:
+                yield from self._shards(speech, role)
                 yield from self._audio(speech, role)
                 yield from self._lengths(speech, role)
         for speech in self.sets.get("labelled", []):
@@ -94,6 +95,16 @@ class Corpora:
                 f"set '{speech.name}' of corpus.{role}: of {len(looked_at)} recordings looked for "
                 f"{len(missing)} are not there, the first {missing[0]}",
                 "mount or restore the audio, or prepare the set again",
+            )
+
+    @staticmethod
+    def _shards(speech: SpeechSet, role: str) -> Iterator[Finding]:
+        for name, lost in speech.rejects.items():
+            first = f", the first '{lost['first']}'" if lost["first"] else ""
+            yield Finding(
+                f"shard {name} of '{speech.name}' (corpus.{role}) {lost['reason']}: {lost['count']} of its "
+                f"utterances are left out{first}",
+                "copy the shard again, or make the shards again (asr prepare shar)",
             )
 
     def _lengths(self, speech: SpeechSet, role: str) -> Iterator[Finding]:

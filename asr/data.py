@@ -132,6 +132,9 @@ class TrainingData:
                 whole = load_role(config, kind).at_rate(config.features.sample_rate_hz)
                 kept = whole.within(config.corpus.min_seconds, config.corpus.max_seconds)
                 self.left_out[f"{kind}_by_length"] = len(whole) - len(kept)
+                for name, lost in whole.rejects.items():
+                    first = f", the first '{lost['first']}'" if lost["first"] else ""
+                    self.left_out[f"shard {name} {lost['reason']}{first}"] = max(1, lost["count"])
                 self.sets[kind] = kept
         self.tokenizer = tokenizer
         _check_transcripts(self.sets[Kind.LABELLED], tokenizer)

@@ -2,8 +2,9 @@
 
     DIRECTORY/.index/NAME/  starts.npy lengths.npy seconds.npy keys.npy has_text.npy index.json [lines.jsonl]
 
-Made from DIRECTORY/NAME.jsonl.gz when it is first opened, and anew when that file changes; in the order of the
-ids. The arrays are mapped, not read, so ranks and loader workers of one machine share them.
+Made from DIRECTORY/NAME.jsonl.gz, or the Lhotse Shar folder DIRECTORY/NAME.shar, when it is first opened, and
+anew when that changes; in the order of the ids. The arrays are mapped, not read, so ranks and loader workers of
+one machine share them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 
 from asr.errors import UserError
 from asr.files import read_json, write_json
+from asr.shar_index import SHAR_SUFFIX, shar_lines
 
 MANIFEST_SUFFIX = ".jsonl.gz"
 _VERSION = 1
@@ -54,6 +56,8 @@ class ManifestIndex:
     """All that occur in its transcripts."""
     rates: dict[int, str]
     """Sample rates, each with the id of an utterance that has it."""
+    rejects: dict[str, dict[str, Any]]
+    """What a damaged shard has lost: count, first id and reason, by the name of its file."""
     _file: FileIO | None = field(default=None, repr=False)
     """Open from the beginning: a manifest that is replaced meanwhile does not change what is read."""
 
@@ -91,10 +95,19 @@ def open_index(manifest: Path) -> ManifestIndex:
 
     Raises UserError for a manifest that is missing, unreadable or without utterances.
     """
-    if not manifest.is_file():
+    if manifest.name.endswith(SHAR_SUFFIX + MANIFEST_SUFFIX):  # as a recipe names a set of shards
+        manifest = manifest.with_name(manifest.name.removesuffix(MANIFEST_SUFFIX))
+    if not manifest.exists():
         raise _no_such_set(manifest)
-    status = manifest.stat()
-    source = {"version": _VERSION, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    states = [
+        path.stat() for path in (sorted(manifest.iterdir()) if manifest.is_dir() else [manifest])
+    ]
+    source = {
+        "version": _VERSION,
+        "files": len(states),
+        "bytes": sum(state.st_size for state in states),
+        "modified_ns": max((state.st_mtime_ns for state in states), default=0),
+    }
     folder = manifest.parent / _FOLDER / _name(manifest)
     found = _load(manifest, folder, source)
     if found is not None:
@@ -120,7 +133,8 @@ def _name(manifest: Path) -> str:
 def _no_such_set(manifest: Path) -> UserError:
     others = sorted(
         path.name.removesuffix(MANIFEST_SUFFIX)
-        for path in manifest.parent.glob(f"*{MANIFEST_SUFFIX}")
+        for path in manifest.parent.glob("*")
+        if path.name.endswith((MANIFEST_SUFFIX, SHAR_SUFFIX))
     )
     found = f"it has {', '.join(others)}" if others else "it holds no manifests"
     return UserError(f"{manifest}: no such set; {found}; run `asr prepare` or mend corpus.*")
@@ -149,6 +163,7 @@ def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex
         **arrays,
         characters=meta["characters"],
         rates={int(rate): name for rate, name in meta["rates"].items()},
+        rejects=meta["rejects"],
     )
 
 
@@ -172,7 +187,10 @@ def _write_arrays(manifest: Path, folder: Path) -> dict[str, Any]:
     ids: list[str] = []
     characters: set[str] = set()
     rates: dict[int, str] = {}
-    for start, line in _lines(manifest, folder / "lines.jsonl"):
+    rejects: dict[str, Any] = {}
+    copy = folder / "lines.jsonl"
+    is_shar = manifest.is_dir()
+    for start, line in shar_lines(manifest, copy, rejects) if is_shar else _lines(manifest, copy):
         if not line.strip():
             continue
         try:
@@ -198,7 +216,8 @@ def _write_arrays(manifest: Path, folder: Path) -> dict[str, Any]:
         characters.update(text)
         rates.setdefault(rate, name)
     if not ids:
-        raise UserError(f"{manifest}: holds no utterances; run `asr prepare` again")
+        lost = "".join(f"; {name} {reject['reason']}" for name, reject in rejects.items())
+        raise UserError(f"{manifest}: holds no utterances{lost}; run `asr prepare` again")
     order = np.fromiter(sorted(range(len(ids)), key=ids.__getitem__), np.int64, len(ids))
     for name, values, kind in (
         ("starts", starts, np.int64),
@@ -208,7 +227,7 @@ def _write_arrays(manifest: Path, folder: Path) -> dict[str, Any]:
         ("has_text", has_text, np.bool_),
     ):
         np.save(folder / f"{name}.npy", np.asarray(values, dtype=kind)[order])
-    return {"characters": "".join(sorted(characters)), "rates": rates}
+    return {"characters": "".join(sorted(characters)), "rates": rates, "rejects": rejects}
 
 
 def _rate_of(record: dict[str, Any]) -> int:

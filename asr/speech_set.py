@@ -20,6 +20,7 @@ from asr.config import Config
 from asr.errors import UserError
 from asr.files import read_json
 from asr.manifest_index import MANIFEST_SUFFIX, ManifestIndex, open_index, text_of
+from asr.shar_index import SHAR_SUFFIX, with_audio
 from asr.stream import Kind
 
 T = TypeVar("T")
@@ -66,13 +67,14 @@ class SpeechSet:
 
     @classmethod
     def load(cls, manifest: Path) -> SpeechSet:
-        """Open DIRECTORY/NAME.jsonl.gz; references kept aside in DIRECTORY/references/NAME.tsv win.
+        """Open DIRECTORY/NAME.jsonl.gz or DIRECTORY/NAME.shar.
 
-        Raises UserError if the manifest is missing, unreadable or empty.
+        References kept aside in DIRECTORY/references/NAME.tsv win over its own transcripts. Raises UserError
+        if the manifest is missing, unreadable or empty.
         """
         index = open_index(manifest)
         name = manifest.name.removesuffix(MANIFEST_SUFFIX)
-        base_name = name.removesuffix(".features")
+        base_name = name.removesuffix(".features").removesuffix(SHAR_SUFFIX)
         aside = _references_aside(manifest.parent / "references" / f"{base_name}.tsv")
         count = len(index)
         return cls(name, [index], [aside], np.zeros(count, np.int16), np.arange(count))
@@ -113,6 +115,11 @@ class SpeechSet:
             places = np.array([p for p in places if not self.references[int(p)]], dtype=np.int64)
         return places
 
+    @property
+    def rejects(self) -> dict[str, dict[str, Any]]:
+        """What damaged shards have lost, by their names."""
+        return {name: r for manifest in self.manifests for name, r in manifest.rejects.items()}
+
     def at_rate(self, sample_rate_hz: int) -> SpeechSet:
         """This set. Raises UserError unless all its audio has the given rate."""
         for manifest in self.manifests:
@@ -135,9 +142,9 @@ class SpeechSet:
         return self.manifests[self.manifest_of[place]].record(int(self.rows[place]))
 
     def _cut(self, place: int) -> MonoCut:
-        cut: MonoCut = MonoCut.from_dict(
-            {key: value for key, value in self._record(place).items() if key != "type"}
-        )
+        folder = self.manifests[self.manifest_of[place]].manifest
+        record = with_audio(self._record(place), folder)
+        cut: MonoCut = MonoCut.from_dict({k: v for k, v in record.items() if k != "type"})
         return cut
 
     def _reference(self, place: int) -> str:

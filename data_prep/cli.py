@@ -57,6 +57,7 @@ def main(argv: list[str]) -> int:
         "tokenizer": _tokenizer,
         "lm": _lm,
         "features": _features,
+        "shar": _shar,
     }
     serve[arguments.command](arguments)
     return 0
@@ -88,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
         "\nDIR/NAME.features.jsonl.gz then holds the cuts of the set NAME with features."
     )
     _add_features(command("features", "log-mel features of prepared sets", text))
+    text = (
+        "Pack prepared sets into Lhotse Shar, some thousand utterances a tar, for file systems that dislike\n"
+        "small files. A recipe names such a set NAME.shar, and draws the same batches as from single files."
+    )
+    _add_shar(command("shar", "prepared sets in large tar files", text))
     return parser
 
 
@@ -199,6 +205,17 @@ def _add_features(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_shar(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder of prepared manifests"
+    )
+    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME")
+    parser.add_argument("--output", type=Path, metavar="OUT", help="default: DIR")
+    parser.add_argument("--shard-size", type=_count, default=1000, metavar="N")
+    parser.add_argument("--format", choices=["flac", "wav"], default="flac")
+    parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N")
+
+
 def _add_common(parser: argparse.ArgumentParser, output: str | None) -> None:
     parser.add_argument(
         "--output",
@@ -292,6 +309,19 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
 
     train_tokenizer(
         arguments.cuts, arguments.output, arguments.kind, vocabulary_size=arguments.vocabulary_size
+    )
+
+
+def _shar(arguments: argparse.Namespace) -> None:
+    from .shar import prepare_shar
+
+    prepare_shar(
+        arguments.data,
+        arguments.sets,
+        arguments.output or arguments.data,
+        arguments.shard_size,
+        arguments.format,
+        arguments.jobs,
     )
 
 

@@ -1,0 +1,101 @@
+"""Prepared sets as Lhotse Shar: some thousand utterances a tar, for file systems that dislike small files.
+
+OUT/NAME.shar/cuts.NNNNNN.jsonl.gz and recording.NNNNNN.tar; `corpus.labelled: [NAME.shar]` trains on them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from tqdm import tqdm
+
+from asr.errors import UserError
+
+SHAR_SUFFIX = ".shar"
+
+
+def prepare_shar(
+    data: Path, sets: list[str], output: Path, shard_size: int, audio_format: str, jobs: int
+) -> None:
+    """Write each set as shards; a set that is there is left alone.
+
+    Restartable and atomic: finished shards of an interrupted call are kept, and the folder gets its name when
+    all are there. Raises UserError for a set that is not prepared or audio that cannot be read.
+    """
+    for name in sets:
+        _write_set(
+            data / f"{name}.jsonl.gz",
+            output / f"{name}{SHAR_SUFFIX}",
+            shard_size,
+            audio_format,
+            jobs,
+        )
+        references = data / "references" / f"{name}.tsv"
+        if references.is_file() and output != data:
+            (output / "references").mkdir(exist_ok=True)
+            shutil.copyfile(references, output / "references" / references.name)
+
+
+def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str, jobs: int) -> None:
+    from asr.manifest_index import open_index
+
+    if target.is_dir():
+        print(f"{target}: already there, nothing to do (delete it to make it again)")
+        return
+    count = len(open_index(manifest))
+    partial_folder = target.with_name(f".{target.name}.partial-{shard_size}-{audio_format}")
+    partial_folder.mkdir(parents=True, exist_ok=True)
+    starts = range(0, count, shard_size)
+    todo = [s for s in starts if not _cuts_file(partial_folder, s // shard_size).is_file()]
+    if len(todo) < len(starts):
+        print(f"continuing: {len(starts) - len(todo)} of {len(starts)} shards are there")
+    write = partial(_write_shard, manifest, partial_folder, shard_size, audio_format)
+    with ProcessPoolExecutor(max(1, jobs), mp_context=get_context("spawn")) as pool:
+        bar = tqdm(pool.map(write, todo), f"shards of {manifest.name}", len(todo), disable=None)
+        for fault in bar:
+            if fault:
+                pool.shutdown(cancel_futures=True)
+                raise UserError(fault)
+    partial_folder.rename(target)
+    print(f"{target}: {count} utterances in {len(starts)} shards")
+
+
+def _cuts_file(folder: Path, number: int) -> Path:
+    return folder / f"cuts.{number:06d}.jsonl.gz"
+
+
+def _write_shard(
+    manifest: Path, folder: Path, shard_size: int, audio_format: str, start: int
+) -> str | None:
+    """One shard, in a process of its own; the message of what is wrong with it, or None."""
+    from lhotse.shar import SharWriter
+
+    from asr.speech_set import SpeechSet
+
+    speech = SpeechSet.load(manifest)
+    number = start // shard_size
+    scratch = folder / f"shard-{number:06d}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        with SharWriter(
+            scratch, {"recording": audio_format}, shard_size, shard_offset=number
+        ) as writer:
+            for cut in speech.cuts[start : start + shard_size]:
+                writer.write(cut)
+    except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
+        return f"{manifest}, shard {number}: {str(error).splitlines()[0]}; run `asr prepare` again"
+    # The cuts come last: they say that the shard is complete.
+    for path in _audio_first(scratch):
+        path.rename(folder / path.name)
+    scratch.rmdir()
+    return None
+
+
+def _audio_first(folder: Path) -> Iterator[Path]:
+    yield from sorted(folder.iterdir(), key=lambda path: path.name.startswith("cuts."))

@@ -1,0 +1,136 @@
+"""Sets as shards: the same batches as from single files, exact resume across both, and damaged shards."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PLAIN, Train, final, losses, read_lines, same_weights
+
+from asr.__main__ import main
+from asr.config import load_config
+from asr.data import TrainingData
+from asr.errors import UserError
+from asr.manifest_index import open_index
+from asr.speech_set import SpeechSet
+from asr.tokenizer import make_tokenizer
+
+
+@pytest.fixture
+def sharded(corpus: Path, tmp_path: Path) -> Path:
+    """The corpus in shards of seven utterances, and its dev set as it is."""
+    data = tmp_path / "data"
+    options = ["--data", str(corpus), "--sets", "labelled", "untranscribed", "--output", str(data)]
+    assert main(["prepare", "shar", *options, "--shard-size", "7"]) == 0
+    shutil.copyfile(corpus / "dev.jsonl.gz", data / "dev.jsonl.gz")
+    return data
+
+
+def of_shards(data: Path) -> list[str]:
+    return [
+        f"corpus.directory={data}",
+        "corpus.labelled=[labelled.shar]",
+        "corpus.untranscribed=[untranscribed.shar]",
+    ]
+
+
+def test_shards_hold_the_same_speech(corpus: Path, sharded: Path) -> None:
+    assert len(list((sharded / "labelled.shar").glob("recording.*.tar"))) == 6
+    plain, packed = (
+        SpeechSet.load(corpus / "labelled.jsonl.gz"),
+        SpeechSet.load(sharded / "labelled.shar"),
+    )
+    assert list(plain.ids) == list(packed.ids)
+    assert list(plain.references) == list(packed.references)
+    assert np.array_equal(plain.seconds, packed.seconds)
+    for left, right in zip(plain.cuts, packed.cuts, strict=True):
+        assert np.array_equal(left.load_audio(), right.load_audio())
+    aside = SpeechSet.load(sharded / "untranscribed.shar")
+    assert all(aside.references)
+
+
+def test_the_same_run_and_a_resume_across_both(train: Train, sharded: Path) -> None:
+    plain = train("plain", *PLAIN)
+    packed = train("packed", *PLAIN, *of_shards(sharded))
+    assert losses(packed) == losses(plain)
+    assert read_lines(packed / "utterances.jsonl") == read_lines(plain / "utterances.jsonl")
+    train("mixed", *PLAIN, "trainer.total_hours=0.03")
+    mixed = train("mixed", *PLAIN, *of_shards(sharded))
+    assert losses(mixed) == losses(plain)
+    assert same_weights(*(final(run) / "teacher.safetensors" for run in (mixed, plain)))
+
+
+def test_a_truncated_shard_is_named_and_counted(
+    recipe: Path, sharded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = list(SpeechSet.load(sharded / "labelled.shar").ids)
+    tar = sharded / "labelled.shar/recording.000002.tar"
+    tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
+    packed = SpeechSet.load(sharded / "labelled.shar")
+    [(name, lost)] = packed.rejects.items()
+    assert name == "recording.000002.tar"
+    assert 0 < lost["count"] == len(whole) - len(packed) < 7
+    assert lost["first"] in whole[14:21]
+    assert set(packed.ids) < set(whole)
+    settings = of_shards(sharded)
+    config = load_config(recipe, settings)
+    data = TrainingData(config, make_tokenizer(config.tokenizer))
+    [(said, count)] = [item for item in data.left_out.items() if "shard" in item[0]]
+    assert "recording.000002.tar is truncated" in said
+    assert lost["first"] in said
+    assert count == lost["count"]
+    capsys.readouterr()
+    assert main(["check", str(recipe), *settings]) == 2
+    assert "shard recording.000002.tar of 'labelled.shar'" in capsys.readouterr().out
+    for path in packed.cuts:
+        assert path.load_audio().size
+
+
+def test_other_damage(sharded: Path) -> None:
+    folder = sharded / "labelled.shar"
+    (folder / "recording.000000.tar").unlink()
+    cuts = folder / "cuts.000001.jsonl.gz"
+    cuts.write_bytes(cuts.read_bytes()[:-30])
+    packed = SpeechSet.load(folder)
+    assert packed.rejects["recording.000000.tar"]["count"] == 7
+    assert "damaged" in packed.rejects["cuts.000001.jsonl.gz"]["reason"]
+    # A shard that is lost while a run reads it.
+    tar = folder / "recording.000003.tar"
+    tar.write_bytes(b"")
+    last = max(i for i, name in enumerate(packed.ids) if name in _ids_of(packed, tar))
+    with pytest.raises(UserError, match=r"recording\.000003\.tar .* has become shorter"):
+        packed.cuts[last].load_audio()
+    for path in folder.glob("cuts.*"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"holds no cuts"):
+        open_index(folder)
+
+
+def _ids_of(speech: SpeechSet, tar: Path) -> set[str]:
+    [manifest] = speech.manifests
+    records = [manifest.record(row) for row in range(len(manifest))]
+    return {r["id"] for r in records if r["recording"]["sources"][0]["source"] == tar.name}
+
+
+def test_an_interrupted_call_goes_on(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", str(corpus), "--sets", "labelled", "--shard-size", "10", "--jobs", "1"]
+    assert main(["prepare", "shar", *options, "--output", str(tmp_path / "whole")]) == 0
+    done = tmp_path / "whole/labelled.shar"
+    left = tmp_path / "again/.labelled.shar.partial-10-flac"
+    left.mkdir(parents=True)
+    for name in ("cuts.000001.jsonl.gz", "recording.000001.tar"):
+        shutil.copyfile(done / name, left / name)
+    (left / "shard-000002").mkdir()
+    assert main(["prepare", "shar", *options, "--output", str(tmp_path / "again")]) == 0
+    assert "continuing: 1 of 4 shards are there" in capsys.readouterr().out
+    assert sorted(p.name for p in (tmp_path / "again/labelled.shar").iterdir()) == sorted(
+        p.name for p in done.iterdir()
+    )
+    assert main(["prepare", "shar", *options, "--output", str(tmp_path / "again")]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert main(["prepare", "shar", "--data", str(corpus), "--sets", "nope"]) == 2
+    assert "no such set" in capsys.readouterr().err
