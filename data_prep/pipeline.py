@@ -7,13 +7,18 @@ OUT looks complete that is not. Other sets in OUT are left alone (see contents.p
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
+import signal
+import time
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +37,9 @@ MIN_ITEMS_FOR_SHARE = 20
 """In a smaller corpus a few bad files are a large share; it is then not judged by its share."""
 
 _VERSION = 2
+_FEWEST_FOR_PROCESSES = 500
+_CHUNK = 16
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -126,45 +134,70 @@ def _screen(listing: Listing, characters: str | None) -> tuple[list[Utterance], 
 def _check_all(
     utterances: list[Utterance], settings: Settings
 ) -> Iterator[tuple[Utterance, Outcome]]:
-    """Outcomes in the order of the listing, from threads: libsndfile holds no lock."""
+    """Outcomes in the order of the listing; journalled as they come, so that a stopped call continues."""
     path = settings.output / contents.STAGING / journal.JOURNAL
+    keys = [journal.identity(utterance) for utterance in utterances]
     known = journal.read(path)
     if known:  # Of this preparation, or of another that was stopped.
-        listed = {journal.identity(utterance) for utterance in utterances}
+        listed = set(keys)
         known = {key: outcome for key, outcome in known.items() if key in listed}
     if known:
         print(f"continuing an interrupted preparation: {len(known)} recordings already checked")
-    work = partial(_check_one, known=known, output=settings.output)
-    pool = ThreadPoolExecutor(max(1, settings.jobs))
+    todo = [u for u, key in zip(utterances, keys, strict=True) if key not in known]
+    started = time.perf_counter()
+    with path.open("a", encoding="utf-8") as file, _checked(todo, settings) as fresh:
+        bar = tqdm(fresh, "checking audio", len(todo), unit="file", disable=None)
+        outcomes = iter(bar)
+        for utterance, key in zip(utterances, keys, strict=True):
+            if key in known:
+                yield utterance, known[key]
+                continue
+            outcome = next(outcomes)
+            # A fault is looked at again next time: its cause may lie outside the file.
+            if not outcome.reason:
+                journal.append(file, key, outcome)
+            yield utterance, outcome
+    if todo:
+        seconds = time.perf_counter() - started
+        print(
+            f"checked {len(todo):,} recordings in {seconds:.1f} s: {len(todo) / seconds:,.0f} a second, "
+            f"{settings.jobs} at a time"
+        )
+
+
+@contextmanager
+def _checked(utterances: list[Utterance], settings: Settings) -> Iterator[Iterator[Outcome]]:
+    """Outcomes in order, from as many processes as `settings.jobs`; of a few utterances, from threads."""
+    work = partial(_check_one, output=settings.output)
+    jobs = max(1, settings.jobs)
+    pool: Executor
+    if len(utterances) < _FEWEST_FOR_PROCESSES or jobs == 1:
+        pool = ThreadPoolExecutor(jobs)  # libsndfile holds no lock
+    else:
+        pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_die_with_parent)
     try:
-        with path.open("a", encoding="utf-8") as file:
-            outcomes = pool.map(work, utterances)
-            bar = tqdm(outcomes, "checking audio", len(utterances), unit="file", disable=None)
-            for utterance, (key, outcome) in zip(utterances, bar, strict=True):
-                # A fault is looked at again next time: its cause may lie outside the file.
-                if key not in known and not outcome.reason:
-                    journal.append(file, key, outcome)
-                yield utterance, outcome
+        yield pool.map(work, utterances, chunksize=_CHUNK)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _check_one(
-    utterance: Utterance, known: dict[str, Outcome], output: Path
-) -> tuple[str, Outcome]:
-    key = journal.identity(utterance)
-    if key in known:
-        return key, known[key]
+def _die_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever. Linux alone can say so."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _check_one(utterance: Utterance, output: Path) -> Outcome:
     check = check_audio(utterance.path)
     if check.fault is not None:
-        return key, Outcome(reason=check.fault.reason, detail=check.fault.detail)
+        return Outcome(reason=check.fault.reason, detail=check.fault.detail)
     if not check.needs_conversion:
-        return key, Outcome(os.path.abspath(utterance.path), check.samples)
+        return Outcome(os.path.abspath(utterance.path), check.samples)
     target = _converted_path(utterance, output)
     samples = to_16khz_mono(utterance.path, target)
     if samples == 0:
-        return key, Outcome(reason="empty", detail="the file holds less than one 16 kHz sample")
-    return key, Outcome(os.path.abspath(target), samples, converted=True)
+        return Outcome(reason="empty", detail="the file holds less than one 16 kHz sample")
+    return Outcome(os.path.abspath(target), samples, converted=True)
 
 
 def _converted_path(utterance: Utterance, output: Path) -> Path:
