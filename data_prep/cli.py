@@ -138,8 +138,11 @@ def _add_librispeech(parser: argparse.ArgumentParser) -> None:
         "--parts", nargs="+", metavar="PART", help="default: those of the seven that are present"
     )
     parser.add_argument(
-        "--download", action="store_true", help="fetch the named parts that are missing, to DIR"
+        "--download",
+        action="store_true",
+        help="fetch the named parts that are missing, to DIR; continued and checked",
     )
+    parser.add_argument("--mirror", metavar="URL", help="where from, instead of openslr.org")
     _add_common(parser, "data/librispeech")
 
 
@@ -273,10 +276,14 @@ def _festvox_ru(arguments: argparse.Namespace) -> None:
 
 
 def _librispeech(arguments: argparse.Namespace) -> None:
-    from .librispeech import prepare_librispeech
+    from .librispeech import MIRROR, prepare_librispeech
 
     prepare_librispeech(
-        arguments.root, _settings(arguments), parts=arguments.parts, download=arguments.download
+        arguments.root,
+        _settings(arguments),
+        parts=arguments.parts,
+        download=arguments.download,
+        mirror=arguments.mirror or MIRROR,
     )
 
 

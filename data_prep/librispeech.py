@@ -9,11 +9,13 @@ from __future__ import annotations
 import difflib
 import os
 import string
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import UserError
 
+from .fetch import checksums, fetch
 from .manifests import Listing, Reject, Utterance
 from .pipeline import Settings, prepare
 
@@ -24,6 +26,8 @@ PARTS = (
 """The seven official parts."""
 MINI_PARTS = ("train-clean-5", "dev-clean-2")
 """Parts of Mini LibriSpeech: same layout, prepared when named."""
+MIRROR = "https://www.openslr.org/resources"
+"""Where the archives come from; 12 and 31 below it hold them, with md5sum.txt."""
 CHARACTERS = string.ascii_uppercase + "'"
 """Letters of the official transcripts."""
 
@@ -31,7 +35,11 @@ _LAYOUT = "<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt"
 
 
 def prepare_librispeech(
-    root: Path, settings: Settings, parts: list[str] | None = None, download: bool = False
+    root: Path,
+    settings: Settings,
+    parts: list[str] | None = None,
+    download: bool = False,
+    mirror: str = MIRROR,
 ) -> None:
     """Prepare the named parts, or those of the seven that are present; a set is named as its part.
 
@@ -40,7 +48,7 @@ def prepare_librispeech(
     for part in parts or []:
         _check_name(part)
     if download:
-        _download(root, parts)
+        _download(root, parts, mirror)
     corpus = _corpus_folder(root)
     parts = list(dict.fromkeys(parts or [part for part in PARTS if (corpus / part).is_dir()]))
     if not parts:
@@ -117,8 +125,8 @@ def _check_name(part: str) -> None:
         raise UserError(f"--parts {part}: no part of LibriSpeech; {hint}")
 
 
-def _download(root: Path, parts: list[str] | None) -> None:
-    """Fetch the parts that are missing. An interrupted download continues."""
+def _download(root: Path, parts: list[str] | None, mirror: str) -> None:
+    """Fetch the parts that are missing, check and unpack them. An interrupted download continues."""
     if not parts:
         raise UserError("--download needs --parts: all of LibriSpeech is 60 GB")
     from lhotse.recipes.librispeech import download_librispeech
@@ -132,8 +140,13 @@ def _download(root: Path, parts: list[str] | None) -> None:
         for part in parts
         if not (corpus / part).is_dir() or (target / f"{part}.tar.gz").is_file()
     ]
-    try:
-        for part in wanted:
-            download_librispeech(target, [part])
-    except OSError as error:
-        raise UserError(f"download of LibriSpeech to {target} failed: {error}; try again") from None
+    for part in wanted:
+        place = f"{mirror}/{31 if part in MINI_PARTS else 12}"
+        archive = f"{part}.tar.gz"
+        fetch(f"{place}/{archive}", target / archive, checksums(f"{place}/md5sum.txt").get(archive))
+        try:  # it finds the archive complete, and unpacks it
+            download_librispeech(target, [part], base_url=mirror)
+        except (OSError, tarfile.TarError) as error:
+            raise UserError(
+                f"{target / archive}: cannot be unpacked ({error}); try again"
+            ) from None

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import functools
+import hashlib
+import http.server
+import tarfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from data_prep_helpers import cut_short, cuts_of, make_librispeech, rejects_of, summary_of
@@ -100,23 +107,83 @@ def test_wrong_roots_are_explained(tmp_path: Path) -> None:
         prepare(tmp_path, tmp_path / "out")
 
 
-def test_download_fetches_only_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Mirror(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, byte ranges too; notes what it was asked for."""
+
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        wanted = self.headers.get("Range")
+        self.asked.append((path.name, wanted))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        content = path.read_bytes()
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if start >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:])
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Address and folder of a server that has test-clean."""
+    folder = tmp_path / "mirror/12"
+    make_librispeech(tmp_path / "packed/LibriSpeech", {"test-clean": ["3-4-0000"]})
+    folder.mkdir(parents=True)
+    with tarfile.open(folder / "test-clean.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "packed/LibriSpeech", "LibriSpeech")
+    digest = hashlib.md5((folder / "test-clean.tar.gz").read_bytes()).hexdigest()
+    (folder / "md5sum.txt").write_text(f"{digest}  test-clean.tar.gz\n")
+    Mirror.asked.clear()
+    handler = functools.partial(Mirror, directory=str(folder.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+
+
+def test_download_fetches_what_is_missing_from_where_it_stopped(
+    tmp_path: Path, mirror: tuple[str, Path]
 ) -> None:
-    from lhotse.recipes import librispeech as recipe
-
-    make_librispeech(tmp_path / "LibriSpeech", {"dev-clean": ["1-2-0000"]})
-    asked: list[str] = []
-
-    def download(target: Path, parts: list[str]) -> None:
-        asked.extend(parts)
-        make_librispeech(target / "LibriSpeech", {part: ["3-4-0000"] for part in parts})
-
-    monkeypatch.setattr(recipe, "download_librispeech", download)
-    parts = ["--parts", "dev-clean", "test-clean", "--download"]
-    assert prepare(tmp_path, tmp_path / "out", *parts) == 0
-    assert asked == ["test-clean"]
+    address, folder = mirror
+    root = tmp_path / "root"
+    make_librispeech(root / "LibriSpeech", {"dev-clean": ["1-2-0000"]})
+    archive = (folder / "test-clean.tar.gz").read_bytes()
+    (root / "test-clean.tar.gz").write_bytes(archive[: len(archive) // 2])
+    options = ["--parts", "dev-clean", "test-clean", "--download", "--mirror", address]
+    assert prepare(root, tmp_path / "out", *options) == 0
     assert list(summary_of(tmp_path / "out")["sets"]) == ["dev-clean", "test-clean"]
+    assert ("test-clean.tar.gz", f"bytes={len(archive) // 2}-") in Mirror.asked
+    assert not any(name.startswith("dev-clean") for name, _ in Mirror.asked)
+
+
+def test_a_damaged_download_is_removed(tmp_path: Path, mirror: tuple[str, Path]) -> None:
+    address, folder = mirror
+    root = tmp_path / "root"
+    root.mkdir()
+    options = ["--parts", "test-clean", "--download", "--mirror", address]
+    (root / "test-clean.tar.gz").write_bytes(b"something else")
+    with pytest.raises(UserError, match=r"was removed; run the same command again"):
+        prepare(root, tmp_path / "out", *options)
+    assert not (root / "test-clean.tar.gz").exists()
+    assert prepare(root, tmp_path / "out", *options) == 0
+    (folder / "md5sum.txt").unlink()
+    with pytest.raises(UserError, match=r"list of checksums cannot be fetched"):
+        prepare(root, tmp_path / "again", *options)
+    with pytest.raises(UserError, match=r"cannot be fetched|download failed"):
+        prepare(tmp_path / "empty", tmp_path / "x", *options[:-1], "http://127.0.0.1:9")
 
 
 @pytest.mark.skipif(not _SAMPLE.is_dir(), reason="the genuine sample is not on this machine")
