@@ -81,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_tokenizer(command("tokenizer", "a sentencepiece model from transcripts", text))
     text = (
         "Estimate an n-gram language model (interpolated Kneser-Ney) on the transcripts of prepared sets,\n"
-        "as an ARPA file for `asr decode --lm`. Characters suit a recipe of letters, words a lexicon."
+        "as an ARPA file for `asr decode --lm`. Characters suit a recipe of letters, words a lexicon.\n\n"
+        "Or take one that others made, from a file or an address, plain or gzipped, with its lexicon:\n"
+        "  asr prepare lm --arpa 3-gram.pruned.1e-7.arpa.gz --output lm.arpa --lexicon words.txt"
     )
     _add_lm(command("lm", "an n-gram language model from transcripts", text))
     text = (
@@ -190,10 +192,17 @@ def _add_tokenizer(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_lm(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--cuts", type=Path, nargs="+", required=True, metavar="FILE", help="manifests with text"
-    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--cuts", type=Path, nargs="+", metavar="FILE", help="manifests with text")
+    source.add_argument("--arpa", metavar="FILE_OR_URL", help="a model that others made")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.arpa")
+    parser.add_argument("--lexicon", type=Path, metavar="FILE", help="of --arpa: write its words")
+    parser.add_argument(
+        "--case", choices=["same", "upper", "lower"], default="same", help="of the words of --arpa"
+    )
+    parser.add_argument(
+        "--characters", metavar="STRING", help="of --arpa: only words of these go into the lexicon"
+    )
     parser.add_argument("--unit", choices=["characters", "words"], default="characters")
     parser.add_argument("--order", type=int, default=6, metavar="N", help="default %(default)s")
 
@@ -306,6 +315,17 @@ def _folder(arguments: argparse.Namespace) -> None:
 
 
 def _lm(arguments: argparse.Namespace) -> None:
+    if arguments.arpa is not None:
+        from .arpa import take_arpa
+
+        take_arpa(
+            arguments.arpa,
+            arguments.output,
+            arguments.lexicon,
+            arguments.case,
+            arguments.characters,
+        )
+        return
     from .ngram import train_ngram
 
     train_ngram(arguments.cuts, arguments.output, arguments.unit, arguments.order)
