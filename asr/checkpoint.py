@@ -34,7 +34,7 @@ from asr.model import AcousticModel
 from asr.model_folder import pointed_at, read_config
 from asr.shards import Shards
 from asr.teacher import Teacher
-from asr.tokenizer import Tokenizer
+from asr.tokenizer import Tokenizer, tokenizer_sha256
 
 _PARTIAL = ".partial-"
 
@@ -101,6 +101,7 @@ class CheckpointStore:
         if ranks.is_first:
             (partial / "config.yaml").write_text(dump_config(config), encoding="utf-8")
             tokenizer.save(partial)
+            state["tokenizer_sha256"] = tokenizer_sha256(partial)
             (partial / "state.json").write_text(
                 json.dumps(state, indent=1) + "\n", encoding="utf-8"
             )

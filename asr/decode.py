@@ -15,7 +15,7 @@ from asr.alignment import align_tokens
 from asr.captions import words_of
 from asr.errors import UserError
 from asr.files import write_json, write_jsonl
-from asr.tokenizer import BLANK
+from asr.tokenizer import BLANK, tokenizer_sha256
 
 if TYPE_CHECKING:
     from lhotse import MonoCut
@@ -191,6 +191,7 @@ def main(argv: list[str]) -> int:
         "model": arguments.model,
         **({"average_of": [str(path) for path in model.averaged]} if model.averaged else {}),
         "weights_sha256": model.weights_sha256,
+        "tokenizer_sha256": tokenizer_sha256(checkpoint),
         "set": speech.name,
         "manifest": str(arguments.manifest),
         **decoder_stamp,

@@ -16,8 +16,9 @@ from torch import Tensor
 from asr.config import Config, parse_config
 from asr.errors import UserError
 from asr.features import LogMel, Recording
+from asr.files import read_json
 from asr.model import AcousticModel
-from asr.tokenizer import Tokenizer, load_tokenizer
+from asr.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 
 # On festvox_ru windows then give the text of the whole, which unlimited attention does not (one word in six
 # differs), and the whole reads no worse: recipes/festvox_ru/RESULTS.md.
@@ -116,7 +117,7 @@ def load_model(
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = read_config(checkpoint)
-    tokenizer = load_tokenizer(checkpoint)
+    tokenizer = _tokenizer_of(checkpoint)
     return _loaded(checkpoint, config, tokenizer, [checkpoint / f"{model}.safetensors"], device)
 
 
@@ -138,11 +139,25 @@ def load_average(
         )
     last = found[-count:]
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config, tokenizer = read_config(last[-1]), load_tokenizer(last[-1])
+    config, tokenizer = read_config(last[-1]), _tokenizer_of(last[-1])
     paths = [checkpoint / f"{model}.safetensors" for checkpoint in last]
     loaded = _loaded(last[-1], config, tokenizer, paths, device)
     loaded.averaged = last
     return loaded
+
+
+def _tokenizer_of(checkpoint: Path) -> Tokenizer:
+    """Raises UserError where it is not the one that the checkpoint was saved with."""
+    try:
+        saved = read_json(checkpoint / "state.json").get("tokenizer_sha256")
+    except OSError:  # a folder of weights alone
+        saved = None
+    if saved is not None and saved != tokenizer_sha256(checkpoint):
+        raise UserError(
+            f"{checkpoint}: its tokenizer is not the one that the model was trained with; copy the checkpoint "
+            "again, tokenizer and weights together"
+        )
+    return load_tokenizer(checkpoint)
 
 
 def _loaded(

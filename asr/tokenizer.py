@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
@@ -126,6 +127,14 @@ def make_tokenizer(config: TokenizerConfig) -> Tokenizer:
             "tokenizer.sentencepiece_model is missing; make one with `asr prepare tokenizer` and give its path"
         )
     return SentencePieceTokenizer(Path(config.sentencepiece_model))
+
+
+def tokenizer_sha256(folder: Path) -> str | None:
+    """Of the tokenizer's file in a model's folder; None where there is none."""
+    for name in (_SENTENCEPIECE_FILE, _CHARACTERS_FILE):
+        if (folder / name).is_file():
+            return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return None
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -1,4 +1,4 @@
-"""An n-gram model that others made, ready for the beam decoder: unpacked, in a recipe's case, with a lexicon."""
+"""An n-gram model that others made, for the beam decoder: unpacked, in a recipe's case, its words listed."""
 
 from __future__ import annotations
 

@@ -233,3 +233,15 @@ def test_a_missing_set_lists_those_there_are(recipe: Path, tmp_path: Path) -> No
     assert done.returncode == 2
     assert "devv.jsonl.gz" in done.stderr
     assert "dev, labelled, untranscribed" in done.stderr
+
+
+def test_another_tokenizer_is_not_decoded_with(trained: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "checkpoint"
+    shutil.copytree(find_checkpoint(trained), copy)
+    assert load_model(copy, "teacher").tokenizer.decode([2]) == LETTERS[0]
+    other = {"kind": "characters", "characters": LETTERS[::-1]}
+    (copy / "tokenizer.json").write_text(json.dumps(other))
+    with pytest.raises(UserError, match="not the one that the model was trained with"):
+        load_model(copy, "teacher")
+    (copy / "state.json").unlink()  # weights alone: nobody can tell
+    assert load_model(copy, "teacher").tokenizer.decode([2]) == LETTERS[-1]
