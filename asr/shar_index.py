@@ -2,7 +2,8 @@
 
 Where each recording lies in its tar is found out once, so that any utterance can be read alone: a run over
 shards draws the same batches as one over single files, and the window in which they are shuffled is the whole
-corpus.
+corpus. The tars may be on an object store: a file recording.url holds the address of their folder, and
+places.NNNNNN.json, which `asr prepare shar` writes, says where in them each recording lies.
 """
 
 from __future__ import annotations
@@ -11,14 +12,21 @@ import gzip
 import json
 import os
 import tarfile
+import time
+import urllib.error
+import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
+from asr.files import read_json
 
 SHAR_SUFFIX = ".shar"
+ADDRESS = "recording.url"
+"""File in a Shar folder that holds the address of the folder with its tars."""
+_ATTEMPTS, _TIMEOUT_SECONDS = 4, 60
 _SOURCE = "tar"
 """Type of a recording's source whose bytes lie in a tar; the lines of an index have it, and Lhotse does not."""
 
@@ -45,7 +53,10 @@ def _sound_lines(cuts: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
     tar = cuts.with_name(
         cuts.name.replace("cuts.", "recording.").removesuffix(".jsonl.gz") + ".tar"
     )
-    places = _audio_places(tar)
+    places, where = audio_places(tar), tar.name
+    if not tar.is_file() and (cuts.parent / ADDRESS).is_file():
+        address = (cuts.parent / ADDRESS).read_text(encoding="utf-8").strip().rstrip("/")
+        places, where = _noted_places(places_file(tar)), f"{address}/{tar.name}"
     lost: list[str] = []
     try:
         with gzip.open(cuts) as file:
@@ -56,7 +67,7 @@ def _sound_lines(cuts: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
                     lost.append(record["id"])
                     continue
                 record["recording"]["sources"] = [
-                    {"type": _SOURCE, "channels": [0], "source": tar.name, "place": place}
+                    {"type": _SOURCE, "channels": [0], "source": where, "place": place}
                 ]
                 yield json.dumps(record, ensure_ascii=False).encode() + b"\n"
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
@@ -69,7 +80,19 @@ def _sound_lines(cuts: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
         rejects[tar.name] = {"count": len(lost), "first": lost[0], "reason": reason}
 
 
-def _audio_places(tar: Path) -> dict[str, tuple[int, int]]:
+def places_file(tar: Path) -> Path:
+    """Where `asr prepare shar` notes what is where in a tar."""
+    return tar.with_name(tar.name.replace("recording.", "places.").removesuffix(".tar") + ".json")
+
+
+def _noted_places(path: Path) -> dict[str, tuple[int, int]]:
+    try:
+        return {name: (begin, count) for name, (begin, count) in read_json(path).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def audio_places(tar: Path) -> dict[str, tuple[int, int]]:
     """(begin, bytes) of each recording that is there in full, by its name without the extension."""
     places: dict[str, tuple[int, int]] = {}
     try:
@@ -94,18 +117,45 @@ def with_audio(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     source = recording["sources"][0]
     if source.get("type") != _SOURCE:
         return record
-    tar, (begin, count) = folder / source["source"], source["place"]
+    tar, (begin, count) = source["source"], source["place"]
+    is_remote = "://" in tar
     try:
-        with tar.open("rb", buffering=0) as file:
-            content = os.pread(file.fileno(), count, begin)
+        content = (
+            _fetched(tar, begin, count) if is_remote else _read_local(folder / tar, begin, count)
+        )
     except OSError as error:
         raise UserError(
-            f"{tar} (utterance '{record['id']}'): cannot be read any more: {error.strerror}; restore the "
-            "shard"
+            f"{tar if is_remote else folder / tar} (utterance '{record['id']}'): cannot be read any more: "
+            f"{error.strerror or error}; restore the shard"
         ) from None
     if len(content) != count:
         raise UserError(
-            f"{tar} (utterance '{record['id']}'): has become shorter; restore the shard"
+            f"{tar if is_remote else folder / tar} (utterance '{record['id']}'): has become shorter; restore "
+            "the shard"
         )
     memory = {"type": "memory", "channels": [0], "source": content}
     return {**record, "recording": {**recording, "sources": [memory]}}
+
+
+def _read_local(tar: Path, begin: int, count: int) -> bytes:
+    with tar.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), count, begin)
+
+
+def _fetched(address: str, begin: int, count: int) -> bytes:
+    """A part of a remote file. A server that is busy, or away for a moment, is asked again."""
+    request = urllib.request.Request(
+        address, headers={"Range": f"bytes={begin}-{begin + count - 1}"}
+    )
+    for attempt in range(_ATTEMPTS):
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+                if response.status != 206:
+                    raise OSError("the server does not serve parts of files (byte ranges)")
+                return bytes(response.read())
+        except OSError as error:
+            gone = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            if gone or attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(2.0**attempt)
+    raise AssertionError("the last attempt returns or raises")

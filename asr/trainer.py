@@ -150,8 +150,8 @@ class Trainer:
     def _changed_labels(self, saved: Checkpoint | None) -> Iterator[str]:
         """A changed search is allowed, but not unseen."""
         before = saved.state.get("label_decision") if saved else None
-        now, start = self.decision.stamp, self.config.pseudo_label.start_hours
-        if before is None or start is None or self.clock.hours <= start:
+        now = self.decision.stamp
+        if saved is None or before is None or not saved.state["health"]["labels"]:
             return
         changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         if changed:

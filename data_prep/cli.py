@@ -225,6 +225,11 @@ def _add_shar(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="OUT", help="default: DIR")
     parser.add_argument("--shard-size", type=_count, default=1000, metavar="N")
     parser.add_argument("--format", choices=["flac", "wav"], default="flac")
+    parser.add_argument(
+        "--url",
+        metavar="ADDRESS",
+        help="of an object store (http, https) to which you will copy OUT: the tars need not stay here",
+    )
     parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N")
 
 
@@ -349,6 +354,7 @@ def _shar(arguments: argparse.Namespace) -> None:
         arguments.shard_size,
         arguments.format,
         arguments.jobs,
+        arguments.url,
     )
 
 

@@ -15,26 +15,33 @@ from pathlib import Path
 from tqdm import tqdm
 
 from asr.errors import UserError
+from asr.shar_index import ADDRESS, SHAR_SUFFIX
 
-SHAR_SUFFIX = ".shar"
+from . import manifests
 
 
 def prepare_shar(
-    data: Path, sets: list[str], output: Path, shard_size: int, audio_format: str, jobs: int
+    data: Path,
+    sets: list[str],
+    output: Path,
+    shard_size: int,
+    audio_format: str,
+    jobs: int,
+    address: str | None = None,
 ) -> None:
     """Write each set as shards; a set that is there is left alone.
+
+    `address` is where OUT will be served from; training then needs all but the tars.
 
     Restartable and atomic: finished shards of an interrupted call are kept, and the folder gets its name when
     all are there. Raises UserError for a set that is not prepared or audio that cannot be read.
     """
     for name in sets:
-        _write_set(
-            data / f"{name}.jsonl.gz",
-            output / f"{name}{SHAR_SUFFIX}",
-            shard_size,
-            audio_format,
-            jobs,
-        )
+        target = output / f"{name}{SHAR_SUFFIX}"
+        _write_set(data / f"{name}.jsonl.gz", target, shard_size, audio_format, jobs)
+        if address is not None:
+            where = f"{address.rstrip('/')}/{target.name}\n"
+            (target / ADDRESS).write_text(where, encoding="utf-8")
         references = data / "references" / f"{name}.tsv"
         if references.is_file() and output != data:
             (output / "references").mkdir(exist_ok=True)
@@ -75,6 +82,7 @@ def _write_shard(
     """One shard, in a process of its own; the message of what is wrong with it, or None."""
     from lhotse.shar import SharWriter
 
+    from asr.shar_index import audio_places, places_file
     from asr.speech_set import SpeechSet
 
     speech = SpeechSet.load(manifest)
@@ -90,6 +98,8 @@ def _write_shard(
                 writer.write(cut)
     except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
         return f"{manifest}, shard {number}: {str(error).splitlines()[0]}; run `asr prepare` again"
+    [tar] = scratch.glob("recording.*.tar")
+    manifests.write_json(places_file(tar), dict(audio_places(tar)))
     # The cuts come last: they say that the shard is complete.
     for path in _audio_first(scratch):
         path.rename(folder / path.name)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
 import tarfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-from data_prep_helpers import cut_short, cuts_of, make_librispeech, rejects_of, summary_of
+from data_prep_helpers import (
+    Mirror,
+    cut_short,
+    cuts_of,
+    make_librispeech,
+    rejects_of,
+    served,
+    summary_of,
+)
 
 from asr.data_prep import cli
 from asr.errors import UserError
@@ -107,35 +111,6 @@ def test_wrong_roots_are_explained(tmp_path: Path) -> None:
         prepare(tmp_path, tmp_path / "out")
 
 
-class Mirror(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder, byte ranges too; notes what it was asked for."""
-
-    asked: ClassVar[list[tuple[str, str | None]]] = []
-
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        wanted = self.headers.get("Range")
-        self.asked.append((path.name, wanted))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        content = path.read_bytes()
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        if start >= len(content):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(content)}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        self.wfile.write(content[start:])
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Address and folder of a server that has test-clean."""
@@ -146,12 +121,8 @@ def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         tar.add(tmp_path / "packed/LibriSpeech", "LibriSpeech")
     digest = hashlib.md5((folder / "test-clean.tar.gz").read_bytes()).hexdigest()
     (folder / "md5sum.txt").write_text(f"{digest}  test-clean.tar.gz\n")
-    Mirror.asked.clear()
-    handler = functools.partial(Mirror, directory=str(folder.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", folder
-        server.shutdown()
+    with served(folder.parent) as address:
+        yield address, folder
 
 
 def test_download_fetches_what_is_missing_from_where_it_stopped(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PLAIN, Train, final, losses, read_lines, same_weights
+from data_prep_helpers import Mirror, served
 
 from asr.__main__ import main
 from asr.config import load_config
@@ -60,6 +61,27 @@ def test_the_same_run_and_a_resume_across_both(train: Train, sharded: Path) -> N
     mixed = train("mixed", *PLAIN, *of_shards(sharded))
     assert losses(mixed) == losses(plain)
     assert same_weights(*(final(run) / "teacher.safetensors" for run in (mixed, plain)))
+
+
+def test_the_tars_may_be_on_an_object_store(corpus: Path, tmp_path: Path) -> None:
+    store, here = tmp_path / "store", tmp_path / "here"
+    store.mkdir()
+    with served(store) as address:
+        options = ["--data", str(corpus), "--sets", "labelled", "--output", str(store)]
+        options += ["--shard-size", "7", "--url", address]
+        assert main(["prepare", "shar", *options]) == 0
+        ignore = shutil.ignore_patterns("recording.*.tar")
+        shutil.copytree(store / "labelled.shar", here / "labelled.shar", ignore=ignore)
+        plain = SpeechSet.load(corpus / "labelled.jsonl.gz")
+        remote = SpeechSet.load(here / "labelled.shar")
+        assert np.array_equal(plain.keys, remote.keys)
+        assert not Mirror.asked, "the index needs no audio"
+        for place in (0, 20, 39):
+            assert np.array_equal(plain.cuts[place].load_audio(), remote.cuts[place].load_audio())
+        assert all(wanted and wanted.startswith("bytes=") for _, wanted in Mirror.asked)
+        (store / "labelled.shar/recording.000000.tar").unlink()
+        with pytest.raises(UserError, match=r"recording\.000000\.tar .* cannot be read any more"):
+            remote.cuts[0].load_audio()
 
 
 def test_a_truncated_shard_is_named_and_counted(
@@ -122,7 +144,7 @@ def test_an_interrupted_call_goes_on(
     done = tmp_path / "whole/labelled.shar"
     left = tmp_path / "again/.labelled.shar.partial-10-flac"
     left.mkdir(parents=True)
-    for name in ("cuts.000001.jsonl.gz", "recording.000001.tar"):
+    for name in ("cuts.000001.jsonl.gz", "places.000001.json", "recording.000001.tar"):
         shutil.copyfile(done / name, left / name)
     (left / "shard-000002").mkdir()
     assert main(["prepare", "shar", *options, "--output", str(tmp_path / "again")]) == 0
