@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from asr.config import Config
 from asr.ctc import shortest_feasible
-from asr.data import about_groups
+from asr.data import about_groups, is_spelt
 from asr.errors import UserError
 from asr.features import LogMel
 from asr.recipe_checks import Finding, note
@@ -36,6 +35,9 @@ class Corpora:
     config: Config
     sets: dict[str, list[SpeechSet]] = field(default_factory=dict)
     tokenizer: Tokenizer | None = None
+    tokens: int = 0
+    """Of the transcripts that can be spelt, and their audio below."""
+    token_seconds: float = 0.0
 
     def check(self) -> Iterator[Finding]:
         """Every finding; then `sets` holds what could be read."""
@@ -142,36 +144,44 @@ class Corpora:
         if self.tokenizer is None:
             return
         kept = self.kept(speech)
-        targets: dict[int, list[int]] = {}
-        uncovered: list[str] = []
-        for index, text in enumerate(kept.references):
+        frames_needed = np.zeros(len(kept), np.int32)
+        is_uncovered = np.zeros(len(kept), np.bool_)
+        for place, text in enumerate(kept.references):
             try:
-                targets[index] = self.tokenizer.encode(text)
+                tokens = self.tokenizer.encode(text)
             except UserError:
-                uncovered.append(kept.ids[index])
-        if uncovered:
+                is_uncovered[place] = True
+                continue
+            frames_needed[place] = shortest_feasible(tokens)
+            self.tokens += len(tokens)
+            self.token_seconds += float(kept.seconds[place])
+        uncovered = np.flatnonzero(is_uncovered)
+        if len(uncovered):
             yield Finding(
                 f"{len(uncovered)} of {len(kept)} transcripts of '{speech.name}' cannot be spelt by the "
-                f"tokenizer, the first that of '{uncovered[0]}'{_foreign(kept, self.tokenizer)}",
+                f"tokenizer, the first that of '{kept.ids[int(uncovered[0])]}'"
+                f"{_foreign(speech, self.tokenizer)}",
                 "add the characters to tokenizer.characters (or train the sentencepiece model on these "
                 "transcripts), or clean them and prepare the set again",
             )
-        yield from self._feasibility(kept, targets)
+        yield from self._feasibility(kept, frames_needed)
 
-    def _feasibility(self, speech: SpeechSet, targets: dict[int, list[int]]) -> Iterator[Finding]:
+    def _feasibility(
+        self, speech: SpeechSet, frames_needed: NDArray[np.int32]
+    ) -> Iterator[Finding]:
         """CTC needs a frame for each token and a blank between equal neighbours, at every speed."""
         fastest = max(self.config.augmentation.speed_factors)
         frames = self._encoder_frames(speech.seconds / fastest)
-        short = [i for i, target in targets.items() if shortest_feasible(target) > frames[i]]
-        if short:
-            worst = short[0]
+        short = np.flatnonzero(frames_needed > frames)
+        if len(short):
+            worst = int(short[0])
             yield Finding(
-                f"{len(short)} of {len(targets)} transcripts of '{speech.name}' have more tokens than "
-                f"frames at speed {fastest:g}: '{speech.ids[worst]}' needs "
-                f"{shortest_feasible(targets[worst])} and has {frames[worst]}",
+                f"{len(short)} of {len(speech)} transcripts of '{speech.name}' have more tokens than "
+                f"frames at speed {fastest:g}: '{speech.ids[worst]}' needs {frames_needed[worst]} and has "
+                f"{frames[worst]}",
                 "lower model.stride, take larger tokens, or leave out the fastest of "
                 "augmentation.speed_factors; infeasible utterances are skipped, and counted",
-                is_problem=len(short) > _INFEASIBLE_SHARE * len(targets),
+                is_problem=len(short) > _INFEASIBLE_SHARE * len(speech),
             )
 
     def _encoder_frames(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -212,19 +222,9 @@ class Corpora:
 
     def _policy(self) -> Iterator[Finding]:
         """Labels as dense as the transcripts must pass the filters."""
-        if self.tokenizer is None or self.config.pseudo_label.start_hours is None:
+        if self.config.pseudo_label.start_hours is None or not self.token_seconds:
             return
-        tokens, seconds = 0, 0.0
-        for speech in map(self.kept, self.sets.get("labelled", [])):
-            for text, length in zip(speech.references, speech.seconds, strict=True):
-                try:
-                    tokens += len(self.tokenizer.encode(text))
-                except UserError:
-                    continue
-                seconds += float(length)
-        if not seconds:
-            return
-        rate, policy = tokens / seconds, self.config.pseudo_label
+        rate, policy = self.tokens / self.token_seconds, self.config.pseudo_label
         if not policy.min_tokens_per_second <= rate <= policy.max_tokens_per_second:
             yield Finding(
                 f"the transcripts have {rate:.3g} tokens per second, which pseudo_label.min_tokens_per_second "
@@ -246,13 +246,7 @@ def _references(speech: SpeechSet, role: str) -> Iterator[Finding]:
 
 
 def _foreign(speech: SpeechSet, tokenizer: Tokenizer) -> str:
-    """The commonest characters that the tokenizer lacks."""
-    counts = Counter(character for text in speech.references for character in text)
-    lacking = []
-    for character, _ in counts.most_common():
-        try:
-            tokenizer.encode(character)
-        except UserError:
-            lacking.append(character)
+    """The characters of the set that the tokenizer lacks."""
+    lacking = [character for character in speech.characters if not is_spelt(tokenizer, character)]
     shown = " ".join(map(repr, lacking[:_SHOWN_CHARACTERS]))
     return f"; it lacks {shown}" if shown else ""

@@ -261,7 +261,7 @@ def _check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
             f"utterance '{speech.ids[int(empty[0])]}' of corpus.labelled has no transcript; "
             "move it to an untranscribed set"
         )
-    lacking = {character for character in speech.characters if not _is_spelt(tokenizer, character)}
+    lacking = {character for character in speech.characters if not is_spelt(tokenizer, character)}
     if not lacking and not any(speech.aside):
         return
     for utterance_id, text in zip(speech.ids, speech.references, strict=True):
@@ -272,7 +272,8 @@ def _check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
                 raise UserError(f"utterance '{utterance_id}': {error}") from None
 
 
-def _is_spelt(tokenizer: Tokenizer, character: str) -> bool:
+def is_spelt(tokenizer: Tokenizer, character: str) -> bool:
+    """Whether a tokenizer has tokens for a character."""
     try:
         tokenizer.encode(character)
     except UserError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import LETTERS, SAMPLE_RATE_HZ, tones
+from conftest import LETTERS, SAMPLE_RATE_HZ, asr_command, tones
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchaudio.functional import resample
@@ -252,3 +253,26 @@ def test_two_files_of_one_name_do_not_overwrite_each_other(
     files = [str(tmp_path / "a/x.wav"), str(tmp_path / "b/x.flac")]
     assert main(["transcribe", str(trained), *files, "--output-dir", str(tmp_path)]) == 2
     assert "two files would be written to 'x'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_hour_in_bounded_memory(fluent: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    texts = [
+        " ".join("".join(random.choice(list(LETTERS), 3)) for _ in range(4)) for _ in range(2100)
+    ]
+    waveform = np.concatenate([tones(f"{text} ", random) for text in texts])
+    assert len(waveform) > 3600 * SAMPLE_RATE_HZ
+    soundfile.write(tmp_path / "hour.wav", waveform, SAMPLE_RATE_HZ)
+    script = (
+        "import resource, subprocess, sys; "
+        "subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    command = [*asr_command(), "transcribe", str(fluent), str(tmp_path / "hour.wav")]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) * 1024 < 2e9
+    heard = done.stderr.partition("hour.wav\t")[2]
+    assert jiwer.wer(" ".join(texts), heard.strip()) < 0.1
