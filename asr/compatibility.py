@@ -32,7 +32,8 @@ def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
     model = config.tokenizer.sentencepiece_model
     if config.tokenizer.kind == "sentencepiece" and model is not None:
         inside = checkpoint / "tokenizer.model"
-        if not inside.is_file() or inside.read_bytes() != Path(model).read_bytes():
+        there = inside.is_file() and Path(model).is_file()
+        if not there or inside.read_bytes() != Path(model).read_bytes():
             raise UserError(
                 f"{model}: is not the sentencepiece model with which {checkpoint} was trained; restore "
                 f"it (a copy is {inside}), or give the new run another output folder"

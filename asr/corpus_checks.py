@@ -86,12 +86,8 @@ class Corpora:
 
     def _audio(self, speech: SpeechSet, role: str) -> Iterator[Finding]:
         step = math.ceil(len(speech) / _MOST_FILES_LOOKED_AT)
-        looked_at = speech.cuts[::step]
-        missing = []
-        for cut in looked_at:
-            sources = cut.recording.sources if cut.has_recording else []
-            if any(s.type == "file" and not Path(s.source).is_file() for s in sources):
-                missing.append(sources[0].source)
+        looked_at = speech.files[::step]
+        missing = [path for path in looked_at if path and not Path(path).is_file()]
         if missing:
             yield Finding(
                 f"set '{speech.name}' of corpus.{role}: of {len(looked_at)} recordings looked for "

@@ -285,4 +285,4 @@ def _tokens_per_second(speech: SpeechSet, tokenizer: Tokenizer) -> float:
     """Of all transcripts, or of some spread over a large corpus."""
     step = max(1, len(speech) // _MOST_TRANSCRIPTS_COUNTED)
     tokens = sum(len(tokenizer.encode(text)) for text in speech.references[::step])
-    return tokens / float(speech.seconds[::step].sum())
+    return tokens / max(1e-9, float(speech.seconds[::step].sum()))

@@ -1,6 +1,6 @@
 """A manifest of any size, opened at once: arrays of what planning needs, and lines that are read when wanted.
 
-    DIRECTORY/.index/NAME/  starts.npy lengths.npy seconds.npy keys.npy has_text.npy index.json [lines.jsonl]
+    DIRECTORY/.index/NAME-*/  starts.npy lengths.npy seconds.npy keys.npy has_text.npy index.json [lines.jsonl]
 
 Made from DIRECTORY/NAME.jsonl.gz, or the Lhotse Shar folder DIRECTORY/NAME.shar, when it is first opened, and
 anew when that changes; in the order of the ids. The arrays are mapped, not read, so ranks and loader workers of
@@ -9,6 +9,7 @@ one machine share them.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -18,12 +19,12 @@ import shutil
 import tempfile
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ from asr.shar_index import SHAR_SUFFIX, shar_lines
 MANIFEST_SUFFIX = ".jsonl.gz"
 _VERSION = 1
 _FOLDER = ".index"
+_NOT_OURS = {
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+}
 _ARRAYS = ("starts", "lengths", "seconds", "keys", "has_text")
 
 
@@ -108,22 +112,36 @@ def open_index(manifest: Path) -> ManifestIndex:
         "bytes": sum(state.st_size for state in states),
         "modified_ns": max((state.st_mtime_ns for state in states), default=0),
     }
-    folder = manifest.parent / _FOLDER / _name(manifest)
-    found = _load(manifest, folder, source)
-    if found is not None:
+    name = f"{_name(manifest)}-{hashlib.sha256(json.dumps(source).encode()).hexdigest()[:12]}"
+    last: OSError | None = None
+    # A corpus that others own, or a file system without locks, has its indexes in the user's cache.
+    for folder in (manifest.parent / _FOLDER, _cache(manifest)):
+        found = _load(manifest, folder / name, source)
+        if found is not None:
+            return found
+        try:
+            with _locked(folder, name):
+                found = _load(manifest, folder / name, source)  # another rank may have made it
+                if found is None:
+                    _build(manifest, folder / name, source)
+                    found = _load(manifest, folder / name, source)
+        except OSError as error:
+            if error.errno not in _NOT_OURS:
+                raise
+            last = error
+            continue
+        assert found is not None
         return found
-    try:
-        with _locked(folder):
-            found = _load(manifest, folder, source)  # another rank may have made it meanwhile
-            if found is None:
-                _build(manifest, folder, source)
-                found = _load(manifest, folder, source)
-    except PermissionError:  # a corpus that others own: an index of our own, for as long as we run
-        folder = Path(tempfile.mkdtemp(prefix="asr-index-")) / _name(manifest)
-        _build(manifest, folder, source)
-        found = _load(manifest, folder, source)
-    assert found is not None
-    return found
+    raise UserError(
+        f"{manifest}: its index can be written neither beside it nor to {_cache(manifest)} ({last}); mend the "
+        "permissions, or set XDG_CACHE_HOME"
+    )
+
+
+def _cache(manifest: Path) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    place = hashlib.sha256(str(manifest.parent.resolve()).encode()).hexdigest()[:16]
+    return base / "asr" / "index" / place
 
 
 def _name(manifest: Path) -> str:
@@ -141,9 +159,9 @@ def _no_such_set(manifest: Path) -> UserError:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -169,16 +187,18 @@ def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex
 
 def _build(manifest: Path, folder: Path, source: dict[str, int]) -> None:
     """Write the index beside its place and move it there: nobody sees a part of one."""
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))
     try:
         meta = _write_arrays(manifest, partial)
         write_json(partial / "index.json", {"source": source, **meta})
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    stem = folder.name.rpartition("-")[0]
+    for old in folder.parent.glob(f"{stem}-*"):  # of the manifest as it was
+        if old != folder and old.is_dir() and old.name.rpartition("-")[0] == stem:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_arrays(manifest: Path, folder: Path) -> dict[str, Any]:
@@ -246,21 +266,24 @@ def _lines(manifest: Path, copy: Path) -> Iterator[tuple[int, bytes]]:
             raw.seek(0)
             yield from _placed(raw)
             return
+    with copy.open("wb") as target:
+        for start, line in _placed(_unpacked(manifest)):
+            target.write(line)
+            yield start, line
+
+
+def _unpacked(manifest: Path) -> Iterator[bytes]:
     try:
-        with gzip.open(manifest) as file, copy.open("wb") as target:
-            for start, line in _placed(file):
-                target.write(line)
-                yield start, line
+        with gzip.open(manifest) as file:
+            yield from file
     except (OSError, EOFError, zlib.error) as error:
-        if isinstance(error, PermissionError):
-            raise
         raise UserError(
             f"{manifest}: not a readable manifest ({error}); run `asr prepare` again"
         ) from None
 
 
-def _placed(file: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, bytes]]:
+def _placed(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     start = 0
-    for line in file:
+    for line in lines:
         yield start, line
         start += len(line)

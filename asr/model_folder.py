@@ -150,7 +150,7 @@ def _tokenizer_of(checkpoint: Path) -> Tokenizer:
     """Raises UserError where it is not the one that the checkpoint was saved with."""
     try:
         saved = read_json(checkpoint / "state.json").get("tokenizer_sha256")
-    except OSError:  # a folder of weights alone
+    except (OSError, ValueError, AttributeError):  # a folder of weights alone
         saved = None
     if saved is not None and saved != tokenizer_sha256(checkpoint):
         raise UserError(

@@ -9,6 +9,7 @@ places.NNNNNN.json, which `asr prepare shar` writes, says where in them each rec
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import os
 import tarfile
@@ -27,6 +28,7 @@ SHAR_SUFFIX = ".shar"
 ADDRESS = "recording.url"
 """File in a Shar folder that holds the address of the folder with its tars."""
 _ATTEMPTS, _TIMEOUT_SECONDS = 4, 60
+_ASK_AGAIN = {408, 425, 429}
 _SOURCE = "tar"
 """Type of a recording's source whose bytes lie in a tar; the lines of an index have it, and Lhotse does not."""
 
@@ -34,34 +36,41 @@ _SOURCE = "tar"
 def shar_lines(folder: Path, copy: Path, rejects: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
     """Each line with its place in `copy`, which is written on the way; shards in the order of their names.
 
-    Utterances whose audio or line is lost are left out: `rejects` gets, by shard, how many, the first one and
+    Utterances whose audio or line is lost are left out: `rejects` gets, by file, how many, the first one and
     why. Raises UserError for a folder without shards.
     """
-    shards = sorted(folder.glob("cuts.*.jsonl.gz"))
-    if not shards:
+    kinds = (("cuts.", ".jsonl.gz"), ("recording.", ".tar"), ("places.", ".json"))
+    numbers = {
+        path.name.removeprefix(begin).removesuffix(end)
+        for begin, end in kinds
+        for path in folder.glob(f"{begin}*{end}")
+    }
+    if not any(folder.glob("cuts.*.jsonl.gz")):
         raise UserError(f"{folder}: holds no cuts.*.jsonl.gz; `asr prepare shar` makes shards")
     start = 0
     with copy.open("wb") as target:
-        for cuts in shards:
-            for line in _sound_lines(cuts, rejects):
+        for number in sorted(numbers):
+            for line in _sound_lines(folder, number, rejects):
                 target.write(line)
                 yield start, line
                 start += len(line)
 
 
-def _sound_lines(cuts: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
-    tar = cuts.with_name(
-        cuts.name.replace("cuts.", "recording.").removesuffix(".jsonl.gz") + ".tar"
-    )
+def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator[bytes]:
+    cuts, tar = folder / f"cuts.{number}.jsonl.gz", folder / f"recording.{number}.tar"
+    noted = _noted_places(places_file(tar))
     places, where = audio_places(tar), tar.name
-    if not tar.is_file() and (cuts.parent / ADDRESS).is_file():
-        address = (cuts.parent / ADDRESS).read_text(encoding="utf-8").strip().rstrip("/")
-        places, where = _noted_places(places_file(tar)), f"{address}/{tar.name}"
+    if not tar.is_file() and (folder / ADDRESS).is_file():
+        address = (folder / ADDRESS).read_text(encoding="utf-8").strip().rstrip("/")
+        places, where = noted, f"{address}/{tar.name}"
+    seen: set[str] = set()
     lost: list[str] = []
+    fault = "is missing" if not cuts.is_file() else "is empty" if not cuts.stat().st_size else ""
     try:
-        with gzip.open(cuts) as file:
+        with gzip.open(os.devnull if fault else cuts) as file:
             for line in file:
                 record = json.loads(line)
+                seen.add(record["id"])
                 place = places.get(record["id"])
                 if place is None:
                     lost.append(record["id"])
@@ -71,10 +80,12 @@ def _sound_lines(cuts: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
                 ]
                 yield json.dumps(record, ensure_ascii=False).encode() + b"\n"
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
-        reason = (
-            f"damaged ({type(error).__name__}); nobody knows how many of its utterances are lost"
-        )
-        rejects[cuts.name] = {"count": 0, "first": None, "reason": reason}
+        fault = f"is damaged ({type(error).__name__})"
+    unread = [name for name in noted or places if name not in seen]
+    if fault or unread:
+        first = unread[0] if unread else None
+        reason = fault or "is not of this tar"
+        rejects[cuts.name] = {"count": len(unread), "first": first, "reason": reason}
     if lost:
         reason = "is missing" if not tar.is_file() else "is truncated, or not of these cuts"
         rejects[tar.name] = {"count": len(lost), "first": lost[0], "reason": reason}
@@ -151,11 +162,19 @@ def _fetched(address: str, begin: int, count: int) -> bytes:
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
                 if response.status != 206:
-                    raise OSError("the server does not serve parts of files (byte ranges)")
-                return bytes(response.read())
-        except OSError as error:
-            gone = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if gone or attempt == _ATTEMPTS - 1:
-                raise
+                    raise UserError(
+                        f"{address}: the server does not serve parts of files (byte ranges); use one that "
+                        "does, or copy the shards here"
+                    )
+                content = bytes(response.read())
+                if len(content) == count:
+                    return content
+                error: Exception = OSError(f"{len(content)} of {count} bytes came")
+        except (OSError, http.client.HTTPException) as raised:
+            error = raised
+            code = raised.code if isinstance(raised, urllib.error.HTTPError) else 500
+            if code < 500 and code not in _ASK_AGAIN:
+                break
+        if attempt < _ATTEMPTS - 1:
             time.sleep(2.0**attempt)
-    raise AssertionError("the last attempt returns or raises")
+    raise OSError(str(error))

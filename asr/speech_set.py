@@ -98,6 +98,11 @@ class SpeechSet:
         return _ByPlace(range(len(self)), lambda place: str(self._record(place)["id"]))
 
     @property
+    def files(self) -> Sequence[str]:
+        """Path of each recording, read when asked for; empty where it lies in a shard, or there is none."""
+        return _ByPlace(range(len(self)), self._recording_file)
+
+    @property
     def keys(self) -> NDArray[np.uint64]:
         """(N,) hashes of the ids."""
         return self._gathered([manifest.keys for manifest in self.manifests])
@@ -118,7 +123,11 @@ class SpeechSet:
     @property
     def rejects(self) -> dict[str, dict[str, Any]]:
         """What damaged shards have lost, by their names."""
-        return {name: r for manifest in self.manifests for name, r in manifest.rejects.items()}
+        return {
+            f"{manifest.manifest.name}/{name}": lost
+            for manifest in self.manifests
+            for name, lost in manifest.rejects.items()
+        }
 
     def at_rate(self, sample_rate_hz: int) -> SpeechSet:
         """This set. Raises UserError unless all its audio has the given rate."""
@@ -147,6 +156,10 @@ class SpeechSet:
         cut: MonoCut = MonoCut.from_dict({k: v for k, v in record.items() if k != "type"})
         return cut
 
+    def _recording_file(self, place: int) -> str:
+        sources = (self._record(place).get("recording") or {}).get("sources") or [{}]
+        return str(sources[0]["source"]) if sources[0].get("type") == "file" else ""
+
     def _reference(self, place: int) -> str:
         record, aside = self._record(place), self.aside[self.manifest_of[place]]
         return aside.get(record["id"], text_of(record))
@@ -174,7 +187,11 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
     directory = Path(config.corpus.directory)
     if config.features.source == "precomputed":
         _check_stored_features(config, directory, names)
-    sets = [SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}") for name in sorted(names)]
+    # Without what says how a set is stored, so that this does not change the order.
+    ordered = sorted(
+        names, key=lambda name: name.removesuffix(".features").removesuffix(SHAR_SUFFIX)
+    )
+    sets = [SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}") for name in ordered]
     joined = SpeechSet(
         "+".join(names),
         [speech.manifests[0] for speech in sets],
@@ -217,6 +234,13 @@ def _check_stored_features(config: Config, directory: Path, names: list[str]) ->
             )
 
 
+def _file_of(cut: MonoCut) -> str:
+    if not cut.has_recording:
+        return "no recording"
+    source = cut.recording.sources[0]
+    return str(source.source) if source.type == "file" else "a shard"
+
+
 def load_waveforms(
     cuts: Sequence[MonoCut], speeds: Sequence[float] | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -227,7 +251,7 @@ def load_waveforms(
         try:
             audio = (cut if speed == 1.0 else cut.perturb_speed(speed)).load_audio()
         except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
-            source = cut.recording.sources[0].source if cut.has_recording else "no recording"
+            source = _file_of(cut)
             raise UserError(
                 f"{source} (utterance '{cut.id}'): cannot be read any more: {str(error).splitlines()[0]}; "
                 "restore the file or run `asr prepare` again"

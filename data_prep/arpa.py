@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,19 +30,21 @@ def take_arpa(
     """
     path = Path(source)
     if re.match(r"https?://", source):
-        path = output.with_name(f"{output.name}.download")
+        mark = hashlib.sha256(source.encode()).hexdigest()[:8]
+        path = output.with_name(f"{output.name}.{mark}.download")
         fetch(source, path, None)
     words: list[str] = []
-    with replacing(output) as file:
-        for line in _in_case(_lines(path), words, _CASES[case], source):
-            file.write(line.encode())
-    if len(set(words)) < len(words):
-        output.unlink()
-        raise UserError(
-            f"--arpa {source}: in {case} case two of its words are one; use --case same"
-        )
-    if source != str(path):
-        path.unlink()
+    try:
+        with replacing(output) as file:
+            for line in _in_case(_lines(path), words, _CASES[case], source):
+                file.write(line.encode())
+            if len(set(words)) < len(words):
+                raise UserError(
+                    f"--arpa {source}: in {case} case two of its words are one; use --case same"
+                )
+    finally:
+        if source != str(path):  # a wrong one must not be continued
+            path.unlink(missing_ok=True)
     print(f"{output}: {len(words):,} words")
     if lexicon is not None:
         _write_lexicon(lexicon, words, characters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import urllib.request
 from pathlib import Path
 
@@ -22,6 +23,13 @@ def checksums(url: str) -> dict[str, str]:
     return {name.strip().lstrip("*").rpartition("/")[2]: digest for digest, name in pairs}
 
 
+def _bytes_of(url: str) -> int | None:
+    """Length of a remote file; None where the server does not tell."""
+    with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=60) as response:
+        length = response.headers.get("Content-Length")
+    return None if length is None else int(length)
+
+
 def fetch(url: str, target: Path, md5: str | None) -> None:
     """Download to `target`, from where an earlier call was stopped.
 
@@ -32,11 +40,17 @@ def fetch(url: str, target: Path, md5: str | None) -> None:
 
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        whole = _bytes_of(url)
         resumable_download(url, target)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError(
             f"{url}: download failed ({error}); the same command continues, what came is in {target}"
         ) from None
+    came = target.stat().st_size
+    if whole is not None and came < whole:
+        raise UserError(
+            f"{url}: the connection ended after {came:,} of {whole:,} bytes; the same command continues"
+        )
     if md5 is None:
         print(f"{target}: the server has no checksum of it; not checked")
         return

@@ -138,7 +138,8 @@ def _download(root: Path, parts: list[str] | None, mirror: str) -> None:
     wanted = [
         part
         for part in parts
-        if not (corpus / part).is_dir() or (target / f"{part}.tar.gz").is_file()
+        if not (corpus / part / ".completed").is_file()
+        and (not (corpus / part).is_dir() or (target / f"{part}.tar.gz").is_file())
     ]
     for part in wanted:
         place = f"{mirror}/{31 if part in MINI_PARTS else 12}"

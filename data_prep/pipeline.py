@@ -174,14 +174,14 @@ def _checked(utterances: list[Utterance], settings: Settings) -> Iterator[Iterat
     if len(utterances) < _FEWEST_FOR_PROCESSES or jobs == 1:
         pool = ThreadPoolExecutor(jobs)  # libsndfile holds no lock
     else:
-        pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_die_with_parent)
+        pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=die_with_parent)
     try:
         yield pool.map(work, utterances, chunksize=_CHUNK)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A worker whose parent was killed would wait for work for ever. Linux alone can say so."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -5,7 +5,10 @@ OUT/NAME.shar/cuts.NNNNNN.jsonl.gz and recording.NNNNNN.tar; `corpus.labelled: [
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -18,6 +21,9 @@ from asr.errors import UserError
 from asr.shar_index import ADDRESS, SHAR_SUFFIX
 
 from . import manifests
+from .pipeline import die_with_parent
+
+_STAMP = "shar.json"
 
 
 def prepare_shar(
@@ -36,14 +42,16 @@ def prepare_shar(
     Restartable and atomic: finished shards of an interrupted call are kept, and the folder gets its name when
     all are there. Raises UserError for a set that is not prepared or audio that cannot be read.
     """
+    if address is not None and not address.startswith(("http://", "https://")):
+        raise UserError(f"--url {address}: must begin with http:// or https://")
     for name in sets:
         target = output / f"{name}{SHAR_SUFFIX}"
         _write_set(data / f"{name}.jsonl.gz", target, shard_size, audio_format, jobs)
         if address is not None:
-            where = f"{address.rstrip('/')}/{target.name}\n"
+            where = f"{address.rstrip('/')}/{urllib.parse.quote(target.name)}\n"
             (target / ADDRESS).write_text(where, encoding="utf-8")
         references = data / "references" / f"{name}.tsv"
-        if references.is_file() and output != data:
+        if references.is_file() and output.resolve() != data.resolve():
             (output / "references").mkdir(exist_ok=True)
             shutil.copyfile(references, output / "references" / references.name)
 
@@ -51,23 +59,38 @@ def prepare_shar(
 def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str, jobs: int) -> None:
     from asr.manifest_index import open_index
 
+    index = open_index(manifest)
+    count = len(index)
+    digest = hashlib.sha256(index.keys.tobytes() + index.seconds.tobytes()).hexdigest()
+    stamp = {
+        "utterances": count,
+        "sha256": digest,
+        "shard_size": shard_size,
+        "format": audio_format,
+    }
     if target.is_dir():
-        print(f"{target}: already there, nothing to do (delete it to make it again)")
+        made = target / _STAMP
+        if made.is_file() and json.loads(made.read_text(encoding="utf-8")) != stamp:
+            raise UserError(
+                f"{target}: was made of other utterances, or in another way; delete it to make it again"
+            )
+        print(f"{target}: already there, nothing to do")
         return
-    count = len(open_index(manifest))
-    partial_folder = target.with_name(f".{target.name}.partial-{shard_size}-{audio_format}")
+    mark = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]
+    partial_folder = target.with_name(f".{target.name}.partial-{mark}")
     partial_folder.mkdir(parents=True, exist_ok=True)
     starts = range(0, count, shard_size)
     todo = [s for s in starts if not _cuts_file(partial_folder, s // shard_size).is_file()]
     if len(todo) < len(starts):
         print(f"continuing: {len(starts) - len(todo)} of {len(starts)} shards are there")
     write = partial(_write_shard, manifest, partial_folder, shard_size, audio_format)
-    with ProcessPoolExecutor(max(1, jobs), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(max(1, jobs), get_context("spawn"), die_with_parent) as pool:
         bar = tqdm(pool.map(write, todo), f"shards of {manifest.name}", len(todo), disable=None)
         for fault in bar:
             if fault:
                 pool.shutdown(cancel_futures=True)
                 raise UserError(fault)
+    manifests.write_json(partial_folder / _STAMP, stamp)
     partial_folder.rename(target)
     print(f"{target}: {count} utterances in {len(starts)} shards")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -76,15 +77,17 @@ def test_lhotse_reads_the_same(corpus: Path) -> None:
 def test_a_changed_manifest_is_indexed_anew(tmp_path: Path) -> None:
     manifest = write(tmp_path / "a.jsonl.gz", [line("x"), line("y")])
     first = open_index(manifest)
-    made = (tmp_path / ".index/a/index.json").stat().st_mtime_ns
+    [made] = (tmp_path / ".index").glob("a-*/index.json")
+    before = made.stat().st_mtime_ns
     assert len(first) == 2
     assert len(open_index(manifest)) == 2
-    assert (tmp_path / ".index/a/index.json").stat().st_mtime_ns == made
+    assert made.stat().st_mtime_ns == before
     write(manifest, [line("x"), line("z"), line("y")])
     assert [open_index(manifest).record(row)["id"] for row in range(3)] == ["x", "y", "z"]
     # What was opened before goes on with what it had.
     assert first.record(1)["id"] == "y"
-    (tmp_path / ".index/a/seconds.npy").write_bytes(b"")
+    [seconds] = (tmp_path / ".index").glob("a-*/seconds.npy")
+    seconds.write_bytes(b"")
     assert len(open_index(manifest)) == 3
 
 
@@ -109,18 +112,25 @@ def test_sets_cut_and_sliced(tmp_path: Path) -> None:
     assert list(aside.references[1:4]) == ["another", "a", "kept aside"]
 
 
-def test_a_folder_that_others_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = write(tmp_path / "a.jsonl.gz", [line("x")])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOLCK])
+def test_a_folder_that_others_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    manifest = write(tmp_path / "theirs/a.jsonl.gz", [line("x")])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     real = os.mkdir
 
     def refuse(path: str, *rest: object, **named: object) -> None:
-        if str(path).startswith(str(tmp_path)):
-            raise PermissionError(13, "no", str(path))
+        if str(path).startswith(str(tmp_path / "theirs")):
+            raise OSError(number, "no", str(path))
         real(path, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "mkdir", refuse)
-    assert open_index(manifest).record(0)["id"] == "x"
-    assert not (tmp_path / ".index").exists()
+    for _ in range(2):
+        assert open_index(manifest).record(0)["id"] == "x"
+    assert not (tmp_path / "theirs/.index").exists()
+    assert len(list((tmp_path / "cache").rglob("index.json"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -139,4 +149,4 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes, says: st
     path.write_bytes(content)
     with pytest.raises(UserError, match=says):
         open_index(path)
-    assert not (tmp_path / ".index/a").exists()
+    assert not list((tmp_path / ".index").glob("a-*/"))

@@ -151,8 +151,12 @@ def test_a_damaged_download_is_removed(tmp_path: Path, mirror: tuple[str, Path])
     assert not (root / "test-clean.tar.gz").exists()
     assert prepare(root, tmp_path / "out", *options) == 0
     (folder / "md5sum.txt").unlink()
+    Mirror.asked.clear()
+    assert prepare(root, tmp_path / "again", *options) == 0
+    assert not Mirror.asked, "what is unpacked needs no server"
+    (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match=r"list of checksums cannot be fetched"):
-        prepare(root, tmp_path / "again", *options)
+        prepare(tmp_path / "other", tmp_path / "again", *options)
     with pytest.raises(UserError, match=r"cannot be fetched|download failed"):
         prepare(tmp_path / "empty", tmp_path / "x", *options[:-1], "http://127.0.0.1:9")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -92,7 +94,7 @@ def test_a_truncated_shard_is_named_and_counted(
     tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
     packed = SpeechSet.load(sharded / "labelled.shar")
     [(name, lost)] = packed.rejects.items()
-    assert name == "recording.000002.tar"
+    assert name == "labelled.shar/recording.000002.tar"
     assert 0 < lost["count"] == len(whole) - len(packed) < 7
     assert lost["first"] in whole[14:21]
     assert set(packed.ids) < set(whole)
@@ -100,12 +102,12 @@ def test_a_truncated_shard_is_named_and_counted(
     config = load_config(recipe, settings)
     data = TrainingData(config, make_tokenizer(config.tokenizer))
     [(said, count)] = [item for item in data.left_out.items() if "shard" in item[0]]
-    assert "recording.000002.tar is truncated" in said
+    assert "labelled.shar/recording.000002.tar is truncated" in said
     assert lost["first"] in said
     assert count == lost["count"]
     capsys.readouterr()
     assert main(["check", str(recipe), *settings]) == 2
-    assert "shard recording.000002.tar of 'labelled.shar'" in capsys.readouterr().out
+    assert "shard labelled.shar/recording.000002.tar" in capsys.readouterr().out
     for path in packed.cuts:
         assert path.load_audio().size
 
@@ -116,8 +118,16 @@ def test_other_damage(sharded: Path) -> None:
     cuts = folder / "cuts.000001.jsonl.gz"
     cuts.write_bytes(cuts.read_bytes()[:-30])
     packed = SpeechSet.load(folder)
-    assert packed.rejects["recording.000000.tar"]["count"] == 7
-    assert "damaged" in packed.rejects["cuts.000001.jsonl.gz"]["reason"]
+    assert packed.rejects["labelled.shar/recording.000000.tar"]["count"] == 7
+    damaged = packed.rejects["labelled.shar/cuts.000001.jsonl.gz"]
+    assert "damaged" in damaged["reason"]
+    assert len(packed) == 40 - 7 - damaged["count"]
+    (folder / "cuts.000002.jsonl.gz").write_bytes(b"")
+    (folder / "cuts.000004.jsonl.gz").unlink()
+    packed = SpeechSet.load(folder)
+    for number in (2, 4):
+        assert packed.rejects[f"labelled.shar/cuts.00000{number}.jsonl.gz"]["count"] == 7
+    assert len(packed) == 40 - 7 - 7 - 7 - damaged["count"]
     # A shard that is lost while a run reads it.
     tar = folder / "recording.000003.tar"
     tar.write_bytes(b"")
@@ -142,7 +152,9 @@ def test_an_interrupted_call_goes_on(
     options = ["--data", str(corpus), "--sets", "labelled", "--shard-size", "10", "--jobs", "1"]
     assert main(["prepare", "shar", *options, "--output", str(tmp_path / "whole")]) == 0
     done = tmp_path / "whole/labelled.shar"
-    left = tmp_path / "again/.labelled.shar.partial-10-flac"
+    stamp = json.loads((done / "shar.json").read_text())
+    mark = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]
+    left = tmp_path / f"again/.labelled.shar.partial-{mark}"
     left.mkdir(parents=True)
     for name in ("cuts.000001.jsonl.gz", "places.000001.json", "recording.000001.tar"):
         shutil.copyfile(done / name, left / name)
@@ -154,5 +166,8 @@ def test_an_interrupted_call_goes_on(
     )
     assert main(["prepare", "shar", *options, "--output", str(tmp_path / "again")]) == 0
     assert "nothing to do" in capsys.readouterr().out
+    other = [*options[:-3], "9", "--jobs", "1", "--output", str(tmp_path / "again")]
+    assert main(["prepare", "shar", *other]) == 2
+    assert "in another way; delete it" in capsys.readouterr().err
     assert main(["prepare", "shar", "--data", str(corpus), "--sets", "nope"]) == 2
     assert "no such set" in capsys.readouterr().err
