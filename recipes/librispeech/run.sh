@@ -14,23 +14,26 @@
 #                      machines are those of the hostfile, or N with --ranks each. Only R = 0 does the
 #                      stages before and after the training; the disk is shared.
 #   KEY=VALUE          settings, over the recipe's
-# Run it again after an interruption: every stage goes on where it stopped.
+# Run it again after an interruption: the training goes on where it stopped; what else is done is done anew.
+# Exit status 75: the training was asked to stop, and has saved.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+here=$PWD self=$(realpath "${BASH_SOURCE[0]}")
+cd "$(dirname "$self")/../.."
 
+absolute() { case $1 in /*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
 die() { echo "run.sh: $*" >&2; exit 2; }
 recipe= root= lists= first=data last=score ranks= hostfile= node_rank= master_addr= master_port=29500 nodes=1
 download=() settings=()
 while [ $# -gt 0 ]; do
     case $1 in
-        -h | --help) sed -n '2,20s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,21s/^# \{0,1\}//p' "$self"; exit 0 ;;
         --download) download=(--download); shift ;;
         --recipe | --root | --lists | --from | --to | --ranks | --hostfile | --node-rank | --master-addr \
             | --master-port | --nodes)
             [ $# -ge 2 ] || die "$1 wants a value"
             case $1 in
-                --recipe) recipe=$2 ;; --root) root=$2 ;; --lists) lists=$2 ;; --from) first=$2 ;; --to) last=$2 ;;
-                --ranks) ranks=$2 ;; --hostfile) hostfile=$2 ;; --node-rank) node_rank=$2 ;;
+                --recipe) recipe=$2 ;; --root) root=$(absolute "$2") ;; --lists) lists=$(absolute "$2") ;; --from) first=$2 ;; --to) last=$2 ;;
+                --ranks) ranks=$2 ;; --hostfile) hostfile=$(absolute "$2") ;; --node-rank) node_rank=$2 ;;
                 --master-addr) master_addr=$2 ;; --master-port) master_port=$2 ;; --nodes) nodes=$2 ;;
             esac
             shift 2 ;;
@@ -43,6 +46,9 @@ done
 [ -f "$recipe" ] || die "--recipe $recipe: no such recipe; there are $(cd recipes/librispeech && ls -- *.yaml | tr '\n' ' ')"
 [ -z "$hostfile" ] || [ -f "$hostfile" ] || die "--hostfile $hostfile: no such file"
 if [ -n "$node_rank" ] && [ -z "$master_addr" ]; then die "--node-rank needs --master-addr"; fi
+if [ "$nodes" -gt 1 ] && [ -z "$node_rank" ] && [ "$first" = train ]; then
+    die "--nodes $nodes needs --node-rank, on every machine its own; or give a --hostfile"
+fi
 
 stages=(data tokenizer check train decode score)
 place() { local i; for i in "${!stages[@]}"; do [ "${stages[$i]}" = "$1" ] && echo "$i" && return; done
@@ -79,12 +85,13 @@ if due data; then
                           setting corpus.test; } | sed '/^$/d' | sort -u)
     parts=() limited=()
     for name in "${sets[@]}"; do
-        case $name in
+        case ${name%.shar} in
             train-10h | train-1h | train-10min) limited+=("${name#train-}") ;;
             *-without-*) parts+=("${name%-without-*}"); limited+=("${name##*-without-}") ;;
-            *) parts+=("$name") ;;
+            *) parts+=("${name%.shar}") ;;
         esac
     done
+    if [ ${#limited[@]} -gt 0 ]; then parts+=(train-clean-100 train-clean-360 train-other-500); fi
     "$asr" prepare librispeech --root "$root" --output "$data" --parts $(printf '%s\n' "${parts[@]}" | sort -u) "${download[@]}"
     if [ ${#limited[@]} -gt 0 ]; then
         [ -n "$lists" ] || die "--lists is missing: the folder librispeech_finetuning of Libri-Light"
@@ -97,6 +104,8 @@ if due tokenizer; then
         echo "letters: nothing to train"
     else
         model=$(setting tokenizer.sentencepiece_model)
+        [ "$(basename "$model")" = tokenizer.model ] || [ -f "$model" ] \
+            || die "tokenizer.sentencepiece_model $model: name it FOLDER/tokenizer.model, or make it yourself"
         mapfile -t labelled < <(setting corpus.labelled | sed "s#.*#$data/&.jsonl.gz#")
         [ -f "$model" ] || "$asr" prepare tokenizer --cuts "${labelled[@]}" --output "$(dirname "$model")"
     fi
@@ -105,32 +114,53 @@ fi
 gpus=$("$bin/python" -c 'import torch; print(torch.cuda.device_count())' 2>/dev/null || echo 0)
 ranks=${ranks:-$((gpus > 0 ? gpus : 1))}
 world=$((ranks * nodes))
-if [ -n "$hostfile" ]; then world=$(sed -n 's/.*slots=\([0-9]*\).*/\1/p' "$hostfile" | awk '{ n += $1 } END { print n }'); fi
+if [ -n "$hostfile" ]; then
+    world=$(sed 's/#.*//; s/.*slots=\([0-9]*\).*/\1/' "$hostfile" | awk '{ n += $1 } END { print n }')
+fi
 
 if due check; then
     "$asr" check "$recipe" --ranks "$world" "${settings[@]}"
 fi
 
+stopped=
+passing_signals() { # COMMAND...: a signal to stop reaches it, and it is waited for
+    local status=0 child
+    "$@" &
+    child=$!
+    trap 'stopped=1; kill -TERM "$child" 2>/dev/null || true' TERM INT
+    while :; do
+        wait "$child" && status=0 || status=$?
+        kill -0 "$child" 2>/dev/null || break
+    done
+    trap - TERM INT
+    return "$status"
+}
+
 if due train; then
+    status=0
     train=(asr train "$recipe" "${settings[@]}")
     if [ -n "$hostfile" ]; then
         launch=("$bin/deepspeed" --hostfile "$hostfile" --master_port "$master_port")
         [ -z "$master_addr" ] || launch+=(--master_addr "$master_addr")
         [ -z "$node_rank" ] || launch+=(--no_ssh --node_rank "$node_rank")
-        PATH=$bin:$PATH "${launch[@]}" --module "${train[@]}"
+        export PATH=$bin:$PATH
+        passing_signals "${launch[@]}" --module "${train[@]}" || status=$?
     elif [ -n "$node_rank" ]; then
-        "$bin/torchrun" --nnodes "$nodes" --node-rank "$node_rank" --nproc-per-node "$ranks" \
-            --master-addr "$master_addr" --master-port "$master_port" -m "${train[@]}"
+        passing_signals "$bin/torchrun" --nnodes "$nodes" --node-rank "$node_rank" \
+            --nproc-per-node "$ranks" --master-addr "$master_addr" --master-port "$master_port" \
+            -m "${train[@]}" || status=$?
     elif [ "$ranks" -gt 1 ]; then
-        "$bin/torchrun" --standalone --nproc-per-node "$ranks" -m "${train[@]}"
+        passing_signals "$bin/torchrun" --standalone --nproc-per-node "$ranks" -m "${train[@]}" || status=$?
     else
-        "$asr" "${train[@]:1}"
+        passing_signals "$asr" "${train[@]:1}" || status=$?
     fi
-    [ "${node_rank:-0}" = 0 ] || exit 0
-    if [ ! -e "$exp/complete.json" ]; then
+    [ "${node_rank:-0}" = 0 ] || [ -n "$stopped" ] || exit "$status"
+    if [ ! -e "$exp/complete.json" ] && { [ -n "$stopped" ] || [ "$status" = 0 ]; }; then
         echo "run.sh: $exp was stopped before its end; run the same command to go on" >&2
-        exit 1
+        exit 75
     fi
+    [ "$status" = 0 ] || exit "$status"
+    [ "${node_rank:-0}" = 0 ] || exit 0
 fi
 
 if due decode; then

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,28 @@ def test_the_networks_on_the_meta_device(name: str, millions: float, stride: int
     assert lengths.shape == (2,)
 
 
+@needs_sample
+def test_a_signal_saves_and_the_same_command_goes_on(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = [*small("supervised_100h"), f"corpus.directory={data}", f"output={run}"]
+    command = ["bash", str(RECIPES / "run.sh"), "--recipe", "supervised_100h", "--from", "train"]
+    command += ["--to", "train", *settings, "trainer.total_hours=2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 200
+    while not (run / "metrics.jsonl").is_file() or not (run / "metrics.jsonl").read_bytes():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 75, said
+    assert "run the same command to go on" in said
+    assert (run / "latest").is_file(), "it saved before it stopped"
+    assert not (run / "complete.json").exists()
+
+
 @pytest.mark.slow
 @needs_sample
 def test_one_real_update_of_the_large_network(data: Path, tmp_path: Path) -> None:
@@ -168,4 +192,5 @@ def test_two_machines_under_a_hostfile(data: Path, tmp_path: Path) -> None:
         [line["loss"] for line in read_lines(tmp_path / run / "metrics.jsonl") if "loss" in line]
         for run in ("one", "two")
     ]
-    assert len(losses[0]) == len(losses[1]) >= 4
+    assert losses[1] == pytest.approx(losses[0], rel=0.2), "in bf16, with each rank's own dropout"
+    assert len(losses[0]) >= 4
