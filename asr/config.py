@@ -37,7 +37,7 @@ class Section(BaseModel):
 
 class CorpusConfig(Section):
     directory: str = "data"
-    """Folder of prepared Lhotse manifests: the set NAME is DIRECTORY/NAME.jsonl.gz."""
+    """Folder of prepared sets: NAME is DIRECTORY/NAME.jsonl.gz, NAME.shar the folder DIRECTORY/NAME.shar."""
     labelled: list[str] = []
     """Sets whose transcripts train the student."""
     untranscribed: list[str] = []
