@@ -15,6 +15,8 @@ from asr.sizes import memory_gb_per_rank, vocabulary_size
 _FEWEST_HALF_LIVES = 1.0
 _FEWEST_STEPS_A_HALF_LIFE = 2.0
 _FEWEST_SECONDS_A_RANK = 10.0
+_TRIAL_HOURS = 1.0
+"""A shorter run only tries the path: a schedule that does not fit it is noted, and not a problem."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def _schedule(config: Config) -> Iterator[Finding]:
             f"optimizer.warmup_hours {optimizer.warmup_hours:g} is not before trainer.total_hours {total:g}: "
             "the learning rate never arrives",
             "warm up for less, or train longer",
+            is_problem=total >= _TRIAL_HOURS,
         )
     elif start and start < optimizer.warmup_hours:
         yield note(
@@ -134,6 +137,7 @@ def _decay(config: Config) -> Iterator[Finding]:
         yield Finding(
             f"optimizer.decay_start_hours {start:g} is not before the decay's end at {end:g} h",
             "start earlier, or end later (optimizer.decay_end_hours, trainer.total_hours)",
+            is_problem=total >= _TRIAL_HOURS,
         )
     elif end > total:
         yield note(f"the decay ends at {end:g} h, after the end of training at {total:g} h")
@@ -151,6 +155,7 @@ def _teacher(config: Config, ranks: int) -> Iterator[Finding]:
             f"the teacher's half-life of {half_life:g} h is longer than the run of {total:g} h: it never "
             "forgets the weights that it began with",
             "shorten teacher.half_life_hours to a tenth of the run or less, or train longer",
+            is_problem=total >= _TRIAL_HOURS,
         )
     steps = half_life * 3600 / batch_seconds
     if steps < _FEWEST_STEPS_A_HALF_LIFE:
@@ -158,6 +163,7 @@ def _teacher(config: Config, ranks: int) -> Iterator[Finding]:
             f"the teacher's half-life of {half_life:g} h is {steps:.2g} steps of {batch_seconds:g} s: hardly "
             "an average",
             "lengthen teacher.half_life_hours (the unit is hours of audio), or use a smaller batch",
+            is_problem=total >= _TRIAL_HOURS,
         )
 
 

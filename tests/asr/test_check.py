@@ -12,15 +12,16 @@ from asr.__main__ import main
 
 SOUND = ["pseudo_label.max_empty_share=1"]
 
+LONG = "trainer.total_hours=2"
 BROKEN = {
     "folder": (["corpus.directory=nowhere"], "nowhere does not exist", "prepare the corpus"),
     "set": (["corpus.dev=[dve]"], "dve.jsonl.gz: no such set; it has dev", "asr prepare"),
     "tokenizer": (["tokenizer.characters=abc"], "cannot be spelt", "add the characters"),
     "burn-in": (["pseudo_label.start_hours=9"], "ends in its burn-in", "start earlier"),
-    "half-life": (["teacher.half_life_hours=5"], "longer than the run", "shorten teacher"),
-    "no average": (["teacher.half_life_hours=0.001"], "hardly an average", "hours of audio"),
+    "half-life": ([LONG, "teacher.half_life_hours=5"], "longer than the run", "shorten teacher"),
+    "no average": ([LONG, "teacher.half_life_hours=0.001"], "hardly an average", "hours of audio"),
     "beta": (["batch.batch_seconds=300"], "largest kappa allowed is below 10", "half_life"),
-    "warm-up": (["optimizer.warmup_hours=1"], "never arrives", "warm up for less"),
+    "warm-up": ([LONG, "optimizer.warmup_hours=3"], "never arrives", "warm up for less"),
     "ctc": (["model.stride=16"], "more tokens than frames at speed 1.1", "lower model.stride"),
     "micro-batch": (
         ["batch.max_seconds_per_micro_batch=1"],
@@ -39,7 +40,7 @@ BROKEN = {
         "lower batch.max_seconds_per_micro_batch",
     ),
     "decay": (
-        ["optimizer.decay=linear", "optimizer.decay_start_hours=3"],
+        [LONG, "optimizer.decay=linear", "optimizer.decay_start_hours=3"],
         "is not before the decay's end",
         "start earlier",
     ),
@@ -98,6 +99,17 @@ def test_all_faults_in_one_go(recipe: Path, capsys: pytest.CaptureFixture[str]) 
     for name in names:
         assert BROKEN[name][1] in said
     assert len([line for line in said.splitlines() if line.startswith("problem")]) >= len(names)
+
+
+def test_a_trial_run_may_have_the_schedule_of_a_long_one(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["teacher.half_life_hours=5", "optimizer.warmup_hours=3", "optimizer.decay=linear"]
+    settings += ["optimizer.decay_start_hours=4", f"output={tmp_path / 'run'}"]
+    status, said = check(capsys, recipe, *settings)
+    assert status == 0
+    assert "note: the teacher's half-life of 5 h is longer than the run" in said
+    assert "note: optimizer.warmup_hours 3 is not before trainer.total_hours" in said
 
 
 def test_faults_of_the_corpus_itself(
