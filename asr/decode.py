@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from asr.alignment import align_tokens
-from asr.captions import words_of
+from asr.captions import TimedToken, words_of
 from asr.errors import UserError
 from asr.files import write_json, write_jsonl
 from asr.tokenizer import BLANK, tokenizer_sha256
@@ -74,19 +74,20 @@ def decode_set(
         [hypotheses] = decoder(logits_SV[None], frames)
         best, cut = hypotheses[0], speech.cuts[segment.index]
         reference = speech.references[segment.index]
+        heard = align_tokens(logits_SV, best.tokens, model.frame_seconds)
         record = {
             "id": cut.id,
             "reference": reference,
             "hypothesis": model.tokenizer.decode(best.tokens),
             "confidence": round(best.confidence, 4),
             "seconds": cut.duration,
-            "words": _timed_words(model, logits_SV, best.tokens),
+            "words": _timed_words(model, heard),
             "reference_words": _timed_reference(model, logits_SV, reference),
         }
         if token_times:
             record["tokens"] = [
                 {**_rounded(asdict(token)), "token": model.tokenizer.piece(token.token)}
-                for token in align_tokens(logits_SV, best.tokens, model.frame_seconds)
+                for token in heard
             ]
         # Fields of our own come first, and are not overwritten by a manifest's.
         record = record | manifest_fields(cut) | record
@@ -113,10 +114,7 @@ def manifest_fields(cut: MonoCut) -> dict[str, Any]:
     }
 
 
-def _timed_words(
-    model: LoadedModel, logits_SV: Tensor, tokens: Sequence[int]
-) -> list[dict[str, Any]]:
-    timed = align_tokens(logits_SV, tokens, model.frame_seconds)
+def _timed_words(model: LoadedModel, timed: Sequence[TimedToken]) -> list[dict[str, Any]]:
     return [_rounded(asdict(word)) for word in words_of(timed, model.tokenizer)]
 
 
@@ -129,7 +127,8 @@ def _timed_reference(
 ) -> list[dict[str, Any]] | None:
     """None for a reference that the model cannot spell, or that is longer than its audio."""
     try:
-        return _timed_words(model, logits_SV, model.tokenizer.encode(reference))
+        tokens = model.tokenizer.encode(reference)
+        return _timed_words(model, align_tokens(logits_SV, tokens, model.frame_seconds))
     except UserError:
         return None
 

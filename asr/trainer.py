@@ -363,8 +363,9 @@ class Trainer:
             "data_wait_share": round(tally.wait_seconds / self.ranks.world / wall_seconds, 3),
         }
         ids: dict[str, list[str]] = {str(kind): [] for kind in Kind}
-        for segment in batch.batch.segments:
-            ids[segment.kind].append(self.data.utterance_id(segment))
+        if self.config.trainer.utterance_ledger:  # an id is read from the manifest
+            for segment in batch.batch.segments:
+                ids[segment.kind].append(self.data.utterance_id(segment))
         self.log.training(record, ids, batch.batch.seconds / wall_seconds)
         alarm = self.health.alarm(self.config.pseudo_label, tokens_per_second)
         if alarm:
