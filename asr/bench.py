@@ -18,12 +18,10 @@ from asr.scaling import plan_row
 from asr.sizes import Network, micro_batches_per_rank
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from asr.data import MicroBatch
     from asr.distributed import Ranks
     from asr.trainer import Trainer
-    from asr.update import Tally, Updater
+    from asr.update import Updater
 
 _WARM_UP_UPDATES = 3
 _MESSAGE_BYTES = 32 << 20
@@ -174,10 +172,9 @@ def _usual_labels(trainer: Trainer) -> Updater:
 
     class WithUsualLabels(Updater):
         def labels(
-            self, micro_batch: MicroBatch, lengths_B: Tensor, tally: Tally
+            self, micro_batch: MicroBatch, frames: list[int]
         ) -> tuple[list[list[int]], list[int]]:
-            super().labels(micro_batch, lengths_B, tally)
-            frames = self.engine.student.output_lengths(lengths_B).tolist()
+            super().labels(micro_batch, frames)
             targets = [
                 [1 + n % 2 for n in range(min(frames[i], round(tokens_per_second * s.seconds)))]
                 for i, s in enumerate(micro_batch.segments)

@@ -5,7 +5,8 @@ checkpoints/hours-000012.5000/
     teacher.safetensors     the fp32 average
     optimizer.safetensors   the optimizer's moments, as MOMENT/PARAMETER
     config.yaml  tokenizer.json | tokenizer.model
-    state.json              clock, data position, label health, optimizer steps
+    state.json              clock, data position, state of the labels, optimizer steps
+    labels.safetensors      labels that are kept; labeller, healthy-*, hours-*: weights of some teachers
 
 Whole tensors, whatever the ZeRO stage and the number of ranks that wrote them: so any other reads them.
 Nothing in a checkpoint is a pickle.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from asr.config import Config, dump_config
 from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.errors import UserError
-from asr.files import flush_to_disk, read_json, write_text
+from asr.files import flush_to_disk, link_or_copy, read_json, write_text
 from asr.model import AcousticModel
 from asr.model_folder import pointed_at, read_config
 from asr.shards import Shards
@@ -76,8 +77,12 @@ class CheckpointStore:
         config: Config,
         state: dict[str, Any],
         ranks: Ranks,
+        extras: Mapping[str, Mapping[str, Tensor]],
+        files: Sequence[Path],
     ) -> Path:
         """Write a checkpoint and move `latest` to it. A collective.
+
+        `extras`: more tensors, by the name of their file; `files`: more files of the run, which are linked.
 
         Until its last rename the checkpoint has a name that nobody reads, so a crash at any point
         leaves the previous one in force.
@@ -99,6 +104,11 @@ class CheckpointStore:
         self._save_tensors(engine.shards, teacher, partial, ranks)
         state = {**state, "optimizer_steps": engine.shards.optimizer_steps}
         if ranks.is_first:
+            for stem, tensors in extras.items():
+                if tensors:
+                    save_file(dict(tensors), partial / f"{stem}.safetensors")
+            for file in files:
+                link_or_copy(file, partial / file.name)
             (partial / "config.yaml").write_text(dump_config(config), encoding="utf-8")
             tokenizer.save(partial)
             state["tokenizer_sha256"] = tokenizer_sha256(partial)
@@ -151,6 +161,7 @@ class CheckpointStore:
 class Checkpoint:
     """What a checkpoint holds, on the CPU."""
 
+    folder: Path
     state: dict[str, Any]
     student: dict[str, Tensor]
     teacher: dict[str, Tensor]
@@ -160,6 +171,14 @@ class Checkpoint:
         """Set optimizer and teacher, whatever their layout; the student was built with its weights."""
         engine.shards.set_moments(self.moments, self.state["optimizer_steps"])
         teacher.load(self.teacher)
+
+    def extra(self, stem: str) -> dict[str, Tensor]:
+        """More tensors, by the name of their file; none where it is not. Raises UserError if it is damaged."""
+        path = self.folder / f"{stem}.safetensors"
+        try:
+            return dict(load_file(path)) if path.is_file() else {}
+        except (OSError, SafetensorError) as error:
+            raise _damaged(self.folder, error) from error
 
 
 def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Checkpoint:
@@ -174,6 +193,7 @@ def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Che
             moment, _, name = path.partition("/")
             moments.setdefault(moment, {})[name] = values
         found = Checkpoint(
+            folder,
             dict(read_json(folder / "state.json")),
             load_file(folder / "student.safetensors"),
             load_file(folder / "teacher.safetensors"),
@@ -184,12 +204,15 @@ def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Che
         if found.teacher.keys() != names or any(m.keys() != names for m in moments.values()):
             raise ValueError("student, teacher and optimizer have different parameters")
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(
-            f"{folder}: damaged ({reason}); delete this folder, and the run goes on from the "
-            "checkpoint before it"
-        ) from error
+        raise _damaged(folder, error) from error
     return found
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return UserError(
+        f"{folder}: damaged ({reason}); delete this folder, and the run goes on from the checkpoint before it"
+    )
 
 
 def _first_ranks(tensors: Iterator[tuple[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:

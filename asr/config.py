@@ -17,22 +17,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from asr.errors import UserError
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A node of the tree: strict, and immutable once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+from asr.labels.config import PseudoLabelConfig
+from asr.section import Count, Fraction, Natural, NonNegative, Positive, Section, Share
 
 
 class CorpusConfig(Section):
@@ -232,48 +221,6 @@ class TeacherConfig(Section):
     """Hours of audio after which the weight of a past student in the average has halved."""
     update_interval_seconds: NonNegative = 0.0
     """Audio between two updates of the teacher; 0 for every step."""
-
-
-class LabelSearchConfig(Section):
-    """The search of `pseudo_label.decision: beam`. Needs the optional extra `beam`."""
-
-    language_model: str | None = None
-    """ARPA file or KenLM binary, of the recipe's tokens (`asr prepare lm`); null for none."""
-    lm_weight: NonNegative = 1.0
-    """Of the language model's log10 probability beside the teacher's natural logarithm."""
-    word_score: float = 0.0
-    """Added at each word boundary, with a tokenizer of characters: above 0 for more, shorter words."""
-    beam_size: Count = 25
-    """Hypotheses kept from frame to frame."""
-    tokens_per_frame: Count = 8
-    """Only the likeliest tokens of a frame are tried."""
-    beam_threshold: Positive = 10.0
-    """Hypotheses whose score is further from the best one are dropped."""
-
-
-class PseudoLabelConfig(Section):
-    start_hours: NonNegative | None = None
-    """Hours of labelled audio before pseudo-labelling begins; null for a supervised run."""
-    labelled_to_untranscribed: tuple[Count, Natural] = (1, 1)
-    """N_L : N_U, the ratio of labelled to untranscribed groups in the stream."""
-    decision: Literal["greedy", "beam"] = "greedy"
-    """From the teacher's posteriors to a label: the best token of each frame, or a beam search."""
-    beam: LabelSearchConfig = LabelSearchConfig()
-    """The search, for decision beam: an n-gram model spells better than a weak teacher alone (IPL)."""
-    min_confidence: Share = 0.0
-    """Labels whose mean posterior along the greedy path is lower are dropped."""
-    min_tokens_per_second: NonNegative = 0.0
-    """Labels with fewer tokens per second of speech are dropped as too short."""
-    max_tokens_per_second: Positive = 50.0
-    """Labels with more tokens per second of speech are dropped as too long."""
-    dropout: Fraction | None = None
-    """Dropout of the blocks from the start of pseudo-labelling on; null to leave it."""
-    layer_drop: Fraction | None = None
-    """LayerDrop from the start of pseudo-labelling on; null to leave it."""
-    max_empty_share: Share = 0.2
-    """Alarm when more than this share of the labels is empty (smoothed over updates)."""
-    length_ratio_band: tuple[NonNegative, Positive] = (0.6, 1.5)
-    """Alarm when the labels' tokens per second over the transcripts' leave this band."""
 
 
 class TrainerConfig(Section):
@@ -486,5 +433,5 @@ def _field_documentation(section: type[Section]) -> dict[str, str]:
             and isinstance(text, ast.Expr)
             and isinstance(text.value, ast.Constant)
         ):
-            found[field.target.id] = str(text.value.value)
+            found[field.target.id] = " ".join(str(text.value.value).split())
     return found

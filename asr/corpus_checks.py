@@ -220,13 +220,12 @@ class Corpora:
         """Labels as dense as the transcripts must pass the filters."""
         if self.config.pseudo_label.start_hours is None or not self.token_seconds:
             return
-        rate, policy = self.tokens / self.token_seconds, self.config.pseudo_label
-        if not policy.min_tokens_per_second <= rate <= policy.max_tokens_per_second:
+        policy = self.config.pseudo_label.filters
+        if not policy.min_length_ratio < 1.0 < policy.max_length_ratio:
             yield Finding(
-                f"the transcripts have {rate:.3g} tokens per second, which pseudo_label.min_tokens_per_second "
-                f"{policy.min_tokens_per_second:g} and max_tokens_per_second {policy.max_tokens_per_second:g} "
-                "would drop",
-                f"let the band hold {rate:.3g} with room on both sides",
+                f"pseudo_label.filters.min_length_ratio {policy.min_length_ratio:g} and max_length_ratio "
+                f"{policy.max_length_ratio:g} would drop labels as long as the transcripts",
+                "let the band hold 1 with room on both sides",
             )
 
 

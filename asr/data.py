@@ -8,14 +8,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
 
+from lhotse import MonoCut
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from asr.config import Config
 from asr.errors import UserError
+from asr.labels.cache_plan import CachePlan
 from asr.scaling import SECONDS_PER_HOUR
 from asr.speech_set import SpeechSet, load_features, load_role, load_waveforms
 from asr.stream import (
@@ -33,6 +37,10 @@ from asr.tokenizer import Tokenizer
 _NOTED_GROUP_DEVIATION = 0.05
 _MOST_GROUP_EXCESS = 1.5
 _MOST_TRANSCRIPTS_COUNTED = 10_000
+_MOST_LABELLED_IN_RATIO = 10
+
+Slots = list[list[list[Segment]]]
+"""[slot][rank] -> segments, as `stream.deal` makes them."""
 
 
 @dataclass
@@ -40,12 +48,14 @@ class MicroBatch:
     """This rank's share of one slot of a global batch; may be empty."""
 
     kind: Kind
+    is_trained: bool
+    """False: untranscribed speech that is only labelled."""
     segments: list[Segment]
     ids: list[str]
     student_input: tuple[Tensor, Tensor] | None
-    """Waveforms (B, N) and samples (B,), or precomputed features (B, T, F) and frames (B,)."""
+    """Waveforms (B, N) and samples (B,), or precomputed features (B, T, F) and frames (B,); or None."""
     teacher_input: tuple[Tensor, Tensor] | None
-    """The same at the original speed, for untranscribed speech only."""
+    """The same at the original speed, for untranscribed speech that is labelled now."""
     targets: list[list[int]]
     """Token ids of labelled utterances."""
     references: list[str]
@@ -67,6 +77,9 @@ class RankBatch:
 @dataclass(frozen=True)
 class _Share:
     kind: Kind
+    is_trained: bool
+    is_labelled: bool
+    """Whether the teacher hears it."""
     segments: list[Segment]
 
 
@@ -92,18 +105,18 @@ class _Reader(Dataset["MicroBatch | UserError"]):
     def _read(self, share: _Share) -> MicroBatch:
         speech = self.sets[share.kind]
         cuts = [speech.cuts[segment.index] for segment in share.segments]
-        labelled = share.kind is Kind.LABELLED
         student_input = teacher_input = None
-        if cuts and self.precomputed:
-            student_input = load_features(cuts)
-        elif cuts:
-            student_input = load_waveforms(cuts, [segment.speed for segment in share.segments])
-        if cuts and not labelled:
-            as_recorded = all(segment.speed == 1.0 for segment in share.segments)
-            teacher_input = student_input if as_recorded else load_waveforms(cuts)
+        speeds = [segment.speed for segment in share.segments]
+        if cuts and share.is_trained:
+            student_input = self._audio(cuts, speeds)
+        if cuts and share.is_labelled:
+            as_recorded = student_input if all(speed == 1.0 for speed in speeds) else None
+            teacher_input = as_recorded or self._audio(cuts, None)
         texts = [speech.references[segment.index] for segment in share.segments]
+        labelled = share.kind is Kind.LABELLED
         return MicroBatch(
             share.kind,
+            share.is_trained,
             share.segments,
             [cut.id for cut in cuts],
             student_input,
@@ -111,6 +124,9 @@ class _Reader(Dataset["MicroBatch | UserError"]):
             [self._encode(c.id, t) for c, t in zip(cuts, texts, strict=True)] if labelled else [],
             [] if labelled else texts,
         )
+
+    def _audio(self, cuts: list[MonoCut], speeds: list[float] | None) -> tuple[Tensor, Tensor]:
+        return load_features(cuts) if self.precomputed else load_waveforms(cuts, speeds)
 
     def _encode(self, utterance_id: str, text: str) -> list[int]:
         try:
@@ -122,9 +138,19 @@ class _Reader(Dataset["MicroBatch | UserError"]):
 class TrainingData:
     """The labelled and untranscribed speech of a recipe as one stream."""
 
-    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
-        """Read the manifests. Raises UserError for what is missing or does not fit the tokenizer."""
-        self.config = config
+    def __init__(
+        self,
+        config: Config,
+        tokenizer: Tokenizer,
+        labels_at_use: bool = True,
+        cache_probability: Callable[[int], float] | None = None,
+    ) -> None:
+        """Read the manifests. Raises UserError for what is missing or does not fit the tokenizer.
+
+        `labels_at_use`: the teacher hears what the student trains on. `cache_probability`: untranscribed speech
+        goes through a cache, with this probability of replacement in a pass over it.
+        """
+        self.config, self.labels_at_use = config, labels_at_use
         self.sets: dict[Kind, SpeechSet] = {}
         self.left_out: dict[str, int] = {}
         for kind in Kind:
@@ -152,12 +178,18 @@ class TrainingData:
         }
         self.notes = [note for corpus in corpora.values() for note in about_groups(corpus)]
         """What a user should know of how the stream is cut."""
+        untranscribed, policy = corpora.get(Kind.UNTRANSCRIBED), config.pseudo_label
+        cache = None
+        if cache_probability is not None and untranscribed is not None:
+            capacity = policy.cache.capacity_utterances
+            cache = CachePlan(untranscribed, capacity, cache_probability, config.seed)
         self.stream = AudioStream(
             corpora[Kind.LABELLED],
-            corpora.get(Kind.UNTRANSCRIBED),
-            config.pseudo_label.labelled_to_untranscribed,
-            config.pseudo_label.start_hours,
+            untranscribed,
+            _ratio(policy.labelled_to_untranscribed, corpora),
+            policy.start_hours,
             config.seed,
+            cache,
         )
 
     @property
@@ -178,7 +210,7 @@ class TrainingData:
 
         The number of loader workers changes how far audio is read ahead, never the order.
         """
-        planned: deque[tuple[GlobalBatch, float, list[list[list[Segment]]]]] = deque()
+        planned: deque[tuple[GlobalBatch, float, Slots]] = deque()
 
         def shares() -> Iterator[_Share]:
             here = position
@@ -187,22 +219,10 @@ class TrainingData:
                 batch = self.stream.next_batch(here, self.config.groups_per_batch(nominal))
                 slots = deal(batch.segments, ranks, self.config.batch.max_seconds_per_micro_batch)
                 planned.append((batch, nominal, slots))
-                for slot in slots:
-                    kind = next(part[0].kind for part in slot if part)
-                    yield _Share(kind, slot[rank])
+                yield from self._shares(slots, rank)
                 here = batch.after
 
-        cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        workers = min(self.config.trainer.loader_workers, cores)
-        precomputed = self.config.features.source == "precomputed"
-        loader: DataLoader[MicroBatch | UserError] = DataLoader(
-            _Reader(self.sets, self.tokenizer, precomputed),
-            sampler=shares(),
-            batch_size=None,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-        )
-        micro_batches = _raising(iter(loader))
+        micro_batches = self._loaded(shares())
         while True:
             first = next(micro_batches)
             batch, nominal, slots = planned.popleft()
@@ -213,6 +233,46 @@ class TrainingData:
                 len(slots),
                 _chain(first, micro_batches, len(slots)),
             )
+
+    def read(self, slots: Slots, rank: int) -> Iterator[MicroBatch]:
+        """This rank's micro-batches of some slots, once."""
+        return self._loaded(self._shares(slots, rank))
+
+    def _shares(self, slots: Slots, rank: int) -> Iterator[_Share]:
+        for slot in slots:
+            example = next(part[0] for part in slot if part)
+            untranscribed = example.kind is Kind.UNTRANSCRIBED
+            is_labelled = untranscribed and (self.labels_at_use or not example.is_trained)
+            yield _Share(example.kind, example.is_trained, is_labelled, slot[rank])
+
+    def _loaded(self, shares: Iterator[_Share]) -> Iterator[MicroBatch]:
+        cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        workers = min(self.config.trainer.loader_workers, cores)
+        precomputed = self.config.features.source == "precomputed"
+        loader: DataLoader[MicroBatch | UserError] = DataLoader(
+            _Reader(self.sets, self.tokenizer, precomputed),
+            sampler=shares,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+        return _raising(iter(loader))
+
+
+def _ratio(
+    given: tuple[int, int] | Literal["natural"], corpora: dict[Kind, GroupedCorpus]
+) -> tuple[int, int]:
+    """N_L : N_U; the natural one is that of the audio, to within a few percent."""
+    if given != "natural":
+        return given
+    untranscribed = corpora.get(Kind.UNTRANSCRIBED)
+    if untranscribed is None:
+        return (1, 0)
+    labelled = corpora[Kind.LABELLED].groups_in_pass(0)
+    share = Fraction(untranscribed.groups_in_pass(0), labelled).limit_denominator(
+        _MOST_LABELLED_IN_RATIO
+    )
+    return (share.denominator, share.numerator) if share else (_MOST_LABELLED_IN_RATIO, 1)
 
 
 def about_groups(corpus: GroupedCorpus) -> list[str]:
@@ -243,7 +303,7 @@ def _chain(first: MicroBatch, rest: Iterator[MicroBatch], count: int) -> Iterato
         yield next(rest)
 
 
-def padding_share(slots: list[list[list[Segment]]]) -> float:
+def padding_share(slots: Slots) -> float:
     """Share of the processed audio that is padding; ranks that wait for the longest of a slot included."""
     processed = sum(max(map(padded_seconds, slot)) * len(slot) for slot in slots)
     played = sum(s.played_seconds for slot in slots for part in slot for s in part)

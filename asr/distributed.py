@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,12 @@ class Ranks:
         torch.distributed.all_reduce(total)
         return [float(value) for value in total.tolist()]
 
-    def gather(self, names: list[str]) -> list[str]:
-        """The names of all ranks, in the order of the ranks. A collective."""
-        gathered: list[list[str]] = [names] * self.world
+    def gather(self, items: list[T]) -> list[T]:
+        """The items of all ranks, in the order of the ranks. A collective."""
+        gathered: list[list[T]] = [items] * self.world
         if self.world > 1:
-            torch.distributed.all_gather_object(gathered, names)
-        return [name for part in gathered for name in part]
+            torch.distributed.all_gather_object(gathered, items)
+        return [item for part in gathered for item in part]
 
     def barrier(self) -> None:
         if self.world > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,10 +46,19 @@ def read_json(path: Path) -> Any:
 
 
 def flush_to_disk(folder: Path) -> None:
-    """Make every file below `folder`, and the folder itself, survive a power cut."""
+    """Make every file below `folder`, and the folder itself (or a single file), survive a power cut."""
     for path in [*(p for p in folder.rglob("*") if p.is_file()), folder]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file in another place; a copy where the file system cannot link."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -35,11 +35,15 @@ def pointed_at(run: Path, pointer: str) -> Path | None:
 
 
 def read_config(checkpoint: Path) -> Config:
-    """The config.yaml of a checkpoint. Raises UserError if it is missing or not valid."""
+    """The config.yaml of a checkpoint. Raises UserError if it is missing or not valid.
+
+    Without how its speech was labelled: a model does not need that, and older or newer ones say it otherwise.
+    """
     path = checkpoint / "config.yaml"
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree.pop("pseudo_label", None)
+    except (OSError, UnicodeDecodeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(
             f"{path}: not readable ({error}); name a folder that `asr train` wrote"
         ) from None

@@ -93,7 +93,8 @@ def micro_batches_per_rank(config: Config, batch_seconds: float, ranks: int) -> 
     speeds = config.augmentation.speed_factors
     played = math.fsum(1.0 / speed for speed in speeds) / len(speeds) * _PADDING
     limit = config.batch.max_seconds_per_micro_batch * ranks
-    labelled, untranscribed = config.pseudo_label.labelled_to_untranscribed
+    ratio = config.pseudo_label.labelled_to_untranscribed
+    labelled, untranscribed = (1, 1) if ratio == "natural" else ratio  # the corpus is not looked at
     phases: list[tuple[float, ...]] = [(1.0,)]
     if config.pseudo_label.start_hours is not None:
         both = labelled + untranscribed

@@ -9,14 +9,16 @@ kappa = 8 is the union of eight batches at kappa = 1, and the data position of a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr.errors import UserError
+from asr.labels.cache_plan import CachePlan, CacheState
 from asr.scaling import SECONDS_PER_HOUR
 
 # Durations are multiplied by 1 +- this before they are sorted, so that the members of a group are of
@@ -47,6 +49,11 @@ class Segment:
     """Audio on disk: what the clock counts."""
     speed: float = 1.0
     """Speed perturbation factor."""
+    is_trained: bool = True
+    """False: only labelled, for the cache."""
+    use: int = 0
+    """From 1, of a label that is kept; 0 for a transcript, or a label that is made now."""
+    is_last_use: bool = False
 
     @property
     def played_seconds(self) -> float:
@@ -55,7 +62,8 @@ class Segment:
 
     def seed(self, run_seed: int) -> tuple[int, ...]:
         """Seed of this segment's augmentation, whatever batch or rank it falls to."""
-        return (run_seed, _SEED_OF_KIND[self.kind], self.pass_index, self.index)
+        own = (run_seed, _SEED_OF_KIND[self.kind], self.pass_index, self.index)
+        return (*own, self.use) if self.use else own
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,15 @@ class Position:
     interleaved_groups: int = 0
     """Groups drawn since the start of pseudo-labelling."""
     seconds: float = 0.0
-    """Audio drawn from the stream so far."""
+    """Audio drawn from the stream so far, but for what was only labelled."""
+    cache: CacheState | None = None
+    """None without a cache of labels."""
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Position:
+        """What `asdict` gave."""
+        cache = state.get("cache")
+        return cls(**{**state, "cache": cache and CacheState.from_state(cache)})
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,13 @@ class GlobalBatch:
 
     segments: tuple[Segment, ...]
     seconds: float
+    """Of those that are trained on."""
     after: Position
+
+    @property
+    def labels(self) -> bool:
+        """Whether it has untranscribed speech."""
+        return any(segment.kind is Kind.UNTRANSCRIBED for segment in self.segments)
 
 
 class GroupedCorpus:
@@ -156,23 +178,39 @@ class AudioStream:
         ratio: tuple[int, int],
         start_hours: float | None,
         seed: int,
+        cache: CachePlan | None = None,
     ) -> None:
+        self.cache = cache
         self.corpora = {Kind.LABELLED: labelled, Kind.UNTRANSCRIBED: untranscribed}
         self.ratio = ratio
         self.start_seconds = math.inf if start_hours is None else start_hours * SECONDS_PER_HOUR
         self.seed = seed
 
     def next_batch(self, position: Position, groups: int) -> GlobalBatch:
-        """The next `groups` groups from `position` on."""
+        """The next `groups` groups that are trained on from `position` on, and those labelled on the way."""
         segments: list[Segment] = []
         before = position.seconds
-        for _ in range(groups):
+        while groups:
             group, position = self._next_group(position)
             segments.extend(group)
+            groups -= any(segment.is_trained for segment in group)
         return GlobalBatch(tuple(segments), position.seconds - before, position)
 
     def _next_group(self, position: Position) -> tuple[tuple[Segment, ...], Position]:
         kind = self._kind_at(position)
+        if kind is Kind.UNTRANSCRIBED and self.cache is not None:
+            segments, position = self._turn_of_the_cache(self.cache, position)
+        else:
+            segments, position = self._draw(kind, position)
+        return segments, replace(
+            position,
+            interleaved_groups=position.interleaved_groups
+            + (position.seconds >= self.start_seconds),
+            seconds=position.seconds + math.fsum(s.seconds for s in segments if s.is_trained),
+        )
+
+    def _draw(self, kind: Kind, position: Position) -> tuple[tuple[Segment, ...], Position]:
+        """The next group of a corpus."""
         corpus = self.corpora[kind]
         assert corpus is not None
         pass_index = getattr(position, f"{kind}_pass")
@@ -181,14 +219,21 @@ class AudioStream:
         number += 1
         if number == corpus.groups_in_pass(pass_index):
             pass_index, number = pass_index + 1, 0
-        interleaving = position.seconds >= self.start_seconds
         moved = {f"{kind}_pass": pass_index, f"{kind}_group": number}
-        return segments, replace(
-            position,
-            interleaved_groups=position.interleaved_groups + interleaving,
-            seconds=position.seconds + math.fsum(segment.seconds for segment in segments),
-            **moved,
-        )
+        return segments, replace(position, **moved)
+
+    def _turn_of_the_cache(
+        self, cache: CachePlan, position: Position
+    ) -> tuple[tuple[Segment, ...], Position]:
+        event = cache.turn(position.cache or CacheState())
+        state = event.state
+        labelled: tuple[Segment, ...] = ()
+        if event.wants_group:
+            place = position.untranscribed_pass, position.untranscribed_group
+            new, position = self._draw(Kind.UNTRANSCRIBED, position)
+            state = cache.with_group(state, event.slot, *place, new)
+            labelled = tuple(replace(segment, is_trained=False, speed=1.0) for segment in new)
+        return (*labelled, *event.trained), replace(position, cache=state)
 
     def _kind_at(self, position: Position) -> Kind:
         if position.seconds < self.start_seconds or self.corpora[Kind.UNTRANSCRIBED] is None:
@@ -207,15 +252,16 @@ def deal(
 ) -> list[list[list[Segment]]]:
     """Cut a global batch into micro-batches and deal them out: [slot][rank] -> segments.
 
-    A slot is of one kind on all ranks, every rank has the same number of slots, and the padded audio
-    of a micro-batch is as balanced as contiguous cuts of the length-sorted batch allow and at most
-    `max_micro_batch_seconds` (unless a single utterance is longer). A micro-batch may be empty.
+    A slot is of one kind on all ranks, those that are only labelled come first, every rank has the same
+    number of slots, and the padded audio of a micro-batch is as balanced as contiguous cuts of the
+    length-sorted batch allow and at most `max_micro_batch_seconds` (unless a single utterance is longer). A
+    micro-batch may be empty.
     """
     slots: list[list[list[Segment]]] = []
-    for kind in Kind:
+    for kind, is_trained in ((Kind.UNTRANSCRIBED, False), *((kind, True) for kind in Kind)):
         ordered = sorted(
-            (segment for segment in segments if segment.kind is kind),
-            key=lambda segment: (segment.played_seconds, segment.pass_index, segment.index),
+            (s for s in segments if s.kind is kind and s.is_trained is is_trained),
+            key=lambda s: (s.played_seconds, s.pass_index, s.index, s.use),
         )
         if not ordered:
             continue

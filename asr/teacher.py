@@ -10,7 +10,7 @@ Buffers: the model has none that training changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class Teacher:
             for average, master in zip(self._average, shards.masters, strict=True):
                 average.copy_(master.detach())
         self._moved = True
+        self._kept: list[list[Tensor]] = []
 
     @torch.no_grad()
     def update(self, momentum: float) -> None:
@@ -65,6 +66,37 @@ class Teacher:
         self._model.load_state_dict(weights)
         self.shards.scatter(weights, self._average)
         self._moved = False
+
+    @property
+    def kept(self) -> int:
+        """Former states that are kept, at most two."""
+        return len(self._kept)
+
+    def keep(self) -> None:
+        """Keep this rank's shard as it is, on the CPU, beside the one kept before."""
+        self._kept = [*self._kept[-1:], [average.to("cpu", copy=True) for average in self._average]]
+
+    @torch.no_grad()
+    def go_back(self) -> None:
+        """Be the older of the states that are kept: the newer one may have been caught by what is wrong now."""
+        del self._kept[1:]
+        for average, kept in zip(self._average, self._kept[0], strict=True):
+            average.copy_(kept)
+        self._moved = True
+
+    def kept_weights(self, number: int) -> dict[str, Tensor]:
+        """A kept state as a whole, by name, on the CPU. A collective under ZeRO 1 to 3."""
+        device = self.ranks.device
+        shard = [kept.to(device) for kept in self._kept[number]]
+        return {name: w.cpu().clone() for name, w in self.shards.gather(shard)}
+
+    def load_kept(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """What `kept_weights` returned, oldest first."""
+        self._kept = []
+        for weights in states:
+            shard = [torch.empty_like(average, device="cpu") for average in self._average]
+            self.shards.scatter(weights, shard)
+            self._kept.append(shard)
 
     @torch.no_grad()
     def distance(self) -> float:

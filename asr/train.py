@@ -111,6 +111,7 @@ def _introduce(trainer: Trainer) -> None:
 
 def _describe_run(trainer: Trainer, run: Path) -> None:
     """What the run is, beside what it does; and a fork's curves begin with those that it left."""
+    from asr.labels.ledger import copy_ledger
     from asr.metrics import environment
     from asr.run_folder import note_card
 
@@ -127,6 +128,7 @@ def _describe_run(trainer: Trainer, run: Path) -> None:
     for name in ("metrics.jsonl", "utterances.jsonl"):
         if (parent / name).is_file():
             write_text(run / name, (parent / name).read_text(encoding="utf-8"))
+    copy_ledger(parent, run)
 
 
 def _conclude(trainer: Trainer, finished: bool) -> None:

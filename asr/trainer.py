@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,11 +21,13 @@ from asr.engine import Engine
 from asr.errors import UserError
 from asr.evaluation import Forward, evaluate
 from asr.features import LogMel
-from asr.label_decision import LabelDecision
+from asr.labels.labellers import Models
+from asr.labels.labelling import Labelling, no_figures
+from asr.labels.ledger import LabelLedger
+from asr.labels.mechanisms import make_mechanisms
 from asr.metrics import RunLog
 from asr.model import AcousticModel
 from asr.noise_scale import GradientNoiseScale
-from asr.pseudo_label import LabelHealth
 from asr.run_folder import note_card
 from asr.scaling import (
     SECONDS_PER_HOUR,
@@ -42,7 +43,7 @@ from asr.speech_set import MANIFEST_SUFFIX, SpeechSet
 from asr.stream import Kind, Position
 from asr.teacher import Teacher
 from asr.tokenizer import make_tokenizer
-from asr.update import Tally, Updater, label_figures
+from asr.update import Tally, Updater
 
 
 class Trainer:
@@ -53,8 +54,9 @@ class Trainer:
         self.config, self.ranks = config, ranks
         self.run = Path(config.output)
         self.tokenizer = make_tokenizer(config.tokenizer)
-        self.data = TrainingData(config, self.tokenizer)
-        self.decision = LabelDecision.of(config.pseudo_label, self.tokenizer)
+        mechanisms = make_mechanisms(config, self.tokenizer)
+        of_labels = mechanisms.of_the_data if mechanisms else {}
+        self.data = TrainingData(config, self.tokenizer, **of_labels)
         directory = Path(config.corpus.directory)
         self.dev = [
             SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}").at_rate(
@@ -65,9 +67,7 @@ class Trainer:
         self.store = CheckpointStore(self.run, config.trainer.keep_last)
         self.resumed_from = self._source()
         torch.manual_seed(config.seed)
-        student = AcousticModel(
-            config.features.mel_bins, self.tokenizer.vocabulary_size, config.model
-        )
+        student = self._new_network()
         labeller = deepcopy(student)
         saved = None
         if self.resumed_from is not None:
@@ -80,20 +80,16 @@ class Trainer:
         self.engine = Engine(student, config, in_force(config, self.batch_seconds), ranks)
         self.teacher = Teacher(labeller, self.engine.shards, ranks)
         self.log_mel = LogMel(config.features).to(ranks.device)
-        self.updater = Updater(
-            config,
-            self.engine,
-            self.teacher,
-            self.log_mel,
-            self.tokenizer,
-            ranks,
-            self.decision,
-        )
+        self.updater = Updater(config, self.engine, self.log_mel, ranks)
+        if mechanisms is not None:
+            models = Models(config, self.engine, self.teacher, ranks, self._new_network)
+            self.updater.labelling = mechanisms.labelling(
+                models, self.data, self.updater.features, self._say
+            )
 
         self.clock = AudioClock()
         self.schedule = TeacherSchedule.for_batch(config, self.batch_seconds)
         self.position = Position()
-        self.health = LabelHealth()
         self.noise_scale = GradientNoiseScale()
         self.batches_drawn = 0
         self.non_finite = 0
@@ -101,10 +97,19 @@ class Trainer:
         self.dev_wer: float | None = None
         self._stop_signal = 0.0
         self.log: RunLog | None = None
+        self.notes = [*self.data.notes]
         if saved is not None:
             saved.put(self.engine, self.teacher)
-            self._set_state(saved.state)
-        self.notes = [*self.data.notes, *self._changed_labels(saved)]
+            self._set_state(saved)
+
+    def _new_network(self) -> AcousticModel:
+        bins, vocabulary = self.config.features.mel_bins, self.tokenizer.vocabulary_size
+        return AcousticModel(bins, vocabulary, self.config.model)
+
+    @property
+    def labelling(self) -> Labelling | None:
+        """None in a supervised run."""
+        return self.updater.labelling
 
     def _source(self) -> Path | None:
         """The checkpoint to go on from: the run's latest, or the one it forks from."""
@@ -118,18 +123,25 @@ class Trainer:
             )
         return source
 
-    def _set_state(self, state: dict[str, Any]) -> None:
+    def _set_state(self, saved: Checkpoint) -> None:
+        state = saved.state
         # Of the kappa that the checkpoint knew. The first batch finds out if it has changed.
         self.batch_seconds = state["batch_seconds"]
         self.clock = AudioClock(**state["clock"])
-        self.position = Position(**state["position"])
-        self.health = LabelHealth(**state["health"])
+        self.position = Position.from_state(state["position"])
         self.noise_scale = GradientNoiseScale(**state["noise_scale"])
         self.schedule.pending_seconds = state["teacher_pending_seconds"]
         self.batches_drawn = state["batches_drawn"]
         self.non_finite = state["non_finite"]
         self.skipped_updates = state.get("skipped_updates", 0)
         self.dev_wer = state["dev_wer"]
+        labels = state.get("labelling")
+        if self.labelling is None or labels is None:
+            self.position = replace(self.position, cache=None)
+            return
+        self.notes += self.labelling.load(labels, saved.extra, saved.folder)
+        if labels["schedule"] != self.config.pseudo_label.schedule:
+            self.position = replace(self.position, cache=None)
 
     def _check_corpora(self, source: Path, state: dict[str, Any]) -> None:
         """A data position means something only in the corpora in which it was reached."""
@@ -147,24 +159,10 @@ class Trainer:
                     "new run another output folder"
                 )
 
-    def _changed_labels(self, saved: Checkpoint | None) -> Iterator[str]:
-        """A changed search is allowed, but not unseen."""
-        before = saved.state.get("label_decision") if saved else None
-        now = self.decision.stamp
-        if saved is None or before is None or not saved.state["health"]["labels"]:
-            return
-        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-        if changed:
-            yield (
-                f"{self.resumed_from} decided its labels otherwise ({', '.join(changed)}); from here on they "
-                "are decided as the recipe says now"
-            )
-
     def _state(self, dev_wer: float | None) -> dict[str, Any]:
         return {
             "clock": asdict(self.clock),
             "position": asdict(self.position),
-            "health": asdict(self.health),
             "noise_scale": asdict(self.noise_scale),
             "teacher_pending_seconds": self.schedule.pending_seconds,
             "batches_drawn": self.batches_drawn,
@@ -172,7 +170,7 @@ class Trainer:
             "skipped_updates": self.skipped_updates,
             "dev_wer": dev_wer,
             "corpora": self.data.fingerprints,
-            "label_decision": dict(self.decision.stamp),
+            "labelling": self.labelling.state() if self.labelling else None,
             "ranks": self.ranks.world,
             "batch_seconds": self.batch_seconds,
         }
@@ -185,6 +183,8 @@ class Trainer:
         """Train to the end, or to a SIGTERM or SIGINT. True at the end, False where stopped."""
         handlers = {s: signal.signal(s, self._note_signal) for s in (signal.SIGTERM, signal.SIGINT)}
         self.log = self._open_log()
+        if self.labelling is not None and self.ranks.is_first and self.config.pseudo_label.ledger:
+            self.labelling.ledger = LabelLedger(self.run, self.batches_drawn)
         try:
             batches = self.data.batches(self.position, self.ranks.rank, self.ranks.world)
             while not self.is_complete:
@@ -241,11 +241,12 @@ class Trainer:
             momentum = self.schedule.consume(batch.batch.seconds)
             if momentum is not None:
                 self.teacher.update(momentum)
+            if self.labelling is not None:
+                self.labelling.labeller.stepped(self.clock.hours, momentum is not None)
         else:
             self._count_skipped()
         self.batches_drawn += 1
         self.position = batch.batch.after
-        self.health.observe(tally.labels)
         self._observe_noise(batch, tally)
         self._record(batch, tally, learning_rate, momentum, time.perf_counter() - started)
         self._do_what_is_due(before_hours)
@@ -336,7 +337,6 @@ class Trainer:
     ) -> None:
         if self.log is None:
             return
-        tokens_per_second = self.data.tokens_per_second
         loss = tally.loss_labelled + tally.loss_pseudo_labelled
         record = {
             "step": self.clock.steps,
@@ -354,8 +354,9 @@ class Trainer:
             "micro_batches": int(tally.micro_batches),
             "gradient_noise_scale_seconds": self.noise_scale.seconds,
             "batch_seconds": batch.batch.seconds,
-            **label_figures(tally),
-            **self.health.figures(tokens_per_second),
+            "pseudo_labelled_share": tally.pseudo_labelled_seconds
+            / max(1e-9, tally.trained_seconds),
+            **(self.labelling.figures() if self.labelling else no_figures()),
             "infeasible_transcripts": int(tally.infeasible_transcripts),
             "non_finite": self.non_finite,
             "skipped_updates": self.skipped_updates,
@@ -367,9 +368,6 @@ class Trainer:
             for segment in batch.batch.segments:
                 ids[segment.kind].append(self.data.utterance_id(segment))
         self.log.training(record, ids, batch.batch.seconds / wall_seconds)
-        alarm = self.health.alarm(self.config.pseudo_label, tokens_per_second)
-        if alarm:
-            self.log.say(f"warning: {alarm}")
 
     def _do_what_is_due(self, before_hours: float) -> None:
         trainer = self.config.trainer
@@ -387,12 +385,11 @@ class Trainer:
             "teacher": self.teacher.model(),
         }
         distance = self.teacher.distance()
-        teacher_wers = []
+        wers: dict[str, list[float]] = {model: [] for model in models}
         for speech in self.dev:
             for model, forward in models.items():
                 figures = evaluate(forward, speech, self.log_mel, self.tokenizer, self.ranks)
-                if model == "teacher":
-                    teacher_wers.append(figures.wer)
+                wers[model].append(figures.wer)
                 if self.log:
                     self.log.evaluation(
                         {
@@ -405,15 +402,31 @@ class Trainer:
                             "teacher_student_distance": distance,
                         }
                     )
-        self.dev_wer = sum(teacher_wers) / len(teacher_wers) if teacher_wers else None
+        self.dev_wer = _mean(wers["teacher"])
+        if self.labelling is not None:
+            self.labelling.labeller.evaluated(self.clock.hours, _mean(wers["student"]))
 
     def _checkpoint(self, dev_wer: float | None) -> None:
+        labelling = self.labelling
         if self.log:
             self.log.flush_to_disk()
+        if labelling is not None and labelling.ledger is not None:
+            labelling.ledger.write(self.batches_drawn)
         folder = self.store.save(
-            self.engine, self.teacher, self.tokenizer, self.config, self._state(dev_wer), self.ranks
+            self.engine,
+            self.teacher,
+            self.tokenizer,
+            self.config,
+            self._state(dev_wer),
+            self.ranks,
+            labelling.tensors() if labelling else {},
+            labelling.labeller.files() if labelling else [],
         )
         self._say(f"{self.clock.hours:8.2f} h  saved {folder}")
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _finite(value: float) -> float | None:

@@ -6,8 +6,7 @@ Shape suffixes: B utterances, T feature frames, F mel bins, S encoder frames, V 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -17,14 +16,12 @@ from torch.nn import functional
 from asr.config import Config
 from asr.ctc import ctc_losses, shortest_feasible
 from asr.data import MicroBatch, RankBatch
+from asr.decode import greedy
 from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.features import LogMel, spec_augment
-from asr.label_decision import LabelDecision
-from asr.pseudo_label import LabelCounts, judge
+from asr.labels.labelling import Labelling
 from asr.stream import Kind
-from asr.teacher import Teacher
-from asr.tokenizer import Tokenizer
 
 _SEED_OF_DROPOUT, _SEED_OF_LAYER_DROP = 4, 5
 _IDLE_FRAMES = 16
@@ -50,7 +47,6 @@ class Tally:
     infeasible_transcripts: int = 0
     non_finite: int = 0
     wait_seconds: float = 0.0
-    labels: LabelCounts = field(default_factory=LabelCounts)
     non_finite_ids: list[str] = field(default_factory=list)
     """This rank's, by name; not summed."""
 
@@ -61,14 +57,9 @@ class Tally:
 
     def summed(self, ranks: Ranks) -> Tally:
         """The same over all ranks. A collective."""
-        names = [f.name for f in fields(self) if f.name not in ("labels", "non_finite_ids")]
-        label_counts = asdict(self.labels)
-        sums = ranks.sum(
-            [*(float(getattr(self, n)) for n in names), *map(float, label_counts.values())]
-        )
-        total = Tally(**dict(zip(names, sums, strict=False)))  # type: ignore[arg-type]
-        total.labels = LabelCounts(**dict(zip(label_counts, sums[len(names) :], strict=True)))  # type: ignore[arg-type]
-        return total
+        names = [f.name for f in fields(self) if f.name != "non_finite_ids"]
+        sums = ranks.sum([float(getattr(self, name)) for name in names])
+        return Tally(**dict(zip(names, sums, strict=True)))  # type: ignore[arg-type]
 
 
 @dataclass
@@ -77,11 +68,10 @@ class Updater:
 
     config: Config
     engine: Engine
-    teacher: Teacher
     log_mel: LogMel
-    tokenizer: Tokenizer
     ranks: Ranks
-    decision: LabelDecision
+    labelling: Labelling | None = None
+    """None in a supervised run."""
 
     def accumulate(self, batch: RankBatch, number: int, hours: float) -> Tally:
         """Gradient of the global loss: the sum of CTC losses over the global batch's audio seconds.
@@ -91,12 +81,23 @@ class Updater:
         needs no generator state.
         """
         tally = Tally()
+        are_labels_shared = True
+        if self.labelling is not None:
+            self.labelling.begin_batch(batch.batch, number, hours)
         self.engine.student.train()
         self.engine.begin_batch()
         for slot in range(batch.slots):
             started = time.perf_counter()
             micro_batch = next(batch.micro_batches)
             tally.wait_seconds += time.perf_counter() - started
+            if not micro_batch.is_trained:
+                assert self.labelling is not None
+                self.labelling.only_label(micro_batch)
+                are_labels_shared = False
+                continue
+            if not are_labels_shared and self.labelling is not None:
+                self.labelling.share_labels()
+                are_labels_shared = True
             before = tally.trained_seconds
             loss = self._loss(micro_batch, (number, slot), hours, tally)
             self.engine.backward(loss / batch.batch.seconds, is_last=slot == batch.slots - 1)
@@ -106,17 +107,20 @@ class Updater:
                 tally.micro_batches += 1
                 share = batch.batch.seconds / self.ranks.world  # of the factor in Engine.backward
                 tally.micro_batch_squares += square * share**2 / trained_seconds
+        if self.labelling is not None:
+            self.labelling.end_batch(batch.batch)
         return tally
 
     def _loss(
         self, micro_batch: MicroBatch, place: tuple[int, int], hours: float, tally: Tally
     ) -> Tensor:
         """Summed CTC loss of a micro-batch, in nats; zero, with a graph, if there is nothing to train on."""
-        features_BTF, lengths_B = self._features(micro_batch.student_input)
+        features_BTF, lengths_B = self.features(micro_batch.student_input)
+        frames = self.engine.student.output_lengths(lengths_B).tolist()
         if micro_batch.kind is Kind.LABELLED:
-            targets, kept = self._transcripts(micro_batch, lengths_B, tally)
+            targets, kept = self._transcripts(micro_batch, frames, tally)
         else:
-            targets, kept = self.labels(micro_batch, lengths_B, tally)
+            targets, kept = self.labels(micro_batch, frames)
         features_BTF = self._augment(features_BTF, lengths_B, micro_batch, hours)
         losses_B = torch.empty(0)
         while True:
@@ -139,12 +143,15 @@ class Updater:
         if micro_batch.kind is Kind.LABELLED:
             tally.loss_labelled += loss.item()
             tally.labelled_seconds += seconds
-        else:
-            tally.loss_pseudo_labelled += loss.item()
-            tally.pseudo_labelled_seconds += seconds
-        return loss
+            return loss
+        tally.loss_pseudo_labelled += loss.item()
+        tally.pseudo_labelled_seconds += seconds
+        if self.labelling is not None:
+            paths = greedy(logits_BSV.detach(), output_lengths_B)
+            self.labelling.compare([path.tokens for path in paths], [targets[i] for i in kept])
+        return loss * self.config.pseudo_label.loss_weight
 
-    def _features(self, given: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    def features(self, given: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Features (B, T, F) and lengths (B,) on the device; an idle micro-batch has none (B = 0)."""
         if given is None:
             bins = self.config.features.mel_bins
@@ -158,41 +165,19 @@ class Updater:
         return functional.pad(values, (0, 0, 0, -values.shape[1] % _FRAME_MULTIPLE)), lengths_B
 
     def _transcripts(
-        self, micro_batch: MicroBatch, lengths_B: Tensor, tally: Tally
+        self, micro_batch: MicroBatch, frames: list[int], tally: Tally
     ) -> tuple[list[list[int]], list[int]]:
         targets = micro_batch.targets
-        frames = self.engine.student.output_lengths(lengths_B).tolist()
         kept = [i for i, target in enumerate(targets) if shortest_feasible(target) <= frames[i]]
         tally.infeasible_transcripts += len(targets) - len(kept)
         return targets, kept
 
-    @torch.no_grad()
     def labels(
-        self, micro_batch: MicroBatch, lengths_B: Tensor, tally: Tally
+        self, micro_batch: MicroBatch, frames: list[int]
     ) -> tuple[list[list[int]], list[int]]:
-        """The teacher's labels on clean speech, and the places of those that pass the policy."""
-        labeller = self.teacher.model()  # a collective: before a rank without a share turns back
-        if not micro_batch.segments:
-            return [], []
-        features = self._features(micro_batch.teacher_input)
-        with torch.autocast(
-            self.ranks.device.type, torch.bfloat16, enabled=self.engine.low_precision
-        ):
-            logits_BSV, output_lengths_B = labeller(*features)
-        hypotheses = self.decision(logits_BSV, output_lengths_B)
-        frames = self.engine.student.output_lengths(lengths_B).tolist()
-        kept = []
-        for i, (hypothesis, segment) in enumerate(
-            zip(hypotheses, micro_batch.segments, strict=True)
-        ):
-            dropped = judge(hypothesis, segment.seconds, frames[i], self.config.pseudo_label)
-            tally.labels.add(hypothesis, segment.seconds, dropped)
-            if dropped is None:
-                kept.append(i)
-        tally.labels.add_errors(
-            micro_batch.references, [self.tokenizer.decode(h.tokens) for h in hypotheses]
-        )
-        return [h.tokens for h in hypotheses], kept
+        """Targets of untranscribed speech, and the places of those to train on."""
+        assert self.labelling is not None
+        return self.labelling.targets(micro_batch, frames)
 
     def _augment(
         self, features_BTF: Tensor, lengths_B: Tensor, micro_batch: MicroBatch, hours: float
@@ -229,14 +214,3 @@ def _select(features_BTF: Tensor, lengths_B: Tensor, kept: list[int]) -> tuple[T
         return features_BTF, lengths_B
     lengths_B = lengths_B[kept]
     return features_BTF[kept][:, : int(lengths_B.max())], lengths_B
-
-
-def label_figures(tally: Tally) -> dict[str, Any]:
-    """What a metrics line says about the labels of one update."""
-    total_seconds = tally.trained_seconds
-    return {
-        "pseudo_labelled_share": tally.pseudo_labelled_seconds / total_seconds
-        if total_seconds
-        else 0.0,
-        "pseudo_labels_dropped": tally.labels.dropped,
-    }

@@ -111,7 +111,7 @@ def recipe(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "scaling": {"reference_batch_seconds": 15},
         "batch": {"batch_seconds": 15, "group_seconds": 5, "max_seconds_per_micro_batch": 20},
         "teacher": {"half_life_hours": 0.01},
-        "pseudo_label": {"start_hours": 0.015, "max_empty_share": 1.0},
+        "pseudo_label": {"start_hours": 0.015, "health": {"action": "warn"}},
         "trainer": {
             "total_hours": 0.05,
             "evaluation_every_hours": 0.02,

@@ -10,7 +10,7 @@ from lhotse import CutSet
 
 from asr.__main__ import main
 
-SOUND = ["pseudo_label.max_empty_share=1"]
+SOUND = ["pseudo_label.health.max_empty_share=1"]
 
 LONG = "trainer.total_hours=2"
 BROKEN = {
@@ -49,7 +49,7 @@ BROKEN = {
         "never draws untranscribed speech",
         "from 1 on",
     ),
-    "filter": (["pseudo_label.min_tokens_per_second=40"], "would drop", "let the band hold"),
+    "filter": (["pseudo_label.filters.min_length_ratio=2"], "would drop", "let the band hold"),
     "rate": (["features.sample_rate_hz=8000"], "has 16000 Hz", "preparation makes 16000"),
     "fork": (["fork_from=nowhere"], "nowhere is not a checkpoint", "EXP/checkpoints"),
     "model of the search": (

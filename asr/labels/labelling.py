@@ -1,0 +1,334 @@
+"""Pseudo-labels of a run: who labels, when, what is kept, dropped and noted, and what is done at a collapse.
+
+The trainer calls this, batch by batch; all of it is the same on every rank but for the micro-batches that
+a rank labels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asr.config import Config
+from asr.data import MicroBatch, TrainingData
+from asr.distributed import Ranks
+from asr.labels.decisions import Asked, Decision
+from asr.labels.filters import Dropped, fits, judge, token_edits, token_error_rate
+from asr.labels.health import LabelCounts, LabelHealth, shown_figures
+from asr.labels.label import Label
+from asr.labels.labellers import Labeller
+from asr.labels.ledger import LabelLedger
+from asr.labels.remedy import Remedy
+from asr.labels.replacement import Replacement
+from asr.labels.rows import LabelRow, UseRow, measured
+from asr.labels.schedules import Schedule
+from asr.labels.store import LabelStore
+from asr.stream import GlobalBatch, Kind, Segment, deal
+from asr.tokenizer import Tokenizer
+
+_IDLE_FRAMES = 16
+_ROWS_TO_GATHER = 4096
+
+Features = Callable[[tuple[Tensor, Tensor] | None], tuple[Tensor, Tensor]]
+"""What was read -> features (B, T, F) and lengths (B,) on the device."""
+
+
+@dataclass
+class Labelling:
+    """The labels of one run."""
+
+    config: Config
+    tokenizer: Tokenizer
+    data: TrainingData
+    ranks: Ranks
+    labeller: Labeller
+    decision: Decision
+    schedule: Schedule
+    remedy: Remedy
+    replacement: Replacement
+    features: Features
+    say: Callable[[str], None]
+    store: LabelStore = field(default_factory=LabelStore)
+    health: LabelHealth = field(default_factory=LabelHealth)
+    ledger: LabelLedger | None = None
+    """The first rank's, while it trains."""
+    is_begun: bool = False
+    batch: int = 0
+    """From 1, as in metrics.jsonl."""
+    hours: float = 0.0
+    """Of audio, before the batch."""
+    _made: list[LabelRow] = field(default_factory=list)
+    """This rank's, not yet shared."""
+    _uses: list[UseRow] = field(default_factory=list)
+    _compared: list[int] = field(default_factory=lambda: [0, 0, 0])
+    """Token edits of this rank's student against its labels; their tokens; their number."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Of the batch, over all ranks, by reason."""
+
+    def begin_batch(self, batch: GlobalBatch, number: int, hours: float) -> None:
+        """Before anything of a batch is labelled; may label a round. A collective."""
+        self.batch, self.hours = number + 1, hours
+        self.dropped = Counter()
+        if not batch.labels:
+            return
+        if not self.is_begun:
+            self.labeller.begin(hours)
+            self.remedy.begin(hours)
+            self.is_begun = True
+        if self.schedule.is_round_due(hours):
+            self._label_a_round()
+
+    def targets(
+        self, micro_batch: MicroBatch, student_frames: Sequence[int]
+    ) -> tuple[list[list[int]], list[int]]:
+        """Tokens of each utterance, and the places of those to train on. A collective where labels are made."""
+        if self.schedule.labels_at_use:
+            labels = self._label(micro_batch, student_frames)
+        else:
+            labels = [self.store.kept[self.schedule.key(s)] for s in micro_batch.segments]
+            labels = [self._fitting(*pair) for pair in zip(labels, student_frames, strict=True)]
+            self._uses += [
+                UseRow(
+                    self.schedule.key(segment),
+                    name,
+                    max(1, segment.use),
+                    label.hours,
+                    label.dropped,
+                )
+                for segment, name, label in zip(
+                    micro_batch.segments, micro_batch.ids, labels, strict=True
+                )
+            ]
+        kept = [place for place, label in enumerate(labels) if label.dropped is None]
+        return [label.tokens for label in labels], kept
+
+    def only_label(self, micro_batch: MicroBatch) -> None:
+        """Label utterances for the cache. A collective under ZeRO 1 to 3."""
+        self._label(micro_batch, None)
+
+    def share_labels(self) -> None:
+        """Give all ranks the labels that were made for the cache. A collective."""
+        if not self.schedule.labels_at_use:
+            self._take(self.ranks.gather(self._made))
+            self._made = []
+
+    def compare(self, paths: Sequence[list[int]], targets: Sequence[list[int]]) -> None:
+        """The student's own greedy paths, as it trains, beside the labels."""
+        for path, target in zip(paths, targets, strict=True):
+            self._compared[0] += token_edits(path, target)
+            self._compared[1] += len(target)
+            self._compared[2] += 1
+
+    def end_batch(self, batch: GlobalBatch) -> None:
+        """Gather what the ranks did; watch. A collective."""
+        if batch.labels:
+            made, uses = self.ranks.gather(self._made), self.ranks.gather(self._uses)
+            edits, tokens, labels = self.ranks.sum([float(n) for n in self._compared])
+            self._made, self._uses, self._compared = [], [], [0, 0, 0]
+            self._take(made)
+            self._note_uses(uses)
+            self.store.let_go(
+                self.schedule.key(segment) for segment in batch.segments if segment.is_last_use
+            )
+            self.health.observe(LabelCounts(disagreements=edits, agreed_on=tokens, uses=labels))
+            self._watch()
+        cache = batch.after.cache
+        if cache is not None:
+            self.replacement.passed(cache.cache_pass, self.health.shown)
+
+    def figures(self) -> dict[str, Any]:
+        """Of a metrics line."""
+        return {
+            **shown_figures(self.health.shown, self.data.tokens_per_second),
+            "pseudo_labels_dropped": dict(self.dropped),
+            "pseudo_labels_kept": len(self.store.kept),
+            "pseudo_labels_paused": self.remedy.is_paused,
+        }
+
+    # Labels are made.
+
+    def _label(self, micro_batch: MicroBatch, frames: Sequence[int] | None) -> list[Label]:
+        """The labeller's labels on clean speech, judged and noted."""
+        labels = []
+        decided = list(self._decided(micro_batch))
+        for place, (segment, label) in enumerate(zip(micro_batch.segments, decided, strict=True)):
+            former = self.store.former.get(segment.index)
+            change = None if former is None else token_error_rate(label.tokens, former)
+            reason = judge(
+                label,
+                segment.seconds,
+                self.data.tokens_per_second,
+                change,
+                self.config.pseudo_label.filters,
+            )
+            label = replace(
+                label,
+                hours=self.hours,
+                teacher_age_hours=self.hours - self.labeller.hours,
+                dropped=reason,
+            )
+            if frames is not None:
+                label = self._fitting(label, frames[place])
+            labels.append(label)
+            text = self.tokenizer.decode(label.tokens)
+            self._made.append(
+                LabelRow(
+                    self.schedule.key(segment),
+                    micro_batch.ids[place],
+                    segment.seconds,
+                    label,
+                    text,
+                    change,
+                    measured(micro_batch.references[place], text),
+                )
+            )
+        return labels
+
+    @torch.no_grad()
+    def _decided(self, micro_batch: MicroBatch) -> Iterator[Label]:
+        forward = self.labeller.forward()  # a collective: before a rank without a share turns back
+        if not micro_batch.segments:
+            if self.labeller.forward_is_collective:
+                bins, device = self.config.features.mel_bins, self.ranks.device
+                forward(
+                    torch.zeros(1, _IDLE_FRAMES, bins, device=device),
+                    torch.full((1,), _IDLE_FRAMES, device=device),
+                )
+            return
+        features = self.features(micro_batch.teacher_input)
+        low_precision = self.config.trainer.precision != "fp32"
+        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=low_precision):
+            logits_BSV, lengths_B = forward(*features)
+        asked = Asked(micro_batch.segments, micro_batch.references, self.hours)
+        yield from self.decision(logits_BSV, lengths_B, asked)
+
+    def _fitting(self, label: Label, frames: int) -> Label:
+        if label.dropped is None and not fits(label.tokens, frames):
+            return replace(label, dropped=Dropped.INFEASIBLE)
+        if label.dropped is None and self.remedy.is_paused:
+            return replace(label, dropped=Dropped.PAUSED)
+        return label
+
+    def _label_a_round(self) -> None:
+        """Label the utterances that the schedule chooses, all ranks together."""
+        speech = self.data.sets[Kind.UNTRANSCRIBED]
+        chosen = self.schedule.chosen(len(speech))
+        segments = [
+            Segment(
+                Kind.UNTRANSCRIBED,
+                int(place),
+                self.schedule.rounds_done,
+                float(speech.seconds[place]),
+                is_trained=False,
+            )
+            for place in chosen
+        ]
+        slots = deal(segments, self.ranks.world, self.config.batch.max_seconds_per_micro_batch)
+        made = 0
+        for micro_batch in self.data.read(slots, self.ranks.rank):
+            self._label(micro_batch, None)
+            made += max(1, len(micro_batch.segments))
+            if self.ranks.sum([float(made)])[0] > _ROWS_TO_GATHER:
+                self.share_labels()
+                made = 0
+        self.share_labels()
+        self.schedule.rounds_done += 1
+        self.say(
+            f"{self.hours:8.2f} h  round {self.schedule.rounds_done}: {len(segments)} of {len(speech)} "
+            "utterances labelled"
+        )
+
+    # Labels are shared, kept and watched.
+
+    def _take(self, rows: Sequence[LabelRow]) -> None:
+        """Labels of all ranks, in an order that does not depend on these."""
+        rows = sorted(rows, key=lambda row: row.key)
+        if not self.schedule.labels_at_use:
+            self.store.keep(rows)
+        if self.config.pseudo_label.ledger or self.config.pseudo_label.filters.max_change:
+            self.store.remember(rows)
+        if self.ledger is not None:
+            self.ledger.note_labels(self.batch, rows)
+        if self.schedule.labels_at_use:
+            self.dropped.update(str(row.label.dropped) for row in rows if row.label.dropped)
+        self.health.observe(LabelCounts.of(rows))
+
+    def _note_uses(self, rows: Sequence[UseRow]) -> None:
+        rows = sorted(rows, key=lambda row: (row.key, row.use))
+        self.dropped.update(str(row.dropped) for row in rows if row.dropped)
+        if self.ledger is not None:
+            self.ledger.note_uses(self.batch, self.hours, rows)
+
+    def _watch(self) -> None:
+        faults = self.health.faults(self.config.pseudo_label.health, self.data.tokens_per_second)
+        was_back = self.remedy.went_back
+        for line in self.remedy.treat(faults, self.hours, self.health, self.store):
+            self.say(line)
+        if self.remedy.went_back and not was_back:
+            self.schedule.teacher_went_back()
+
+    # Checkpoints.
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for state.json."""
+        policy = self.config.pseudo_label
+        return {
+            "teacher": policy.teacher,
+            "schedule": policy.schedule,
+            "decision": dict(self.decision.stamp),
+            "is_begun": self.is_begun,
+            "rounds_done": self.schedule.rounds_done,
+            "labeller": self.labeller.state(),
+            "remedy": self.remedy.state(),
+            "replacement": self.replacement.state(),
+            "health": asdict(self.health),
+        }
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """By the name of their file. A collective."""
+        return {
+            "labels": self.store.tensors(),
+            "labeller": self.labeller.tensors(),
+            **self.remedy.tensors(),
+        }
+
+    def load(
+        self, state: Mapping[str, Any], read: Callable[[str], dict[str, Tensor]], folder: Path
+    ) -> Iterator[str]:
+        """Go on from a checkpoint; yields what a user should know."""
+        policy = self.config.pseudo_label
+        self.health = LabelHealth.from_state(state["health"])
+        if not state["is_begun"]:
+            return
+        if state["decision"] != dict(self.decision.stamp):
+            before, now = state["decision"], dict(self.decision.stamp)
+            changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+            yield (
+                f"{folder} decided its labels otherwise ({', '.join(changed)}); from here on they are decided "
+                "as the recipe says now"
+            )
+        if state["teacher"] == policy.teacher:
+            self.labeller.load(state["labeller"], read("labeller"), folder)
+            self.remedy.load(state["remedy"], read)
+            self.is_begun = True
+        else:
+            yield f"{folder} was labelled by another teacher ({state['teacher']}); it begins anew"
+        if state["schedule"] == policy.schedule:
+            self.schedule.rounds_done = state["rounds_done"]
+            self.replacement.load(state["replacement"])
+            self.store = LabelStore.from_tensors(read("labels"))
+        else:
+            self.store.former = LabelStore.from_tensors(read("labels")).former
+            yield f"{folder} had another schedule of labels ({state['schedule']}); it begins anew"
+
+
+def no_figures() -> dict[str, Any]:
+    """The same of a supervised run."""
+    none = {"pseudo_labels_dropped": {}, "pseudo_labels_kept": 0, "pseudo_labels_paused": False}
+    return {**shown_figures(LabelCounts(), 1.0), **none}

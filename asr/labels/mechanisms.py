@@ -1,0 +1,77 @@
+"""The mechanisms that a recipe's `pseudo_label:` names, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from asr.config import Config
+from asr.data import TrainingData
+from asr.errors import UserError
+from asr.labels.decisions import Decision, Oracle, make_decision
+from asr.labels.labellers import Models, make_labeller
+from asr.labels.labelling import Features, Labelling
+from asr.labels.remedy import Remedy
+from asr.labels.replacement import Replacement
+from asr.labels.schedules import Schedule, make_schedule
+from asr.stream import Kind
+from asr.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Mechanisms:
+    """What there is before the audio and the networks are."""
+
+    config: Config
+    tokenizer: Tokenizer
+    schedule: Schedule
+    decision: Decision
+    replacement: Replacement
+
+    @property
+    def of_the_data(self) -> dict[str, Any]:
+        """How the stream plays untranscribed speech: arguments of TrainingData."""
+        probability = self.replacement.probability if self.schedule.has_cache else None
+        return {
+            "labels_at_use": self.schedule.labels_at_use,
+            "cache_probability": probability,
+        }
+
+    def labelling(
+        self, models: Models, data: TrainingData, features: Features, say: Callable[[str], None]
+    ) -> Labelling:
+        """All of it. Raises UserError where references are wanted and lacking."""
+        if isinstance(self.decision, Oracle) and len(data.sets[Kind.UNTRANSCRIBED].without_text()):
+            raise UserError(
+                "pseudo_label.decision oracle: some utterances of corpus.untranscribed have no reference; "
+                "keep them in DIRECTORY/references/SET.tsv, or decide otherwise"
+            )
+        labeller = make_labeller(models)
+        health = self.config.pseudo_label.health
+        return Labelling(
+            self.config,
+            self.tokenizer,
+            data,
+            models.ranks,
+            labeller,
+            self.decision,
+            self.schedule,
+            Remedy(health, models.average, labeller.can_go_back),
+            self.replacement,
+            features,
+            say,
+        )
+
+
+def make_mechanisms(config: Config, tokenizer: Tokenizer) -> Mechanisms | None:
+    """None for a supervised run. Raises UserError for what is missing."""
+    if config.pseudo_label.start_hours is None:
+        return None
+    return Mechanisms(
+        config,
+        tokenizer,
+        make_schedule(config),
+        make_decision(config, tokenizer),
+        Replacement(config.pseudo_label.cache),
+    )

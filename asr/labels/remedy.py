@@ -1,0 +1,98 @@
+"""What is done when labels collapse: say so, leave them out, or put the teacher back to when it was healthy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from asr.labels.config import HealthConfig
+from asr.labels.health import LabelHealth
+from asr.labels.store import LabelStore
+from asr.teacher import Teacher
+
+_LABELS_DISTRUSTED = 100
+"""Those made last when the alarm rings: some five of its half-lives."""
+
+
+class Remedy:
+    """The action of `pseudo_label.health`."""
+
+    def __init__(self, policy: HealthConfig, average: Teacher, can_go_back: bool) -> None:
+        self.policy, self.average = policy, average
+        self.keeps_states = policy.action == "rollback" and can_go_back
+        self.is_paused = False
+        """Labels are made and watched, and not trained on."""
+        self.went_back = False
+        """And there has been no healthy state since."""
+        self.kept_hours = 0.0
+        """Of audio, when a healthy state was last kept."""
+
+    def begin(self, hours: float) -> None:
+        """Pseudo-labelling begins."""
+        if self.keeps_states:
+            self.average.keep()
+            self.kept_hours = hours
+
+    def treat(
+        self, faults: list[str], hours: float, health: LabelHealth, store: LabelStore
+    ) -> list[str]:
+        """Act on what is wrong with the labels, if anything; returns lines for people."""
+        newly, health.is_ill = bool(faults) and not health.is_ill, bool(faults)
+        if not faults:
+            return self._be_well(hours)
+        if not newly:
+            return []
+        said = [
+            f"{hours:8.2f} h  warning: pseudo-labels look unhealthy: {'; '.join(faults)}. Start "
+            "pseudo-labelling later (pseudo_label.start_hours), or lower the untranscribed share"
+        ]
+        if self.policy.action == "warn":
+            return said
+        distrusted = store.distrust_latest(_LABELS_DISTRUSTED)
+        if distrusted:
+            said.append(f"{hours:8.2f} h  the {distrusted} labels made last are not used any more")
+        if self.keeps_states and not self.went_back:
+            self.average.go_back()
+            self.went_back = True
+            health.forget_recent()
+            said.append(f"{hours:8.2f} h  the teacher is put back to its last healthy state")
+        else:
+            self.is_paused = True
+            said.append(f"{hours:8.2f} h  pseudo-labels are left out until they are healthy")
+        return said
+
+    def _be_well(self, hours: float) -> list[str]:
+        if self.keeps_states and hours >= self.kept_hours + self.policy.snapshot_hours:
+            self.average.keep()
+            self.kept_hours, self.went_back = hours, False
+        if not self.is_paused:
+            return []
+        self.is_paused = False
+        return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for state.json."""
+        return {
+            "is_paused": self.is_paused,
+            "went_back": self.went_back,
+            "kept_hours": self.kept_hours,
+            "kept": self.average.kept,
+        }
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """The healthy states, whole, by the name of their file. A collective."""
+        return {
+            f"healthy-{number}": self.average.kept_weights(number)
+            for number in range(self.average.kept)
+        }
+
+    def load(self, state: Mapping[str, Any], read: Callable[[str], dict[str, Tensor]]) -> None:
+        """Go on from a checkpoint."""
+        self.is_paused, self.went_back = state["is_paused"], state["went_back"]
+        self.kept_hours = state["kept_hours"]
+        if self.keeps_states:
+            self.average.load_kept([read(f"healthy-{n}") for n in range(state["kept"])])
+            if not self.average.kept:
+                self.begin(self.kept_hours)

@@ -1,0 +1,84 @@
+"""When labels are made: at each use, once for several uses, or all at once now and then."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.config import Config
+from asr.labels.methods import find_method
+from asr.labels.rows import Key
+from asr.stream import Segment
+
+_SEED_OF_ROUNDS = 10
+
+
+class Schedule:
+    """When utterances are labelled."""
+
+    labels_at_use = True
+    """Whether a label is made for the very update that trains on it."""
+    has_cache = False
+    """Whether the stream plays untranscribed speech through the cache of `pseudo_label.cache`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.start_hours = config.pseudo_label.start_hours or 0.0
+        self.rounds_done = 0
+
+    def key(self, segment: Segment) -> Key:
+        """Under which a label is kept."""
+        return (segment.pass_index, segment.index)
+
+    def is_round_due(self, hours: float) -> bool:
+        """Whether utterances are labelled together before the update at `hours` of audio."""
+        return False
+
+    def chosen(self, utterances: int) -> NDArray[np.int64]:
+        """Which of the untranscribed utterances the round labels."""
+        return np.empty(0, np.int64)
+
+    def teacher_went_back(self) -> None:
+        """The teacher that made the latest labels had collapsed."""
+
+
+class Online(Schedule):
+    """Anew for each update, by the teacher of that moment."""
+
+
+class Cache(Schedule):
+    """Once for several uses (slimIPL, arXiv 2010.11524): cache_plan.py has the turns."""
+
+    labels_at_use = False
+    has_cache = True
+
+
+class Rounds(Schedule):
+    """All, or a share of them, every so many hours (IPL, arXiv 2005.09267; TopIPL, arXiv 2506.07659)."""
+
+    labels_at_use = False
+
+    def key(self, segment: Segment) -> Key:
+        return (0, segment.index)
+
+    def is_round_due(self, hours: float) -> bool:
+        every = self.config.pseudo_label.rounds.every_hours
+        return hours >= self.start_hours + self.rounds_done * every
+
+    def chosen(self, utterances: int) -> NDArray[np.int64]:
+        if self.rounds_done == 0:
+            return np.arange(utterances)
+        share = self.config.pseudo_label.rounds.share
+        random = np.random.default_rng([self.config.seed, _SEED_OF_ROUNDS, self.rounds_done])
+        return np.sort(random.permutation(utterances)[: max(1, round(share * utterances))])
+
+    def teacher_went_back(self) -> None:
+        self.rounds_done = max(0, self.rounds_done - 1)  # the last round is due again
+
+
+_OURS: dict[str, type[Schedule]] = {"online": Online, "cache": Cache, "rounds": Rounds}
+
+
+def make_schedule(config: Config) -> Schedule:
+    """What `pseudo_label.schedule` names."""
+    return find_method("schedule", config.pseudo_label.schedule, _OURS, Schedule)(config)

@@ -1,0 +1,114 @@
+"""Filters: each reason. Health: figures, alarms, and what is done about them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asr.labels.config import FilterConfig, HealthConfig
+from asr.labels.filters import Dropped, fits, judge, token_error_rate
+from asr.labels.health import LabelCounts, LabelHealth, shown_figures
+from asr.labels.label import Figures, Label
+
+POLICY = FilterConfig(
+    min_confidence=0.5, min_length_ratio=0.5, max_length_ratio=2.0, max_change=0.4
+)
+HEALTH = HealthConfig(max_empty_share=0.3)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "confidence", "change", "expected"),
+    [
+        ([1, 2, 3, 4], 0.9, None, None),
+        ([], 0.9, None, Dropped.EMPTY),
+        ([1], 0.9, None, Dropped.TOO_SHORT),
+        ([1, 2] * 5, 0.9, None, Dropped.TOO_LONG),
+        ([1, 2, 3, 4], 0.4, None, Dropped.LOW_CONFIDENCE),
+        ([1, 2, 3, 4], 0.9, 0.5, Dropped.CHANGED),
+        ([1, 2, 3, 4], 0.9, 0.3, None),
+    ],
+)
+def test_each_reason(
+    tokens: list[int], confidence: float, change: float | None, expected: Dropped | None
+) -> None:
+    label = Label(tokens, Figures(confidence, 0.5, 0.1))
+    assert judge(label, 1.0, 4.0, change, POLICY) is expected
+
+
+def test_a_label_fits_with_a_frame_for_each_repeat() -> None:
+    assert not fits([1, 1, 1], 4)
+    assert fits([1, 1, 1], 5)
+
+
+def test_change_is_relative_to_the_former_label() -> None:
+    assert token_error_rate([1, 2, 3, 4], [1, 2, 3, 5]) == 0.25
+    assert token_error_rate([1], []) == 1.0
+    assert token_error_rate([], [1, 2]) == 1.0
+
+
+def counts(
+    labels: int, empty: int = 0, tokens: int = 0, repeated: int = 0, trigrams: int = 0
+) -> LabelCounts:
+    return LabelCounts(
+        labels=labels,
+        empty=empty,
+        tokens=tokens,
+        seconds=float(labels),
+        repeated_trigrams=repeated,
+        trigrams=trigrams,
+    )
+
+
+@pytest.mark.parametrize(
+    ("ill", "said"),
+    [
+        (counts(2, empty=2), "empty"),
+        (counts(2, tokens=80), "tokens per second"),
+        (counts(2, tokens=20, repeated=18, trigrams=18), "repetitions"),
+        (
+            LabelCounts(labels=2, tokens=20, seconds=2, disagreements=40, agreed_on=20, uses=2),
+            "differs",
+        ),
+    ],
+)
+def test_a_collapse_is_noticed_within_twenty_updates_of_two_labels(
+    ill: LabelCounts, said: str
+) -> None:
+    policy = HEALTH.model_copy(update={"max_disagreement": 0.9})
+    health = LabelHealth()
+    for _ in range(50):
+        health.observe(
+            LabelCounts(
+                labels=2, tokens=20, seconds=2, trigrams=16, disagreements=2, agreed_on=20, uses=2
+            )
+        )
+        assert health.faults(policy, 10.0) == []
+    faults: list[str] = []
+    updates = 0
+    while not faults and updates < 50:
+        health.observe(ill)
+        faults = health.faults(policy, 10.0)
+        updates += 1
+    assert updates < 20
+    assert said in faults[0]
+    assert LabelHealth.from_state(asdict(health)) == health
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 300)), min_size=1, max_size=20))
+def test_figures_are_averages_of_what_was_observed(steps: list[tuple[int, int]]) -> None:
+    health = LabelHealth()
+    for labels, tokens in steps:
+        health.observe(counts(labels, tokens=tokens))
+    for smoothed in (health.shown, health.recent):
+        ratio = shown_figures(smoothed, 10.0)["pseudo_label_length_ratio"]
+        rates = [tokens / labels / 10 for labels, tokens in steps]
+        assert ratio is not None
+        assert min(rates) - 1e-9 <= ratio <= max(rates) + 1e-9
+
+
+def test_no_labels_no_figures() -> None:
+    assert set(shown_figures(LabelCounts(), 10.0).values()) == {None}
+    assert LabelHealth().faults(HEALTH, 10.0) == []
