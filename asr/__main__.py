@@ -69,5 +69,18 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def run() -> None:
+    """The program: `main`, and out."""
+    status = main()
+    if "flashlight" in sys.modules and "RANK" in os.environ:
+        # Its library brings C++ threads of its own; now and then a rank that has used it, and torch's
+        # collectives, is aborted by them on its way out, when all is saved ("terminate called without an
+        # active exception"), and the launcher reports a failed run.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
