@@ -86,6 +86,11 @@ class ManifestIndex:
         return {**self.__dict__, "_file": None}
 
 
+def digest(keys: NDArray[np.uint64], seconds: NDArray[np.float64]) -> str:
+    """Of utterances in their order: another one if one of them, or its duration, is another."""
+    return hashlib.sha256(keys.tobytes() + seconds.tobytes()).hexdigest()
+
+
 def open_index(manifest: Path) -> ManifestIndex:
     """The index of a manifest, made if there is none of this very file.
 
