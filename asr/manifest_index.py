@@ -184,6 +184,10 @@ def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex
 
 def _build(manifest: Path, folder: Path, source: dict[str, int]) -> None:
     """Write the index beside its place and move it there: nobody sees a part of one."""
+    for left in folder.parent.glob(
+        f".partial-{folder.name}-*"
+    ):  # by one that was killed: we have the lock
+        shutil.rmtree(left, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))
     try:
         found = scan(manifest, partial / "lines.jsonl")

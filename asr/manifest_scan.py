@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import zlib
@@ -176,6 +177,7 @@ def _ask(idle: SimpleQueue[_Process], path: Path, begin: int, end: int) -> Rows:
 
 def serve() -> None:
     """Be one of the processes: spans come as lines, their rows go as pickles."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # without a word when the parent is gone
     path, answers = Path(sys.argv[1]), sys.stdout.buffer
     for line in sys.stdin.buffer:
         begin, end = map(int, line.split())

@@ -93,6 +93,15 @@ def test_a_changed_manifest_is_indexed_anew(tmp_path: Path) -> None:
     assert len(open_index(manifest)) == 3
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "a.jsonl.gz", [line("x")])
+    open_index(manifest)
+    [made] = (tmp_path / ".index").glob("a-*/")
+    left = made.rename(made.with_name(f".partial-{made.name}-x"))
+    assert len(open_index(manifest)) == 1
+    assert not left.exists()
+
+
 def test_it_travels_to_workers(tmp_path: Path) -> None:
     speech = SpeechSet.load(write(tmp_path / "a.jsonl.gz", [line("x"), line("y")]))
     assert speech.cuts[0].id == "x"
