@@ -44,6 +44,11 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.ranks < 1:
         raise UserError(f"--ranks {arguments.ranks}: must be at least 1")
+    memory_gb = arguments.memory_gb
+    if memory_gb is not None and not memory_gb > 0:
+        raise UserError(
+            f"--memory-gb {memory_gb:g}: must be more than 0; leave it out to take this machine's"
+        )
     config = load_config(arguments.recipe, arguments.overrides)
 
     from asr.corpus_checks import Corpora
@@ -52,7 +57,7 @@ def main(argv: list[str]) -> int:
     found = [
         *check_recipe(config, arguments.ranks),
         *corpora.check(),
-        *check_memory(config, arguments.ranks, arguments.memory_gb or _memory_gb(arguments.ranks)),
+        *check_memory(config, arguments.ranks, memory_gb or _memory_gb(arguments.ranks)),
         *_output(config),
     ]
     for line in _about(corpora):

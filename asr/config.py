@@ -313,7 +313,9 @@ def load_config(recipe: str | Path, overrides: list[str] | None = None) -> Confi
 
     Raises UserError, naming the file, the field, the value received and the remedy.
     """
-    tree = _read_recipe(Path(recipe))
+    tree: dict[str, Any] = {}
+    for part in _read_recipe(Path(recipe)):
+        tree = _merge(tree, part)
     for override in overrides or []:
         _apply_override(tree, override)
     return parse_config(tree, source=str(recipe))
@@ -335,9 +337,17 @@ def dump_config(config: Config, comments: bool = False) -> str:
     return "\n".join(_commented(config, indent=0)) + "\n"
 
 
-def _read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    if path.resolve() in seen:
+def _read_recipe(
+    path: Path, above: tuple[Path, ...] = (), read: set[Path] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The trees of its bases and then its own; of a base that several share once, where it comes first."""
+    read = set() if read is None else read
+    here = path.resolve()
+    if here in above:
         raise UserError(f"{path}: 'base' leads in a circle; remove one of the 'base' lines")
+    if here in read:
+        return
+    read.add(here)
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -347,10 +357,9 @@ def _read_recipe(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a recipe is a mapping of sections, this is not; see recipes/")
     bases = tree.pop("base", None) or []
-    merged: dict[str, Any] = {}
     for base in bases if isinstance(bases, list) else [bases]:
-        merged = _merge(merged, _read_recipe(path.parent / str(base), (*seen, path.resolve())))
-    return _merge(merged, tree)
+        yield from _read_recipe(path.parent / str(base), (*above, here), read)
+    yield tree
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

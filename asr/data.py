@@ -5,7 +5,6 @@ Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from asr.config import Config
 from asr.errors import UserError
 from asr.labels.cache_plan import CachePlan
+from asr.manifest_index import digest
 from asr.scaling import SECONDS_PER_HOUR
 from asr.speech_set import SpeechSet, load_features, load_role, load_waveforms
 from asr.stream import (
@@ -195,10 +195,7 @@ class TrainingData:
     @property
     def fingerprints(self) -> dict[str, str]:
         """What a data position refers to: changed, if utterances or their durations change."""
-        return {
-            str(kind): hashlib.sha256(speech.keys.tobytes() + speech.seconds.tobytes()).hexdigest()
-            for kind, speech in self.sets.items()
-        }
+        return {str(kind): digest(s.keys, s.seconds) for kind, s in self.sets.items()}
 
     def utterance_id(self, segment: Segment) -> str:
         return self.sets[segment.kind].ids[segment.index]

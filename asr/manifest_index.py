@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import gzip
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-import zlib
-from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
@@ -31,7 +28,8 @@ from numpy.typing import NDArray
 
 from asr.errors import UserError
 from asr.files import read_json, write_json
-from asr.shar_index import SHAR_SUFFIX, shar_lines
+from asr.manifest_scan import scan
+from asr.shar_index import SHAR_SUFFIX
 
 MANIFEST_SUFFIX = ".jsonl.gz"
 _VERSION = 1
@@ -88,10 +86,9 @@ class ManifestIndex:
         return {**self.__dict__, "_file": None}
 
 
-def text_of(record: dict[str, Any]) -> str:
-    """The transcript that a cut carries; empty where it has none."""
-    parts = (supervision.get("text") or "" for supervision in record.get("supervisions") or [])
-    return " ".join(parts).strip()
+def digest(keys: NDArray[np.uint64], seconds: NDArray[np.float64]) -> str:
+    """Of utterances in their order: another one if one of them, or its duration, is another."""
+    return hashlib.sha256(keys.tobytes() + seconds.tobytes()).hexdigest()
 
 
 def open_index(manifest: Path) -> ManifestIndex:
@@ -187,10 +184,17 @@ def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex
 
 def _build(manifest: Path, folder: Path, source: dict[str, int]) -> None:
     """Write the index beside its place and move it there: nobody sees a part of one."""
+    for left in folder.parent.glob(
+        f".partial-{folder.name}-*"
+    ):  # by one that was killed: we have the lock
+        shutil.rmtree(left, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))
     try:
-        meta = _write_arrays(manifest, partial)
-        write_json(partial / "index.json", {"source": source, **meta})
+        found = scan(manifest, partial / "lines.jsonl")
+        for name, values in found.columns.items():
+            np.save(partial / f"{name}.npy", values)
+        whole = {name: getattr(found, name) for name in ("characters", "rates", "rejects")}
+        write_json(partial / "index.json", {"source": source, **whole})
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         partial.rename(folder)
     finally:
@@ -199,91 +203,3 @@ def _build(manifest: Path, folder: Path, source: dict[str, int]) -> None:
     for old in folder.parent.glob(f"{stem}-*"):  # of the manifest as it was
         if old != folder and old.is_dir() and old.name.rpartition("-")[0] == stem:
             shutil.rmtree(old, ignore_errors=True)
-
-
-def _write_arrays(manifest: Path, folder: Path) -> dict[str, Any]:
-    starts, lengths, seconds, keys = array("q"), array("l"), array("d"), array("Q")
-    has_text = bytearray()
-    ids: list[str] = []
-    characters: set[str] = set()
-    rates: dict[int, str] = {}
-    rejects: dict[str, Any] = {}
-    copy = folder / "lines.jsonl"
-    is_shar = manifest.is_dir()
-    for start, line in shar_lines(manifest, copy, rejects) if is_shar else _lines(manifest, copy):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            if record.get("type", "MonoCut") not in ("MonoCut", "Cut"):
-                raise ValueError(
-                    f"a {record['type']}, and only single recordings can be trained on"
-                )
-            name, length = record["id"], float(record["duration"])
-            rate = _rate_of(record)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{manifest}: not a readable manifest (line {len(ids) + 1}: {type(error).__name__}: {error}); "
-                "run `asr prepare` again"
-            ) from None
-        text = text_of(record)
-        ids.append(name)
-        starts.append(start)
-        lengths.append(len(line))
-        seconds.append(length)
-        keys.append(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big"))
-        has_text.append(bool(text))
-        characters.update(text)
-        rates.setdefault(rate, name)
-    if not ids:
-        lost = "".join(f"; {name} {reject['reason']}" for name, reject in rejects.items())
-        raise UserError(f"{manifest}: holds no utterances{lost}; run `asr prepare` again")
-    order = np.fromiter(sorted(range(len(ids)), key=ids.__getitem__), np.int64, len(ids))
-    for name, values, kind in (
-        ("starts", starts, np.int64),
-        ("lengths", lengths, np.int32),
-        ("seconds", seconds, np.float64),
-        ("keys", keys, np.uint64),
-        ("has_text", has_text, np.bool_),
-    ):
-        np.save(folder / f"{name}.npy", np.asarray(values, dtype=kind)[order])
-    return {"characters": "".join(sorted(characters)), "rates": rates, "rejects": rejects}
-
-
-def _rate_of(record: dict[str, Any]) -> int:
-    holder = record.get("recording") or record.get("features") or {}
-    return int(holder["sampling_rate"])
-
-
-def _lines(manifest: Path, copy: Path) -> Iterator[tuple[int, bytes]]:
-    """Each line with its place; of a compressed manifest in `copy`, which is written on the way."""
-    with manifest.open("rb") as raw:
-        if raw.read(2) != b"\x1f\x8b":
-            if manifest.suffix == ".gz":
-                raise UserError(
-                    f"{manifest}: not a readable manifest (not gzip); run `asr prepare` again"
-                )
-            raw.seek(0)
-            yield from _placed(raw)
-            return
-    with copy.open("wb") as target:
-        for start, line in _placed(_unpacked(manifest)):
-            target.write(line)
-            yield start, line
-
-
-def _unpacked(manifest: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(manifest) as file:
-            yield from file
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{manifest}: not a readable manifest ({error}); run `asr prepare` again"
-        ) from None
-
-
-def _placed(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    start = 0
-    for line in lines:
-        yield start, line
-        start += len(line)

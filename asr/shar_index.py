@@ -33,8 +33,8 @@ _SOURCE = "tar"
 """Type of a recording's source whose bytes lie in a tar; the lines of an index have it, and Lhotse does not."""
 
 
-def shar_lines(folder: Path, copy: Path, rejects: dict[str, Any]) -> Iterator[tuple[int, bytes]]:
-    """Each line with its place in `copy`, which is written on the way; shards in the order of their names.
+def shar_lines(folder: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
+    """The line of each utterance; shards in the order of their names.
 
     Utterances whose audio or line is lost are left out: `rejects` gets, by file, how many, the first one and
     why. Raises UserError for a folder without shards.
@@ -47,13 +47,8 @@ def shar_lines(folder: Path, copy: Path, rejects: dict[str, Any]) -> Iterator[tu
     }
     if not any(folder.glob("cuts.*.jsonl.gz")):
         raise UserError(f"{folder}: holds no cuts.*.jsonl.gz; `asr prepare shar` makes shards")
-    start = 0
-    with copy.open("wb") as target:
-        for number in sorted(numbers):
-            for line in _sound_lines(folder, number, rejects):
-                target.write(line)
-                yield start, line
-                start += len(line)
+    for number in sorted(numbers):
+        yield from _sound_lines(folder, number, rejects)
 
 
 def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator[bytes]:

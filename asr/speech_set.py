@@ -19,7 +19,8 @@ from torch import Tensor
 from asr.config import Config
 from asr.errors import UserError
 from asr.files import read_json
-from asr.manifest_index import MANIFEST_SUFFIX, ManifestIndex, open_index, text_of
+from asr.manifest_index import MANIFEST_SUFFIX, ManifestIndex, open_index
+from asr.manifest_rows import text_of
 from asr.shar_index import SHAR_SUFFIX, with_audio
 from asr.stream import Kind
 

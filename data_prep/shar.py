@@ -57,14 +57,13 @@ def prepare_shar(
 
 
 def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str, jobs: int) -> None:
-    from asr.manifest_index import open_index
+    from asr.manifest_index import digest, open_index
 
     index = open_index(manifest)
     count = len(index)
-    digest = hashlib.sha256(index.keys.tobytes() + index.seconds.tobytes()).hexdigest()
     stamp = {
         "utterances": count,
-        "sha256": digest,
+        "sha256": digest(index.keys, index.seconds),
         "shard_size": shard_size,
         "format": audio_format,
     }

@@ -6,7 +6,7 @@
 Writes a manifest of made-up utterances with durations like LibriSpeech's into a temporary folder (or
 --folder, where it is kept and used again), and measures, each in a process of its own: the first opening, which
 indexes the manifest; the opening of a training run thereafter, interpreter and imports included; and the plan
-of all global batches of a pass.
+of all global batches of a pass. Memory is that of all processes of a part.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 _SEED = 1
+_SAMPLED_EVERY_SECONDS = 0.1
 _WORDS = ("THE", "OF", "AND", "TO", "A", "IN", "THAT", "HE", "WAS", "UPON", "WHICH", "LITTLE")
 _WORDS_PER_SECOND = 2.7
 
@@ -142,25 +145,44 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "train.jsonl.gz").is_file():
-            write_manifest(folder / "train.jsonl.gz", arguments.utterances)
+        manifest, count = folder / "train.jsonl.gz", folder / "train.utterances"
+        if not manifest.is_file():
+            write_manifest(manifest, arguments.utterances)
+            count.write_text(f"{arguments.utterances}\n")
+        elif not count.is_file() or int(count.read_text()) != arguments.utterances:
+            # It may be anyone's: it is not replaced.
+            holds = f"{int(count.read_text())} utterances" if count.is_file() else "others"
+            parser.error(
+                f"--utterances {arguments.utterances}: {manifest} holds {holds}; name another folder"
+            )
         for part in _PARTS:
             _measure(part, folder)
 
 
 def _measure(part: str, folder: Path) -> None:
     command = [sys.executable, str(Path(__file__)), "--part", part, "--folder", str(folder)]
-    script = (
-        "import json, resource, subprocess, sys, time; started = time.perf_counter(); "
-        "out = subprocess.run(sys.argv[1:], check=True, stdout=subprocess.PIPE, text=True).stdout; "
-        "wall = time.perf_counter() - started; "
-        "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss; "
-        "print(json.dumps({'wall_s': round(wall, 2), 'peak_gb': round(peak / 1e6, 2), **json.loads(out)}))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *command], check=True, stdout=subprocess.PIPE
-    )
-    print(f"{part:<6} {done.stdout.decode().strip()}", flush=True)
+    started, peak = time.perf_counter(), 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+            peak = max(peak, _resident_bytes(process.pid))
+            time.sleep(_SAMPLED_EVERY_SECONDS)
+        wall = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(ended[1])
+        output = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        sys.exit(f"{part}: exit status {process.returncode}")
+    peak = max(peak, ended[2].ru_maxrss * 1024)  # of the first process alone, but not sampled
+    measured = {"wall_s": round(wall, 2), "peak_gb": round(peak / 1e9, 2), **json.loads(output)}
+    print(f"{part:<6} {json.dumps(measured)}", flush=True)
+
+
+def _resident_bytes(pid: int) -> int:
+    """Memory of a process and of those that it started; 0 for one that ends meanwhile."""
+    try:
+        process = psutil.Process(pid)
+        return sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
+    except psutil.Error:
+        return 0
 
 
 if __name__ == "__main__":

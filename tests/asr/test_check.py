@@ -180,3 +180,9 @@ def test_letters_of_the_corpus_are_listed(
     assert status == 2
     assert "it lacks 'a'" in said
     assert "note: corpus.dev is empty" in said
+
+
+@pytest.mark.parametrize("memory_gb", ["0", "-8", "nan"])
+def test_memory_that_is_none_is_refused(memory_gb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "recipe.yaml", f"--memory-gb={memory_gb}"]) == 2
+    assert f"--memory-gb {memory_gb}: must be more than 0; leave it" in capsys.readouterr().err

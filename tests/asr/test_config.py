@@ -56,6 +56,14 @@ def test_a_base_is_merged_below_and_overrides_above(tmp_path: Path) -> None:
     assert config.corpus.dev == ["a", "b"]
 
 
+def test_a_base_that_two_bases_share_does_not_undo_the_first(tmp_path: Path) -> None:
+    write(tmp_path, "model: {width: 64, heads: 2}\nseed: 3", "shared.yaml")
+    write(tmp_path, "base: shared.yaml\nmodel: {heads: 4}", "first.yaml")
+    write(tmp_path, "base: shared.yaml\nseed: 5", "second.yaml")
+    config = load_config(write(tmp_path, "base: [first.yaml, second.yaml]"))
+    assert (config.model.width, config.model.heads, config.seed) == (64, 4, 5)
+
+
 def test_a_circle_of_bases_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "base: recipe.yaml")
     with pytest.raises(UserError, match="circle"):

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lhotse import CutSet
 
+from asr import manifest_scan
 from asr.errors import UserError
 from asr.manifest_index import open_index
 from asr.speech_set import SpeechSet
@@ -91,6 +93,15 @@ def test_a_changed_manifest_is_indexed_anew(tmp_path: Path) -> None:
     assert len(open_index(manifest)) == 3
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "a.jsonl.gz", [line("x")])
+    open_index(manifest)
+    [made] = (tmp_path / ".index").glob("a-*/")
+    left = made.rename(made.with_name(f".partial-{made.name}-x"))
+    assert len(open_index(manifest)) == 1
+    assert not left.exists()
+
+
 def test_it_travels_to_workers(tmp_path: Path) -> None:
     speech = SpeechSet.load(write(tmp_path / "a.jsonl.gz", [line("x"), line("y")]))
     assert speech.cuts[0].id == "x"
@@ -150,3 +161,80 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes, says: st
     with pytest.raises(UserError, match=says):
         open_index(path)
     assert not list((tmp_path / ".index").glob("a-*/"))
+    assert not list((tmp_path / ".index").glob(".partial-*"))
+
+
+def in_blocks(monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    """A block for every few lines, the first one parsed by this process."""
+    monkeypatch.setattr(manifest_scan, "_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(manifest_scan, "_PACKED_BYTES", 100)
+    monkeypatch.setattr(manifest_scan, "_ALONE_BYTES", 1000)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+
+
+def found_in(manifest: Path) -> tuple[object, ...]:
+    index = open_index(manifest)
+    names = ("starts", "lengths", "seconds", "keys", "has_text")
+    arrays = [getattr(index, name).tolist() for name in names]
+    records = [index.record(row) for row in range(len(index))]
+    return arrays, records, index.characters, index.rates, index.rejects
+
+
+@pytest.mark.parametrize("executable", [sys.executable, "/bin/false", "/no/such/file"])
+def test_processes_find_what_one_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str
+) -> None:
+    """Also where they die at once, or cannot be started."""
+    names = [f"{i * 7919 % 1000:03d}-\u0436" for i in range(200)]
+    lines = [
+        line(name, 1 + i, f"\u0430{chr(97 + i % 26)} x" if i % 5 else None, 16_000 + i // 150)
+        for i, name in enumerate(names)
+    ]
+    lines[50] += "\n \n"
+    lines[120] = line(names[120], text="z" * 5000)
+    lines[-1] = lines[-1].rstrip()
+    for folder in ("one", "several"):
+        (tmp_path / folder).mkdir()
+    suffixes = (".jsonl", ".jsonl.gz")
+    one = [found_in(write(tmp_path / f"one/a{suffix}", lines)) for suffix in suffixes]
+    in_blocks(monkeypatch, cores=3)
+    monkeypatch.setattr(sys, "executable", executable)
+    for suffix, expected in zip(suffixes, one, strict=True):
+        assert found_in(write(tmp_path / f"several/a{suffix}", lines)) == expected
+    assert one[0][1] == one[1][1]
+    assert list(one[0][3].items()) == [(16_000, names[0]), (16_001, names[150])]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_a_bad_line_is_named_wherever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    in_blocks(monkeypatch, cores)
+    lines = [line(f"u{i}") for i in range(100)]
+    lines[70] = '{"id": "u70", "duration": "long"}\n'
+    with pytest.raises(UserError, match="line 71: ValueError: could not convert"):
+        open_index(write(tmp_path / "a.jsonl.gz", ["\n", *lines]))
+
+
+def test_gzip_files_that_were_joined(tmp_path: Path) -> None:
+    parts = [gzip.compress(line(name).encode()) for name in "yxz"]
+    (tmp_path / "a.jsonl.gz").write_bytes(parts[0] + parts[1] + bytes(20) + parts[2] + bytes(7))
+    assert list(SpeechSet.load(tmp_path / "a.jsonl.gz").ids) == ["x", "y", "z"]
+    damaged = bytearray(parts[0])
+    damaged[-6] ^= 1  # of the checksum
+    (tmp_path / "b.jsonl.gz").write_bytes(bytes(damaged))
+    with pytest.raises(UserError, match="not a readable manifest"):
+        open_index(tmp_path / "b.jsonl.gz")
+
+
+def test_what_json_reads_and_the_fast_parser_does_not(tmp_path: Path) -> None:
+    surrogate = line("x").replace("/x.wav", "/\\udcff.wav")
+    index = open_index(write(tmp_path / "a.jsonl.gz", [surrogate, "\ufeff" + line("y")]))
+    assert index.record(0)["recording"]["sources"][0]["source"] == "/\udcff.wav"
+    assert index.record(1)["id"] == "y"
+    with pytest.raises(UserError, match="line 1: UnicodeEncodeError"):
+        open_index(
+            write(tmp_path / "b.jsonl.gz", [line("x", text="a").replace('"a"', '"\\udcff"')])
+        )
+    with pytest.raises(UserError, match="line 1: AttributeError"):
+        open_index(write(tmp_path / "c.jsonl.gz", [line("x").replace('"x"', "7")]))
