@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": ("asr.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
     "bench": ("asr.bench", "how fast a recipe trains on this machine, for plan"),
     "train": ("asr.train", "train a recipe; resumes by itself"),
+    "labels": ("asr.labels.cli", "what a run's pseudo-labels were: stats, diff, worst"),
     "audit": ("asr.audit", "does a recipe keep its curve when the batch grows? short paired runs"),
     "decode": ("asr.decode", "transcribe a prepared set and keep its references beside"),
     "score": ("asr.score", "WER and CER with confidence intervals, of any format"),

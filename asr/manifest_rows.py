@@ -85,7 +85,16 @@ class _Utterances:
             self.rates.append(int(holder["sampling_rate"]))
             self.texts.append(text_of(record))
             self.ids.append(name)
-            self.keys.append(blake2b(name.encode(), digest_size=8).digest())
+            self.keys.append(_hash(name))
+
+
+def key_of(name: str) -> np.uint64:
+    """The hash of an utterance's id, by which an index finds it."""
+    return np.uint64(int.from_bytes(_hash(name), "big"))
+
+
+def _hash(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=8).digest()
 
 
 def _characters(text: str) -> str:

@@ -20,7 +20,7 @@ from asr.config import Config
 from asr.errors import UserError
 from asr.files import read_json
 from asr.manifest_index import MANIFEST_SUFFIX, ManifestIndex, open_index
-from asr.manifest_rows import text_of
+from asr.manifest_rows import key_of, text_of
 from asr.shar_index import SHAR_SUFFIX, with_audio
 from asr.stream import Kind
 
@@ -112,6 +112,19 @@ class SpeechSet:
     def characters(self) -> str:
         """All that occur in the transcripts of its manifests."""
         return "".join(sorted({c for manifest in self.manifests for c in manifest.characters}))
+
+    def places_of(self, ids: Sequence[str]) -> list[int | None]:
+        """Where utterances are in this set; None for those that are not."""
+        keys = self.keys
+        order = np.argsort(keys, kind="stable")
+        found: list[int | None] = []
+        for name in ids:
+            key = key_of(name)
+            first, last = (
+                int(np.searchsorted(keys, key, side, sorter=order)) for side in ("left", "right")
+            )
+            found.append(next((int(p) for p in order[first:last] if self.ids[p] == name), None))
+        return found
 
     def without_text(self) -> NDArray[np.int64]:
         """Places of the utterances that have no transcript."""
