@@ -52,11 +52,13 @@ def main(argv: list[str]) -> int:
     config = load_config(arguments.recipe, arguments.overrides)
 
     from asr.corpus_checks import Corpora
+    from asr.labels.checks import check_method
 
     corpora = Corpora(config)
     found = [
         *check_recipe(config, arguments.ranks),
         *corpora.check(),
+        *check_method(config, corpora.sets.get("untranscribed", [])),
         *check_memory(config, arguments.ranks, memory_gb or _memory_gb(arguments.ranks)),
         *_output(config),
     ]

@@ -135,6 +135,11 @@ def pseudo_label_charts(run: Run) -> list[Chart]:
         *curve(_percent(lines, "pseudo_labelled_share"), "percent", "of audio", OTHERS[0]),
         *curve(_percent(lines, "pseudo_label_empty_share"), "percent", "empty labels", OTHERS[1]),
     ]
+    health = [
+        *curve(_percent(lines, "pseudo_label_change"), "percent", "change of labels", TEACHER),
+        *curve(_percent(lines, "pseudo_label_disagreement"), "percent", "student's edits", STUDENT),
+        *curve(_percent(lines, "pseudo_label_repetition"), "percent", "repetition", OTHERS[1]),
+    ]
     ratio = curve(lines, "pseudo_label_length_ratio", "length ratio", OTHERS[0])
     dropped = [
         one
@@ -144,6 +149,9 @@ def pseudo_label_charts(run: Run) -> list[Chart]:
     charts = (
         Chart("label-errors", "Errors in the pseudo-labels", "error rate, %", quality),
         Chart("label-share", "Pseudo-labelled audio; empty labels", "share, %", shares, None, True),
+        Chart(
+            "label-health", "Change, disagreement, repetition", "of tokens, %", health, None, True
+        ),
         Chart("label-ratio", "Length against transcripts", "tokens/s, ratio", ratio, None, True),
         Chart(
             "label-dropped",

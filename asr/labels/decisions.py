@@ -151,13 +151,14 @@ _OURS: dict[str, type[Decision]] = {
 }
 
 
-def make_decision(config: Config, tokenizer: Tokenizer) -> Decision:
-    """What `pseudo_label.decision` names.
+def decision_class(config: Config) -> type[Decision]:
+    """What `pseudo_label.decision` names. Raises UserError if it cannot be had."""
+    return find_method("decision", config.pseudo_label.decision, _OURS, Decision)
 
-    Raises UserError where the search lacks its packages or its language model.
-    """
-    name = config.pseudo_label.decision
-    return find_method("decision", name, _OURS, Decision)(config, tokenizer)
+
+def make_decision(config: Config, tokenizer: Tokenizer) -> Decision:
+    """One of it. Raises UserError where the search lacks its packages or its language model."""
+    return decision_class(config)(config, tokenizer)
 
 
 def hash_seed(numbers: tuple[int, ...]) -> int:

@@ -246,7 +246,6 @@ _OURS: dict[str, type[Labeller]] = {
 }
 
 
-def make_labeller(models: Models) -> Labeller:
-    """What `pseudo_label.teacher` names."""
-    name = models.config.pseudo_label.teacher
-    return find_method("teacher", name, _OURS, Labeller)(models)
+def labeller_class(config: Config) -> type[Labeller]:
+    """What `pseudo_label.teacher` names. Raises UserError if it cannot be had."""
+    return find_method("teacher", config.pseudo_label.teacher, _OURS, Labeller)

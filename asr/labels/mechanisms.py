@@ -10,11 +10,11 @@ from asr.config import Config
 from asr.data import TrainingData
 from asr.errors import UserError
 from asr.labels.decisions import Decision, Oracle, make_decision
-from asr.labels.labellers import Models, make_labeller
+from asr.labels.labellers import Models, labeller_class
 from asr.labels.labelling import Features, Labelling
 from asr.labels.remedy import Remedy
 from asr.labels.replacement import Replacement
-from asr.labels.schedules import Schedule, make_schedule
+from asr.labels.schedules import Schedule, schedule_class
 from asr.stream import Kind
 from asr.tokenizer import Tokenizer
 
@@ -47,7 +47,7 @@ class Mechanisms:
                 "pseudo_label.decision oracle: some utterances of corpus.untranscribed have no reference; "
                 "keep them in DIRECTORY/references/SET.tsv, or decide otherwise"
             )
-        labeller = make_labeller(models)
+        labeller = labeller_class(self.config)(models)
         health = self.config.pseudo_label.health
         return Labelling(
             self.config,
@@ -71,7 +71,7 @@ def make_mechanisms(config: Config, tokenizer: Tokenizer) -> Mechanisms | None:
     return Mechanisms(
         config,
         tokenizer,
-        make_schedule(config),
+        schedule_class(config)(config),
         make_decision(config, tokenizer),
         Replacement(config.pseudo_label.cache),
     )

@@ -79,6 +79,6 @@ class Rounds(Schedule):
 _OURS: dict[str, type[Schedule]] = {"online": Online, "cache": Cache, "rounds": Rounds}
 
 
-def make_schedule(config: Config) -> Schedule:
-    """What `pseudo_label.schedule` names."""
-    return find_method("schedule", config.pseudo_label.schedule, _OURS, Schedule)(config)
+def schedule_class(config: Config) -> type[Schedule]:
+    """What `pseudo_label.schedule` names. Raises UserError if it cannot be had."""
+    return find_method("schedule", config.pseudo_label.schedule, _OURS, Schedule)

@@ -49,6 +49,12 @@ BROKEN = {
         "never draws untranscribed speech",
         "from 1 on",
     ),
+    "large cache": (["pseudo_label.schedule=cache"], "is more than the", "a tenth of the corpus"),
+    "best of none": (
+        ["pseudo_label.teacher=average_of_best", "corpus.dev=[]"],
+        "no student is best",
+        "name a dev set",
+    ),
     "filter": (["pseudo_label.filters.min_length_ratio=2"], "would drop", "let the band hold"),
     "rate": (["features.sample_rate_hz=8000"], "has 16000 Hz", "preparation makes 16000"),
     "fork": (["fork_from=nowhere"], "nowhere is not a checkpoint", "EXP/checkpoints"),

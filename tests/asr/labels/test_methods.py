@@ -15,6 +15,7 @@ from conftest import (
     final,
     kill_after_lines,
     losses,
+    read_lines,
     relative_distance,
 )
 
@@ -75,7 +76,14 @@ def like(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("method", METHODS)
+_QUICK = ("from_the_start", "topipl", "rollback")
+"""Between them, every mechanism that keeps a state."""
+
+
+@pytest.mark.parametrize(
+    "method",
+    [m if m in _QUICK else pytest.param(m, marks=pytest.mark.slow) for m in METHODS],
+)
 def test_ranks_and_resumes_change_nothing(
     method: str, train: Train, recipe: Path, tmp_path: Path, forked: list[str]
 ) -> None:
@@ -97,3 +105,42 @@ def test_ranks_and_resumes_change_nothing(
     for name in ("labels", "uses"):
         assert ledger(killed, name) == like(ledger(whole, name))
     assert losses(killed) == pytest.approx(losses(whole), rel=1e-3)
+
+
+def test_the_ledger_shows_each_mechanism(train: Train, forked: list[str]) -> None:
+    """One run after the other, of the same beginning."""
+    longer = [*forked, "trainer.total_hours=0.18"]
+    online = train("online", *longer)
+    labels = ledger(online)
+    assert {row["pass"] for row in labels} >= {0, 1}, "an utterance is labelled in each pass"
+    assert [row["batch"] for row in labels] == sorted(row["batch"] for row in labels)
+    updates = [r for r in read_lines(online / "metrics.jsonl") if "loss" in r]
+    assert len(labels) == sum(
+        len(line["untranscribed"]) for line in read_lines(online / "utterances.jsonl")
+    )
+    assert ledger(online, "uses") == []
+    again = [row for row in labels if row["change"] is not None]
+    assert again
+    assert len({row["utterance"] for row in labels}) == len(labels) - len(again)
+    assert updates[-1]["pseudo_label_cer"] is not None
+
+    cached = train("cached", *longer, *METHODS["slimipl"], "pseudo_label.teacher=ema")
+    labels, uses = ledger(cached), ledger(cached, "uses")
+    assert len(uses) > len(labels), "a label is used more than once"
+    assert all(use["age_hours"] >= 0 for use in uses)
+    made = {(row["utterance"], row["pass"]): row["hours"] for row in labels}
+    assert all(
+        use["hours"] - use["age_hours"] == pytest.approx(made[use["utterance"], use["pass"]])
+        for use in uses
+    )
+
+    rounds = ["pseudo_label.schedule=rounds", "pseudo_label.rounds.every_hours=0.03"]
+    labels = ledger(train("rounds", *longer, *rounds, "pseudo_label.rounds.share=0.25"))
+    batches = sorted({row["batch"] for row in labels})
+    assert [sum(row["batch"] == batch for row in labels) for batch in batches] == [40, 10]
+
+    frozen = ledger(train("frozen", *longer, "pseudo_label.teacher=frozen"))
+    assert all(row["change"] in (None, 0) for row in frozen), "the same weights, the same labels"
+    ages = [row["teacher_age_hours"] for row in frozen]
+    assert ages == sorted(ages)
+    assert ages[-1] > 0.05
