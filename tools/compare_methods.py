@@ -1,0 +1,146 @@
+"""A Markdown table of runs that differ in their method: EXP/seedN/METHOD, decoded with teacher and student.
+
+    .venv/bin/python tools/compare_methods.py exp/festvox_ru_methods
+
+Rates in percent, a number a seed. Differences are from `supervised` of the same seed, average against average;
+p is the paired bootstrap's over utterances. Label errors are those of each utterance's last label.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from asr.edits import Aligned, align
+from asr.errors import UserError
+from asr.hypotheses import read_decoded
+from asr.labels.ledger import read_ledger
+from asr.labels.ledger_stats import Columns, figures, use_figures
+from asr.results import main_set
+from asr.statistics import Comparison, compare_aligned, score_aligned
+
+_BASELINE = "supervised"
+_WORST = 1e9
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("experiment", type=Path)
+    folder = parser.parse_args().experiment
+    try:
+        print("\n".join(tables(folder)))
+    except UserError as error:
+        parser.error(str(error))
+
+
+def tables(folder: Path) -> Iterator[str]:
+    """The lines of two Markdown tables. Raises UserError where nothing was decoded."""
+    seeds = sorted(path for path in folder.glob("seed*") if path.is_dir())
+    runs: dict[str, list[_Run]] = {run.name: [] for seed in seeds for run in sorted(seed.iterdir())}
+    for seed in seeds:
+        for name, found in runs.items():
+            if (seed / name / "decode").is_dir():
+                found.append(_Run(seed / name))
+    runs = {name: found for name, found in runs.items() if found}
+    if not runs:
+        raise UserError(
+            f"{folder}: holds no decoded runs; expected seedN/METHOD/decode/SET/*.jsonl"
+        )
+    baselines = {run.seed: run for run in runs.get(_BASELINE, [])}
+    rows = sorted(runs.items(), key=lambda item: _mean([run.cer("teacher") for run in item[1]]))
+    yield "| method | average WER | CER | CER less supervised's (p) | student WER | CER | labels' CER |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, found in rows:
+        differences = [
+            "" if difference is None else f"{difference.delta_cer:+.1f} ({difference.p_cer:.2g})"
+            for difference in (run.against(baselines.get(run.seed)) for run in found)
+        ]
+        cells = [
+            _joined([run.wer("teacher") for run in found]),
+            _joined([run.cer("teacher") for run in found]),
+            " / ".join(filter(None, differences)),
+            _joined([run.wer("student") for run in found]),
+            _joined([run.cer("student") for run in found]),
+            _joined([run.label_cer for run in found]),
+        ]
+        yield f"| {name} | {' | '.join(cells)} |"
+    yield ""
+    yield (
+        "| method | labels made | dropped | uses of a label | age at use, h | age of teacher, h | "
+        "entropy, first and last tenth |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    for name, found in rows:
+        yield from (f"| {name} | {run.mechanism} |" for run in found[:1] if len(run.labels))
+
+
+class _Run:
+    """One method with one seed."""
+
+    def __init__(self, run: Path) -> None:
+        self.seed = run.parent.name
+        decoded = read_decoded(run)
+        name = main_set(decoded)
+        assert name is not None
+        self.aligned: dict[str, list[Aligned]] = {
+            model: align(utterances) for model, utterances in decoded[name].items()
+        }
+        self.labels = Columns.read(read_ledger(run, "labels"))
+        self.uses = Columns.read(read_ledger(run, "uses"))
+
+    def wer(self, model: str) -> float | None:
+        return score_aligned(self.aligned[model], 1).wer if model in self.aligned else None
+
+    def cer(self, model: str) -> float | None:
+        return score_aligned(self.aligned[model], 1).cer if model in self.aligned else None
+
+    def against(self, baseline: _Run | None) -> Comparison | None:
+        if baseline is None or baseline is self:
+            return None
+        return compare_aligned(self.aligned["teacher"], baseline.aligned["teacher"])
+
+    @property
+    def label_cer(self) -> float | None:
+        return figures(self.labels.last_of_each())["cer"] if len(self.labels) else None
+
+    @property
+    def mechanism(self) -> str:
+        """Cells of the second table."""
+        made, uses = figures(self.labels), use_figures(self.uses)
+        hours = self.labels.of["hours"]
+        tenth = (hours.max() - hours.min()) / 10
+        ends: list[Any] = [
+            figures(self.labels.where(part))["entropy"]
+            for part in (hours <= hours.min() + tenth, hours >= hours.max() - tenth)
+        ]
+        cells = [
+            f"{made['labels']:,}",
+            f"{sum(made['dropped'].values()):,}",
+            _number(uses.get("uses_per_label") or (1.0 if not uses["uses"] else None)),
+            _number(uses.get("age_hours") if uses["uses"] else 0.0),
+            _number(made["teacher_age_hours"]),
+            f"{ends[0]:.3f}, {ends[1]:.3f}",
+        ]
+        return " | ".join(cells)
+
+
+def _mean(values: list[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else _WORST
+
+
+def _joined(values: list[float | None]) -> str:
+    return " / ".join("-" if value is None else f"{value:.1f}" for value in values)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    main()
