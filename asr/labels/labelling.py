@@ -28,7 +28,7 @@ from asr.labels.remedy import Remedy
 from asr.labels.replacement import Replacement
 from asr.labels.rows import LabelRow, UseRow, measured
 from asr.labels.schedules import Schedule
-from asr.labels.store import LabelStore
+from asr.labels.store import LabelStore, unpacked
 from asr.stream import GlobalBatch, Kind, Segment, deal
 from asr.tokenizer import Tokenizer
 
@@ -89,24 +89,12 @@ class Labelling:
     ) -> tuple[list[list[int]], list[int]]:
         """Tokens of each utterance, and the places of those to train on. A collective where labels are made."""
         if self.schedule.labels_at_use:
-            labels = self._label(micro_batch, student_frames)
+            made = self._label(micro_batch, student_frames)
+            found = [(label.tokens, label.dropped) for label in made]
         else:
-            labels = [self.store.kept[self.schedule.key(s)] for s in micro_batch.segments]
-            labels = [self._fitting(*pair) for pair in zip(labels, student_frames, strict=True)]
-            self._uses += [
-                UseRow(
-                    self.schedule.key(segment),
-                    name,
-                    max(1, segment.use),
-                    label.hours,
-                    label.dropped,
-                )
-                for segment, name, label in zip(
-                    micro_batch.segments, micro_batch.ids, labels, strict=True
-                )
-            ]
-        kept = [place for place, label in enumerate(labels) if label.dropped is None]
-        return [label.tokens for label in labels], kept
+            found = self._look_up(micro_batch, student_frames)
+        kept = [place for place, (_, dropped) in enumerate(found) if dropped is None]
+        return [tokens for tokens, _ in found], kept
 
     def only_label(self, micro_batch: MicroBatch) -> None:
         """Label utterances for the cache. A collective under ZeRO 1 to 3."""
@@ -159,7 +147,7 @@ class Labelling:
         decided = list(self._decided(micro_batch))
         for place, (segment, label) in enumerate(zip(micro_batch.segments, decided, strict=True)):
             former = self.store.former.get(segment.index)
-            change = None if former is None else token_error_rate(label.tokens, former)
+            change = None if former is None else token_error_rate(label.tokens, unpacked(former))
             reason = judge(
                 label,
                 segment.seconds,
@@ -173,8 +161,8 @@ class Labelling:
                 teacher_age_hours=self.hours - self.labeller.hours,
                 dropped=reason,
             )
-            if frames is not None:
-                label = self._fitting(label, frames[place])
+            if frames is not None and label.dropped is None:
+                label = replace(label, dropped=self._unusable(label.tokens, frames[place]))
             labels.append(label)
             text = self.tokenizer.decode(label.tokens)
             self._made.append(
@@ -208,12 +196,26 @@ class Labelling:
         asked = Asked(micro_batch.segments, micro_batch.references, self.hours)
         yield from self.decision(logits_BSV, lengths_B, asked)
 
-    def _fitting(self, label: Label, frames: int) -> Label:
-        if label.dropped is None and not fits(label.tokens, frames):
-            return replace(label, dropped=Dropped.INFEASIBLE)
-        if label.dropped is None and self.remedy.is_paused:
-            return replace(label, dropped=Dropped.PAUSED)
-        return label
+    def _look_up(
+        self, micro_batch: MicroBatch, frames: Sequence[int]
+    ) -> list[tuple[list[int], str | None]]:
+        """Tokens that are kept, and why they are not trained on now; each use is noted."""
+        found = []
+        for place, segment in enumerate(micro_batch.segments):
+            key = self.schedule.key(segment)
+            label = self.store.kept[key]
+            tokens = label.tokens
+            dropped = label.dropped or self._unusable(tokens, frames[place])
+            found.append((tokens, dropped))
+            name, use = micro_batch.ids[place], max(1, segment.use)
+            self._uses.append(UseRow(key, name, use, label.hours, dropped))
+        return found
+
+    def _unusable(self, tokens: list[int], frames: int) -> Dropped | None:
+        """Why a label that is good in itself is not trained on in this update."""
+        if not fits(tokens, frames):
+            return Dropped.INFEASIBLE
+        return Dropped.PAUSED if self.remedy.is_paused else None
 
     def _label_a_round(self) -> None:
         """Label the utterances that the schedule chooses, all ranks together."""
@@ -251,7 +253,8 @@ class Labelling:
         rows = sorted(rows, key=lambda row: row.key)
         if not self.schedule.labels_at_use:
             self.store.keep(rows)
-        if self.config.pseudo_label.ledger or self.config.pseudo_label.filters.max_change:
+        policy = self.config.pseudo_label
+        if policy.ledger or policy.filters.max_change or policy.cache.change_for_replacement:
             self.store.remember(rows)
         if self.ledger is not None:
             self.ledger.note_labels(self.batch, rows)
@@ -293,7 +296,7 @@ class Labelling:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """By the name of their file. A collective."""
         return {
-            "labels": self.store.tensors(),
+            "labels": self.store.tensors() if self.ranks.is_first else {},
             "labeller": self.labeller.tensors(),
             **self.remedy.tensors(),
         }

@@ -7,34 +7,50 @@ against which a new one is compared.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from asr.labels.filters import Dropped
-from asr.labels.label import Figures, Label
 from asr.labels.rows import Key, LabelRow
 
-_REASONS = [None, *Dropped]
-_FIGURES = ("confidence", "blank_share", "entropy", "hours", "teacher_age_hours")
+_REASONS = [None, *map(str, Dropped)]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLabel:
+    """A label for later uses."""
+
+    packed: bytes
+    """Tokens, four bytes each: there may be hundreds of thousands of labels, on every rank."""
+    hours: float
+    """Of audio, when it was made."""
+    dropped: str | None
+    """Why it is not trained on."""
+
+    @property
+    def tokens(self) -> list[int]:
+        return unpacked(self.packed)
 
 
 @dataclass
 class LabelStore:
-    """Every rank holds all of it: some 200 bytes an utterance."""
+    """Every rank holds all of it: for a label some 100 bytes and four a token."""
 
-    kept: dict[Key, Label] = field(default_factory=dict)
-    former: dict[int, list[int]] = field(default_factory=dict)
-    """Tokens of the last label of each utterance."""
+    kept: dict[Key, KeptLabel] = field(default_factory=dict)
+    former: dict[int, bytes] = field(default_factory=dict)
+    """Packed tokens of the last label of each utterance."""
 
     def keep(self, rows: Iterable[LabelRow]) -> None:
         for row in rows:
-            self.kept[row.key] = row.label
+            label = row.label
+            self.kept[row.key] = KeptLabel(packed(label.tokens), label.hours, label.dropped)
 
     def remember(self, rows: Iterable[LabelRow]) -> None:
         for row in rows:
-            self.former[row.key[1]] = row.label.tokens
+            self.former[row.key[1]] = packed(row.label.tokens)
 
     def let_go(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -42,68 +58,61 @@ class LabelStore:
 
     def distrust_latest(self, count: int) -> int:
         """Mark the labels made last as not to be trained on; returns how many were."""
-        # As old as one another: those of one batch or round.
         hours = sorted((label.hours for label in self.kept.values()), reverse=True)[:count]
         if not hours:
             return 0
+        # And those made together with the oldest of them.
         latest = {key: label for key, label in self.kept.items() if label.hours >= hours[-1]}
         for key, label in latest.items():
-            self.kept[key] = Label(
-                label.tokens,
-                label.figures,
-                label.hours,
-                label.teacher_age_hours,
-                Dropped.FORGOTTEN,
-            )
+            self.kept[key] = replace(label, dropped=str(Dropped.FORGOTTEN))
         return len(latest)
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, by name."""
         labels = list(self.kept.values())
-        figures = [
-            [*vars(label.figures).values(), label.hours, label.teacher_age_hours]
-            for label in labels
-        ]
+        reasons = [_REASONS.index(label.dropped) for label in labels]
         return {
             "kept/key": torch.tensor(list(self.kept), dtype=torch.int64).reshape(-1, 2),
-            "kept/figures": torch.tensor(figures, dtype=torch.float64).reshape(-1, len(_FIGURES)),
-            "kept/dropped": torch.tensor(
-                [_REASONS.index(label.dropped and Dropped(label.dropped)) for label in labels],
-                dtype=torch.int64,
-            ),
-            **_packed("kept", [label.tokens for label in labels]),
+            "kept/hours": torch.tensor([label.hours for label in labels], dtype=torch.float64),
+            "kept/dropped": torch.tensor(reasons, dtype=torch.int64),
+            **_joined("kept", [label.packed for label in labels]),
             "former/key": torch.tensor(list(self.former), dtype=torch.int64),
-            **_packed("former", list(self.former.values())),
+            **_joined("former", list(self.former.values())),
         }
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> LabelStore:
         """What `tensors` gave."""
+        columns = (tensors[f"kept/{name}"].tolist() for name in ("key", "hours", "dropped"))
         kept = {
-            (key[0], key[1]): Label(
-                tokens, Figures(*figures[:3]), figures[3], figures[4], _REASONS[reason]
-            )
-            for key, tokens, figures, reason in zip(
-                tensors["kept/key"].tolist(),
-                _unpacked("kept", tensors),
-                tensors["kept/figures"].tolist(),
-                tensors["kept/dropped"].tolist(),
-                strict=True,
-            )
+            (key[0], key[1]): KeptLabel(tokens, hours, _REASONS[reason])
+            for tokens, key, hours, reason in zip(_parted("kept", tensors), *columns, strict=True)
         }
-        former = dict(
-            zip(tensors["former/key"].tolist(), _unpacked("former", tensors), strict=True)
-        )
-        return cls(kept, former)
+        keys = tensors["former/key"].tolist()
+        return cls(kept, dict(zip(keys, _parted("former", tensors), strict=True)))
 
 
-def _packed(name: str, lists: list[list[int]]) -> dict[str, Tensor]:
+def packed(tokens: list[int]) -> bytes:
+    """Tokens in four bytes each."""
+    return np.asarray(tokens, np.int32).tobytes()
+
+
+def unpacked(tokens: bytes) -> list[int]:
+    """The inverse of `packed`."""
+    found: list[int] = np.frombuffer(tokens, np.int32).tolist()
+    return found
+
+
+def _joined(name: str, parts: list[bytes]) -> dict[str, Tensor]:
+    tokens = np.frombuffer(b"".join(parts), np.int32).copy()
+    lengths = [len(part) // 4 for part in parts]
     return {
-        f"{name}/tokens": torch.tensor([t for tokens in lists for t in tokens], dtype=torch.int32),
-        f"{name}/lengths": torch.tensor(list(map(len, lists)), dtype=torch.int64),
+        f"{name}/tokens": torch.from_numpy(tokens),
+        f"{name}/lengths": torch.tensor(lengths, dtype=torch.int64),
     }
 
 
-def _unpacked(name: str, tensors: Mapping[str, Tensor]) -> list[list[int]]:
-    parts = tensors[f"{name}/tokens"].split(tensors[f"{name}/lengths"].tolist())
-    return [part.tolist() for part in parts]
+def _parted(name: str, tensors: Mapping[str, Tensor]) -> list[bytes]:
+    tokens = tensors[f"{name}/tokens"].numpy()
+    ends = np.cumsum(tensors[f"{name}/lengths"].numpy())
+    return [part.tobytes() for part in np.split(tokens, ends[:-1])] if len(ends) else []
