@@ -31,8 +31,7 @@ class Teacher:
             self._average = self.shards.copy_of_masters()
         else:  # the model that labels is the average
             self._average = [parameter.data for parameter in self._model.parameters()]
-            for average, master in zip(self._average, shards.masters, strict=True):
-                average.copy_(master.detach())
+            self.begin_anew()
         self._moved = True
         self._kept: list[list[Tensor]] = []
 
@@ -82,6 +81,17 @@ class Teacher:
         del self._kept[1:]
         for average, kept in zip(self._average, self._kept[0], strict=True):
             average.copy_(kept)
+        self._moved = True
+
+    def is_finite(self) -> bool:
+        """Whether the whole average is. A collective."""
+        return not self.ranks.sum([float(sum((~a.isfinite()).sum() for a in self._average))])[0]
+
+    @torch.no_grad()
+    def begin_anew(self) -> None:
+        """Be as the student is."""
+        for average, master in zip(self._average, self.shards.masters, strict=True):
+            average.copy_(master.detach())
         self._moved = True
 
     def kept_weights(self, number: int) -> dict[str, Tensor]:

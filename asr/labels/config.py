@@ -75,16 +75,18 @@ class FilterConfig(Section):
 
 
 class HealthConfig(Section):
-    """When labels count as collapsed, smoothed over some twenty of them; and what is done about it."""
+    """When labels count as collapsed, over about the last dozen of them; and what is done about it."""
 
-    max_empty_share: Share = 0.2
-    """Alarm above this share of empty labels."""
+    max_broken_share: Share = 0.2
+    """Alarm above this share of labels that are empty, repeat themselves, or are less than half as long as the
+    band allows, or more than twice."""
     length_ratio_band: tuple[NonNegative, Positive] = (0.6, 1.5)
-    """Alarm outside of this band of the labels' tokens per second over the transcripts'."""
+    """Alarm where the labels' tokens per second over the transcripts', on average, leave this band."""
     max_repetition: Share = 0.7
-    """Alarm above this share of token trigrams that have occurred before in the same label."""
-    max_disagreement: Positive | None = None
-    """Alarm above this token error rate (1 is 100 %) of the student, as it trains, against the labels."""
+    """A label repeats itself above this share of token trigrams that have occurred in it before."""
+    max_disagreement: Positive | None = 0.9
+    """Alarm above this token error rate (1 is 100 %) of the student, as it trains, against the labels; null for
+    none."""
     action: Literal["warn", "pause", "rollback"] = "pause"
     """Say so; or also leave labels out of training until they are healthy; or also put the teacher's average
     back to its last healthy state, once, and pause where that does not help."""

@@ -9,8 +9,10 @@ from asr.labels.config import HealthConfig
 from asr.labels.label import repeated_trigrams
 from asr.labels.rows import LabelRow
 
-_ALARM_HALF_LIFE_LABELS = 20.0
-"""Short: a label a minute still shows a collapse within some ten of them."""
+_ALARM_HALF_LIFE_LABELS = 12.0
+"""Short: four broken labels ring the alarm."""
+_FEW_TRIGRAMS = 10
+"""A shorter label may repeat itself by chance."""
 _SHOWN_HALF_LIFE_LABELS = 100.0
 
 
@@ -20,6 +22,8 @@ class LabelCounts:
 
     labels: float = 0.0
     empty: float = 0.0
+    broken: float = 0.0
+    """Empty, or far from what a label of that speech looks like."""
     tokens: float = 0.0
     seconds: float = 0.0
     repeated_trigrams: float = 0.0
@@ -41,13 +45,20 @@ class LabelCounts:
     """These labels."""
 
     @classmethod
-    def of(cls, rows: Iterable[LabelRow]) -> LabelCounts:
+    def of(
+        cls, rows: Iterable[LabelRow], policy: HealthConfig, tokens_per_second: float
+    ) -> LabelCounts:
+        """Of some labels; `tokens_per_second` are the transcripts'."""
         counts = cls()
+        low, high = policy.length_ratio_band
         for row in rows:
             label = row.label
             repeated, trigrams = repeated_trigrams(label.tokens)
             counts.labels += 1
             counts.empty += not label.tokens
+            ratio = len(label.tokens) / max(1e-9, row.seconds * tokens_per_second)
+            repeats = trigrams >= _FEW_TRIGRAMS and repeated > policy.max_repetition * trigrams
+            counts.broken += not label.tokens or repeats or not low / 2 <= ratio <= 2 * high
             counts.tokens += len(label.tokens)
             counts.seconds += row.seconds
             counts.repeated_trigrams += repeated
@@ -81,6 +92,7 @@ def shown_figures(counts: LabelCounts, tokens_per_second: float) -> dict[str, fl
     """Of a metrics line: shares, ratios against the transcripts' tokens per second, rates in percent."""
     return {
         "pseudo_label_empty_share": _ratio(counts.empty, counts.labels),
+        "pseudo_label_broken_share": _ratio(counts.broken, counts.labels),
         "pseudo_label_length_ratio": _ratio(counts.tokens, counts.seconds * tokens_per_second),
         "pseudo_label_repetition": _ratio(counts.repeated_trigrams, counts.trigrams),
         "pseudo_label_disagreement": _ratio(counts.disagreements, counts.agreed_on),
@@ -115,18 +127,17 @@ class LabelHealth:
         """Which figures are outside of their bands, for people."""
         figures = shown_figures(self.recent, tokens_per_second)
         found = []
-        empty = figures["pseudo_label_empty_share"]
-        if empty is not None and empty > policy.max_empty_share:
-            found.append(f"{empty:.0%} of them are empty (limit {policy.max_empty_share:.0%})")
+        broken = figures["pseudo_label_broken_share"]
+        if broken is not None and broken > policy.max_broken_share:
+            found.append(
+                f"{broken:.0%} of them are empty, far too short or long, or repeat themselves (limit "
+                f"{policy.max_broken_share:.0%})"
+            )
         ratio, (low, high) = figures["pseudo_label_length_ratio"], policy.length_ratio_band
         if ratio is not None and not low <= ratio <= high:
             found.append(
                 f"{ratio:.2f} x the tokens per second of the transcripts (band {low} to {high})"
             )
-        repetition = figures["pseudo_label_repetition"]
-        if repetition is not None and repetition > policy.max_repetition:
-            limit = policy.max_repetition
-            found.append(f"{repetition:.0%} of their trigrams are repetitions (limit {limit:.0%})")
         disagreement = figures["pseudo_label_disagreement"]
         most = policy.max_disagreement
         if most is not None and disagreement is not None and disagreement > most:

@@ -260,7 +260,8 @@ class Labelling:
             self.ledger.note_labels(self.batch, rows)
         if self.schedule.labels_at_use:
             self.dropped.update(str(row.label.dropped) for row in rows if row.label.dropped)
-        self.health.observe(LabelCounts.of(rows))
+        rate = self.data.tokens_per_second
+        self.health.observe(LabelCounts.of(rows, policy.health, rate))
 
     def _note_uses(self, rows: Sequence[UseRow]) -> None:
         rows = sorted(rows, key=lambda row: (row.key, row.use))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +13,9 @@ from asr.labels.store import LabelStore
 from asr.teacher import Teacher
 
 _LABELS_DISTRUSTED = 100
-"""Those made last when the alarm rings: some five of its half-lives."""
+"""Those made last when the alarm rings: some eight of its half-lives."""
+_LABELS_OF_PROOF = 10.0
+"""Labels that must be healthy, nearly all of them, to end a pause."""
 
 
 class Remedy:
@@ -41,36 +43,44 @@ class Remedy:
         """Act on what is wrong with the labels, if anything; returns lines for people."""
         newly, health.is_ill = bool(faults) and not health.is_ill, bool(faults)
         if not faults:
-            return self._be_well(hours)
-        if not newly:
+            return self._be_well(hours, health)
+        if not newly or self.is_paused:
             return []
         said = [
-            f"{hours:8.2f} h  warning: pseudo-labels look unhealthy: {'; '.join(faults)}. Start "
-            "pseudo-labelling later (pseudo_label.start_hours), or lower the untranscribed share"
+            f"warning: pseudo-labels look unhealthy: {'; '.join(faults)}. Start pseudo-labelling later "
+            "(pseudo_label.start_hours), or lower the untranscribed share"
         ]
-        if self.policy.action == "warn":
-            return said
+        if self.policy.action != "warn":
+            said += self._act(health, store)
+        return [f"{hours:8.2f} h  {line}" for line in said]
+
+    def _act(self, health: LabelHealth, store: LabelStore) -> Iterator[str]:
         distrusted = store.distrust_latest(_LABELS_DISTRUSTED)
         if distrusted:
-            said.append(f"{hours:8.2f} h  the {distrusted} labels made last are not used any more")
+            yield f"the {distrusted} labels made last are not used any more"
+        # From here on labels are judged anew: the student is not compared with those that are left out.
+        health.forget_recent()
         if self.keeps_states and not self.went_back:
             self.average.go_back()
             self.went_back = True
-            health.forget_recent()
-            said.append(f"{hours:8.2f} h  the teacher is put back to its last healthy state")
-        else:
-            self.is_paused = True
-            said.append(f"{hours:8.2f} h  pseudo-labels are left out until they are healthy")
-        return said
+            yield "the teacher is put back to its last healthy state"
+            return
+        self.is_paused = True
+        yield "pseudo-labels are left out until they are healthy"
+        if not self.average.is_finite():  # and would stay so for ever
+            self.average.begin_anew()
+            yield "the average holds NaN or infinity: it begins anew, as the student is"
 
-    def _be_well(self, hours: float) -> list[str]:
+    def _be_well(self, hours: float, health: LabelHealth) -> list[str]:
+        if self.is_paused:
+            if health.recent.labels < _LABELS_OF_PROOF:
+                return []
+            self.is_paused = False
+            return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
         if self.keeps_states and hours >= self.kept_hours + self.policy.snapshot_hours:
             self.average.keep()
             self.kept_hours, self.went_back = hours, False
-        if not self.is_paused:
-            return []
-        self.is_paused = False
-        return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
+        return []
 
     def state(self) -> dict[str, Any]:
         """Plain numbers for state.json."""

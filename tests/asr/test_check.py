@@ -10,7 +10,7 @@ from lhotse import CutSet
 
 from asr.__main__ import main
 
-SOUND = ["pseudo_label.health.max_empty_share=1"]
+SOUND = ["pseudo_label.health.max_broken_share=1"]
 
 LONG = "trainer.total_hours=2"
 BROKEN = {
