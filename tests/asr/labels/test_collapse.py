@@ -74,9 +74,9 @@ def test_a_collapse_is_noticed_and_survived(
     assert 0 <= updates_until_the_alarm(run, fluent, said) <= 50
     assert ("put back" in said) == (action == "rollback")
     assert ("healthy again" in said) == (action == "pause")
-    # Without the collapse both read the tones without an error: `fluent` does.
+    # As without the collapse: `fluent` reads the tones without an error; a student of its own errs now and then.
     assert final_wer(run, "teacher") == 0.0
-    assert final_wer(run, "student") == 0.0
+    assert final_wer(run, "student") < 10
 
 
 def test_without_a_remedy_the_collapse_spreads(recipe: Path, fluent: Path, tmp_path: Path) -> None:
