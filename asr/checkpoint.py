@@ -178,7 +178,7 @@ class Checkpoint:
         try:
             return dict(load_file(path)) if path.is_file() else {}
         except (OSError, SafetensorError) as error:
-            raise _damaged(self.folder, error) from error
+            raise damaged(self.folder, error) from error
 
 
 def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Checkpoint:
@@ -204,11 +204,12 @@ def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Che
         if found.teacher.keys() != names or any(m.keys() != names for m in moments.values()):
             raise ValueError("student, teacher and optimizer have different parameters")
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise _damaged(folder, error) from error
+        raise damaged(folder, error) from error
     return found
 
 
-def _damaged(folder: Path, error: Exception) -> UserError:
+def damaged(folder: Path, error: Exception) -> UserError:
+    """What to say of a checkpoint that cannot be read."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return UserError(
         f"{folder}: damaged ({reason}); delete this folder, and the run goes on from the checkpoint before it"

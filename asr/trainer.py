@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from asr.checkpoint import Checkpoint, CheckpointStore, read_checkpoint
+from asr.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
 from asr.config import Config
 from asr.data import RankBatch, TrainingData
 from asr.distributed import Ranks
@@ -139,7 +139,10 @@ class Trainer:
         if self.labelling is None or labels is None:
             self.position = replace(self.position, cache=None)
             return
-        self.notes += self.labelling.load(labels, saved.extra, saved.folder)
+        try:
+            self.notes += self.labelling.load(labels, saved.extra, saved.folder)
+        except (KeyError, OSError, RuntimeError) as error:
+            raise damaged(saved.folder, error) from error
         if labels["schedule"] != self.config.pseudo_label.schedule:
             self.position = replace(self.position, cache=None)
 
@@ -366,7 +369,8 @@ class Trainer:
         ids: dict[str, list[str]] = {str(kind): [] for kind in Kind}
         if self.config.trainer.utterance_ledger:  # an id is read from the manifest
             for segment in batch.batch.segments:
-                ids[segment.kind].append(self.data.utterance_id(segment))
+                if segment.is_trained:
+                    ids[segment.kind].append(self.data.utterance_id(segment))
         self.log.training(record, ids, batch.batch.seconds / wall_seconds)
 
     def _do_what_is_due(self, before_hours: float) -> None:

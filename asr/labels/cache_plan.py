@@ -11,7 +11,8 @@ group, and labels are nowhere in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,43 @@ _SEED_OF_ORDER, _SEED_OF_REPLACEMENT, _SEED_OF_SPEED = 6, 7, 8
 
 Slot = tuple[int, int, int]
 """(pass, group of that pass, uses so far)"""
+_SLOTS_IN_A_PART = 256
+
+
+@dataclass(frozen=True)
+class Slots:
+    """An immutable list of slots, of which another with one slot changed is made cheaply: it is in parts."""
+
+    parts: tuple[tuple[Slot, ...], ...] = ()
+    count: int = 0
+
+    @classmethod
+    def of(cls, slots: Iterable[Slot]) -> Slots:
+        found = tuple(slots)
+        starts = range(0, len(found), _SLOTS_IN_A_PART)
+        return cls(tuple(found[s : s + _SLOTS_IN_A_PART] for s in starts), len(found))
+
+    def __iter__(self) -> Iterator[Slot]:
+        return itertools.chain.from_iterable(self.parts)
+
+    def __getitem__(self, place: int) -> Slot:
+        part, inside = divmod(place, _SLOTS_IN_A_PART)
+        return self.parts[part][inside]
+
+    def put(self, place: int, slot: Slot) -> Slots:
+        """With another slot at a place, or one more behind the others."""
+        number, inside = divmod(place, _SLOTS_IN_A_PART)
+        part = self.parts[number] if number < len(self.parts) else ()
+        part = (*part[:inside], slot, *part[inside + 1 :])
+        parts = (*self.parts[:number], part, *self.parts[number + 1 :])
+        return Slots(parts, max(self.count, place + 1))
 
 
 @dataclass(frozen=True)
 class CacheState:
     """Where a run stands in its cache."""
 
-    slots: tuple[Slot, ...] = ()
+    slots: Slots = Slots()
     utterances: int = 0
     cache_pass: int = 0
     """Passes over the full cache."""
@@ -41,7 +72,9 @@ class CacheState:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> CacheState:
         """What `asdict` gave."""
-        return cls(**{**state, "slots": tuple((a, b, c) for a, b, c in state["slots"])})
+        parts = state["slots"]["parts"]
+        slots = Slots.of((a, b, c) for part in parts for a, b, c in part)
+        return cls(**{**state, "slots": slots})
 
 
 @dataclass(frozen=True)
@@ -76,8 +109,8 @@ class CachePlan:
     def turn(self, state: CacheState) -> CacheEvent:
         """The next turn."""
         if state.utterances < self.capacity:
-            return CacheEvent((), True, len(state.slots), state)
-        count = len(state.slots)
+            return CacheEvent((), True, state.slots.count, state)
+        count = state.slots.count
         slot = int(self._order_of(state.cache_pass, count)[state.place])
         pass_index, group, uses = state.slots[slot]
         random = np.random.default_rng(
@@ -85,11 +118,10 @@ class CachePlan:
         )
         replaced = bool(random.random() < self.probability(state.cache_pass))
         trained = self._use(state, pass_index, group, uses + 1, replaced)
-        slots = list(state.slots)
-        slots[slot] = (pass_index, group, uses + 1)
+        slots = state.slots.put(slot, (pass_index, group, uses + 1))
         at_end = state.place + 1 == count
         after = CacheState(
-            tuple(slots),
+            slots,
             state.utterances,
             state.cache_pass + at_end,
             0 if at_end else state.place + 1,
@@ -102,14 +134,13 @@ class CachePlan:
         """The state with a new group in a slot: behind the others while the cache fills, else over one."""
         new: Slot = (pass_index, group, 0)
         self._groups[pass_index, group] = tuple(segments)
-        if slot == len(state.slots):
-            return replace(
-                state, slots=(*state.slots, new), utterances=state.utterances + len(segments)
-            )
-        old_pass, old_group, _ = state.slots[slot]
-        self._groups.pop((old_pass, old_group), None)
-        # The number of utterances stays what it was when the cache was full: it is full for ever.
-        return replace(state, slots=(*state.slots[:slot], new, *state.slots[slot + 1 :]))
+        utterances = state.utterances
+        if slot == state.slots.count:
+            utterances += len(segments)
+        else:  # the number stays what it was when the cache was full: it is full for ever
+            old_pass, old_group, _ = state.slots[slot]
+            self._groups.pop((old_pass, old_group), None)
+        return replace(state, slots=state.slots.put(slot, new), utterances=utterances)
 
     def _order_of(self, cache_pass: int, count: int) -> NDArray[np.int64]:
         if self._order[0] != cache_pass:

@@ -21,14 +21,14 @@ from asr.labels.ledger_stats import (
 )
 
 _DESCRIPTION = """\
-Read the ledger of a run, EXP/pseudo_labels/*.parquet: every label, and every use of one that was kept.
+Read the ledger of a run, EXP/pseudo_labels/*/*.parquet: every label, and every use of one that was kept.
 
   asr labels stats EXP              figures by hours of audio; uses and ages of labels that are kept
   asr labels diff EXP [OTHER]       what changed between the first and the last label of each utterance, or
                                     between two times (--from, --to), or between the last labels of two runs
   asr labels worst EXP              the last labels with the most character errors, or the least confidence
 
-Any tool for Parquet reads the files, too: pandas.read_parquet("EXP/pseudo_labels").
+Any tool for Parquet reads the files, too: pandas.read_parquet("EXP/pseudo_labels/labels").
 """
 _ROWS_SHOWN = 12
 
@@ -78,6 +78,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.command == "stats" and arguments.every is not None and not arguments.every > 0:
         raise UserError(f"--every {arguments.every:g}: must be more than 0 hours")
+    if arguments.command == "diff" and arguments.other and (arguments.begin or arguments.end):
+        raise UserError(
+            "--from and --to are for two times of one run; name one run, or leave them out"
+        )
     if arguments.command != "stats" and arguments.count < 1:
         raise UserError(f"--count {arguments.count}: must be at least 1")
     return arguments

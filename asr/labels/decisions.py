@@ -60,7 +60,8 @@ class Decision(ABC):
     @property
     def stamp(self) -> Mapping[str, Any]:
         """What the labels depend on besides the teacher: noted where it changes in mid-run."""
-        return {"decoder": self.config.pseudo_label.decision}
+        policy = self.config.pseudo_label
+        return {"decoder": policy.decision, **policy.options}
 
     def __call__(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[Label]:
         decided = self.tokens(logits_BSV, lengths_B, asked)
@@ -87,6 +88,10 @@ class Sample(Decision):
         since, span = hours - (policy.start_hours or 0.0), policy.sample.anneal_hours
         share = max(0.0, 1.0 - max(0.0, since) / span) if span else 1.0
         return policy.sample.temperature * share or None
+
+    @property
+    def stamp(self) -> Mapping[str, Any]:
+        return {**super().stamp, **self.config.pseudo_label.sample.model_dump()}
 
     def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
         temperature = self.temperature(asked.hours)
@@ -135,11 +140,6 @@ class Oracle(Decision):
     """The reference: the upper end of a comparison, which no teacher's labels can pass."""
 
     def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
-        if not all(asked.references):
-            raise UserError(
-                "pseudo_label.decision oracle: an untranscribed utterance has no reference; keep them in "
-                "DIRECTORY/references/SET.tsv, or decide otherwise"
-            )
         return [self.tokenizer.encode(reference) for reference in asked.references]
 
 

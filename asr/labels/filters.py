@@ -20,7 +20,9 @@ class Dropped(StrEnum):
     INFEASIBLE = "infeasible"
     PAUSED = "paused"
     FORGOTTEN = "forgotten"
-    """Made while the teacher was collapsing, and taken out of the cache."""
+    """Made while the teacher was collapsing."""
+    UNLABELLED = "unlabelled"
+    """No round has chosen the utterance yet."""
 
 
 def judge(

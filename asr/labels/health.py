@@ -11,6 +11,8 @@ from asr.labels.rows import LabelRow
 
 _ALARM_HALF_LIFE_LABELS = 12.0
 """Short: four broken labels ring the alarm."""
+_FEWEST_LABELS = 4.0
+"""Fewer say nothing: the first ones of a run, or of a teacher that went back."""
 _FEW_TRIGRAMS = 10
 """A shorter label may repeat itself by chance."""
 _SHOWN_HALF_LIFE_LABELS = 100.0
@@ -18,7 +20,7 @@ _SHOWN_HALF_LIFE_LABELS = 100.0
 
 @dataclass
 class LabelCounts:
-    """Additive over labels."""
+    """Additive over labels: `+` adds."""
 
     labels: float = 0.0
     empty: float = 0.0
@@ -75,6 +77,9 @@ class LabelCounts:
                 counts.characters += row.errors.characters
         return counts
 
+    def __add__(self, other: LabelCounts) -> LabelCounts:
+        return LabelCounts(**{n: v + getattr(other, n) for n, v in asdict(self).items()})
+
     def decayed(self, new: LabelCounts, half_life_labels: float) -> LabelCounts:
         """These, fading as labels come in, and the new ones."""
         # A label is compared with the student at each use, and so with or without new labels.
@@ -112,21 +117,26 @@ class LabelHealth:
     recent: LabelCounts = field(default_factory=LabelCounts)
     """Those that the alarm listens to."""
     is_ill: bool = False
+    labels: float = 0.0
+    """All that have been made."""
 
     @classmethod
     def from_state(cls, state: dict[str, dict[str, float]]) -> LabelHealth:
         """What `asdict` gave."""
         shown, recent = (LabelCounts(**state[name]) for name in ("shown", "recent"))
-        return cls(shown, recent, bool(state["is_ill"]))
+        return cls(shown, recent, bool(state["is_ill"]), float(state["labels"]))  # type: ignore[arg-type]
 
     def observe(self, counts: LabelCounts) -> None:
+        self.labels += counts.labels
         self.shown = self.shown.decayed(counts, _SHOWN_HALF_LIFE_LABELS)
         self.recent = self.recent.decayed(counts, _ALARM_HALF_LIFE_LABELS)
 
     def faults(self, policy: HealthConfig, tokens_per_second: float) -> list[str]:
         """Which figures are outside of their bands, for people."""
         figures = shown_figures(self.recent, tokens_per_second)
-        found = []
+        found: list[str] = []
+        if self.recent.labels < _FEWEST_LABELS:
+            return found
         broken = figures["pseudo_label_broken_share"]
         if broken is not None and broken > policy.max_broken_share:
             found.append(

@@ -53,7 +53,10 @@ def figures(
         entropy_BS = -(tempered_BSV.exp() * tempered_BSV).nan_to_num(0.0).sum(dim=-1)
     inside_BS = torch.arange(best_BS.shape[1], device=best_BS.device) < lengths_B[:, None]
     means = [
-        (values_BS.masked_fill(~inside_BS, 0).sum(dim=1) / lengths_B.clamp(min=1)).tolist()
+        # Numbers, whatever a teacher says that holds NaN: they are averaged for ever after.
+        (
+            values_BS.nan_to_num(0.0).masked_fill(~inside_BS, 0).sum(dim=1) / lengths_B.clamp(min=1)
+        ).tolist()
         for values_BS in (best_BS.exp(), (path_BS == BLANK).float(), entropy_BS)
     ]
     return [Figures(*of_one) for of_one in zip(*means, strict=True)]

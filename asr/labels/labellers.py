@@ -142,16 +142,24 @@ class _Copy(Labeller):
 class Frozen(_Copy):
     """The average as it was when pseudo-labelling began: classic self-training."""
 
+    is_begun = False
+
     def begin(self, hours: float) -> None:
         self.network.load_state_dict(self.models.average.weights())
-        self.hours = hours
+        self.hours, self.is_begun = hours, True
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "is_begun": self.is_begun}
 
     def tensors(self) -> dict[str, Tensor]:
+        if not self.is_begun:
+            return {}
         return {name: p.detach().cpu() for name, p in self.network.named_parameters()}
 
     def load(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
         super().load(state, tensors, folder)
-        if tensors:
+        self.is_begun = state["is_begun"]
+        if self.is_begun:
             self.network.load_state_dict(tensors)
 
 

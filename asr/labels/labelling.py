@@ -6,12 +6,14 @@ a rank labels.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,12 +30,14 @@ from asr.labels.remedy import Remedy
 from asr.labels.replacement import Replacement
 from asr.labels.rows import LabelRow, UseRow, measured
 from asr.labels.schedules import Schedule
-from asr.labels.store import LabelStore, unpacked
+from asr.labels.store import KeptLabel, LabelStore, unpacked
 from asr.stream import GlobalBatch, Kind, Segment, deal
-from asr.tokenizer import Tokenizer
+from asr.tokenizer import BLANK, Tokenizer
 
 _IDLE_FRAMES = 16
-_ROWS_TO_GATHER = 4096
+_ROUND_PART = 4096
+"""Utterances that ranks label before they exchange them."""
+_UNLABELLED = KeptLabel(b"", math.nan, str(Dropped.UNLABELLED))
 
 Features = Callable[[tuple[Tensor, Tensor] | None], tuple[Tensor, Tensor]]
 """What was read -> features (B, T, F) and lengths (B,) on the device."""
@@ -81,6 +85,7 @@ class Labelling:
             self.labeller.begin(hours)
             self.remedy.begin(hours)
             self.is_begun = True
+        self.schedule.is_urgent = self.remedy.is_paused
         if self.schedule.is_round_due(hours):
             self._label_a_round()
 
@@ -103,8 +108,8 @@ class Labelling:
     def share_labels(self) -> None:
         """Give all ranks the labels that were made for the cache. A collective."""
         if not self.schedule.labels_at_use:
-            self._take(self.ranks.gather(self._made))
-            self._made = []
+            made, self._made = self.ranks.gather(self._made), []
+            self.health.observe(self._take(made))
 
     def compare(self, paths: Sequence[list[int]], targets: Sequence[list[int]]) -> None:
         """The student's own greedy paths, as it trains, beside the labels."""
@@ -119,13 +124,15 @@ class Labelling:
             made, uses = self.ranks.gather(self._made), self.ranks.gather(self._uses)
             edits, tokens, labels = self.ranks.sum([float(n) for n in self._compared])
             self._made, self._uses, self._compared = [], [], [0, 0, 0]
-            self._take(made)
+            self.health.observe(self._take(made))
             self._note_uses(uses)
             self.store.let_go(
                 self.schedule.key(segment) for segment in batch.segments if segment.is_last_use
             )
             self.health.observe(LabelCounts(disagreements=edits, agreed_on=tokens, uses=labels))
             self._watch()
+            if self.ledger is not None:
+                self.ledger.write(self.batch, wait=False)
         cache = batch.after.cache
         if cache is not None:
             self.replacement.passed(cache.cache_pass, self.health.shown)
@@ -193,6 +200,7 @@ class Labelling:
         low_precision = self.config.trainer.precision != "fp32"
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=low_precision):
             logits_BSV, lengths_B = forward(*features)
+        logits_BSV = _blank_where_not_finite(logits_BSV, lengths_B)
         asked = Asked(micro_batch.segments, micro_batch.references, self.hours)
         yield from self.decision(logits_BSV, lengths_B, asked)
 
@@ -203,7 +211,7 @@ class Labelling:
         found = []
         for place, segment in enumerate(micro_batch.segments):
             key = self.schedule.key(segment)
-            label = self.store.kept[key]
+            label = self.store.kept.get(key, _UNLABELLED)
             tokens = label.tokens
             dropped = label.dropped or self._unusable(tokens, frames[place])
             found.append((tokens, dropped))
@@ -218,39 +226,45 @@ class Labelling:
         return Dropped.PAUSED if self.remedy.is_paused else None
 
     def _label_a_round(self) -> None:
-        """Label the utterances that the schedule chooses, all ranks together."""
-        speech = self.data.sets[Kind.UNTRANSCRIBED]
-        chosen = self.schedule.chosen(len(speech))
-        segments = [
-            Segment(
-                Kind.UNTRANSCRIBED,
-                int(place),
-                self.schedule.rounds_done,
-                float(speech.seconds[place]),
-                is_trained=False,
-            )
-            for place in chosen
+        """Label the utterances that the schedule chooses, all ranks together.
+
+        In parts that do not depend on the ranks, so that the ledger does not either.
+        """
+        speech, number = self.data.sets[Kind.UNTRANSCRIBED], self.schedule.rounds_done
+        forgotten = [
+            key[1] for key, one in self.store.kept.items() if one.dropped == Dropped.FORGOTTEN
         ]
-        slots = deal(segments, self.ranks.world, self.config.batch.max_seconds_per_micro_batch)
-        made = 0
-        for micro_batch in self.data.read(slots, self.ranks.rank):
-            self._label(micro_batch, None)
-            made += max(1, len(micro_batch.segments))
-            if self.ranks.sum([float(made)])[0] > _ROWS_TO_GATHER:
-                self.share_labels()
-                made = 0
-        self.share_labels()
-        self.schedule.rounds_done += 1
-        self.say(
-            f"{self.hours:8.2f} h  round {self.schedule.rounds_done}: {len(segments)} of {len(speech)} "
-            "utterances labelled"
-        )
+        chosen = np.union1d(self.schedule.chosen(len(speech)), np.array(forgotten, np.int64))
+        counts, done = LabelCounts(), 0
+        for start in range(0, len(chosen), _ROUND_PART):
+            segments = [
+                Segment(Kind.UNTRANSCRIBED, place, number, seconds, is_trained=False)
+                for place in chosen[start : start + _ROUND_PART].tolist()
+                for seconds in [float(speech.seconds[place])]
+            ]
+            limit = self.config.batch.max_seconds_per_micro_batch
+            slots = deal(segments, self.ranks.world, limit)
+            for micro_batch in self.data.read(slots, self.ranks.rank):
+                self._label(micro_batch, None)
+            made, self._made = self.ranks.gather(self._made), []
+            counts += self._take(made)
+            done += len(segments)
+            self.say(
+                f"{self.hours:8.2f} h  round {number + 1}: {done:,} of {len(chosen):,} utterances labelled"
+            )
+        self.health.observe(counts)
+        self.schedule.round_done(self.hours)
 
     # Labels are shared, kept and watched.
 
-    def _take(self, rows: Sequence[LabelRow]) -> None:
-        """Labels of all ranks, in an order that does not depend on these."""
+    def _take(self, rows: Sequence[LabelRow]) -> LabelCounts:
+        """Labels of all ranks, in an order that does not depend on these; returns what health wants to know."""
         rows = sorted(rows, key=lambda row: row.key)
+        if self.schedule.has_cache and self.remedy.is_paused:  # they would outlive the pause
+            rows = [
+                replace(row, label=replace(row.label, dropped=row.label.dropped or Dropped.PAUSED))
+                for row in rows
+            ]
         if not self.schedule.labels_at_use:
             self.store.keep(rows)
         policy = self.config.pseudo_label
@@ -260,8 +274,7 @@ class Labelling:
             self.ledger.note_labels(self.batch, rows)
         if self.schedule.labels_at_use:
             self.dropped.update(str(row.label.dropped) for row in rows if row.label.dropped)
-        rate = self.data.tokens_per_second
-        self.health.observe(LabelCounts.of(rows, policy.health, rate))
+        return LabelCounts.of(rows, policy.health, self.data.tokens_per_second)
 
     def _note_uses(self, rows: Sequence[UseRow]) -> None:
         rows = sorted(rows, key=lambda row: (row.key, row.use))
@@ -285,9 +298,11 @@ class Labelling:
         return {
             "teacher": policy.teacher,
             "schedule": policy.schedule,
+            "action": policy.health.action,
+            "capacity_utterances": policy.cache.capacity_utterances,
             "decision": dict(self.decision.stamp),
             "is_begun": self.is_begun,
-            "rounds_done": self.schedule.rounds_done,
+            "rounds": self.schedule.state(),
             "labeller": self.labeller.state(),
             "remedy": self.remedy.state(),
             "replacement": self.replacement.state(),
@@ -308,28 +323,55 @@ class Labelling:
         """Go on from a checkpoint; yields what a user should know."""
         policy = self.config.pseudo_label
         self.health = LabelHealth.from_state(state["health"])
-        if not state["is_begun"]:
-            return
-        if state["decision"] != dict(self.decision.stamp):
-            before, now = state["decision"], dict(self.decision.stamp)
-            changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        store = LabelStore.from_tensors(read("labels"))
+        before, now = state["decision"], dict(self.decision.stamp)
+        changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        if changed and state["is_begun"]:
             yield (
                 f"{folder} decided its labels otherwise ({', '.join(changed)}); from here on they are decided "
                 "as the recipe says now"
             )
-        if state["teacher"] == policy.teacher:
+        is_same_teacher = state["teacher"] == policy.teacher
+        if is_same_teacher:
             self.labeller.load(state["labeller"], read("labeller"), folder)
-            self.remedy.load(state["remedy"], read)
-            self.is_begun = True
-        else:
+            self.is_begun = state["is_begun"]
+        elif state["is_begun"]:
             yield f"{folder} was labelled by another teacher ({state['teacher']}); it begins anew"
+        if is_same_teacher and state["action"] == policy.health.action:
+            self.remedy.load(state["remedy"], read)
+        else:  # labels are judged anew, by whom and as the recipe says now
+            self.health.is_ill = False
+            self.health.forget_recent()
         if state["schedule"] == policy.schedule:
-            self.schedule.rounds_done = state["rounds_done"]
+            self.schedule.load(state["rounds"])
             self.replacement.load(state["replacement"])
-            self.store = LabelStore.from_tensors(read("labels"))
+            self.store = store
+            yield from self._about_the_cache(state["capacity_utterances"], folder)
         else:
-            self.store.former = LabelStore.from_tensors(read("labels")).former
-            yield f"{folder} had another schedule of labels ({state['schedule']}); it begins anew"
+            self.store.former = store.former
+            if state["is_begun"]:
+                yield f"{folder} had another schedule of labels ({state['schedule']}); it begins anew"
+
+    def _about_the_cache(self, capacity_before: int, folder: Path) -> Iterator[str]:
+        now = self.config.pseudo_label.cache.capacity_utterances
+        if self.schedule.has_cache and now < capacity_before:
+            yield (
+                f"{folder} has a cache of {capacity_before} utterances, which stays so; capacity_utterances "
+                f"{now} would need a new run"
+            )
+
+
+def _blank_where_not_finite(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
+    """An utterance of which the labeller makes NaN or infinity says nothing: its label is empty."""
+    is_padding_BS = (
+        torch.arange(logits_BSV.shape[1], device=logits_BSV.device) >= lengths_B[:, None]
+    )
+    is_sound_B = (logits_BSV.isfinite().all(dim=-1) | is_padding_BS).all(dim=-1)
+    if bool(is_sound_B.all()):
+        return logits_BSV
+    silence_V = torch.zeros_like(logits_BSV[0, 0])
+    silence_V[BLANK] = 100.0
+    return torch.where(is_sound_B[:, None, None], logits_BSV, silence_V)
 
 
 def no_figures() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The ledger: every label a run has made, and every use of one that was kept, in columns.
 
-EXP/pseudo_labels/labels-FIRST-LAST.parquet  a row for each label
-                  uses-FIRST-LAST.parquet    a row for each use of a kept label
+EXP/pseudo_labels/labels/FIRST-LAST.parquet  a row for each label
+                  uses/FIRST-LAST.parquet    a row for each use of a kept label
 
 FIRST and LAST are global batches, as in metrics.jsonl. A file is written whole, at a checkpoint or when
 much has gathered, so that a resumed run drops what came after its checkpoint and makes it again.
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 FOLDER = "pseudo_labels"
 _MOST_ROWS_HELD = 200_000
-_NAME = re.compile(r"(labels|uses)-(\d+)-(\d+)\.parquet")
+_NAMES = ("labels", "uses")
+_FILE = re.compile(r"(\d+)-(\d+)\.parquet")
 
 
 def _schemas() -> dict[str, pyarrow.Schema]:
@@ -76,7 +77,7 @@ class LabelLedger:
 
     def __post_init__(self) -> None:
         """Drop what a killed run wrote after its checkpoint."""
-        for path in _files(self.run):
+        for path in [path for name in _NAMES for path in _files(self.run, name)]:
             if _span(path)[1] > self.batches:
                 path.unlink()
 
@@ -125,9 +126,9 @@ class LabelLedger:
 
         for name, rows in self._rows.items():
             if rows:
-                folder = self.run / FOLDER
+                folder = self.run / FOLDER / name
                 folder.mkdir(parents=True, exist_ok=True)
-                path = folder / f"{name}-{self.batches + 1:09d}-{batch:09d}.parquet"
+                path = folder / f"{self.batches + 1:09d}-{batch:09d}.parquet"
                 partial = path.with_name(f".{path.name}")
                 table = pa.Table.from_pylist(rows, schema=_schemas()[name])
                 parquet.write_table(table, partial, compression="zstd")
@@ -139,9 +140,10 @@ class LabelLedger:
 
 def copy_ledger(source: Path, run: Path) -> None:
     """The labels of the run that a new one forks from; opening it drops those after the fork."""
-    for path in _files(source):
-        (run / FOLDER).mkdir(parents=True, exist_ok=True)
-        link_or_copy(path, run / FOLDER / path.name)
+    for name in _NAMES:
+        for path in _files(source, name):
+            (run / FOLDER / name).mkdir(parents=True, exist_ok=True)
+            link_or_copy(path, run / FOLDER / name / path.name)
 
 
 def read_ledger(run: Path, name: str) -> pyarrow.Table:
@@ -153,26 +155,23 @@ def read_ledger(run: Path, name: str) -> pyarrow.Table:
     from pyarrow import parquet
 
     tables = []
-    for path in _files(run):
-        if path.name.startswith(f"{name}-"):
-            try:
-                tables.append(parquet.read_table(path))
-            except (OSError, pa.ArrowException) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise UserError(
-                    f"{path}: not readable ({reason}); restore it, or delete it"
-                ) from None
+    for path in _files(run, name):
+        try:
+            tables.append(parquet.read_table(path))
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path}: not readable ({reason}); restore it, or delete it") from None
     if not tables:
         return _schemas()[name].empty_table()
     return pa.concat_tables(tables).unify_dictionaries()
 
 
-def _files(run: Path) -> list[Path]:
-    found = [p for p in (run / FOLDER).glob("*.parquet") if _NAME.fullmatch(p.name)]
+def _files(run: Path, name: str) -> list[Path]:
+    found = [p for p in (run / FOLDER / name).glob("*.parquet") if _FILE.fullmatch(p.name)]
     return sorted(found, key=_span)
 
 
 def _span(path: Path) -> tuple[int, int]:
-    match = _NAME.fullmatch(path.name)
+    match = _FILE.fullmatch(path.name)
     assert match is not None
-    return int(match[2]), int(match[3])
+    return int(match[1]), int(match[2])

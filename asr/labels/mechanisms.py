@@ -15,6 +15,7 @@ from asr.labels.labelling import Features, Labelling
 from asr.labels.remedy import Remedy
 from asr.labels.replacement import Replacement
 from asr.labels.schedules import Schedule, schedule_class
+from asr.speech_set import SpeechSet
 from asr.stream import Kind
 from asr.tokenizer import Tokenizer
 
@@ -42,11 +43,8 @@ class Mechanisms:
         self, models: Models, data: TrainingData, features: Features, say: Callable[[str], None]
     ) -> Labelling:
         """All of it. Raises UserError where references are wanted and lacking."""
-        if isinstance(self.decision, Oracle) and len(data.sets[Kind.UNTRANSCRIBED].without_text()):
-            raise UserError(
-                "pseudo_label.decision oracle: some utterances of corpus.untranscribed have no reference; "
-                "keep them in DIRECTORY/references/SET.tsv, or decide otherwise"
-            )
+        if isinstance(self.decision, Oracle):
+            self._check_references(data.sets[Kind.UNTRANSCRIBED])
         labeller = labeller_class(self.config)(models)
         health = self.config.pseudo_label.health
         return Labelling(
@@ -62,6 +60,20 @@ class Mechanisms:
             features,
             say,
         )
+
+    def _check_references(self, speech: SpeechSet) -> None:
+        for name, reference in zip(speech.ids, speech.references, strict=True):
+            if not reference:
+                raise UserError(
+                    f"pseudo_label.decision oracle: untranscribed utterance '{name}' has no reference; "
+                    "keep them in DIRECTORY/references/SET.tsv, or decide otherwise"
+                )
+            try:
+                self.tokenizer.encode(reference)
+            except UserError as error:
+                raise UserError(
+                    f"pseudo_label.decision oracle: utterance '{name}': {error}"
+                ) from None
 
 
 def make_mechanisms(config: Config, tokenizer: Tokenizer) -> Mechanisms | None:

@@ -14,6 +14,8 @@ from asr.teacher import Teacher
 
 _LABELS_DISTRUSTED = 100
 """Those made last when the alarm rings: some eight of its half-lives."""
+_LABELS_TOLD = 24.0
+"""Labels between two healthy states that are kept: so many would have rung the alarm."""
 _LABELS_OF_PROOF = 10.0
 """Labels that must be healthy, nearly all of them, to end a pause."""
 
@@ -30,6 +32,8 @@ class Remedy:
         """And there has been no healthy state since."""
         self.kept_hours = 0.0
         """Of audio, when a healthy state was last kept."""
+        self.kept_labels = 0.0
+        """Labels that had been made by then."""
 
     def begin(self, hours: float) -> None:
         """Pseudo-labelling begins."""
@@ -51,18 +55,20 @@ class Remedy:
             "(pseudo_label.start_hours), or lower the untranscribed share"
         ]
         if self.policy.action != "warn":
-            said += self._act(health, store)
+            said += self._act(hours, health, store)
         return [f"{hours:8.2f} h  {line}" for line in said]
 
-    def _act(self, health: LabelHealth, store: LabelStore) -> Iterator[str]:
+    def _act(self, hours: float, health: LabelHealth, store: LabelStore) -> Iterator[str]:
         distrusted = store.distrust_latest(_LABELS_DISTRUSTED)
         if distrusted:
             yield f"the {distrusted} labels made last are not used any more"
         # From here on labels are judged anew: the student is not compared with those that are left out.
         health.forget_recent()
-        if self.keeps_states and not self.went_back:
+        health.is_ill = False
+        if self.average.kept and not self.went_back:
             self.average.go_back()
-            self.went_back = True
+            # No state is kept before labels have told whether it helped.
+            self.kept_hours, self.kept_labels, self.went_back = hours, health.labels, True
             yield "the teacher is put back to its last healthy state"
             return
         self.is_paused = True
@@ -77,9 +83,11 @@ class Remedy:
                 return []
             self.is_paused = False
             return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
-        if self.keeps_states and hours >= self.kept_hours + self.policy.snapshot_hours:
+        # And only when labels have told that the one before was healthy.
+        is_known = health.labels >= self.kept_labels + _LABELS_TOLD
+        if is_known and self.keeps_states and hours >= self.kept_hours + self.policy.snapshot_hours:
             self.average.keep()
-            self.kept_hours, self.went_back = hours, False
+            self.kept_hours, self.kept_labels, self.went_back = hours, health.labels, False
         return []
 
     def state(self) -> dict[str, Any]:
@@ -88,6 +96,7 @@ class Remedy:
             "is_paused": self.is_paused,
             "went_back": self.went_back,
             "kept_hours": self.kept_hours,
+            "kept_labels": self.kept_labels,
             "kept": self.average.kept,
         }
 
@@ -101,8 +110,6 @@ class Remedy:
     def load(self, state: Mapping[str, Any], read: Callable[[str], dict[str, Tensor]]) -> None:
         """Go on from a checkpoint."""
         self.is_paused, self.went_back = state["is_paused"], state["went_back"]
-        self.kept_hours = state["kept_hours"]
+        self.kept_hours, self.kept_labels = state["kept_hours"], state["kept_labels"]
         if self.keeps_states:
             self.average.load_kept([read(f"healthy-{n}") for n in range(state["kept"])])
-            if not self.average.kept:
-                self.begin(self.kept_hours)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +14,8 @@ from asr.labels.rows import Key
 from asr.stream import Segment
 
 _SEED_OF_ROUNDS = 10
+_URGENCY = 10
+"""While labels are paused, rounds come so much more often."""
 
 
 class Schedule:
@@ -20,26 +25,45 @@ class Schedule:
     """Whether a label is made for the very update that trains on it."""
     has_cache = False
     """Whether the stream plays untranscribed speech through the cache of `pseudo_label.cache`."""
+    is_urgent = False
+    """Set while labels are paused since they are bad: new ones are wanted soon."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.start_hours = config.pseudo_label.start_hours or 0.0
         self.rounds_done = 0
+        self.last_round_hours: float | None = None
+        """Of audio; None if the next round is due at once."""
 
     def key(self, segment: Segment) -> Key:
         """Under which a label is kept."""
         return (segment.pass_index, segment.index)
 
     def is_round_due(self, hours: float) -> bool:
-        """Whether utterances are labelled together before the update at `hours` of audio."""
+        """Whether utterances are labelled together before the update at `hours` of audio.
+
+        Asked before updates that have untranscribed speech.
+        """
         return False
 
     def chosen(self, utterances: int) -> NDArray[np.int64]:
-        """Which of the untranscribed utterances the round labels."""
+        """Which of the untranscribed utterances the round labels, ascending."""
         return np.empty(0, np.int64)
 
+    def round_done(self, hours: float) -> None:
+        """A round was made."""
+        self.rounds_done += 1
+        self.last_round_hours = hours
+
     def teacher_went_back(self) -> None:
-        """The teacher that made the latest labels had collapsed."""
+        """The teacher that made the latest labels had collapsed, and is well again."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for state.json."""
+        return {"rounds_done": self.rounds_done, "last_round_hours": self.last_round_hours}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.rounds_done, self.last_round_hours = state["rounds_done"], state["last_round_hours"]
 
 
 class Online(Schedule):
@@ -63,7 +87,9 @@ class Rounds(Schedule):
 
     def is_round_due(self, hours: float) -> bool:
         every = self.config.pseudo_label.rounds.every_hours
-        return hours >= self.start_hours + self.rounds_done * every
+        if self.is_urgent:
+            every /= _URGENCY
+        return self.last_round_hours is None or hours >= self.last_round_hours + every
 
     def chosen(self, utterances: int) -> NDArray[np.int64]:
         if self.rounds_done == 0:
@@ -73,7 +99,7 @@ class Rounds(Schedule):
         return np.sort(random.permutation(utterances)[: max(1, round(share * utterances))])
 
     def teacher_went_back(self) -> None:
-        self.rounds_done = max(0, self.rounds_done - 1)  # the last round is due again
+        self.last_round_hours = None
 
 
 _OURS: dict[str, type[Schedule]] = {"online": Online, "cache": Cache, "rounds": Rounds}

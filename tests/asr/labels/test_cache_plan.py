@@ -55,7 +55,7 @@ def test_labels_are_used_one_over_p_times_at_an_age_of_capacity_over_p() -> None
                 done.append(uses[key])
     after = stream(capacity, probability).next_batch(Position(), 100).after
     assert after.cache is not None
-    groups = len(after.cache.slots)
+    groups = after.cache.slots.count
     assert np.mean(done) == pytest.approx(1 / probability, rel=0.1)
     # The mean age at a use: uses come once a pass of the cache, and the k-th of a label has probability
     # (1 - p)^(k - 1), so k is 1 / p on average.

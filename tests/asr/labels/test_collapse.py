@@ -74,7 +74,7 @@ def test_a_collapse_is_noticed_and_survived(
     assert 0 <= updates_until_the_alarm(run, fluent, said) <= 50
     assert ("put back" in said) == (action == "rollback")
     assert ("healthy again" in said) == (action == "pause")
-    # As without the collapse: `fluent` reads the tones without an error; a student of its own errs now and then.
+    # As without the collapse: `fluent` reads the tones without an error, its student nearly so.
     assert final_wer(run, "teacher") == 0.0
     assert final_wer(run, "student") < 10
 

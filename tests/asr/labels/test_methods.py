@@ -144,3 +144,40 @@ def test_the_ledger_shows_each_mechanism(train: Train, forked: list[str]) -> Non
     ages = [row["teacher_age_hours"] for row in frozen]
     assert ages == sorted(ages)
     assert ages[-1] > 0.05
+
+
+def rounds_of(run: Path) -> list[tuple[int, int]]:
+    """(batch, labels) of each round."""
+    batches = [row["batch"] for row in ledger(run)]
+    return [(batch, batches.count(batch)) for batch in sorted(set(batches))]
+
+
+def test_the_first_round_comes_with_the_first_untranscribed_speech(
+    train: Train, fluent: Path
+) -> None:
+    """Of a batch of several groups that begins before `start_hours`, and of a fork that begins long after."""
+    rounds = ["pseudo_label.schedule=rounds", "pseudo_label.rounds.every_hours=0.02"]
+    inside = train("inside", *PLAIN, *rounds, "pseudo_label.start_hours=0.017")
+    found = rounds_of(inside)
+    assert [labels for _, labels in found] == [40, 40]
+    first = read_lines(inside / "utterances.jsonl")[found[0][0] - 1]
+    assert first["labelled"]
+    assert first["untranscribed"], "no batch begins at its very start"
+
+    late = [f"fork_from={final(fluent)}", "pseudo_label.start_hours=0.05", *FLUENT]
+    run = train("late", *PLAIN, *rounds, *late, "trainer.total_hours=0.15")
+    assert [labels for _, labels in rounds_of(run)] == [40, 40]
+
+
+def test_another_method_takes_over_a_run(train: Train, forked: list[str]) -> None:
+    """Which saves before its first label, and goes on."""
+    train("run", *forked, *METHODS["slimipl"])
+    other = ["pseudo_label.teacher=frozen", "pseudo_label.health.action=rollback"]
+    ratio = "pseudo_label.labelled_to_untranscribed=[30,1]"
+    longer = [*forked, *CACHE, *other, ratio, "trainer.total_hours=0.165"]
+    train("run", *longer)
+    run = train("run", *longer, "trainer.total_hours=0.24")
+    hours = [use["hours"] for use in ledger(run, "uses")]
+    assert max(hours) > 0.165
+    frozen = [row for row in ledger(run) if row["hours"] > 0.155]
+    assert all(row["teacher_age_hours"] >= 0 for row in frozen)

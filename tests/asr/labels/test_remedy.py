@@ -1,0 +1,149 @@
+"""What is done about ill labels, and until when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from asr.labels.config import HealthConfig
+from asr.labels.health import LabelCounts, LabelHealth
+from asr.labels.label import Figures, Label
+from asr.labels.remedy import Remedy
+from asr.labels.rows import LabelRow
+from asr.labels.store import LabelStore
+
+SOUND = LabelCounts(labels=2, tokens=20, seconds=2)
+BROKEN = LabelCounts(labels=2, broken=2, empty=2, seconds=2)
+
+
+class Average:
+    """Of a teacher, what a remedy uses: here a number."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+        self.states: list[float] = []
+
+    @property
+    def kept(self) -> int:
+        return len(self.states)
+
+    def keep(self) -> None:
+        self.states = [*self.states[-1:], self.value]
+
+    def go_back(self) -> None:
+        self.value = self.states[0]
+        self.states = self.states[:1]
+
+    def is_finite(self) -> bool:
+        return self.value == self.value
+
+    def begin_anew(self) -> None:
+        self.value = 0.0
+
+    def kept_weights(self, number: int) -> dict[str, Tensor]:
+        return {"value": torch.tensor(self.states[number])}
+
+    def load_kept(self, states: list[dict[str, Tensor]]) -> None:
+        self.states = [float(state["value"]) for state in states]
+
+
+class Run:
+    """Updates of two labels each, an hour of audio apart."""
+
+    def __init__(self, **policy: Any) -> None:
+        self.policy = HealthConfig(**policy)
+        self.average, self.health, self.store = Average(1.0), LabelHealth(), LabelStore()
+        self.remedy = Remedy(self.policy, self.average, can_go_back=True)  # type: ignore[arg-type]
+        self.remedy.begin(0.0)
+        self.hours, self.said = 0.0, ""
+
+    def go(self, counts: LabelCounts, updates: int) -> str:
+        said: list[str] = []
+        for _ in range(updates):
+            self.hours += 1.0
+            self.health.observe(counts)
+            faults = self.health.faults(self.policy, 10.0)
+            said += self.remedy.treat(faults, self.hours, self.health, self.store)
+        return "\n".join(said)
+
+
+def test_a_pause_begins_once_and_ends_with_proof() -> None:
+    run = Run(action="pause")
+    assert run.go(SOUND, 100) == ""
+    said = run.go(BROKEN, 100)
+    assert run.remedy.is_paused
+    assert said.count("unhealthy") == said.count("left out") == 1
+    assert run.go(SOUND, 4) == ""
+    assert run.remedy.is_paused, "a few sound labels prove nothing"
+    assert "healthy again" in run.go(SOUND, 60)
+    assert not run.remedy.is_paused
+    assert "left out" in run.go(BROKEN, 20), "and it can come again"
+
+
+def test_a_student_that_disagrees_is_paused_for_a_while() -> None:
+    run = Run(action="pause")
+    differs = LabelCounts(labels=2, tokens=20, seconds=2, disagreements=60, agreed_on=20, uses=2)
+    said = ""
+    while not run.remedy.is_paused:
+        said += run.go(differs, 1)
+    assert "differs" in said
+    # While labels are left out, nothing is compared; labels that are sound end the pause.
+    assert "healthy again" in run.go(SOUND, 40)
+
+
+def test_the_teacher_goes_back_beyond_the_last_state_and_not_twice_to_the_same() -> None:
+    run = Run(action="rollback", snapshot_hours=1.0)
+    for value in range(2, 60):
+        run.average.value = float(value)
+        run.go(SOUND, 1)
+    older = run.average.states[0]
+    assert 1.0 < older < run.average.states[1] <= 59.0
+    run.average.value = -1.0
+    said = ""
+    while "put back" not in said:
+        said += run.go(BROKEN, 1)
+    assert run.average.value == older
+    assert not run.remedy.is_paused
+    assert "left out" in run.go(BROKEN, 5), "it did not help"
+    assert run.remedy.is_paused
+    run.go(SOUND, 100)
+    run.average.value = -2.0
+    assert "put back" in run.go(BROKEN, 10)
+
+
+def test_states_that_labels_have_not_told_of_are_not_kept() -> None:
+    run = Run(action="rollback", snapshot_hours=0.001)
+    run.go(SOUND, 11)
+    assert run.average.states == [1.0]
+    run.go(SOUND, 1)
+    assert len(run.average.states) == 2
+
+
+def test_what_is_not_finite_begins_anew() -> None:
+    run = Run(action="pause")
+    run.average.value = float("nan")
+    assert "begins anew" in run.go(BROKEN, 10)
+    assert run.average.value == 0.0
+
+
+def test_the_latest_labels_are_not_used_any_more() -> None:
+    run = Run(action="pause")
+    label = Label([1, 2], Figures(0.9, 0.5, 0.1))
+    run.store.keep(LabelRow((0, n), f"u{n}", 1.0, label, "", None, None) for n in range(3))
+    assert "3 labels made last" in run.go(BROKEN, 10)
+    assert {kept.dropped for kept in run.store.kept.values()} == {"forgotten"}
+
+
+@pytest.mark.parametrize("action", ["pause", "rollback"])
+def test_a_checkpoint_brings_it_back(action: str) -> None:
+    run = Run(action=action)
+    run.go(SOUND, 50)
+    run.go(BROKEN, 30)
+    again = Run(action=action)
+    tensors = run.remedy.tensors()
+    again.remedy.load(run.remedy.state(), lambda name: tensors[name])
+    assert again.remedy.state() == run.remedy.state()
+    assert again.average.states == run.average.states
