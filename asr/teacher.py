@@ -10,7 +10,7 @@ Buffers: the model has none that training changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -33,7 +33,6 @@ class Teacher:
             self._average = [parameter.data for parameter in self._model.parameters()]
             self.begin_anew()
         self._moved = True
-        self._kept: list[list[Tensor]] = []
 
     @torch.no_grad()
     def update(self, momentum: float) -> None:
@@ -67,20 +66,12 @@ class Teacher:
         self._moved = False
 
     @property
-    def kept(self) -> int:
-        """Former states that are kept, at most two."""
-        return len(self._kept)
+    def average(self) -> list[Tensor]:
+        """This rank's shard of it. Who writes to it says `moved`."""
+        return self._average
 
-    def keep(self) -> None:
-        """Keep this rank's shard as it is, on the CPU, beside the one kept before."""
-        self._kept = [*self._kept[-1:], [average.to("cpu", copy=True) for average in self._average]]
-
-    @torch.no_grad()
-    def go_back(self) -> None:
-        """Be the older of the states that are kept: the newer one may have been caught by what is wrong now."""
-        del self._kept[1:]
-        for average, kept in zip(self._average, self._kept[0], strict=True):
-            average.copy_(kept)
+    def moved(self) -> None:
+        """The model that labels must be put together anew."""
         self._moved = True
 
     def is_finite(self) -> bool:
@@ -93,20 +84,6 @@ class Teacher:
         for average, master in zip(self._average, self.shards.masters, strict=True):
             average.copy_(master.detach())
         self._moved = True
-
-    def kept_weights(self, number: int) -> dict[str, Tensor]:
-        """A kept state as a whole, by name, on the CPU. A collective under ZeRO 1 to 3."""
-        device = self.ranks.device
-        shard = [kept.to(device) for kept in self._kept[number]]
-        return {name: w.cpu().clone() for name, w in self.shards.gather(shard)}
-
-    def load_kept(self, states: Sequence[Mapping[str, Tensor]]) -> None:
-        """What `kept_weights` returned, oldest first."""
-        self._kept = []
-        for weights in states:
-            shard = [torch.empty_like(average, device="cpu") for average in self._average]
-            self.shards.scatter(weights, shard)
-            self._kept.append(shard)
 
     @torch.no_grad()
     def distance(self) -> float:

@@ -44,9 +44,9 @@ def _hours(config: Config, start: float) -> Iterator[Finding]:
             f"pseudo_label.sample.anneal_hours {policy.sample.anneal_hours:g}: the run ends before its labels "
             "are the greedy path"
         )
-    if policy.health.action == "rollback" and policy.teacher != "ema":
+    if policy.health.action == "rollback" and policy.teacher in ("frozen", "average_of_best"):
         yield note(
-            f"pseudo_label.health.action rollback: teacher {policy.teacher} is not the average, so a collapse "
+            f"pseudo_label.health.action rollback: teacher {policy.teacher} has no former state, so a collapse "
             "only pauses the labels"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 
 from asr.section import Count, Fraction, Natural, NonNegative, Positive, Section, Share
 
@@ -88,10 +88,10 @@ class HealthConfig(Section):
     """Alarm above this token error rate (1 is 100 %) of the student, as it trains, against the labels; null for
     none."""
     action: Literal["warn", "pause", "rollback"] = "pause"
-    """Say so; or also leave labels out of training until they are healthy; or also put the teacher's average
-    back to its last healthy state, once, and pause where that does not help."""
+    """Say so; or also leave labels out of training until they are healthy; or else put what labels (the
+    average, or the student) back to its last healthy state, and pause where that does not help."""
     snapshot_hours: Positive = 1.0
-    """Audio between two states of the average that rollback keeps; it goes back to the last but one."""
+    """Audio between two states that rollback keeps; it goes back to the last but one."""
 
 
 class PseudoLabelConfig(Section):
@@ -142,11 +142,3 @@ class PseudoLabelConfig(Section):
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{nearest[0]}'? " if nearest else ""
         raise ValueError(f"{hint}choose {', '.join(known)}, or FILE.py:CLASS of your own")
-
-    @model_validator(mode="after")
-    def _check(self) -> PseudoLabelConfig:
-        if self.teacher == "student" and self.health.action == "rollback":
-            raise ValueError(
-                "teacher student has no average to put back: set health.action to pause or warn"
-            )
-        return self

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,6 @@ class Labeller(ABC):
     `state`, `tensors` and `files`, and comes back by `load`.
     """
 
-    can_go_back = False
-    """Whether these weights are the average's, so that putting that back is the remedy of a collapse."""
-
     def __init__(self, models: Models) -> None:
         self.models = models
         self.hours = 0.0
@@ -77,6 +74,13 @@ class Labeller(ABC):
     def evaluated(self, hours: float, student_wer: float | None) -> None:
         """The student was evaluated: its mean dev WER in percent; None without dev sets."""
 
+    def weights_to_go_back(self) -> Sequence[Tensor] | None:
+        """This rank's shard of what is put back after a collapse; None where nothing can be."""
+        return None
+
+    def went_back(self) -> None:
+        """They were."""
+
     def state(self) -> dict[str, Any]:
         """Plain numbers for state.json."""
         return {"hours": self.hours}
@@ -97,10 +101,14 @@ class Labeller(ABC):
 class Ema(Labeller):
     """The average of the student's weights, of the moment (Busbridge et al., arXiv 2307.13813; MPL, Kaizen)."""
 
-    can_go_back = True
-
     def forward(self) -> Forward:
         return self.models.average.model()
+
+    def weights_to_go_back(self) -> Sequence[Tensor] | None:
+        return self.models.average.average
+
+    def went_back(self) -> None:
+        self.models.average.moved()
 
     def stepped(self, hours: float, average_moved: bool) -> None:
         if average_moved:
@@ -125,6 +133,12 @@ class Student(Labeller):
 
     def stepped(self, hours: float, average_moved: bool) -> None:
         self.hours = hours
+
+    def weights_to_go_back(self) -> Sequence[Tensor] | None:
+        return self.models.engine.shards.masters  # under ZeRO in force with the next step
+
+    def went_back(self) -> None:
+        self.models.engine.shards.reset_moments()  # they are those of what collapsed
 
 
 class _Copy(Labeller):

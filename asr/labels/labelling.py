@@ -288,6 +288,7 @@ class Labelling:
         for line in self.remedy.treat(faults, self.hours, self.health, self.store):
             self.say(line)
         if self.remedy.went_back and not was_back:
+            self.labeller.went_back()
             self.schedule.teacher_went_back()
 
     # Checkpoints.

@@ -15,6 +15,7 @@ from asr.labels.labelling import Features, Labelling
 from asr.labels.remedy import Remedy
 from asr.labels.replacement import Replacement
 from asr.labels.schedules import Schedule, schedule_class
+from asr.labels.snapshots import Snapshots
 from asr.speech_set import SpeechSet
 from asr.stream import Kind
 from asr.tokenizer import Tokenizer
@@ -47,6 +48,8 @@ class Mechanisms:
             self._check_references(data.sets[Kind.UNTRANSCRIBED])
         labeller = labeller_class(self.config)(models)
         health = self.config.pseudo_label.health
+        weights = labeller.weights_to_go_back() if health.action == "rollback" else None
+        states = Snapshots(weights, models.engine.shards, models.ranks) if weights else None
         return Labelling(
             self.config,
             self.tokenizer,
@@ -55,7 +58,7 @@ class Mechanisms:
             labeller,
             self.decision,
             self.schedule,
-            Remedy(health, models.average, labeller.can_go_back),
+            Remedy(health, models.average, states),
             self.replacement,
             features,
             say,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from asr.labels.config import HealthConfig
 from asr.labels.health import LabelHealth
+from asr.labels.snapshots import Snapshots
 from asr.labels.store import LabelStore
 from asr.teacher import Teacher
 
@@ -23,9 +24,9 @@ _LABELS_OF_PROOF = 10.0
 class Remedy:
     """The action of `pseudo_label.health`."""
 
-    def __init__(self, policy: HealthConfig, average: Teacher, can_go_back: bool) -> None:
-        self.policy, self.average = policy, average
-        self.keeps_states = policy.action == "rollback" and can_go_back
+    def __init__(self, policy: HealthConfig, average: Teacher, states: Snapshots | None) -> None:
+        """`states` of the weights that label; None where they cannot go back, or shall not."""
+        self.policy, self.average, self.states = policy, average, states
         self.is_paused = False
         """Labels are made and watched, and not trained on."""
         self.went_back = False
@@ -37,8 +38,8 @@ class Remedy:
 
     def begin(self, hours: float) -> None:
         """Pseudo-labelling begins."""
-        if self.keeps_states:
-            self.average.keep()
+        if self.states is not None:
+            self.states.keep()
             self.kept_hours = hours
 
     def treat(
@@ -65,8 +66,8 @@ class Remedy:
         # From here on labels are judged anew: the student is not compared with those that are left out.
         health.forget_recent()
         health.is_ill = False
-        if self.average.kept and not self.went_back:
-            self.average.go_back()
+        if self.states is not None and self.states.kept and not self.went_back:
+            self.states.go_back()
             # No state is kept before labels have told whether it helped.
             self.kept_hours, self.kept_labels, self.went_back = hours, health.labels, True
             yield "the teacher is put back to its last healthy state"
@@ -85,8 +86,9 @@ class Remedy:
             return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
         # And only when labels have told that the one before was healthy.
         is_known = health.labels >= self.kept_labels + _LABELS_TOLD
-        if is_known and self.keeps_states and hours >= self.kept_hours + self.policy.snapshot_hours:
-            self.average.keep()
+        is_due = is_known and hours >= self.kept_hours + self.policy.snapshot_hours
+        if self.states is not None and is_due:
+            self.states.keep()
             self.kept_hours, self.kept_labels, self.went_back = hours, health.labels, False
         return []
 
@@ -97,19 +99,18 @@ class Remedy:
             "went_back": self.went_back,
             "kept_hours": self.kept_hours,
             "kept_labels": self.kept_labels,
-            "kept": self.average.kept,
+            "kept": self.states.kept if self.states is not None else 0,
         }
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """The healthy states, whole, by the name of their file. A collective."""
-        return {
-            f"healthy-{number}": self.average.kept_weights(number)
-            for number in range(self.average.kept)
-        }
+        if self.states is None:
+            return {}
+        return {f"healthy-{n}": self.states.whole(n) for n in range(self.states.kept)}
 
     def load(self, state: Mapping[str, Any], read: Callable[[str], dict[str, Tensor]]) -> None:
         """Go on from a checkpoint."""
         self.is_paused, self.went_back = state["is_paused"], state["went_back"]
         self.kept_hours, self.kept_labels = state["kept_hours"], state["kept_labels"]
-        if self.keeps_states:
-            self.average.load_kept([read(f"healthy-{n}") for n in range(state["kept"])])
+        if self.states is not None:
+            self.states.load([read(f"healthy-{n}") for n in range(state["kept"])])

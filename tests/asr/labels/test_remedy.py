@@ -19,8 +19,8 @@ SOUND = LabelCounts(labels=2, tokens=20, seconds=2)
 BROKEN = LabelCounts(labels=2, broken=2, empty=2, seconds=2)
 
 
-class Average:
-    """Of a teacher, what a remedy uses: here a number."""
+class Weights:
+    """Of a teacher and its former states, what a remedy uses: here a number."""
 
     def __init__(self, value: float) -> None:
         self.value = value
@@ -43,10 +43,10 @@ class Average:
     def begin_anew(self) -> None:
         self.value = 0.0
 
-    def kept_weights(self, number: int) -> dict[str, Tensor]:
+    def whole(self, number: int) -> dict[str, Tensor]:
         return {"value": torch.tensor(self.states[number])}
 
-    def load_kept(self, states: list[dict[str, Tensor]]) -> None:
+    def load(self, states: list[dict[str, Tensor]]) -> None:
         self.states = [float(state["value"]) for state in states]
 
 
@@ -55,8 +55,9 @@ class Run:
 
     def __init__(self, **policy: Any) -> None:
         self.policy = HealthConfig(**policy)
-        self.average, self.health, self.store = Average(1.0), LabelHealth(), LabelStore()
-        self.remedy = Remedy(self.policy, self.average, can_go_back=True)  # type: ignore[arg-type]
+        self.average, self.health, self.store = Weights(1.0), LabelHealth(), LabelStore()
+        states = self.average if self.policy.action == "rollback" else None
+        self.remedy = Remedy(self.policy, self.average, states)  # type: ignore[arg-type]
         self.remedy.begin(0.0)
         self.hours, self.said = 0.0, ""
 
