@@ -36,7 +36,7 @@ _ROWS_SHOWN = 12
 def main(argv: list[str]) -> int:
     """`asr labels`."""
     arguments = _parse(argv)
-    labels = _labels(arguments.run)
+    labels = _labels(arguments.run, ["text"] if arguments.command == "stats" else [])
     if arguments.command == "stats":
         found = _stats(arguments, labels)
         text = _render_stats(found)
@@ -87,8 +87,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return arguments
 
 
-def _labels(run: Path) -> Columns:
-    labels = Columns.read(read_ledger(run, "labels"))
+def _labels(run: Path, without: list[str]) -> Columns:
+    labels = Columns.read(read_ledger(run, "labels", without))
     if not len(labels):
         raise UserError(
             f"{run / FOLDER}: holds no labels; name the folder of a run that has pseudo-labelled with "
@@ -122,7 +122,7 @@ def _round_hours(hours: float) -> float:
 def _diff(arguments: argparse.Namespace, labels: Columns) -> dict[str, Any]:
     hours = labels.of["hours"]
     if arguments.other is not None:
-        before, after = labels.last_of_each(), _labels(arguments.other).last_of_each()
+        before, after = labels.last_of_each(), _labels(arguments.other, []).last_of_each()
         between = f"the last labels of {arguments.run} and of {arguments.other}"
     else:
         end = hours.max() if arguments.end is None else arguments.end

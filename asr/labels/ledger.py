@@ -10,7 +10,7 @@ much has gathered, so that a resumed run drops what came after its checkpoint an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,23 +146,24 @@ def copy_ledger(source: Path, run: Path) -> None:
             link_or_copy(path, run / FOLDER / name / path.name)
 
 
-def read_ledger(run: Path, name: str) -> pyarrow.Table:
-    """All `labels` or `uses` of a run, in their order; a table without rows if there are none.
+def read_ledger(run: Path, name: str, without: Collection[str] = ()) -> pyarrow.Table:
+    """All `labels` or `uses` of a run, in their order, but for some columns; without rows if there are none.
 
     Raises UserError for a file that is damaged.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
+    columns = [column for column in _schemas()[name].names if column not in without]
     tables = []
     for path in _files(run, name):
         try:
-            tables.append(parquet.read_table(path))
+            tables.append(parquet.read_table(path, columns=columns))
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path}: not readable ({reason}); restore it, or delete it") from None
     if not tables:
-        return _schemas()[name].empty_table()
+        return _schemas()[name].empty_table().select(columns)
     return pa.concat_tables(tables).unify_dictionaries()
 
 
