@@ -216,7 +216,8 @@ class Labelling:
             dropped = label.dropped or self._unusable(tokens, frames[place])
             found.append((tokens, dropped))
             name, use = micro_batch.ids[place], max(1, segment.use)
-            self._uses.append(UseRow(key, name, use, label.hours, dropped))
+            last = segment.is_last_use
+            self._uses.append(UseRow(key, name, use, label.hours, dropped, last))
         return found
 
     def _unusable(self, tokens: list[int], frames: int) -> Dropped | None:

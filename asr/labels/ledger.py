@@ -59,7 +59,13 @@ def _schemas() -> dict[str, pyarrow.Schema]:
             ]
         ),
         "uses": pa.schema(
-            [*place, ("use", pa.int32()), ("age_hours", pa.float64()), ("dropped", words)]
+            [
+                *place,
+                ("use", pa.int32()),
+                ("is_last", pa.bool_()),
+                ("age_hours", pa.float64()),
+                ("dropped", words),
+            ]
         ),
     }
 
@@ -77,6 +83,8 @@ class LabelLedger:
 
     def __post_init__(self) -> None:
         """Drop what a killed run wrote after its checkpoint."""
+        import pyarrow  # noqa: F401  if it is not there, now is the time to say so
+
         for path in [path for name in _NAMES for path in _files(self.run, name)]:
             if _span(path)[1] > self.batches:
                 path.unlink()
@@ -111,6 +119,7 @@ class LabelLedger:
                     "utterance": row.utterance,
                     "pass": row.key[0],
                     "use": row.use,
+                    "is_last": row.is_last,
                     "age_hours": hours - row.label_hours,
                     "dropped": row.dropped and str(row.dropped),
                 }

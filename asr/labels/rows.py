@@ -43,11 +43,13 @@ class UseRow:
     key: Key
     utterance: str
     use: int
-    """From 1."""
+    """From 1 in a cache; not counted in rounds."""
     label_hours: float
     """Of audio, when the label was made; the use's own less this is the label's age. NaN if there is none."""
     dropped: str | None
     """Why it was not trained on; None where it was."""
+    is_last: bool = False
+    """Known of a label in a cache, which is replaced now."""
 
 
 def measured(reference: str, text: str) -> Errors | None:
