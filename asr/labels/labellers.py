@@ -67,6 +67,8 @@ class Labeller(ABC):
 
     def begin(self, hours: float) -> None:
         """Pseudo-labelling begins: before its first update, once a run."""
+        # A fork of a supervised run does not know when its weights changed: just now.
+        self.hours = self.hours or hours
 
     def stepped(self, hours: float, average_moved: bool) -> None:
         """An update was applied."""

@@ -163,17 +163,17 @@ def read_ledger(run: Path, name: str, without: Collection[str] = ()) -> pyarrow.
     import pyarrow as pa
     from pyarrow import parquet
 
-    columns = [column for column in _schemas()[name].names if column not in without]
-    tables = []
+    nothing = _schemas()[name].empty_table().drop_columns(list(without))
+    tables = [nothing]  # its columns come first, and are null where an older run has not noted them
     for path in _files(run, name):
         try:
+            there = set(parquet.read_schema(path).names)
+            columns = [column for column in nothing.column_names if column in there]
             tables.append(parquet.read_table(path, columns=columns))
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path}: not readable ({reason}); restore it, or delete it") from None
-    if not tables:
-        return _schemas()[name].empty_table().select(columns)
-    return pa.concat_tables(tables).unify_dictionaries()
+    return pa.concat_tables(tables, promote_options="default").unify_dictionaries()
 
 
 def _files(run: Path, name: str) -> list[Path]:

@@ -87,8 +87,9 @@ def use_figures(uses: Columns) -> dict[str, Any]:
 def _uses_per_label(uses: Columns) -> float | None:
     """Mean over the labels that have been replaced: those that are still kept are not done."""
     of = uses.of
-    if of["is_last"].any():
-        return float(of["use"][of["is_last"] > 0].mean())
+    are_last = of["is_last"] > 0
+    if are_last.any():
+        return float(of["use"][are_last].mean())
     made = np.round(of["hours"] - of["age_hours"], 6)
     counts = Counter(zip(of["utterance"], made.tolist(), strict=True))
     latest = dict(zip(of["utterance"], made.tolist(), strict=True))
