@@ -46,8 +46,15 @@ def twenty(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-@pytest.mark.parametrize(("ranks", "micro_batches"), [(1, 1), (2, 1), (1, 4), (2, 2)])
+_CUTS = [(s, r, m) for s in (0, 1, 2, 3) for r, m in ((1, 1), (2, 1), (1, 4), (2, 2))]
+_QUICK_CUTS = [(1, 2, 1), (2, 1, 4), (2, 2, 2), (3, 1, 1), (3, 2, 2)]
+"""Every stage, ranks and accumulation, alone and together."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "ranks", "micro_batches"),
+    [cut if cut in _QUICK_CUTS else pytest.param(*cut, marks=pytest.mark.slow) for cut in _CUTS],
+)
 def test_stages_ranks_and_accumulation_agree(
     train: Train, twenty: Path, stage: int, ranks: int, micro_batches: int
 ) -> None:
@@ -116,7 +123,9 @@ def test_a_pass_holds_every_utterance_once(train: Train, whole: Path) -> None:
     assert all(set(one) == corpus for one in passes)
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize(
+    "stage", [1, *(pytest.param(stage, marks=pytest.mark.slow) for stage in (2, 3))]
+)
 def test_the_teacher_of_a_bf16_student_moves_at_a_slow_momentum(train: Train, stage: int) -> None:
     # rho is 0.99999 at 15 s: in bf16 neither masters nor average would move at all.
     half_life_hours = 15 / 3600 * math.log(0.5) / math.log(0.99999)

@@ -61,8 +61,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+_QUICK = ("supervised_100h", "100h_860h")
+"""One without labels, one with; the others differ in their sets and numbers."""
+
+
 @needs_sample
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+)
 def test_a_recipe_from_run_sh(data: Path, tmp_path: Path, name: str) -> None:
     settings = [*small(name), f"corpus.directory={data}", f"output={tmp_path / 'run'}"]
     done = run_sh("--recipe", name, "--root", str(SAMPLE), *settings)

@@ -76,8 +76,8 @@ def like(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-_QUICK = ("from_the_start", "topipl", "rollback")
-"""Between them, every mechanism that keeps a state."""
+_QUICK = ("from_the_start", "topipl")
+"""Between them, a cache, samples, rounds and weights of their own."""
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,7 @@ def test_the_first_round_comes_with_the_first_untranscribed_speech(
     assert [labels for _, labels in rounds_of(run)] == [40, 40]
 
 
+@pytest.mark.slow
 def test_another_method_takes_over_a_run(train: Train, forked: list[str]) -> None:
     """Which saves before its first label, and goes on."""
     train("run", *forked, *METHODS["slimipl"])
