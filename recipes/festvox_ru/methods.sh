@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All pseudo-labelling methods at equal hours, with supervised training and true transcripts as the two ends.
 #   recipes/festvox_ru/methods.sh [--seeds "1 2"] [--hours 24] [--methods "supervised ema_scaled ..."]
-# A core trains one seed: about 100 minutes. Run it again after an interruption: every run goes on where it stopped.
+# A core trains one seed: about 100 minutes, 8 a method and 24 from_the_start. Run it again after an interruption: every run goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
