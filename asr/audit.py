@@ -201,11 +201,10 @@ def _config(plan: Plan, cell: Cell) -> Config:
 
 def _is_finished(folder: Path, config: Config) -> bool:
     """Whether a cell has run to its end. Raises UserError if it was run, or begun, with other settings."""
-    from asr.model_folder import read_config
-
-    if not (folder / "config.yaml").is_file():
+    path = folder / "config.yaml"
+    if not path.is_file():
         return False
-    before = read_config(folder)
+    before = load_config(path)
     if before != config:
         changed = [
             name
