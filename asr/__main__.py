@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import sys
@@ -71,16 +72,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run() -> None:
-    """The program: `main`, and out."""
+    """The program: `main`, and out.
+
+    A process that has been in a process group leaves without Python's own teardown. A thread of torch's that
+    asks for the interpreter's lock during it is ended by CPython (before 3.14), which C++ answers with an
+    abort, "terminate called without an active exception", when all is saved: the launcher then calls a
+    finished run failed. What was registered to be done at the exit is done.
+    """
     status = main()
-    if "flashlight" in sys.modules and "RANK" in os.environ:
-        # Its library brings C++ threads of its own; now and then a rank that has used it, and torch's
-        # collectives, is aborted by them on its way out, when all is saved ("terminate called without an
-        # active exception"), and the launcher reports a failed run.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+    if "asr.distributed" not in sys.modules:
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
