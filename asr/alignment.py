@@ -12,7 +12,7 @@ from torch import Tensor
 from torchaudio.functional import forced_align
 
 from asr.captions import TimedToken
-from asr.ctc import shortest_feasible
+from asr.ctc import is_feasible
 from asr.errors import UserError
 from asr.tokenizer import BLANK
 
@@ -28,7 +28,7 @@ def align_tokens(
     log_posteriors_SV = logits_SV.float().log_softmax(-1).cpu()
     if not tokens:
         return []
-    if shortest_feasible(tokens) > len(log_posteriors_SV):
+    if not is_feasible(tokens, len(log_posteriors_SV)):
         raise UserError(
             f"{len(tokens)} tokens cannot be aligned with {len(log_posteriors_SV)} frames; the text is "
             "longer than the audio"

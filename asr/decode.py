@@ -13,9 +13,10 @@ from torch import Tensor
 
 from asr.alignment import align_tokens
 from asr.captions import TimedToken, words_of
+from asr.ctc import collapse
 from asr.errors import UserError
 from asr.files import write_json, write_jsonl
-from asr.tokenizer import BLANK, tokenizer_sha256
+from asr.tokenizer import tokenizer_sha256
 
 if TYPE_CHECKING:
     from lhotse import MonoCut
@@ -41,9 +42,8 @@ def greedy(logits_BSV: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
     for path_S, posterior_S, frames in zip(
         paths_BS.cpu(), posteriors_BS.cpu(), lengths_B.tolist(), strict=True
     ):
-        merged = torch.unique_consecutive(path_S[:frames])
         confidence = float(posterior_S[:frames].mean()) if frames else 0.0
-        hypotheses.append(Hypothesis(merged[merged != BLANK].tolist(), confidence))
+        hypotheses.append(Hypothesis(collapse(path_S[:frames]), confidence))
     return hypotheses
 
 

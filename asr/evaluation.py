@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr.ctc import ctc_losses, shortest_feasible
+from asr.ctc import ctc_losses, is_feasible
 from asr.decode import greedy
 from asr.distributed import Ranks
 from asr.edits import error_counts
@@ -90,7 +90,7 @@ def _loss(
     possible = {
         i: target
         for i, target in enumerate(targets)
-        if target is not None and shortest_feasible(target) <= frames[i]
+        if target is not None and is_feasible(target, frames[i])
     }
     if not possible:
         return 0.0, 0.0

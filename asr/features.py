@@ -20,6 +20,8 @@ from asr.config import FeatureConfig, SpecAugmentConfig
 
 _LOG_FLOOR = 1e-6
 _STD_FLOOR = 1e-3
+IDLE_FRAMES = 16
+"""Frames of silence that a rank without speech sends through a network whose passes are collectives."""
 
 
 def frame_mask(lengths_B: Tensor, frames: int) -> Tensor:

@@ -14,17 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from asr.config import Config
-from asr.ctc import ctc_losses, shortest_feasible
+from asr.ctc import best_paths, ctc_losses, is_feasible
 from asr.data import MicroBatch, RankBatch
-from asr.decode import greedy
 from asr.distributed import Ranks
 from asr.engine import Engine
-from asr.features import LogMel, spec_augment
+from asr.features import IDLE_FRAMES, LogMel, spec_augment
 from asr.labels.labelling import Labelling
 from asr.stream import Kind
 
 _SEED_OF_DROPOUT, _SEED_OF_LAYER_DROP = 4, 5
-_IDLE_FRAMES = 16
 # Batches are padded to a multiple of this many frames: oneDNN and cuDNN prepare a kernel for each new
 # shape, and this makes shapes recur.
 _FRAME_MULTIPLE = 64
@@ -146,9 +144,9 @@ class Updater:
             return loss
         tally.loss_pseudo_labelled += loss.item()
         tally.pseudo_labelled_seconds += seconds
-        if self.labelling is not None:
-            paths = greedy(logits_BSV.detach(), output_lengths_B)
-            self.labelling.compare([path.tokens for path in paths], [targets[i] for i in kept])
+        assert self.labelling is not None
+        said = best_paths(logits_BSV.detach(), output_lengths_B)
+        self.labelling.compare(said, [targets[i] for i in kept])
         return loss * self.config.pseudo_label.loss_weight
 
     def features(self, given: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
@@ -156,7 +154,7 @@ class Updater:
         if given is None:
             bins = self.config.features.mel_bins
             return (
-                torch.zeros(0, _IDLE_FRAMES, bins, device=self.ranks.device),
+                torch.zeros(0, IDLE_FRAMES, bins, device=self.ranks.device),
                 torch.zeros(0, dtype=torch.long, device=self.ranks.device),
             )
         values, lengths_B = (tensor.to(self.ranks.device, non_blocking=True) for tensor in given)
@@ -168,7 +166,7 @@ class Updater:
         self, micro_batch: MicroBatch, frames: list[int], tally: Tally
     ) -> tuple[list[list[int]], list[int]]:
         targets = micro_batch.targets
-        kept = [i for i, target in enumerate(targets) if shortest_feasible(target) <= frames[i]]
+        kept = [i for i, target in enumerate(targets) if is_feasible(target, frames[i])]
         tally.infeasible_transcripts += len(targets) - len(kept)
         return targets, kept
 
@@ -204,8 +202,8 @@ class Updater:
             features_BTF, lengths_B = _select(features_BTF, lengths_B, kept)
         else:
             # Nothing to train on, but the forward and backward passes are collectives.
-            features_BTF = features_BTF.new_zeros(1, _IDLE_FRAMES, features_BTF.shape[2])
-            lengths_B = torch.full((1,), _IDLE_FRAMES, device=features_BTF.device)
+            features_BTF = features_BTF.new_zeros(1, IDLE_FRAMES, features_BTF.shape[2])
+            lengths_B = torch.full((1,), IDLE_FRAMES, device=features_BTF.device)
         return self.engine.logits(features_BTF, lengths_B, kept_layers)
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from asr.config import Config
-from asr.decode import greedy
+from asr.ctc import best_paths, collapse
 from asr.errors import UserError
 from asr.labels.config import LabelSearchConfig
-from asr.labels.label import Label, collapse, figures
+from asr.labels.label import Label, figures
 from asr.labels.methods import find_method
 from asr.tokenizer import Tokenizer
 
@@ -73,7 +73,7 @@ class Greedy(Decision):
     """The best token of each frame; repeats merged, then blanks dropped."""
 
     def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
-        return [path.tokens for path in greedy(logits_BSV, lengths_B)]
+        return best_paths(logits_BSV, lengths_B)
 
 
 class Sample(Decision):
@@ -96,7 +96,7 @@ class Sample(Decision):
     def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
         temperature = self.temperature(asked.hours)
         if temperature is None:
-            return [path.tokens for path in greedy(logits_BSV, lengths_B)]
+            return best_paths(logits_BSV, lengths_B)
         cumulated_BSV = (logits_BSV.double() / temperature).softmax(dim=-1).cumsum(dim=-1).cpu()
         return [
             collapse(self._path(cumulated_SV[: int(frames)], segment))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from asr.ctc import shortest_feasible
 from asr.labels.config import FilterConfig
 from asr.labels.label import Label
 
@@ -49,11 +48,6 @@ def judge(
     if policy.max_change is not None and change is not None and change > policy.max_change:
         return Dropped.CHANGED
     return None
-
-
-def fits(tokens: list[int], student_frames: int) -> bool:
-    """Whether CTC can emit a label in the student's own output frames, after speed perturbation."""
-    return shortest_feasible(tokens) <= student_frames
 
 
 def token_edits(tokens: list[int], reference: list[int]) -> int:

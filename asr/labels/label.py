@@ -62,13 +62,6 @@ def figures(
     return [Figures(*of_one) for of_one in zip(*means, strict=True)]
 
 
-def collapse(path: Tensor) -> list[int]:
-    """Tokens of a frame-wise CTC path (S,): repeats merged, then blanks dropped."""
-    merged = torch.unique_consecutive(path)
-    tokens: list[int] = merged[merged != BLANK].tolist()
-    return tokens
-
-
 def repeated_trigrams(tokens: list[int]) -> tuple[int, int]:
     """(those that have occurred before in the same tokens, all)."""
     trigrams = Counter(zip(tokens, tokens[1:], tokens[2:], strict=False))

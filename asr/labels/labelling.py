@@ -18,10 +18,12 @@ import torch
 from torch import Tensor
 
 from asr.config import Config
+from asr.ctc import is_feasible
 from asr.data import MicroBatch, TrainingData
 from asr.distributed import Ranks
+from asr.features import IDLE_FRAMES
 from asr.labels.decisions import Asked, Decision
-from asr.labels.filters import Dropped, fits, judge, token_edits, token_error_rate
+from asr.labels.filters import Dropped, judge, token_edits, token_error_rate
 from asr.labels.health import LabelCounts, LabelHealth, shown_figures
 from asr.labels.label import Label
 from asr.labels.labellers import Labeller
@@ -34,7 +36,6 @@ from asr.labels.store import KeptLabel, LabelStore, unpacked
 from asr.stream import GlobalBatch, Kind, Segment, deal
 from asr.tokenizer import BLANK, Tokenizer
 
-_IDLE_FRAMES = 16
 _ROUND_PART = 4096
 """Utterances that ranks label before they exchange them."""
 _UNLABELLED = KeptLabel(b"", math.nan, str(Dropped.UNLABELLED))
@@ -192,8 +193,8 @@ class Labelling:
             if self.labeller.forward_is_collective:
                 bins, device = self.config.features.mel_bins, self.ranks.device
                 forward(
-                    torch.zeros(1, _IDLE_FRAMES, bins, device=device),
-                    torch.full((1,), _IDLE_FRAMES, device=device),
+                    torch.zeros(1, IDLE_FRAMES, bins, device=device),
+                    torch.full((1,), IDLE_FRAMES, device=device),
                 )
             return
         features = self.features(micro_batch.teacher_input)
@@ -222,7 +223,7 @@ class Labelling:
 
     def _unusable(self, tokens: list[int], frames: int) -> Dropped | None:
         """Why a label that is good in itself is not trained on in this update."""
-        if not fits(tokens, frames):
+        if not is_feasible(tokens, frames):
             return Dropped.INFEASIBLE
         return Dropped.PAUSED if self.remedy.is_paused else None
 

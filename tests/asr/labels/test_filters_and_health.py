@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.labels.config import FilterConfig, HealthConfig
-from asr.labels.filters import Dropped, fits, judge, token_error_rate
+from asr.labels.filters import Dropped, judge, token_error_rate
 from asr.labels.health import LabelCounts, LabelHealth, shown_figures
 from asr.labels.label import Figures, Label
 from asr.labels.rows import LabelRow
@@ -37,11 +37,6 @@ def test_each_reason(
 ) -> None:
     label = Label(tokens, Figures(confidence, 0.5, 0.1))
     assert judge(label, 1.0, 4.0, change, POLICY) is expected
-
-
-def test_a_label_fits_with_a_frame_for_each_repeat() -> None:
-    assert not fits([1, 1, 1], 4)
-    assert fits([1, 1, 1], 5)
 
 
 def test_change_is_relative_to_the_former_label() -> None:
