@@ -18,8 +18,11 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from asr.errors import UserError
 from asr.files import read_json
@@ -54,7 +57,7 @@ def shar_lines(folder: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
 def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator[bytes]:
     cuts, tar = folder / f"cuts.{number}.jsonl.gz", folder / f"recording.{number}.tar"
     noted = _noted_places(places_file(tar))
-    places, where = audio_places(tar), tar.name
+    places, where = _as_noted(tar, noted) or audio_places(tar), tar.name
     if not tar.is_file() and (folder / ADDRESS).is_file():
         address = (folder / ADDRESS).read_text(encoding="utf-8").strip().rstrip("/")
         places, where = noted, f"{address}/{tar.name}"
@@ -64,7 +67,7 @@ def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator
     try:
         with gzip.open(os.devnull if fault else cuts) as file:
             for line in file:
-                record = json.loads(line)
+                record = from_json(line, cache_strings="keys")
                 seen.add(record["id"])
                 place = places.get(record["id"])
                 if place is None:
@@ -96,6 +99,27 @@ def _noted_places(path: Path) -> dict[str, tuple[int, int]]:
         return {name: (begin, count) for name, (begin, count) in read_json(path).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+
+
+def _as_noted(tar: Path, noted: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Of the places noted those that are there in full; none if a header in the tar says otherwise.
+
+    Much faster than `audio_places`, which reads every member of the tar.
+    """
+    places = {}
+    try:
+        with tar.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            for name, (begin, count) in noted.items():
+                if begin + count > len(content):
+                    continue
+                header = content[begin - tarfile.BLOCKSIZE : begin]
+                stem = f"{name}.".encode()[: tarfile.LENGTH_NAME]
+                if not header.startswith(stem) or int(header[124:135], 8) != count:
+                    return {}
+                places[name] = (begin, count)
+    except (OSError, ValueError):  # missing, empty, or no tar
+        return {}
+    return places
 
 
 def audio_places(tar: Path) -> dict[str, tuple[int, int]]:

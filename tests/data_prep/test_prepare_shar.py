@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,22 @@ def test_shards_hold_the_same_speech(corpus: Path, sharded: Path) -> None:
         assert np.array_equal(left.load_audio(), right.load_audio())
     aside = SpeechSet.load(sharded / "untranscribed.shar")
     assert all(aside.references)
+
+
+def test_notes_of_places_are_not_needed_and_not_trusted(corpus: Path, sharded: Path) -> None:
+    folder = sharded / "labelled.shar"
+    (folder / "places.000000.json").unlink()  # as Lhotse alone writes shards
+    tar = folder / "recording.000001.tar"
+    with tarfile.open(tar) as old:
+        members = [(member, old.extractfile(member)) for member in old.getmembers()]
+        content = [(member, file.read()) for member, file in members if file]
+    with tarfile.open(tar, "w") as new:
+        for member, data in reversed(content):
+            new.addfile(member, io.BytesIO(data))
+    plain, packed = SpeechSet.load(corpus / "labelled.jsonl.gz"), SpeechSet.load(folder)
+    assert list(plain.ids) == list(packed.ids)
+    for left, right in zip(plain.cuts, packed.cuts, strict=True):
+        assert np.array_equal(left.load_audio(), right.load_audio())
 
 
 def test_the_same_run_and_a_resume_across_both(train: Train, sharded: Path) -> None:
