@@ -88,8 +88,9 @@ class HealthConfig(Section):
     """Alarm above this token error rate (1 is 100 %) of the student, as it trains, against the labels; null for
     none."""
     action: Literal["warn", "pause", "rollback"] = "pause"
-    """Say so; or also leave labels out of training until they are healthy; or else put what labels (the
-    average, or the student) back to its last healthy state, and pause where that does not help."""
+    """Say so; or also leave labels out of training until they are healthy (an average whose labels are ill
+    for a quarter of its half-life begins anew, as the student is); or else put what labels (the average, or
+    the student) back to its last healthy state, and pause where that does not help."""
     snapshot_hours: Positive = 1.0
     """Audio between two states that rollback keeps; it goes back to the last but one."""
 

@@ -48,8 +48,12 @@ class Mechanisms:
             self._check_references(data.sets[Kind.UNTRANSCRIBED])
         labeller = labeller_class(self.config)(models)
         health = self.config.pseudo_label.health
-        weights = labeller.weights_to_go_back() if health.action == "rollback" else None
-        states = Snapshots(weights, models.engine.shards, models.ranks) if weights else None
+        weights = labeller.weights_to_go_back()
+        states = None
+        if weights is not None and health.action == "rollback":
+            states = Snapshots(weights, models.engine.shards, models.ranks)
+        is_average = weights is models.average.average
+        half_life_hours = self.config.teacher.half_life_hours if is_average else None
         return Labelling(
             self.config,
             self.tokenizer,
@@ -58,7 +62,7 @@ class Mechanisms:
             labeller,
             self.decision,
             self.schedule,
-            Remedy(health, models.average, states),
+            Remedy(health, models.average, states, half_life_hours),
             self.replacement,
             features,
             say,

@@ -19,16 +19,30 @@ _LABELS_TOLD = 24.0
 """Labels between two healthy states that are kept: so many would have rung the alarm."""
 _LABELS_OF_PROOF = 10.0
 """Labels that must be healthy, nearly all of them, to end a pause."""
+_PATIENCE_HALF_LIVES = 0.25
+"""Of an average whose labels stay ill: then it begins anew, since the student mends it too slowly."""
 
 
 class Remedy:
     """The action of `pseudo_label.health`."""
 
-    def __init__(self, policy: HealthConfig, average: Teacher, states: Snapshots | None) -> None:
-        """`states` of the weights that label; None where they cannot go back, or shall not."""
+    def __init__(
+        self,
+        policy: HealthConfig,
+        average: Teacher,
+        states: Snapshots | None,
+        labelling_half_life_hours: float | None = None,
+    ) -> None:
+        """`states` of the weights that label; None where they cannot go back, or shall not.
+
+        The half-life is the average's; None where it does not label.
+        """
         self.policy, self.average, self.states = policy, average, states
+        self.half_life_hours = labelling_half_life_hours
         self.is_paused = False
         """Labels are made and watched, and not trained on."""
+        self.begins_anew_at_hours: float | None = None
+        """Of audio: the average, if labels are ill until then; None where it will not."""
         self.went_back = False
         """And there has been no healthy state since."""
         self.kept_hours = 0.0
@@ -49,7 +63,9 @@ class Remedy:
         newly, health.is_ill = bool(faults) and not health.is_ill, bool(faults)
         if not faults:
             return self._be_well(hours, health)
-        if not newly or self.is_paused:
+        if self.is_paused:
+            return self._lose_patience(hours, health)
+        if not newly:
             return []
         said = [
             f"warning: pseudo-labels look unhealthy: {'; '.join(faults)}. Start pseudo-labelling later "
@@ -77,12 +93,24 @@ class Remedy:
         if not self.average.is_finite():  # and would stay so for ever
             self.average.begin_anew()
             yield "the average holds NaN or infinity: it begins anew, as the student is"
+        elif self.half_life_hours is not None:
+            self.begins_anew_at_hours = hours + _PATIENCE_HALF_LIVES * self.half_life_hours
+
+    def _lose_patience(self, hours: float, health: LabelHealth) -> list[str]:
+        if self.begins_anew_at_hours is None or hours < self.begins_anew_at_hours:
+            return []
+        self.begins_anew_at_hours = (
+            None  # once a pause: what it did not help with is not the average's
+        )
+        self.average.begin_anew()
+        health.forget_recent()
+        return [f"{hours:8.2f} h  the average labels no better: it begins anew, as the student is"]
 
     def _be_well(self, hours: float, health: LabelHealth) -> list[str]:
         if self.is_paused:
             if health.recent.labels < _LABELS_OF_PROOF:
                 return []
-            self.is_paused = False
+            self.is_paused, self.begins_anew_at_hours = False, None
             return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
         # And only when labels have told that the one before was healthy.
         is_known = health.labels >= self.kept_labels + _LABELS_TOLD
@@ -96,6 +124,7 @@ class Remedy:
         """Plain numbers for state.json."""
         return {
             "is_paused": self.is_paused,
+            "begins_anew_at_hours": self.begins_anew_at_hours,
             "went_back": self.went_back,
             "kept_hours": self.kept_hours,
             "kept_labels": self.kept_labels,
@@ -111,6 +140,7 @@ class Remedy:
     def load(self, state: Mapping[str, Any], read: Callable[[str], dict[str, Tensor]]) -> None:
         """Go on from a checkpoint."""
         self.is_paused, self.went_back = state["is_paused"], state["went_back"]
+        self.begins_anew_at_hours = state.get("begins_anew_at_hours")  # older checkpoints have none
         self.kept_hours, self.kept_labels = state["kept_hours"], state["kept_labels"]
         if self.states is not None:
             self.states.load([read(f"healthy-{n}") for n in range(state["kept"])])

@@ -53,11 +53,12 @@ class Weights:
 class Run:
     """Updates of two labels each, an hour of audio apart."""
 
-    def __init__(self, **policy: Any) -> None:
+    def __init__(self, average_labels: bool = False, **policy: Any) -> None:
         self.policy = HealthConfig(**policy)
         self.average, self.health, self.store = Weights(1.0), LabelHealth(), LabelStore()
         states = self.average if self.policy.action == "rollback" else None
-        self.remedy = Remedy(self.policy, self.average, states)  # type: ignore[arg-type]
+        half_life_hours = 160.0 if average_labels else None
+        self.remedy = Remedy(self.policy, self.average, states, half_life_hours)  # type: ignore[arg-type]
         self.remedy.begin(0.0)
         self.hours, self.said = 0.0, ""
 
@@ -128,6 +129,27 @@ def test_what_is_not_finite_begins_anew() -> None:
     run.average.value = float("nan")
     assert "begins anew" in run.go(BROKEN, 10)
     assert run.average.value == 0.0
+
+
+def test_an_average_that_stays_ill_begins_anew_once_a_pause() -> None:
+    run = Run(action="pause", average_labels=True)
+    while not run.remedy.is_paused:
+        run.go(BROKEN, 1)
+    assert run.go(BROKEN, 39) == ""
+    assert "begins anew" in run.go(BROKEN, 1), "a quarter of 160 hours"
+    assert run.average.value == 0.0
+    run.average.value = 2.0
+    assert run.go(BROKEN, 100) == ""
+    assert "healthy again" in run.go(SOUND, 60)
+    said = run.go(BROKEN, 12)
+    assert "left out" in said
+    run.go(SOUND, 60)
+    assert run.average.value == 2.0, "it was healthy in time"
+
+
+def test_what_does_not_label_does_not_begin_anew() -> None:
+    run = Run(action="pause")
+    assert "begins anew" not in run.go(BROKEN, 300)
 
 
 def test_the_latest_labels_are_not_used_any_more() -> None:
