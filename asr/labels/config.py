@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from asr.section import Count, Fraction, Natural, NonNegative, Positive, Section, Share
 
@@ -73,6 +73,15 @@ class FilterConfig(Section):
     max_change: Positive | None = None
     """Drop above this token error rate (1 is 100 %) against the utterance's former label; null to keep."""
 
+    @model_validator(mode="after")
+    def _check(self) -> FilterConfig:
+        if self.min_length_ratio >= self.max_length_ratio:
+            raise ValueError(
+                f"min_length_ratio {self.min_length_ratio:g} must be below max_length_ratio "
+                f"{self.max_length_ratio:g}: every label would be dropped"
+            )
+        return self
+
 
 class HealthConfig(Section):
     """When labels count as collapsed, over about the last dozen of them; and what is done about it."""
@@ -93,6 +102,15 @@ class HealthConfig(Section):
     the student) back to its last healthy state, and pause where that does not help."""
     snapshot_hours: Positive = 1.0
     """Audio between two states that rollback keeps; it goes back to the last but one."""
+
+    @model_validator(mode="after")
+    def _check(self) -> HealthConfig:
+        low, high = self.length_ratio_band
+        if low >= high:
+            raise ValueError(
+                f"length_ratio_band [{low:g}, {high:g}] must be [lower, upper]: labels would always be ill"
+            )
+        return self
 
 
 class PseudoLabelConfig(Section):

@@ -30,6 +30,14 @@ def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
         ("batch: {batch_seconds: 1, batch_seconds_per_rank: 2}", r"exactly one of batch_seconds"),
         ("trainer: {precision: bf16}", r"zero_stage 1, 2 or 3"),
         ("pseudo_label: {start_hours: 1}", r"corpus.untranscribed is empty"),
+        (
+            "pseudo_label: {health: {length_ratio_band: [2, 1]}}",
+            r"\[2, 1\] must be \[lower, upper\]",
+        ),
+        (
+            "pseudo_label: {filters: {min_length_ratio: 2, max_length_ratio: 1.5}}",
+            r"min_length_ratio 2 must be below max_length_ratio 1.5",
+        ),
         ("[1, 2]", r"a recipe is a mapping"),
         ("a: [", r"not readable as YAML"),
     ],
