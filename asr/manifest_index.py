@@ -32,7 +32,7 @@ from asr.manifest_scan import scan
 from asr.shar_index import SHAR_SUFFIX
 
 MANIFEST_SUFFIX = ".jsonl.gz"
-_VERSION = 1
+_VERSION = 2
 _FOLDER = ".index"
 _NOT_OURS = {
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import itertools
 import json
 import os
 import tarfile
@@ -57,7 +58,9 @@ def shar_lines(folder: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
 def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator[bytes]:
     cuts, tar = folder / f"cuts.{number}.jsonl.gz", folder / f"recording.{number}.tar"
     noted = _noted_places(places_file(tar))
-    places, where = _as_noted(tar, noted) or audio_places(tar), tar.name
+    places, where, rate_hz = _as_noted(tar, noted), tar.name, None
+    if not places:
+        places, rate_hz = audio_places(tar), _rate_hz(tar)
     if not tar.is_file() and (folder / ADDRESS).is_file():
         address = (folder / ADDRESS).read_text(encoding="utf-8").strip().rstrip("/")
         places, where = noted, f"{address}/{tar.name}"
@@ -66,18 +69,25 @@ def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator
     fault = "is missing" if not cuts.is_file() else "is empty" if not cuts.stat().st_size else ""
     try:
         with gzip.open(os.devnull if fault else cuts) as file:
-            for line in file:
-                record = from_json(line, cache_strings="keys")
-                seen.add(record["id"])
-                place = places.get(record["id"])
-                if place is None:
-                    lost.append(record["id"])
+            for line in filter(bytes.strip, file):
+                try:
+                    record = from_json(line, cache_strings="keys")
+                    name, recording = record["id"], record["recording"]
+                    channels = recording.get("channel_ids") or [0]
+                    place = places.get(name)
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    fault = f"has a line that is no cut ({type(error).__name__})"
                     continue
-                record["recording"]["sources"] = [
-                    {"type": _SOURCE, "channels": [0], "source": where, "place": place}
+                seen.add(name)
+                if place is None:
+                    lost.append(name)
+                    continue
+                recording["sampling_rate"] = rate_hz or recording["sampling_rate"]
+                recording["sources"] = [
+                    {"type": _SOURCE, "channels": channels, "source": where, "place": place}
                 ]
                 yield json.dumps(record, ensure_ascii=False).encode() + b"\n"
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         fault = f"is damaged ({type(error).__name__})"
     unread = [name for name in noted or places if name not in seen]
     if fault or unread:
@@ -113,8 +123,9 @@ def _as_noted(tar: Path, noted: dict[str, tuple[int, int]]) -> dict[str, tuple[i
                 if begin + count > len(content):
                     continue
                 header = content[begin - tarfile.BLOCKSIZE : begin]
-                stem = f"{name}.".encode()[: tarfile.LENGTH_NAME]
-                if not header.startswith(stem) or int(header[124:135], 8) != count:
+                there = header[: tarfile.LENGTH_NAME].partition(b"\0")[0].rpartition(b".")[0]
+                # A long name, or one that is not ASCII, is not in the header whole.
+                if there != name.encode() or int(header[124:135], 8) != count:
                     return {}
                 places[name] = (begin, count)
     except (OSError, ValueError):  # missing, empty, or no tar
@@ -129,13 +140,26 @@ def audio_places(tar: Path) -> dict[str, tuple[int, int]]:
         size = tar.stat().st_size
         with tarfile.open(tar, "r:") as file:
             for member in file:
-                name, _, kind = member.name.rpartition(".")
+                name, _, kind = member.name.removeprefix("./").rpartition(".")
                 is_audio = kind not in ("json", "nodata", "nometa")
                 if is_audio and member.offset_data + member.size <= size:
                     places[name] = (member.offset_data, member.size)
     except (OSError, tarfile.TarError):
         pass  # what came before is good; what did not come is counted by the caller
     return places
+
+
+def _rate_hz(tar: Path) -> int | None:
+    """Of a tar's audio, as Lhotse notes beside each recording: a codec may have changed it (Opus: 48 kHz)."""
+    try:
+        with tarfile.open(tar, "r:") as file:
+            for member in itertools.islice(file, 2):
+                noted = file.extractfile(member) if member.name.endswith(".json") else None
+                if noted is not None:
+                    return int(json.load(noted)["sampling_rate"])
+    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError):
+        pass
+    return None
 
 
 def with_audio(record: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -163,7 +187,7 @@ def with_audio(record: dict[str, Any], folder: Path) -> dict[str, Any]:
             f"{tar if is_remote else folder / tar} (utterance '{record['id']}'): has become shorter; restore "
             "the shard"
         )
-    memory = {"type": "memory", "channels": [0], "source": content}
+    memory = {"type": "memory", "channels": source["channels"], "source": content}
     return {**record, "recording": {**recording, "sources": [memory]}}
 
 

@@ -101,6 +101,15 @@ def opened_contents(output: Path, corpus: str) -> Iterator[Contents]:
 
     Raises UserError when OUT cannot be made, holds another corpus, or is being written to.
     """
+    with locked(output):
+        if (output / STAGING / manifests.SUMMARY).is_file():
+            _rename_all(output)
+        yield _read(output, corpus)
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """A folder, made if need be, to ourselves. Raises UserError when that cannot be."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         folder = os.open(output, os.O_RDONLY)
@@ -108,9 +117,7 @@ def opened_contents(output: Path, corpus: str) -> Iterator[Contents]:
         raise UserError(f"cannot create the output folder {output}: {error.strerror}") from None
     try:
         _lock(folder, output)
-        if (output / STAGING / manifests.SUMMARY).is_file():
-            _rename_all(output)
-        yield _read(output, corpus)
+        yield
     finally:
         os.close(folder)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import urllib.parse
 from collections.abc import Iterator
@@ -14,13 +15,16 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from asr.errors import UserError
+from asr.files import read_json
 from asr.shar_index import ADDRESS, SHAR_SUFFIX
 
 from . import manifests
+from .contents import locked
 from .pipeline import die_with_parent
 
 _STAMP = "shar.json"
@@ -57,27 +61,48 @@ def prepare_shar(
 
 
 def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str, jobs: int) -> None:
-    from asr.manifest_index import digest, open_index
+    from asr.manifest_index import open_index
 
+    if target.stem.endswith(SHAR_SUFFIX):
+        raise UserError(
+            f"--sets {target.stem}: is in shards already; name the set that it was made of"
+        )
     index = open_index(manifest)
     count = len(index)
+    with index.lines.open("rb") as lines:
+        of_the_lines = hashlib.file_digest(lines, "sha256").hexdigest()
     stamp = {
         "utterances": count,
-        "sha256": digest(index.keys, index.seconds),
+        "sha256": of_the_lines,
         "shard_size": shard_size,
         "format": audio_format,
     }
     if target.is_dir():
         made = target / _STAMP
-        if made.is_file() and json.loads(made.read_text(encoding="utf-8")) != stamp:
+        if made.is_file() and _read_stamp(made) != stamp:
             raise UserError(
-                f"{target}: was made of other utterances, or in another way; delete it to make it again"
+                f"{target}: was made of other utterances or transcripts, or in another way; delete it to make "
+                "it again"
             )
         print(f"{target}: already there, nothing to do")
         return
     mark = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]
     partial_folder = target.with_name(f".{target.name}.partial-{mark}")
-    partial_folder.mkdir(parents=True, exist_ok=True)
+    with locked(partial_folder):
+        _write_shards(manifest, partial_folder, count, shard_size, audio_format, jobs)
+        manifests.write_json(partial_folder / _STAMP, stamp)
+        partial_folder.rename(target)
+    print(f"{target}: {count} utterances in {math.ceil(count / shard_size)} shards")
+
+
+def _write_shards(
+    manifest: Path,
+    partial_folder: Path,
+    count: int,
+    shard_size: int,
+    audio_format: str,
+    jobs: int,
+) -> None:
     starts = range(0, count, shard_size)
     todo = [s for s in starts if not _cuts_file(partial_folder, s // shard_size).is_file()]
     if len(todo) < len(starts):
@@ -89,9 +114,13 @@ def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str,
             if fault:
                 pool.shutdown(cancel_futures=True)
                 raise UserError(fault)
-    manifests.write_json(partial_folder / _STAMP, stamp)
-    partial_folder.rename(target)
-    print(f"{target}: {count} utterances in {len(starts)} shards")
+
+
+def _read_stamp(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return None
 
 
 def _cuts_file(folder: Path, number: int) -> Path:

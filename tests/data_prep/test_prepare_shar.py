@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import PLAIN, Train, final, losses, read_lines, same_weights
 from data_prep_helpers import Mirror, served
+from lhotse import MonoCut, Recording
+from lhotse.shar import SharWriter
 
 from asr.__main__ import main
 from asr.config import load_config
 from asr.data import TrainingData
+from asr.data_prep.contents import locked
 from asr.errors import UserError
+from asr.files import write_json
 from asr.manifest_index import open_index
+from asr.shar_index import audio_places, places_file
 from asr.speech_set import SpeechSet
 from asr.tokenizer import make_tokenizer
 
@@ -56,20 +64,78 @@ def test_shards_hold_the_same_speech(corpus: Path, sharded: Path) -> None:
     assert all(aside.references)
 
 
-def test_notes_of_places_are_not_needed_and_not_trusted(corpus: Path, sharded: Path) -> None:
-    folder = sharded / "labelled.shar"
-    (folder / "places.000000.json").unlink()  # as Lhotse alone writes shards
-    tar = folder / "recording.000001.tar"
+def repack(tar: Path, prefix: str = "") -> None:
+    """The same members the other way round."""
     with tarfile.open(tar) as old:
         members = [(member, old.extractfile(member)) for member in old.getmembers()]
         content = [(member, file.read()) for member, file in members if file]
     with tarfile.open(tar, "w") as new:
         for member, data in reversed(content):
+            member.name = prefix + member.name
             new.addfile(member, io.BytesIO(data))
+
+
+def test_notes_of_places_are_not_needed_and_not_trusted(corpus: Path, sharded: Path) -> None:
+    folder = sharded / "labelled.shar"
+    (folder / "places.000000.json").unlink()  # as Lhotse alone writes shards
+    tar = folder / "recording.000001.tar"
+    repack(tar)
     plain, packed = SpeechSet.load(corpus / "labelled.jsonl.gz"), SpeechSet.load(folder)
     assert list(plain.ids) == list(packed.ids)
     for left, right in zip(plain.cuts, packed.cuts, strict=True):
         assert np.array_equal(left.load_audio(), right.load_audio())
+
+
+def lhotse_shards(folder: Path, cuts: Sequence[MonoCut], audio: str = "wav") -> Path:
+    """Shards as Lhotse alone writes them."""
+    folder.mkdir()
+    with SharWriter(folder, {"recording": audio}, shard_size=4) as writer:
+        for cut in cuts:
+            writer.write(cut)
+    return folder
+
+
+def made_cut(folder: Path, name: str, seed: int) -> MonoCut:
+    """The right side of a stereo recording."""
+    path = folder / f"{seed}.wav"
+    sides_NC = np.random.default_rng(seed).standard_normal((8000, 2)) * 0.1
+    soundfile.write(path, sides_NC, 16_000, subtype="PCM_16")
+    recording = Recording.from_file(path, recording_id=name)
+    return MonoCut(name, 0, recording.duration, channel=1, recording=recording)
+
+
+@pytest.mark.parametrize("stem", ["y" * 120, "\u017e" * 60, "sub/dir", "short.json"])
+def test_what_plain_lhotse_packs_is_heard(tmp_path: Path, stem: str) -> None:
+    made = [made_cut(tmp_path, f"{stem}{number}", number) for number in range(4)]
+    folder = lhotse_shards(tmp_path / "made.shar", made)
+    [tar] = folder.glob("recording.*.tar")
+    for notes in ({}, dict(audio_places(tar))):  # and of a tar that was packed otherwise
+        write_json(places_file(tar), notes)
+        repack(tar, prefix="./" if notes else "")
+        packed = SpeechSet.load(folder)
+        assert not packed.rejects
+        for left, right in zip(made, packed.cuts, strict=True):
+            assert np.allclose(left.load_audio(), right.load_audio(), atol=1e-4)
+
+
+def test_audio_at_another_rate_than_the_cuts_say_is_refused(tmp_path: Path) -> None:
+    made = [made_cut(tmp_path, f"u{number}", number) for number in range(2)]
+    packed = SpeechSet.load(lhotse_shards(tmp_path / "made.shar", made, "opus"))
+    with pytest.raises(UserError, match="48000"):
+        packed.at_rate(16_000)
+
+
+def test_a_line_that_is_no_cut_costs_itself_alone(corpus: Path, tmp_path: Path) -> None:
+    cuts = list(SpeechSet.load(corpus / "labelled.jsonl.gz").cuts)[:4]
+    folder = lhotse_shards(tmp_path / "made.shar", cuts)
+    [path] = folder.glob("cuts.*")
+    lines = gzip.decompress(path.read_bytes()).splitlines()
+    path.write_bytes(gzip.compress(b"\n\n".join([lines[0], b"{oops", *lines[2:], b'{"id": "x"}'])))
+    packed = SpeechSet.load(folder)
+    assert list(packed.ids) == [cuts[0].id, cuts[2].id, cuts[3].id]
+    [(_, lost)] = packed.rejects.items()
+    assert (lost["count"], lost["first"]) == (1, cuts[1].id)
+    assert "no cut" in lost["reason"]
 
 
 def test_the_same_run_and_a_resume_across_both(train: Train, sharded: Path) -> None:
@@ -162,6 +228,40 @@ def _ids_of(speech: SpeechSet, tar: Path) -> set[str]:
     [manifest] = speech.manifests
     records = [manifest.record(row) for row in range(len(manifest))]
     return {r["id"] for r in records if r["recording"]["sources"][0]["source"] == tar.name}
+
+
+def test_other_transcripts_and_a_second_call_meanwhile_are_refused(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    manifest = data / "labelled.jsonl.gz"
+    shutil.copyfile(corpus / manifest.name, manifest)
+    options = ["--data", str(data), "--sets", "labelled", "--jobs", "1"]
+    with locked(data / f".labelled.shar.partial-{mark_of(manifest, 1000)}"):
+        assert main(["prepare", "shar", *options]) == 2
+    assert "another preparation is writing there" in capsys.readouterr().err
+    assert main(["prepare", "shar", *options]) == 0
+    lines = gzip.decompress(manifest.read_bytes())
+    manifest.write_bytes(gzip.compress(lines.replace(b'"text": "a', b'"text": "b')))
+    assert main(["prepare", "shar", *options]) == 2
+    assert "other utterances or transcripts" in capsys.readouterr().err
+    (data / "labelled.shar/shar.json").write_text("{")
+    assert main(["prepare", "shar", *options]) == 2
+    assert main(["prepare", "shar", *options[:3], "labelled.shar"]) == 2
+    assert "in shards already" in capsys.readouterr().err
+
+
+def mark_of(manifest: Path, shard_size: int) -> str:
+    """Of the folder in which a set's shards are made."""
+    lines = gzip.decompress(manifest.read_bytes())
+    stamp = {
+        "utterances": lines.count(b"\n"),
+        "sha256": hashlib.sha256(lines).hexdigest(),
+        "shard_size": shard_size,
+        "format": "flac",
+    }
+    return hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]
 
 
 def test_an_interrupted_call_goes_on(
