@@ -108,5 +108,7 @@ def _output(config: Config) -> Iterator[Finding]:
         except UserError as error:
             yield Finding.of(error)
     parent = next(path for path in (run, *run.absolute().parents) if path.exists())
-    if not os.access(parent, os.W_OK):
+    if not parent.is_dir():
+        yield Finding(f"output: {parent} is a file, and a run needs a folder", "choose another")
+    elif not os.access(parent, os.W_OK):
         yield Finding(f"output: {run} cannot be written", "mend its permissions, or choose another")

@@ -18,7 +18,12 @@ from asr.data import about_groups, is_spelt
 from asr.errors import UserError
 from asr.features import LogMel
 from asr.recipe_checks import Finding, note
-from asr.speech_set import MANIFEST_SUFFIX, SpeechSet
+from asr.speech_set import (
+    MANIFEST_SUFFIX,
+    SpeechSet,
+    check_stored_features,
+    first_duplicate,
+)
 from asr.stream import GroupedCorpus, Kind
 from asr.tokenizer import Tokenizer, make_tokenizer
 
@@ -48,6 +53,7 @@ class Corpora:
         yield from self._read()
         for role, sets in self.sets.items():
             for speech in sets:
+                yield from _twice(speech, role)
                 yield from self._shards(speech, role)
                 yield from self._audio(speech, role)
                 yield from self._lengths(speech, role)
@@ -75,8 +81,11 @@ class Corpora:
             )
             return
         for role in ("labelled", "untranscribed", "dev", "test"):
+            is_stored = self.config.features.source == "precomputed" and role in set(Kind)
             for name in dict.fromkeys(getattr(corpus, role)):
                 try:
+                    if is_stored:
+                        check_stored_features(self.config, directory, [name])
                     speech = SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}")
                     speech.at_rate(self.config.features.sample_rate_hz)
                 except UserError as error:
@@ -191,7 +200,8 @@ class Corpora:
         sets = [(role, speech) for role, speeches in self.sets.items() for speech in speeches]
         for (a, left), (b, right) in itertools.combinations(sets, 2):
             # One set in two roles is said of the recipe, and dev sets may be test sets.
-            if left.name == right.name or {a, b} == {"dev", "test"}:
+            is_one = left.manifests[0].manifest == right.manifests[0].manifest
+            if is_one or {a, b} == {"dev", "test"}:
                 continue
             _, places, _ = np.intersect1d(left.keys, right.keys, return_indices=True)
             if len(places):
@@ -227,6 +237,15 @@ class Corpora:
                 f"{policy.max_length_ratio:g} would drop labels as long as the transcripts",
                 "let the band hold 1 with room on both sides",
             )
+
+
+def _twice(speech: SpeechSet, role: str) -> Iterator[Finding]:
+    name = first_duplicate(speech)
+    if name is not None:
+        yield Finding(
+            f"set '{speech.name}' of corpus.{role}: utterance id '{name}' occurs twice",
+            "make the set again, from files whose names differ",
+        )
 
 
 def _references(speech: SpeechSet, role: str) -> Iterator[Finding]:

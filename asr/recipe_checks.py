@@ -169,7 +169,10 @@ def _teacher(config: Config, ranks: int) -> Iterator[Finding]:
 
 def _roles(config: Config) -> Iterator[Finding]:
     corpus = config.corpus
-    roles = {name: getattr(corpus, name) for name in ("labelled", "untranscribed", "dev", "test")}
+    roles = {
+        name: [str(Path(one)) for one in getattr(corpus, name)]  # ./train is train
+        for name in ("labelled", "untranscribed", "dev", "test")
+    }
     for (a, left), (b, right) in itertools.combinations(roles.items(), 2):
         # A recipe may look at its dev sets once more at the end.
         for shared in sorted(set(left) & set(right)) if {a, b} != {"dev", "test"} else []:

@@ -200,7 +200,7 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
         raise UserError(f"corpus.{kind} is empty: name at least one prepared set")
     directory = Path(config.corpus.directory)
     if config.features.source == "precomputed":
-        _check_stored_features(config, directory, names)
+        check_stored_features(config, directory, names)
     # Without what says how a set is stored, so that this does not change the order.
     ordered = sorted(
         names, key=lambda name: name.removesuffix(".features").removesuffix(SHAR_SUFFIX)
@@ -213,7 +213,7 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
         np.concatenate([np.full(len(s), number, np.int16) for number, s in enumerate(sets)]),
         np.concatenate([speech.rows for speech in sets]),
     )
-    twice = _first_duplicate(joined)
+    twice = first_duplicate(joined)
     if twice is not None:
         raise UserError(
             f"corpus.{kind}: utterance id '{twice}' occurs twice; name each set once, and rename "
@@ -222,7 +222,8 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
     return joined
 
 
-def _first_duplicate(speech: SpeechSet) -> str | None:
+def first_duplicate(speech: SpeechSet) -> str | None:
+    """An id that occurs twice; None where there is none."""
     keys = speech.keys
     order = np.argsort(keys, kind="stable")
     same = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
@@ -233,8 +234,11 @@ def _first_duplicate(speech: SpeechSet) -> str | None:
     return None
 
 
-def _check_stored_features(config: Config, directory: Path, names: list[str]) -> None:
-    """Stored features must be those that the recipe describes: dev sets are computed by it."""
+def check_stored_features(config: Config, directory: Path, names: list[str]) -> None:
+    """Stored features must be those that the recipe describes: dev sets are computed by it.
+
+    Raises UserError for a set without such.
+    """
     wanted = config.features.model_dump(mode="json", exclude={"source"})
     for name in names:
         path = directory / "features" / name.removesuffix(".features") / "features.json"

@@ -7,6 +7,8 @@ import math
 import os
 from pathlib import Path
 
+from asr.errors import UserError
+
 from .pipeline import MIN_ITEMS_FOR_SHARE, Settings
 
 _DESCRIPTION = """\
@@ -331,6 +333,8 @@ def _lm(arguments: argparse.Namespace) -> None:
             arguments.characters,
         )
         return
+    if arguments.lexicon is not None:
+        raise UserError("--lexicon: goes with --arpa; of --cuts there is none, leave it out")
     from .ngram import train_ngram
 
     train_ngram(arguments.cuts, arguments.output, arguments.unit, arguments.order)

@@ -51,6 +51,12 @@ def fetch(url: str, target: Path, md5: str | None) -> None:
         raise UserError(
             f"{url}: the connection ended after {came:,} of {whole:,} bytes; the same command continues"
         )
+    if whole is not None and came > whole:  # a server without byte ranges sent all of it once more
+        target.unlink()
+        raise UserError(
+            f"{target}: has {came:,} bytes where {url} has {whole:,}, and was removed; run the same command "
+            "again"
+        )
     if md5 is None:
         print(f"{target}: the server has no checksum of it; not checked")
         return

@@ -73,7 +73,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str, Outcome]]:
     """Set, identity and outcome of each line."""
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             key, values = json.loads(line)
             name, outcome = json.loads(key)[0], Outcome(**values)

@@ -42,7 +42,11 @@ def read_list(lists: Path, size: str) -> set[str]:
     """Ids of a limited set. Raises UserError where there is neither list nor folder, or it is empty."""
     plain = lists / f"{size}.txt"
     if plain.is_file():
-        found = set(plain.read_text(encoding="utf-8").split())
+        try:
+            names = plain.read_text(encoding="utf-8-sig").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{plain}: not readable ({error}); it holds ids, one a line") from None
+        found = {name.removesuffix(".flac") for name in names}
     else:
         found = {p.stem for folder in FOLDERS[size] for p in (lists / folder).rglob("*.flac")}
         lacking = [folder for folder in FOLDERS[size] if not (lists / folder).is_dir()]
@@ -59,7 +63,7 @@ def read_list(lists: Path, size: str) -> set[str]:
 def _split(data: Path, parts: Sequence[str], size: str, wanted: set[str]) -> None:
     missing = set(wanted)
     for part in parts:
-        missing -= {_id(line) for line in _lines(data / f"{part}.jsonl.gz")}
+        missing -= {name for name, _ in _lines(data / f"{part}.jsonl.gz")}
     if missing:
         raise UserError(
             f"{len(missing)} of the {len(wanted)} utterances of {size} are in none of {', '.join(parts)} of "
@@ -71,8 +75,8 @@ def _split(data: Path, parts: Sequence[str], size: str, wanted: set[str]) -> Non
         for part in parts:
             name, left = f"{part}-without-{size}", 0
             others = stack.enter_context(_manifest(data / f"{name}.jsonl.gz"))
-            for line in _lines(data / f"{part}.jsonl.gz"):
-                is_chosen = _id(line) in wanted
+            for utterance, line in _lines(data / f"{part}.jsonl.gz"):
+                is_chosen = utterance in wanted
                 (chosen if is_chosen else others).write(line)
                 left += not is_chosen
             counts[name] = left
@@ -87,13 +91,11 @@ def _manifest(path: Path) -> Iterator[gzip.GzipFile]:
         yield file
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Id and line of each utterance."""
     try:
         with gzip.open(path) as file:
-            yield from file
-    except (OSError, EOFError, zlib.error) as error:
+            for line in file:
+                yield str(json.loads(line)["id"]), line
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: not readable ({error}); prepare the part again") from None
-
-
-def _id(line: bytes) -> str:
-    return str(json.loads(line)["id"])

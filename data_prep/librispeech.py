@@ -93,7 +93,7 @@ def list_part(corpus: Path, part: str) -> Listing:
 
 def _chapter(transcripts: Path, part: str) -> Iterator[Utterance]:
     try:
-        lines = transcripts.read_text(encoding="utf-8").splitlines()
+        lines = transcripts.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{transcripts}: not readable: {error}") from None
     for line in lines:
@@ -134,6 +134,12 @@ def _download(root: Path, parts: list[str] | None, mirror: str) -> None:
     # Lhotse unpacks into ROOT/LibriSpeech; a root that is itself that folder is left as it is.
     target = root.parent if root.name == "LibriSpeech" else root
     corpus = target / "LibriSpeech"
+    itself = [part for part in PARTS if (root / part).is_dir()] if target == root else []
+    if itself:
+        raise UserError(
+            f"--root {root}: holds {itself[0]} itself, and --download puts parts into {corpus}; rename it "
+            "LibriSpeech and name that, so that they come together"
+        )
     # Lhotse deletes a part that lacks its own mark, so a part from elsewhere is kept away from it.
     wanted = [
         part

@@ -6,8 +6,10 @@ import io
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.manifest_index import open_index
+from asr.manifest_rows import text_of
 
-from .manifests import read_cuts, replacing
+from .manifests import replacing
 
 MODEL = "tokenizer.model"
 """File that `tokenizer.sentencepiece_model` of a recipe names."""
@@ -59,11 +61,11 @@ def train_tokenizer(
 
 
 def texts_of(manifests: list[Path]) -> list[str]:
-    """The transcripts of prepared sets. Raises UserError without any."""
+    """The transcripts of prepared sets, NAME.jsonl.gz or NAME.shar. Raises UserError without any."""
     texts: list[str] = []
     for path in manifests:
-        for cut in read_cuts(path):
-            texts += [segment.text for segment in cut.supervisions if segment.text]
+        index = open_index(path)
+        texts += filter(None, (text_of(index.record(row)) for row in range(len(index))))
     if not texts:
         names = ", ".join(map(str, manifests))
         raise UserError(f"--cuts {names}: no transcripts in there; name a labelled set")

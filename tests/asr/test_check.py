@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,17 @@ BROKEN = {
         "in corpus.labelled and in corpus.unt",
         "one of",
     ),
+    "twice by another path": (
+        ["corpus.dev=[./labelled]"],
+        "in corpus.labelled and in corpus.dev",
+        "one of",
+    ),
+    "features": (
+        ["features.source=precomputed", "augmentation.speed_factors=[1.0]"],
+        "has no stored features",
+        "asr prepare features",
+    ),
+    "output": (["output=pyproject.toml/run"], "pyproject.toml is a file", "choose another"),
     "memory": (
         ["batch.max_seconds_per_micro_batch=1e8"],
         "a rank needs about",
@@ -128,12 +140,14 @@ def test_faults_of_the_corpus_itself(
     cuts[0].supervisions[0].text = ""
     cuts[1].recording.sources[0].source = str(tmp_path / "gone.wav")
     CutSet.from_cuts([*cuts, dev[0]]).to_file(data / "labelled.jsonl.gz")
+    lines = gzip.decompress((corpus / "labelled.jsonl.gz").read_bytes())
+    (data / "again.jsonl.gz").write_bytes(gzip.compress(lines + lines[: lines.index(b"\n") + 1]))
     CutSet.from_cuts(dev).to_file(data / "dev.jsonl.gz")
     for cut in dev:
         cut.supervisions = []
     CutSet.from_cuts(dev).to_file(data / "mute.jsonl.gz")
     (data / "untranscribed.jsonl.gz").write_bytes(b"no gzip")
-    settings = [f"corpus.directory={data}", "corpus.test=[mute]"]
+    settings = [f"corpus.directory={data}", "corpus.test=[mute, again]"]
     status, said = check(capsys, recipe, *settings)
     assert status == 2
     for what in (
@@ -142,6 +156,7 @@ def test_faults_of_the_corpus_itself(
         f"1 utterances are in 'labelled' (corpus.labelled) and in 'dev' (corpus.dev), the first '{dev[0].id}'",
         "8 of 8 utterances of 'mute' (corpus.test) have no reference",
         "untranscribed.jsonl.gz: not a readable manifest",
+        f"set 'again' of corpus.test: utterance id '{cuts[0].id}' occurs twice",
     ):
         assert what in said
 

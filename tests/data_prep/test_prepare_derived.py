@@ -58,7 +58,7 @@ def test_tokenizer_is_trained_on_the_transcripts(data: Path, tmp_path: Path) -> 
     [
         (5000, "labelled", "--vocabulary-size 5000"),
         (30, "untranscribed", "no transcripts"),
-        (30, "missing", "no such manifest"),
+        (30, "missing", "no such set"),
     ],
 )
 def test_tokenizer_faults_are_explained(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
 from data_prep_helpers import cuts_of, write_audio
 
 from asr.data_prep import cli
+from asr.data_prep.librilight import prepare_librilight
 from asr.errors import UserError
 
 IDS = ["1-2-0000", "1-2-0001", "3-4-0000", "5-6-0000"]
@@ -81,3 +83,19 @@ def test_what_is_missing_is_named(data: Path, tmp_path: Path) -> None:
     (tmp_path / "10h.txt").write_text("")
     fails(tmp_path, "names no utterance")
     fails(tmp_path, "run `asr prepare librispeech` first", tmp_path / "empty")
+
+
+def test_what_is_no_list_and_no_manifest_is_said(data: Path, tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "10h.txt").write_bytes(b"\xff\xfe1-2-0000")
+    with pytest.raises(UserError, match=r"10h.txt: not readable"):
+        prepare_librilight(lists, data, ["10h"])
+    (lists / "10h.txt").write_bytes(
+        b"\xef\xbb\xbf1-2-0000\n3-4-0000.flac\n"
+    )  # as some editors save it
+    prepare_librilight(lists, data, ["10h"])
+    assert ids(data, "train-10h") == ["1-2-0000", "3-4-0000"]
+    (data / "train-clean-100.jsonl.gz").write_bytes(gzip.compress(b'{"id": \n'))
+    with pytest.raises(UserError, match=r"train-clean-100.jsonl.gz: not readable"):
+        prepare_librilight(lists, data, ["10h"])
