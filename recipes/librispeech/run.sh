@@ -37,17 +37,32 @@ while [ $# -gt 0 ]; do
                 --master-addr) master_addr=$2 ;; --master-port) master_port=$2 ;; --nodes) nodes=$2 ;;
             esac
             shift 2 ;;
+        --*=*) die "unknown option '$1'; options are written '--name value', see --help" ;;
         *=*) settings+=("$1"); shift ;;
         *) die "unknown option '$1'; see --help" ;;
     esac
 done
 [ -n "$recipe" ] || die "--recipe is missing; see --help"
-[ -f "$recipe" ] || recipe=recipes/librispeech/$recipe.yaml
-[ -f "$recipe" ] || die "--recipe $recipe: no such recipe; there are $(cd recipes/librispeech && ls -- *.yaml | tr '\n' ' ')"
-[ -z "$hostfile" ] || [ -f "$hostfile" ] || die "--hostfile $hostfile: no such file"
-if [ -n "$node_rank" ] && [ -z "$master_addr" ]; then die "--node-rank needs --master-addr"; fi
-if [ "$nodes" -gt 1 ] && [ -z "$node_rank" ] && [ "$first" = train ]; then
-    die "--nodes $nodes needs --node-rank, on every machine its own; or give a --hostfile"
+for name in ranks nodes node_rank master_port; do
+    [[ ${!name:-0} =~ ^[0-9]+$ ]] || die "--${name//_/-} ${!name}: give a whole number"
+done
+if [ -f "$(absolute "$recipe")" ]; then
+    recipe=$(absolute "$recipe")
+else
+    [ -f "$recipe" ] || recipe=recipes/librispeech/${recipe%.yaml}.yaml
+fi
+[ -f "$recipe" ] || die "--recipe $recipe: no such recipe; there are $(cd recipes/librispeech && ls -- *h*.yaml | tr '\n' ' ')"
+if [ -n "$hostfile" ]; then
+    [ -f "$hostfile" ] || die "--hostfile $hostfile: no such file"
+    hosts=$(sed 's/#.*//; /^[[:space:]]*$/d' "$hostfile")
+    [ -n "$hosts" ] || die "--hostfile $hostfile: names no machine"
+    wrong=$(grep -vE '^[[:space:]]*[^[:space:]]+[[:space:]]+slots=[1-9][0-9]*[[:space:]]*$' <<< "$hosts" | head -1) || true
+    [ -z "$wrong" ] || die "--hostfile $hostfile: '$wrong' is not 'HOST slots=N', which every line must be"
+    nodes=$(wc -l <<< "$hosts")
+fi
+if [ -n "$node_rank" ]; then
+    [ -n "$master_addr" ] || die "--node-rank needs --master-addr"
+    [ "$node_rank" -lt "$nodes" ] || die "--node-rank $node_rank: the machines are 0 to $((nodes - 1)); give --nodes or a --hostfile"
 fi
 
 stages=(data tokenizer check train decode score)
@@ -55,6 +70,10 @@ place() { local i; for i in "${!stages[@]}"; do [ "${stages[$i]}" = "$1" ] && ec
           die "no stage '$1'; stages are ${stages[*]}"; }
 first_place=$(place "$first") || exit 2
 last_place=$(place "$last") || exit 2
+[ "$first_place" -le "$last_place" ] || die "--from $first --to $last: no stage, since $last comes before $first"
+if [ -z "$hostfile$node_rank" ] && [ "$nodes" -gt 1 ] && [ "$first_place" -le 3 ] && [ "$last_place" -ge 3 ]; then
+    die "--nodes $nodes needs --node-rank, on every machine its own; or give a --hostfile"
+fi
 started=$SECONDS
 due() { # STAGE: whether it is asked for; says so. Other machines than the first only train.
     local here; here=$(place "$1")
@@ -64,6 +83,10 @@ due() { # STAGE: whether it is asked for; says so. Other machines than the first
 }
 
 if [ "${node_rank:-0}" = 0 ]; then bash tools/make_venv.sh; fi
+until [ -x .venv/bin/asr ]; do # the first machine is making it, on the disk that is shared
+    [ $((SECONDS - started)) -lt 1800 ] || die "$PWD/.venv: not there; start --node-rank 0, which makes it"
+    sleep 5
+done
 bin=$PWD/.venv/bin asr=$PWD/.venv/bin/asr
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
@@ -71,7 +94,13 @@ setting() { # NAME: a setting in force, a word a line
     "$bin/python" - "$1" "$recipe" "${settings[@]}" <<'PYTHON'
 import functools, sys
 from asr.config import load_config
-value = functools.reduce(getattr, sys.argv[1].split("."), load_config(sys.argv[2], sys.argv[3:]))
+from asr.errors import UserError
+try:
+    config = load_config(sys.argv[2], sys.argv[3:])
+except UserError as error:
+    print(f"run.sh: {error}", file=sys.stderr)
+    sys.exit(2)
+value = functools.reduce(getattr, sys.argv[1].split("."), config)
 print(*(value if isinstance(value, list) else [value]), sep="\n")
 PYTHON
 }
@@ -83,20 +112,27 @@ if due data; then
     [ -n "$root" ] || die "--root is missing: the folder that holds LibriSpeech/"
     mapfile -t sets < <({ setting corpus.labelled; setting corpus.untranscribed; setting corpus.dev
                           setting corpus.test; } | sed '/^$/d' | sort -u)
-    parts=() limited=()
+    parts=() limited=() sharded=()
     for name in "${sets[@]}"; do
-        case ${name%.shar} in
+        [ "$name" = "${name%.shar}" ] || sharded+=("${name%.shar}")
+        name=${name%.shar}
+        case $name in
             train-10h | train-1h | train-10min) limited+=("${name#train-}") ;;
             *-without-*) parts+=("${name%-without-*}"); limited+=("${name##*-without-}") ;;
-            *) parts+=("${name%.shar}") ;;
+            *) parts+=("$name") ;;
         esac
     done
-    if [ ${#limited[@]} -gt 0 ]; then parts+=(train-clean-100 train-clean-360 train-other-500); fi
+    if [ ${#limited[@]} -gt 0 ]; then
+        for part in train-clean-100 train-clean-360 train-other-500; do # those that are there, or all
+            if [ ${#download[@]} -gt 0 ] || [ -d "$root/LibriSpeech/$part" ] || [ -d "$root/$part" ]; then parts+=("$part"); fi
+        done
+    fi
     "$asr" prepare librispeech --root "$root" --output "$data" --parts $(printf '%s\n' "${parts[@]}" | sort -u) "${download[@]}"
     if [ ${#limited[@]} -gt 0 ]; then
         [ -n "$lists" ] || die "--lists is missing: the folder librispeech_finetuning of Libri-Light"
         "$asr" prepare librilight --lists "$lists" --data "$data" --sizes "${limited[@]}"
     fi
+    [ ${#sharded[@]} -eq 0 ] || "$asr" prepare shar --data "$data" --sets "${sharded[@]}"
 fi
 
 if due tokenizer; then
@@ -106,7 +142,7 @@ if due tokenizer; then
         model=$(setting tokenizer.sentencepiece_model)
         [ "$(basename "$model")" = tokenizer.model ] || [ -f "$model" ] \
             || die "tokenizer.sentencepiece_model $model: name it FOLDER/tokenizer.model, or make it yourself"
-        mapfile -t labelled < <(setting corpus.labelled | sed "s#.*#$data/&.jsonl.gz#")
+        mapfile -t labelled < <(setting corpus.labelled | sed "s#.*#$data/&.jsonl.gz#; s#\.shar\.jsonl\.gz\$#.shar#")
         [ -f "$model" ] || "$asr" prepare tokenizer --cuts "${labelled[@]}" --output "$(dirname "$model")"
     fi
 fi
@@ -115,7 +151,7 @@ gpus=$("$bin/python" -c 'import torch; print(torch.cuda.device_count())' 2>/dev/
 ranks=${ranks:-$((gpus > 0 ? gpus : 1))}
 world=$((ranks * nodes))
 if [ -n "$hostfile" ]; then
-    world=$(sed 's/#.*//; s/.*slots=\([0-9]*\).*/\1/' "$hostfile" | awk '{ n += $1 } END { print n }')
+    world=$(sed 's/.*slots=//' <<< "$hosts" | awk '{ n += $1 } END { print n }')
 fi
 
 if due check; then

@@ -82,6 +82,50 @@ def test_a_recipe_from_run_sh(data: Path, tmp_path: Path, name: str) -> None:
     assert (tmp_path / "run/report/index.html").is_file()
 
 
+@needs_sample
+def test_limited_sets_and_shards_by_the_data_stage(tmp_path: Path) -> None:
+    """With lists, of a corpus that holds some parts only, and packed."""
+    names = sorted(path.stem for path in SAMPLE.glob("LibriSpeech/train-clean-100/*/*/*.flac"))
+    (tmp_path / "10h.txt").write_text("\n".join(names[::2]))
+    rest = "train-clean-100-without-10h"
+    settings = ["corpus.labelled=[train-10h.shar]", f"corpus.untranscribed=[{rest}]"]
+    settings += [s for s in small("10h_950h") if not s.startswith(("corpus.lab", "corpus.untr"))]
+    settings += [f"corpus.directory={tmp_path / 'data'}", f"output={tmp_path / 'run'}"]
+    settings += ["tokenizer.kind=sentencepiece"]
+    settings += [f"tokenizer.sentencepiece_model={tmp_path / 'pieces/tokenizer.model'}"]
+    (tmp_path / "mine.yaml").write_text(f"base: {RECIPES / '10h_950h.yaml'}\n")
+    command = ["bash", str(RECIPES / "run.sh"), "--recipe", "mine.yaml", "--lists", "."]
+    command += ["--root", str(SAMPLE), "--to", "check", *settings]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no problem found" in done.stdout
+    assert (tmp_path / "data/train-10h.shar").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["model.widht=3"], "unknown key 'model.widht'; did you mean 'width'?"),
+        (["--ranks=4"], "unknown option '--ranks=4'; options are written '--name value'"),
+        (["--ranks", "two"], "--ranks two: give a whole number"),
+        (["--nodes", "2", "--from", "check"], "--nodes 2 needs --node-rank"),
+        (["--node-rank", "1", "--master-addr", "x"], "the machines are 0 to 0"),
+        (["--from", "train", "--to", "data"], "data comes before train"),
+        (["--hostfile", "empty"], "names no machine"),
+        (["--hostfile", "slotless"], "'127.0.0.1' is not 'HOST slots=N'"),
+        (["--recipe", "100h_860"], "no such recipe"),
+    ],
+)
+def test_run_sh_says_what_is_wrong_in_a_line(options: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("# nobody\n\n")
+    (tmp_path / "slotless").write_text("localhost slots=2\n127.0.0.1\n")
+    command = ["bash", str(RECIPES / "run.sh"), "--recipe", "100h_860h", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    [line] = done.stderr.splitlines()
+    assert said in line
+
+
 def test_recipes_are_short_and_inherit() -> None:
     for name in NAMES:
         text = (RECIPES / f"{name}.yaml").read_text()
