@@ -44,7 +44,7 @@ def tables(folder: Path) -> Iterator[str]:
     runs: dict[str, list[_Run]] = {run.name: [] for seed in seeds for run in sorted(seed.iterdir())}
     for seed in seeds:
         for name, found in runs.items():
-            if (seed / name / "decode").is_dir():
+            if any((seed / name / "decode").glob("*/*.jsonl")):
                 found.append(_Run(seed / name))
     runs = {name: found for name, found in runs.items() if found}
     if not runs:
@@ -101,6 +101,8 @@ class _Run:
 
     def against(self, baseline: _Run | None) -> Comparison | None:
         if baseline is None or baseline is self:
+            return None
+        if "teacher" not in self.aligned or "teacher" not in baseline.aligned:
             return None
         return compare_aligned(self.aligned["teacher"], baseline.aligned["teacher"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -76,12 +77,17 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             command.add_argument("--from", dest="begin", type=float, metavar="HOURS")
             command.add_argument("--to", dest="end", type=float, metavar="HOURS")
     arguments = parser.parse_args(argv)
-    if arguments.command == "stats" and arguments.every is not None and not arguments.every > 0:
-        raise UserError(f"--every {arguments.every:g}: must be more than 0 hours")
-    if arguments.command == "diff" and arguments.other and (arguments.begin or arguments.end):
-        raise UserError(
-            "--from and --to are for two times of one run; name one run, or leave them out"
-        )
+    every = arguments.every if arguments.command == "stats" else None
+    if every is not None and not 0 < every < math.inf:
+        raise UserError(f"--every {every:g}: must be a number of hours above 0")
+    if arguments.command == "diff":
+        times = [hours for hours in (arguments.begin, arguments.end) if hours is not None]
+        if arguments.other and times:
+            raise UserError(
+                "--from and --to are for two times of one run; name one run, or leave them out"
+            )
+        if times != sorted(times):
+            raise UserError(f"--from {times[0]:g} --to {times[1]:g}: the first must be the earlier")
     if arguments.command != "stats" and arguments.count < 1:
         raise UserError(f"--count {arguments.count}: must be at least 1")
     return arguments

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import JsonValue, field_validator, model_validator
 
 from asr.section import Count, Fraction, Natural, NonNegative, Positive, Section, Share
 
@@ -84,7 +84,8 @@ class FilterConfig(Section):
 
 
 class HealthConfig(Section):
-    """When labels count as collapsed, over about the last dozen of them; and what is done about it."""
+    """When labels count as collapsed, over about the last dozen of them (disagreement: half a dozen uses);
+    and what is done about it."""
 
     max_broken_share: Share = 0.2
     """Alarm above this share of labels that are empty, repeat themselves, or are less than half as long as the
@@ -102,6 +103,9 @@ class HealthConfig(Section):
     the student) back to its last healthy state, and pause where that does not help."""
     snapshot_hours: Positive = 1.0
     """Audio between two states that rollback keeps; it goes back to the last but one."""
+    grace_hours: NonNegative = 0.0
+    """Audio after the start of pseudo-labelling within which it is only said that labels look ill: those of a
+    network that has not learnt to read yet do."""
 
     @model_validator(mode="after")
     def _check(self) -> HealthConfig:
@@ -137,8 +141,8 @@ class PseudoLabelConfig(Section):
     """The search, for decision beam: an n-gram model spells better than a weak teacher alone (IPL)."""
     sample: SampleConfig = SampleConfig()
     """The draw, for decision sample."""
-    options: dict[str, Any] = {}
-    """For the classes of your own: whatever they want to know."""
+    options: dict[str, JsonValue] = {}
+    """For the classes of your own: whatever they want to know, in JSON's terms."""
     filters: FilterConfig = FilterConfig()
     """Which labels are not trained on."""
     loss_weight: Positive = 1.0

@@ -10,6 +10,7 @@ from asr.labels.label import repeated_trigrams
 from asr.labels.rows import LabelRow
 
 _ALARM_HALF_LIFE_LABELS = 12.0
+_ALARM_HALF_LIFE_USES = 4.0
 """Short: four broken labels ring the alarm."""
 _FEWEST_LABELS = 4.0
 """Fewer say nothing: the first ones of a run, or of a teacher that went back."""
@@ -80,10 +81,12 @@ class LabelCounts:
     def __add__(self, other: LabelCounts) -> LabelCounts:
         return LabelCounts(**{n: v + getattr(other, n) for n, v in asdict(self).items()})
 
-    def decayed(self, new: LabelCounts, half_life_labels: float) -> LabelCounts:
+    def decayed(
+        self, new: LabelCounts, half_life_labels: float, half_life_uses: float
+    ) -> LabelCounts:
         """These, fading as labels come in, and the new ones."""
         # A label is compared with the student at each use, and so with or without new labels.
-        keep, keep_uses = (0.5 ** (n / half_life_labels) for n in (new.labels, new.uses))
+        keep, keep_uses = 0.5 ** (new.labels / half_life_labels), 0.5 ** (new.uses / half_life_uses)
         of_uses = ("disagreements", "agreed_on", "uses")
         return LabelCounts(
             **{
@@ -128,8 +131,8 @@ class LabelHealth:
 
     def observe(self, counts: LabelCounts) -> None:
         self.labels += counts.labels
-        self.shown = self.shown.decayed(counts, _SHOWN_HALF_LIFE_LABELS)
-        self.recent = self.recent.decayed(counts, _ALARM_HALF_LIFE_LABELS)
+        self.shown = self.shown.decayed(counts, _SHOWN_HALF_LIFE_LABELS, _SHOWN_HALF_LIFE_LABELS)
+        self.recent = self.recent.decayed(counts, _ALARM_HALF_LIFE_LABELS, _ALARM_HALF_LIFE_USES)
 
     def faults(self, policy: HealthConfig, tokens_per_second: float) -> list[str]:
         """Which figures are outside of their bands, for people."""

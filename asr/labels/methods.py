@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,8 @@ T = TypeVar("T")
 def find_method(field: str, name: str, ours: Mapping[str, type[T]], base: Any) -> type[T]:
     """The class that `pseudo_label.FIELD: NAME` means.
 
-    A file of the user's is run; nothing but training does so, and only where the recipe names it. Raises
-    UserError where the file or the class is missing, or is no `base`.
+    A file of the user's is run, by training and by `asr check`, and only where the recipe names it. Raises
+    UserError where the file or the class is missing, is no `base`, or lacks a method of it.
     """
     if name in ours:
         return ours[name]
@@ -32,7 +33,7 @@ def find_method(field: str, name: str, ours: Mapping[str, type[T]], base: Any) -
     sys.modules[spec.name] = module  # dataclasses look it up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{where}: cannot be loaded: {type(error).__name__}: {error}") from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, base)):
@@ -40,4 +41,7 @@ def find_method(field: str, name: str, ours: Mapping[str, type[T]], base: Any) -
             f"{where}: {file} has no class '{class_name}' that derives from {base.__module__}."
             f"{base.__name__}"
         )
+    if inspect.isabstract(found):
+        lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise UserError(f"{where}: lacks {lacking}, which {base.__name__} wants of it; write it")
     return found

@@ -42,7 +42,11 @@ class Remedy:
         self.is_paused = False
         """Labels are made and watched, and not trained on."""
         self.begins_anew_at_hours: float | None = None
-        """Of audio: the average, if labels are ill until then; None where it will not."""
+        """Of audio: the average, if labels are not healthy by then; None where it will not."""
+        self.acts_from_hours = 0.0
+        """Of audio: the end of the grace; until then it is only said that labels are ill."""
+        self.is_spared = False
+        """Labels were ill within the grace."""
         self.went_back = False
         """And there has been no healthy state since."""
         self.kept_hours = 0.0
@@ -52,9 +56,9 @@ class Remedy:
 
     def begin(self, hours: float) -> None:
         """Pseudo-labelling begins."""
-        if self.states is not None:
+        self.acts_from_hours, self.kept_hours = hours + self.policy.grace_hours, hours
+        if self.states is not None and not self.policy.grace_hours:
             self.states.keep()
-            self.kept_hours = hours
 
     def treat(
         self, faults: list[str], hours: float, health: LabelHealth, store: LabelStore
@@ -65,13 +69,15 @@ class Remedy:
             return self._be_well(hours, health)
         if self.is_paused:
             return self._lose_patience(hours, health)
-        if not newly:
+        acts = self.policy.action != "warn" and hours >= self.acts_from_hours
+        if not newly and not (acts and self.is_spared):
             return []
+        self.is_spared = not acts
         said = [
             f"warning: pseudo-labels look unhealthy: {'; '.join(faults)}. Start pseudo-labelling later "
             "(pseudo_label.start_hours), or lower the untranscribed share"
         ]
-        if self.policy.action != "warn":
+        if acts:
             said += self._act(hours, health, store)
         return [f"{hours:8.2f} h  {line}" for line in said]
 
@@ -87,6 +93,9 @@ class Remedy:
             # No state is kept before labels have told whether it helped.
             self.kept_hours, self.kept_labels, self.went_back = hours, health.labels, True
             yield "the teacher is put back to its last healthy state"
+            if self.half_life_hours is None:  # it averages what collapsed, and would for half-lives
+                self.average.begin_anew()
+                yield "and the average begins anew from there"
             return
         self.is_paused = True
         yield "pseudo-labels are left out until they are healthy"
@@ -109,12 +118,13 @@ class Remedy:
     def _be_well(self, hours: float, health: LabelHealth) -> list[str]:
         if self.is_paused:
             if health.recent.labels < _LABELS_OF_PROOF:
-                return []
+                return self._lose_patience(hours, health)
             self.is_paused, self.begins_anew_at_hours = False, None
             return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
         # And only when labels have told that the one before was healthy.
         is_known = health.labels >= self.kept_labels + _LABELS_TOLD
-        is_due = is_known and hours >= self.kept_hours + self.policy.snapshot_hours
+        due_hours = max(self.acts_from_hours, self.kept_hours + self.policy.snapshot_hours)
+        is_due = is_known and hours >= due_hours
         if self.states is not None and is_due:
             self.states.keep()
             self.kept_hours, self.kept_labels, self.went_back = hours, health.labels, False
@@ -125,6 +135,8 @@ class Remedy:
         return {
             "is_paused": self.is_paused,
             "begins_anew_at_hours": self.begins_anew_at_hours,
+            "acts_from_hours": self.acts_from_hours,
+            "is_spared": self.is_spared,
             "went_back": self.went_back,
             "kept_hours": self.kept_hours,
             "kept_labels": self.kept_labels,
@@ -140,7 +152,10 @@ class Remedy:
     def load(self, state: Mapping[str, Any], read: Callable[[str], dict[str, Tensor]]) -> None:
         """Go on from a checkpoint."""
         self.is_paused, self.went_back = state["is_paused"], state["went_back"]
-        self.begins_anew_at_hours = state.get("begins_anew_at_hours")  # older checkpoints have none
+        # Older checkpoints have none of these.
+        self.begins_anew_at_hours = state.get("begins_anew_at_hours")
+        self.acts_from_hours = state.get("acts_from_hours", 0.0)
+        self.is_spared = state.get("is_spared", False)
         self.kept_hours, self.kept_labels = state["kept_hours"], state["kept_labels"]
         if self.states is not None:
             self.states.load([read(f"healthy-{n}") for n in range(state["kept"])])

@@ -54,6 +54,9 @@ def test_the_method_of_your_own_runs_as_it_stands(
         (["pseudo_label.decision=own.py:Missing"], "has no class 'Missing'"),
         (["pseudo_label.teacher=own.py:Other"], "derives from asr.labels.labellers.Labeller"),
         (["pseudo_label.decision=broken.py:Some"], "cannot be loaded: ZeroDivisionError"),
+        (["pseudo_label.decision=own.py:Unfinished"], "lacks tokens, which Decision wants of it"),
+        (["pseudo_label.decision=leaves.py:Some"], "cannot be loaded: SystemExit: 3"),
+        (["pseudo_label.options={since: 2024-01-01}"], "pseudo_label.options"),
         (["pseudo_label.decision=gredy"], "did you mean 'greedy'?"),
     ],
 )
@@ -66,7 +69,9 @@ def test_what_is_wrong_with_a_method_is_said_in_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.py").write_text("class Other: pass\n", encoding="utf-8")
+    own = "from asr.labels.decisions import Decision\nclass Other: pass\nclass Unfinished(Decision): pass\n"
+    (tmp_path / "own.py").write_text(own, encoding="utf-8")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
     (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")
     for command in ("train", "check"):
         assert main([command, str(recipe), "output=run", *settings]) == 2

@@ -78,6 +78,8 @@ CACHE = (
 )
 ROUNDS = ("pseudo_label.schedule=rounds", "pseudo_label.rounds.every_hours=0.01")
 SLIMIPL = ("pseudo_label.teacher=student", *CACHE)
+SLOW_AVERAGE = (*SLIMIPL, "teacher.half_life_hours=0.04")
+SELDOM = (*CACHE, "pseudo_label.cache.replacement_probability=0.1", "teacher.half_life_hours=0.04")
 slow = pytest.mark.slow
 
 
@@ -94,6 +96,9 @@ slow = pytest.mark.slow
         pytest.param("rollback", "teacher", SOME_TOKEN, ("trainer.zero_stage=2",), marks=slow),
         ("rollback", "student", SOME_TOKEN, SLIMIPL),
         pytest.param("rollback", "student", BLANK, SLIMIPL, marks=slow),
+        pytest.param("rollback", "student", SOME_TOKEN, SLOW_AVERAGE, marks=slow),
+        pytest.param("rollback", "student", NAN, SLOW_AVERAGE, marks=slow),
+        pytest.param("pause", "teacher", SOME_TOKEN, SELDOM, marks=slow),
     ],
 )
 def test_a_collapse_is_noticed_and_survived(

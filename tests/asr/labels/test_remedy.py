@@ -97,7 +97,7 @@ def test_a_student_that_disagrees_is_paused_for_a_while() -> None:
 
 
 def test_the_teacher_goes_back_beyond_the_last_state_and_not_twice_to_the_same() -> None:
-    run = Run(action="rollback", snapshot_hours=1.0)
+    run = Run(action="rollback", average_labels=True, snapshot_hours=1.0)
     for value in range(2, 60):
         run.average.value = float(value)
         run.go(SOUND, 1)
@@ -145,6 +145,35 @@ def test_an_average_that_stays_ill_begins_anew_once_a_pause() -> None:
     assert "left out" in said
     run.go(SOUND, 60)
     assert run.average.value == 2.0, "it was healthy in time"
+
+
+def test_an_average_of_whom_nothing_is_heard_begins_anew_as_well() -> None:
+    run = Run(action="pause", average_labels=True)
+    while not run.remedy.is_paused:
+        run.go(BROKEN, 1)
+    assert "begins anew" in run.go(LabelCounts(), 60), "a cache makes labels seldom"
+
+
+def test_the_average_of_a_student_that_went_back_begins_anew() -> None:
+    run = Run(action="rollback")
+    run.go(SOUND, 100)
+    assert "average begins anew" in run.go(BROKEN, 10)
+    run = Run(action="rollback", average_labels=True)
+    run.go(SOUND, 100)
+    assert "average begins anew" not in run.go(BROKEN, 10)
+
+
+def test_within_the_grace_it_is_only_said() -> None:
+    run = Run(action="rollback", snapshot_hours=1.0, grace_hours=50.0)
+    said = run.go(BROKEN, 49)
+    assert said.count("unhealthy") == 1
+    assert not run.remedy.is_paused
+    assert not run.average.states, "what cannot read yet is no healthy state"
+    assert "left out" in run.go(BROKEN, 1), "it is ill at the end of the grace, too"
+    run.go(SOUND, 60)
+    assert not run.remedy.is_paused
+    assert len(run.average.states) == 2
+    assert "put back" in run.go(BROKEN, 10)
 
 
 def test_what_does_not_label_does_not_begin_anew() -> None:
