@@ -110,7 +110,10 @@ def test_worst(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "said"),
     [
         (["stats", "nowhere"], "holds no labels"),
-        (["stats", "RUN", "--every", "0"], "must be more than 0"),
+        (["stats", "RUN", "--every", "0"], "a number of hours above 0"),
+        (["stats", "RUN", "--every", "inf"], "a number of hours above 0"),
+        (["diff", "RUN", "--from", "2", "--to", "1"], "the first must be the earlier"),
+        (["diff", "RUN", "RUN", "--from", "0"], "two times of one run"),
         (["worst", "RUN", "-n", "0"], "at least 1"),
         (["diff", "RUN", "--from", "0.5"], "labels were made from 1.00 to 3.00 h"),
         (["diff", "RUN", "RUN", "--from", "1"], "two times of one run"),
