@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from asr.compatibility import check_compatible
@@ -30,7 +30,7 @@ from asr.config import Config, dump_config
 from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.errors import UserError
-from asr.files import flush_to_disk, link_or_copy, read_json, write_text
+from asr.files import flush_to_disk, link_or_copy, read_json, write_tensors, write_text
 from asr.model import AcousticModel
 from asr.model_folder import pointed_at, read_config
 from asr.shards import Shards
@@ -106,7 +106,7 @@ class CheckpointStore:
         if ranks.is_first:
             for stem, tensors in extras.items():
                 if tensors:
-                    save_file(dict(tensors), partial / f"{stem}.safetensors")
+                    write_tensors(partial / f"{stem}.safetensors", tensors)
             for file in files:
                 link_or_copy(file, partial / file.name)
             (partial / "config.yaml").write_text(dump_config(config), encoding="utf-8")
@@ -133,9 +133,9 @@ class CheckpointStore:
             moments |= {f"{moment}/{name}": values for name, values in whole.items()}
         average = teacher.weights()
         if ranks.is_first:
-            save_file(student, folder / "student.safetensors")
-            save_file(moments, folder / "optimizer.safetensors")
-            save_file(average, folder / "teacher.safetensors")
+            write_tensors(folder / "student.safetensors", student)
+            write_tensors(folder / "optimizer.safetensors", moments)
+            write_tensors(folder / "teacher.safetensors", average)
 
     def _point_to(self, checkpoint: Path) -> None:
         write_text(self.run / "latest", checkpoint.name + "\n")

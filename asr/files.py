@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from asr.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -43,6 +48,20 @@ def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON document of ours."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file. Raises UserError where the disk does not take it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path}: cannot be written ({error}); free space on its disk, or mend its permissions, and run "
+            "the same command: a run goes on from its last checkpoint"
+        ) from None
 
 
 def flush_to_disk(folder: Path) -> None:

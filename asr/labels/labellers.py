@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from asr.config import Config
@@ -21,7 +21,7 @@ from asr.distributed import Ranks
 from asr.engine import Engine
 from asr.errors import UserError
 from asr.evaluation import Forward
-from asr.files import link_or_copy
+from asr.files import link_or_copy, write_tensors
 from asr.labels.methods import find_method
 from asr.model import AcousticModel
 from asr.teacher import Teacher
@@ -215,7 +215,7 @@ class AverageOfBest(_Copy):
         if ranks.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = self.folder / f".{name}"
-            save_file(dict(weights), partial)
+            write_tensors(partial, weights)
             partial.replace(self.folder / name)
         better = [pair for pair in self.best if pair[0] < math.inf and pair[1] != name]
         count = self.models.config.pseudo_label.best_checkpoints

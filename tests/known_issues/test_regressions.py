@@ -156,3 +156,17 @@ def test_run_sh_reads_one_hour_for_the_burn_in() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert float(done.stdout) > 0
+
+
+def test_a_disk_that_takes_no_checkpoint_is_said_and_the_run_goes_on(
+    recipe: Path, tmp_path: Path
+) -> None:
+    """It was a traceback of the library that writes the weights."""
+    run = tmp_path / "run"
+    command = [*asr_command(), "train", str(recipe), f"output={run}"]
+    limited = ["bash", "-c", 'ulimit -f 100; exec "$@"', "-", *command]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "safetensors: cannot be written" in done.stderr
+    assert subprocess.run(command, capture_output=True, timeout=300, check=False).returncode == 0
