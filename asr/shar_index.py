@@ -74,6 +74,7 @@ def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator
                     record = from_json(line, cache_strings="keys")
                     name, recording = record["id"], record["recording"]
                     channels = recording.get("channel_ids") or [0]
+                    recording["sampling_rate"] = rate_hz or recording["sampling_rate"]
                     place = places.get(name)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     fault = f"has a line that is no cut ({type(error).__name__})"
@@ -82,7 +83,6 @@ def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator
                 if place is None:
                     lost.append(name)
                     continue
-                recording["sampling_rate"] = rate_hz or recording["sampling_rate"]
                 recording["sources"] = [
                     {"type": _SOURCE, "channels": channels, "source": where, "place": place}
                 ]

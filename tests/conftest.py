@@ -162,6 +162,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def without_wall_time(run: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, but for what measures wall time."""
+    lines = read_lines(run / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if k != "data_wait_share"} for line in lines]
+
+
 def losses(run: Path) -> list[float]:
     return [line["loss"] for line in read_lines(run / "metrics.jsonl") if "loss" in line]
 

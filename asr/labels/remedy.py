@@ -108,9 +108,8 @@ class Remedy:
     def _lose_patience(self, hours: float, health: LabelHealth) -> list[str]:
         if self.begins_anew_at_hours is None or hours < self.begins_anew_at_hours:
             return []
-        self.begins_anew_at_hours = (
-            None  # once a pause: what it did not help with is not the average's
-        )
+        # Once a pause: what that does not help with is not the average's.
+        self.begins_anew_at_hours = None
         self.average.begin_anew()
         health.forget_recent()
         return [f"{hours:8.2f} h  the average labels no better: it begins anew, as the student is"]

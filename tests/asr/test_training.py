@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import (
@@ -21,14 +20,8 @@ from conftest import (
     read_lines,
     relative_distance,
     same_weights,
+    without_wall_time,
 )
-
-WALL_TIME_FIELDS = {"data_wait_share"}
-
-
-def without_wall_time(run: Path) -> list[dict[str, Any]]:
-    lines = read_lines(run / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if k not in WALL_TIME_FIELDS} for line in lines]
 
 
 def test_ranks_and_accumulation_only_cut_the_same_stream(train: Train) -> None:

@@ -8,10 +8,16 @@ from __future__ import annotations
 import random
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import asr_command, final, kill_after_lines, read_lines, same_weights
+from conftest import (
+    asr_command,
+    final,
+    kill_after_lines,
+    read_lines,
+    same_weights,
+    without_wall_time,
+)
 
 from asr.labels.ledger import read_ledger
 
@@ -28,11 +34,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (BURN_IN / "complete.json").is_file(), reason=f"no {BURN_IN}"),
 ]
-
-
-def without_wall_time(run: Path) -> list[dict[str, Any]]:
-    lines = read_lines(run / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if k != "data_wait_share"} for line in lines]
 
 
 @pytest.mark.parametrize("method", sorted(path.stem for path in RECIPES.glob("*.yaml")))
