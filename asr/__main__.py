@@ -11,17 +11,23 @@ from asr.errors import UserError
 
 COMMANDS = {
     "prepare": ("asr.data_prep.cli", "corpus on disk -> validated manifests"),
-    "check": ("asr.check", "all that would stop or spoil a recipe's run, with remedies"),
-    "plan": ("asr.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
-    "bench": ("asr.bench", "how fast a recipe trains on this machine, for plan"),
-    "train": ("asr.train", "train a recipe; resumes by itself"),
-    "labels": ("asr.labels.cli", "what a run's pseudo-labels were: stats, diff, worst"),
-    "audit": ("asr.audit", "does a recipe keep its curve when the batch grows? short paired runs"),
-    "decode": ("asr.decode", "transcribe a prepared set and keep its references beside"),
-    "score": ("asr.score", "WER and CER with confidence intervals, of any format"),
-    "compare": ("asr.compare", "do two or several systems differ? with p-values"),
-    "report": ("asr.report", "HTML report of a run"),
-    "transcribe": ("asr.transcribe", "audio files -> text, with a trained model's folder"),
+    "check": ("asr.cli.check", "all that would stop or spoil a recipe's run, with remedies"),
+    "plan": ("asr.planning.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
+    "bench": ("asr.planning.benchmark", "how fast a recipe trains on this machine, for plan"),
+    "train": ("asr.cli.train", "train a recipe; resumes by itself"),
+    "labels": ("asr.cli.pseudo_labels", "what a run's pseudo-labels were: stats, diff, worst"),
+    "audit": (
+        "asr.planning.audit.runner",
+        "does a recipe keep its curve when the batch grows? short paired runs",
+    ),
+    "decode": (
+        "asr.decoding.decode_dataset",
+        "transcribe a prepared set and keep its references beside",
+    ),
+    "score": ("asr.evaluation.score", "WER and CER with confidence intervals, of any format"),
+    "compare": ("asr.evaluation.comparison", "do two or several systems differ? with p-values"),
+    "report": ("asr.report.run_page", "HTML report of a run"),
+    "transcribe": ("asr.decoding.transcribe", "audio files -> text, with a trained model's folder"),
 }
 
 USAGE = (
@@ -80,7 +86,7 @@ def run() -> None:
     finished run failed. What was registered to be done at the exit is done.
     """
     status = main()
-    if "asr.distributed" not in sys.modules:
+    if "asr.distributed.process_group" not in sys.modules:
         sys.exit(status)
     atexit._run_exitfuncs()
     sys.stdout.flush()

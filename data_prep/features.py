@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from asr.config import FeatureConfig, load_config
+from asr.config.recipe import FeatureConfig, load_config
 from asr.errors import UserError
 
 from . import manifests
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def prepare_features(data: Path, sets: list[str], recipe: Path | None = None) -> None:
     """Store features of each set; DATA/<set>.features.jsonl.gz holds the cuts with them attached.
 
-    `cut.load_features()` then gives what `asr.features.LogMel` computes from the waveform, (T, F)
+    `cut.load_features()` then gives what `asr.model.features.LogMel` computes from the waveform, (T, F)
     in fp32. Settings are those of the recipe's section `features`, else the defaults. Cuts shorter
     than one window have no frame; they are left out, and their number is printed. Raises UserError
     for a set that is not prepared.
@@ -70,7 +70,7 @@ def _attach(
     from lhotse import Features, NumpyFilesWriter
     from lhotse.utils import fastcopy
 
-    from asr.features import LogMel
+    from asr.model.features import LogMel
 
     log_mel = LogMel(config)
     writer = NumpyFilesWriter(os.path.abspath(storage))

@@ -91,7 +91,7 @@ def prepare(
 
 def to_16khz_mono(source: Path, target: Path) -> int:
     """Average the channels, resample, write 16-bit FLAC atomically; returns samples at 16 kHz."""
-    from asr.audio import read_audio  # imports torch
+    from asr.data.audio import read_audio  # imports torch
 
     mono = read_audio(source, SAMPLE_RATE_HZ).numpy()
     with manifests.replacing(target) as file:

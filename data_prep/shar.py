@@ -19,9 +19,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from asr.data.manifest.shar import ADDRESS, SHAR_SUFFIX
 from asr.errors import UserError
-from asr.files import read_json
-from asr.shar_index import ADDRESS, SHAR_SUFFIX
+from asr.utils.files import read_json
 
 from . import manifests
 from .contents import locked
@@ -61,7 +61,7 @@ def prepare_shar(
 
 
 def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str, jobs: int) -> None:
-    from asr.manifest_index import open_index
+    from asr.data.manifest.index import open_index
 
     if target.stem.endswith(SHAR_SUFFIX):
         raise UserError(
@@ -133,8 +133,8 @@ def _write_shard(
     """One shard, in a process of its own; the message of what is wrong with it, or None."""
     from lhotse.shar import SharWriter
 
-    from asr.shar_index import audio_places, places_file
-    from asr.speech_set import SpeechSet
+    from asr.data.dataset import SpeechSet
+    from asr.data.manifest.shar import audio_places, places_file
 
     speech = SpeechSet.load(manifest)
     number = start // shard_size

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from asr.data.manifest.index import open_index
+from asr.data.manifest.rows import text_of
 from asr.errors import UserError
-from asr.manifest_index import open_index
-from asr.manifest_rows import text_of
 
 from .manifests import replacing
 

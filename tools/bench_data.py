@@ -76,7 +76,7 @@ def _lines(seconds: np.ndarray) -> Iterator[str]:
 
 def config_of(folder: Path) -> Any:
     """The 960 h recipe on the made-up manifest."""
-    from asr.config import load_config
+    from asr.config.recipe import load_config
 
     recipe = Path(__file__).parents[1] / "recipes/librispeech/supervised_960h.yaml"
     return load_config(recipe, [f"corpus.directory={folder}", "corpus.labelled=[train]"])
@@ -84,16 +84,16 @@ def config_of(folder: Path) -> Any:
 
 def index(folder: Path) -> dict[str, Any]:
     """The first opening."""
-    from asr.manifest_index import open_index
+    from asr.data.manifest.index import open_index
 
     return {"utterances": len(open_index(folder / "train.jsonl.gz"))}
 
 
 def open_run(folder: Path) -> dict[str, Any]:
     """What a training run does before its first batch, and that batch's utterances."""
-    from asr.data import TrainingData
-    from asr.stream import Position
-    from asr.tokenizer import make_tokenizer
+    from asr.data.dataloader import TrainingData
+    from asr.data.sampler import Position
+    from asr.model.tokenizer import make_tokenizer
 
     config = config_of(folder)
     data = TrainingData(config, make_tokenizer(config.tokenizer))
@@ -105,15 +105,15 @@ def open_run(folder: Path) -> dict[str, Any]:
 
 def plan(folder: Path) -> dict[str, Any]:
     """All global batches of a pass, of 290 s for each rank, on one rank and on eight."""
-    from asr.speech_set import SpeechSet
+    from asr.data.dataset import SpeechSet
 
     seconds = SpeechSet.load(folder / "train.jsonl.gz").seconds
     return {f"on_{ranks}": _planned(seconds, config_of(folder), ranks) for ranks in (1, 8)}
 
 
 def _planned(seconds: np.ndarray, config: Any, ranks: int) -> dict[str, float]:
-    from asr.data import padding_share
-    from asr.stream import AudioStream, GroupedCorpus, Kind, Position, deal
+    from asr.data.dataloader import padding_share
+    from asr.data.sampler import AudioStream, GroupedCorpus, Kind, Position, deal
 
     started = time.perf_counter()
     corpus = GroupedCorpus(Kind.LABELLED, seconds, config.group_seconds, _SEED)

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asr.edits import Aligned, align
 from asr.errors import UserError
-from asr.hypotheses import read_decoded
-from asr.labels.ledger import read_ledger
-from asr.labels.ledger_stats import Columns, figures, use_figures
-from asr.results import main_set
-from asr.statistics import Comparison, compare_aligned, score_aligned
+from asr.evaluation.bootstrap import Comparison, compare_aligned, score_aligned
+from asr.evaluation.edit_distance import Aligned, align
+from asr.evaluation.hypotheses import read_decoded
+from asr.evaluation.results import main_set
+from asr.pseudo_labels.ledger import read_ledger
+from asr.pseudo_labels.ledger_stats import Columns, figures, use_figures
 
 _BASELINE = "supervised"
 _WORST = 1e9

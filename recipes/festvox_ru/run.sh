@@ -46,7 +46,7 @@ bash tools/make_venv.sh
 asr=.venv/bin/asr
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 # The burn-in ends where the recipe starts to pseudo-label.
-burn_in_hours=$(.venv/bin/python -c "from asr.config import load_config
+burn_in_hours=$(.venv/bin/python -c "from asr.config.recipe import load_config
 print(load_config('$recipes/pseudo_labelled.yaml').pseudo_label.start_hours)")
 [ -z "$quick" ] || burn_in_hours=1.5
 

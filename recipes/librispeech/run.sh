@@ -93,7 +93,7 @@ export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 setting() { # NAME: a setting in force, a word a line
     "$bin/python" - "$1" "$recipe" "${settings[@]}" <<'PYTHON'
 import functools, sys
-from asr.config import load_config
+from asr.config.recipe import load_config
 from asr.errors import UserError
 try:
     config = load_config(sys.argv[2], sys.argv[3:])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from conftest import asr_command, read_lines
 
-from asr import audit
-from asr.audit_figures import Cell, compare, verdict
 from asr.errors import UserError
+from asr.planning.audit import runner as audit
+from asr.planning.audit.metrics import Cell, compare, verdict
 
 
 def test_an_audit_runs_each_cell_once_and_reports(recipe: Path, tmp_path: Path) -> None:

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asr.__main__ import main
-from asr.alignment import align_tokens
-from asr.ctc import ctc_losses, shortest_feasible
-from asr.decode import decode_set, greedy, greedy_only
+from asr.data.dataset import SpeechSet
+from asr.decoding.alignment import align_tokens
+from asr.decoding.decode_dataset import decode_set, greedy, greedy_only
 from asr.errors import UserError
-from asr.model_folder import find_checkpoint, load_average, load_model
-from asr.speech_set import SpeechSet
-from asr.tokenizer import CharacterTokenizer
+from asr.model.ctc import ctc_losses, shortest_feasible
+from asr.model.model_folder import find_checkpoint, load_average, load_model
+from asr.model.tokenizer import CharacterTokenizer
 
 pytest.importorskip("flashlight.lib.text")
-from asr.beam import BeamDecoder, BeamSettings
+from asr.decoding.beam import BeamDecoder, BeamSettings
 
 TOKENIZER = CharacterTokenizer("abc")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import asr_command
 
-from asr import plan
-from asr.bench import Bench
-from asr.config import load_config
+from asr.config.recipe import load_config
 from asr.errors import UserError
+from asr.planning import plan
+from asr.planning.benchmark import Bench
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from asr import compare
 from asr.errors import UserError
+from asr.evaluation import comparison as compare
 
 
 def system(path: Path, errors_in: float, number: int = 200, first: int = 0) -> Path:

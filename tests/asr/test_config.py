@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from asr.__main__ import main
-from asr.config import Config, Section, dump_config, load_config, parse_config
+from asr.config.recipe import Config, Section, dump_config, load_config, parse_config
 from asr.errors import UserError
 
 

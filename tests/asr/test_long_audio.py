@@ -21,16 +21,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchaudio.functional import resample
 
-from asr import captions, long_audio
 from asr.__main__ import main
-from asr.audio import read_audio, resampled
-from asr.captions import TimedToken, Transcription, Word, words_of
-from asr.config import FeatureConfig
+from asr.config.recipe import FeatureConfig
+from asr.data.audio import read_audio, resampled
+from asr.decoding import captions
+from asr.decoding import long_form as long_audio
+from asr.decoding.captions import TimedToken, Transcription, Word, words_of
 from asr.errors import UserError
-from asr.features import LogMel
-from asr.model_folder import find_checkpoint, load_model
-from asr.tokenizer import CharacterTokenizer
-from asr.transcripts import read_ctm
+from asr.evaluation.transcripts import read_ctm
+from asr.model.features import LogMel
+from asr.model.model_folder import find_checkpoint, load_model
+from asr.model.tokenizer import CharacterTokenizer
 
 
 @settings(max_examples=25, deadline=None)

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lhotse import CutSet
 
-from asr import manifest_scan
+from asr.data.dataset import SpeechSet
+from asr.data.manifest import scan as manifest_scan
+from asr.data.manifest.index import open_index
 from asr.errors import UserError
-from asr.manifest_index import open_index
-from asr.speech_set import SpeechSet
 
 
 def line(name: str, seconds: float = 1.5, text: str | None = "a b", rate: int = 16_000) -> str:

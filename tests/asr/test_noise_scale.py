@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from asr.noise_scale import GradientNoiseScale, GradientSquares
+from asr.training.noise_scale import GradientNoiseScale, GradientSquares
 
 
 @pytest.mark.parametrize("equal", [True, False])

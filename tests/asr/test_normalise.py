@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import UserError
-from asr.normalise import librispeech, make_normaliser
+from asr.evaluation.normalisers import librispeech, make_normaliser
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/librispeech-sample/LibriSpeech"
 

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from asr import plan
-from asr.config import Config, load_config, parse_config
+from asr.config.recipe import Config, load_config, parse_config
+from asr.data.sampler import AudioStream, GroupedCorpus, Kind, Position, deal
 from asr.errors import UserError
-from asr.model import AcousticModel
-from asr.plan import describe_noise_scale, full_row
-from asr.sizes import (
+from asr.model.acoustic_model import AcousticModel
+from asr.planning import plan
+from asr.planning.estimates import (
     Network,
     activation_bytes,
     memory_gb_per_rank,
     parameter_count,
     wall_hours,
 )
-from asr.stream import AudioStream, GroupedCorpus, Kind, Position, deal
+from asr.planning.plan import describe_noise_scale, full_row
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LIBRISPEECH = RECIPES / "librispeech/100h_860h.yaml"

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from asr import curves, plots
-from asr.run_folder import read_run
+from asr.report import curves, plots
+from asr.tracking.run_reader import read_run
 
 
 def test_resumed_run_counts_the_last_line_of_a_step(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from conftest import PLAIN, Train, asr_command, final, read_lines, same_weights
 from safetensors.torch import load_file
 from torch import nn
 
-from asr.config import load_config
+from asr.config.recipe import load_config
+from asr.distributed.shards import Shards
 from asr.errors import UserError
-from asr.scaling import in_force, plan_row
-from asr.shards import Shards
+from asr.scaling.rule import in_force, plan_row
 
 SCHEDULE = "batch.batch_seconds=[[0,15],[0.02,60],[0.055,30]]"
 LONG = "trainer.total_hours=0.08"

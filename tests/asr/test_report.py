@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from report_helpers import decode, parsed, train, write_lines
 
-from asr import edits, report, results
 from asr.errors import UserError
-from asr.hypotheses import read_decoded
+from asr.evaluation import edit_distance as edits
+from asr.evaluation import results
+from asr.evaluation.hypotheses import read_decoded
+from asr.report import run_page as report
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from conftest import read_lines
 from matplotlib.image import imread
 from report_helpers import decode, train, write_lines
 
-from asr import report
-from asr.report_several import write_comparison
+from asr.report import run_page as report
+from asr.report.comparison_page import write_comparison
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

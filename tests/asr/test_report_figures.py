@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from asr import edits
-from asr.hypotheses import Utterance
-from asr.report_figures import summary, worst_utterances
+from asr.evaluation import edit_distance as edits
+from asr.evaluation.hypotheses import Utterance
+from asr.report.tables import summary, worst_utterances
 
 
 def sentence(teacher_wer: float, supervised_wer: float, p: float, utterances: int = 100) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from report_helpers import decode, parsed, train, write_lines
 
-from asr import report
 from asr.errors import UserError
-from asr.significance import holm
+from asr.evaluation.significance import holm
+from asr.report import run_page as report
 
 
 @pytest.fixture

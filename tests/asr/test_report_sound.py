@@ -14,8 +14,8 @@ import soundfile
 from conftest import read_lines
 from report_helpers import decode, parsed, write_lines
 
-from asr import report
 from asr.__main__ import main
+from asr.report import run_page as report
 
 RATE_HZ = 16_000
 

@@ -15,8 +15,8 @@ from conftest import LETTERS, Train, asr_command, read_lines, tones
 
 from asr.__main__ import main
 from asr.errors import UserError
-from asr.model_folder import find_checkpoint, load_model
-from asr.scaling import teacher_momentum
+from asr.model.model_folder import find_checkpoint, load_model
+from asr.scaling.rule import teacher_momentum
 
 METRICS = {
     "step",
@@ -163,8 +163,8 @@ def test_training_s_wer_is_the_decoder_s(trained: Path, corpus: Path, tmp_path: 
         assert (
             main(["decode", str(trained), manifest, "--model", model, "--output", str(output)]) == 0
         )
-        from asr.hypotheses import read_hypotheses
-        from asr.score import score
+        from asr.evaluation.hypotheses import read_hypotheses
+        from asr.evaluation.score import score
 
         lines = read_lines(trained / "metrics.jsonl")
         last = [line for line in lines if line.get("model") == model][-1]

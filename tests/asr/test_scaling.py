@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr import plan
-from asr.config import Config, parse_config
+from asr.config.recipe import Config, parse_config
 from asr.errors import UserError
-from asr.scaling import (
+from asr.planning import plan
+from asr.scaling.rule import (
     TeacherSchedule,
     epoch_weight_from_half_life,
     half_life_from_epoch_weight,

@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr import edits, results, score, statistics
-from asr.edits import Counts, align
 from asr.errors import UserError
-from asr.hypotheses import Utterance, read_hypotheses
+from asr.evaluation import bootstrap as statistics
+from asr.evaluation import edit_distance as edits
+from asr.evaluation import results, score
+from asr.evaluation.edit_distance import Counts, align
+from asr.evaluation.hypotheses import Utterance, read_hypotheses
 
 TEXT = st.lists(st.sampled_from(["A", "BE", "CAT", "ЁЖ", "Ü"]), max_size=6).map(" ".join)
 

@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.edits import align
-from asr.hypotheses import Utterance
-from asr.significance import binomial_two_sided, holm, mapsswe, mcnemar, segment_test, segments
+from asr.evaluation.edit_distance import align
+from asr.evaluation.hypotheses import Utterance
+from asr.evaluation.significance import (
+    binomial_two_sided,
+    holm,
+    mapsswe,
+    mcnemar,
+    segment_test,
+    segments,
+)
 
 
 def system(*pairs: tuple[str, str]) -> list[Utterance]:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.errors import UserError
-from asr.stream import (
+from asr.data.sampler import (
     AudioStream,
     GroupedCorpus,
     Kind,
@@ -19,6 +18,7 @@ from asr.stream import (
     deal,
     padded_seconds,
 )
+from asr.errors import UserError
 
 
 def make_stream(

@@ -101,7 +101,7 @@ def test_a_skipped_update_moves_nothing_and_is_in_the_ledger(
     """The third update's gradient is made NaN; then the run is killed after it, and resumed."""
     run = tmp_path / "skipped"
     code = (
-        "import sys, torch; from asr import engine; from asr.__main__ import main\n"
+        "import sys, torch; from asr.distributed import engine; from asr.__main__ import main\n"
         "step, calls = engine.Engine.step, []\n"
         "def spoilt(self):\n"
         "    calls.append(1)\n"
@@ -132,7 +132,7 @@ def test_a_skipped_update_moves_nothing_and_is_in_the_ledger(
 
 def test_updates_that_are_skipped_for_ever_stop_the_run(recipe: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from asr import engine; from asr.__main__ import main\n"
+        "import sys; from asr.distributed import engine; from asr.__main__ import main\n"
         "engine.Engine.step = lambda self: False\n"
         "sys.exit(main(sys.argv[1:]))"
     )

@@ -10,9 +10,15 @@ import pytest
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment, SupervisionSet
 from lhotse.audio import AudioSource
 
-from asr import score
 from asr.errors import UserError
-from asr.transcripts import FORMATS, guess_format, into_segments, read_ctm, read_transcripts
+from asr.evaluation import score
+from asr.evaluation.transcripts import (
+    FORMATS,
+    guess_format,
+    into_segments,
+    read_ctm,
+    read_transcripts,
+)
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/librispeech-sample/LibriSpeech"
 

@@ -12,10 +12,10 @@ import torch
 from data_prep_helpers import cuts_of, write_audio
 from lhotse.qa import validate
 
-from asr.config import FeatureConfig
+from asr.config.recipe import FeatureConfig
 from asr.data_prep import cli, manifests
 from asr.errors import UserError
-from asr.features import LogMel
+from asr.model.features import LogMel
 
 _TEXTS = ["the cat sat on the mat", "a cat and a hat", "that is that"]
 

@@ -20,15 +20,15 @@ from lhotse import MonoCut, Recording
 from lhotse.shar import SharWriter
 
 from asr.__main__ import main
-from asr.config import load_config
-from asr.data import TrainingData
+from asr.config.recipe import load_config
+from asr.data.dataloader import TrainingData
+from asr.data.dataset import SpeechSet
+from asr.data.manifest.index import open_index
+from asr.data.manifest.shar import audio_places, places_file
 from asr.data_prep.contents import locked
 from asr.errors import UserError
-from asr.files import write_json
-from asr.manifest_index import open_index
-from asr.shar_index import audio_places, places_file
-from asr.speech_set import SpeechSet
-from asr.tokenizer import make_tokenizer
+from asr.model.tokenizer import make_tokenizer
+from asr.utils.files import write_json
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ LEAVES_A_THREAD = '''
 import atexit, sys, threading, time
 from datetime import timedelta
 
-import asr.distributed
+import asr.distributed.process_group
 from torch.distributed import HashStore
 
 

@@ -15,9 +15,9 @@ import pytest
 from conftest import asr_command, read_lines
 
 from asr.__main__ import main
-from asr.config import parse_config
+from asr.config.recipe import parse_config
 from asr.errors import UserError
-from asr.model_folder import find_checkpoint
+from asr.model.model_folder import find_checkpoint
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,7 +19,7 @@ from conftest import (
     without_wall_time,
 )
 
-from asr.labels.ledger import read_ledger
+from asr.pseudo_labels.ledger import read_ledger
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes/festvox_ru/methods"

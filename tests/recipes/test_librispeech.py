@@ -15,9 +15,9 @@ import torch
 from conftest import asr_command, read_lines
 
 from asr.__main__ import main
-from asr.config import load_config
-from asr.model import AcousticModel
-from asr.sizes import parameter_count
+from asr.config.recipe import load_config
+from asr.model.acoustic_model import AcousticModel
+from asr.planning.estimates import parameter_count
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes/librispeech"

@@ -11,8 +11,8 @@ import yaml
 from conftest import FLUENT, PLAIN, asr_command, final, losses
 
 from asr.__main__ import main
-from asr.config import load_config
-from asr.labels.ledger import read_ledger
+from asr.config.recipe import load_config
+from asr.pseudo_labels.ledger import read_ledger
 
 METHODS = Path(__file__).parents[2] / "recipes/methods"
 README = (METHODS / "README.md").read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def test_the_method_of_your_own_runs_as_it_stands(
     [
         (["pseudo_label.decision=nowhere.py:Some"], "no file nowhere.py"),
         (["pseudo_label.decision=own.py:Missing"], "has no class 'Missing'"),
-        (["pseudo_label.teacher=own.py:Other"], "derives from asr.labels.labellers.Labeller"),
+        (["pseudo_label.teacher=own.py:Other"], "derives from asr.teacher.teachers.Labeller"),
         (["pseudo_label.decision=broken.py:Some"], "cannot be loaded: ZeroDivisionError"),
         (["pseudo_label.decision=own.py:Unfinished"], "lacks tokens, which Decision wants of it"),
         (["pseudo_label.decision=leaves.py:Some"], "cannot be loaded: SystemExit: 3"),
@@ -69,7 +69,10 @@ def test_what_is_wrong_with_a_method_is_said_in_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    own = "from asr.labels.decisions import Decision\nclass Other: pass\nclass Unfinished(Decision): pass\n"
+    own = (
+        "from asr.pseudo_labels.decoders import Decision\n"
+        "class Other: pass\nclass Unfinished(Decision): pass\n"
+    )
     (tmp_path / "own.py").write_text(own, encoding="utf-8")
     (tmp_path / "leaves.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
     (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")

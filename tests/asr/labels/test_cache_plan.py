@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.config.pseudo_label import CacheConfig
+from asr.data.cache_sampler import CachePlan
+from asr.data.sampler import AudioStream, GroupedCorpus, Kind, Position, Segment, deal
 from asr.errors import UserError
-from asr.labels.cache_plan import CachePlan
-from asr.labels.config import CacheConfig
-from asr.labels.health import LabelCounts
-from asr.labels.replacement import Replacement
-from asr.stream import AudioStream, GroupedCorpus, Kind, Position, Segment, deal
+from asr.pseudo_labels.cache_policy import Replacement
+from asr.pseudo_labels.health import LabelCounts
 
 
 def stream(capacity: int, probability: float, utterances: int = 400) -> AudioStream:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from conftest import FLUENT, PLAIN, final, read_lines
 
-from asr.files import read_json
+from asr.utils.files import read_json
 
 _SPOILT_UPDATE = 25
 _SPOIL = (
     "import sys; from asr.__main__ import main\n"
-    "from asr.engine import Engine; from asr.teacher import Teacher\n"
+    "from asr.distributed.engine import Engine; from asr.teacher.ema import Teacher\n"
     "whom, token = sys.argv[1], int(sys.argv[2])\n"
     "calls, offset = [], 100.0 if token >= 0 else float('nan')\n"
     "def teacher(self, momentum, update=Teacher.update):\n"

@@ -21,11 +21,11 @@ from conftest import (
 )
 
 from asr.__main__ import main
-from asr.config import Config, parse_config
-from asr.decode import greedy
-from asr.labels.decisions import Asked, make_decision
-from asr.stream import Kind, Segment
-from asr.tokenizer import CharacterTokenizer
+from asr.config.recipe import Config, parse_config
+from asr.data.sampler import Kind, Segment
+from asr.decoding.decode_dataset import greedy
+from asr.model.tokenizer import CharacterTokenizer
+from asr.pseudo_labels.decoders import Asked, make_decision
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.labels.config import FilterConfig, HealthConfig
-from asr.labels.filters import Dropped, judge, token_error_rate
-from asr.labels.health import LabelCounts, LabelHealth, shown_figures
-from asr.labels.label import Figures, Label
-from asr.labels.rows import LabelRow
+from asr.config.pseudo_label import FilterConfig, HealthConfig
+from asr.pseudo_labels.filters import Dropped, judge, token_error_rate
+from asr.pseudo_labels.health import LabelCounts, LabelHealth, shown_figures
+from asr.pseudo_labels.label import Figures, Label
+from asr.pseudo_labels.records import LabelRow
 
 POLICY = FilterConfig(
     min_confidence=0.5, min_length_ratio=0.5, max_length_ratio=2.0, max_change=0.4

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from asr.__main__ import main
-from asr.labels.label import Figures, Label
-from asr.labels.ledger import LabelLedger, copy_ledger, read_ledger
-from asr.labels.rows import Errors, LabelRow, UseRow
+from asr.pseudo_labels.label import Figures, Label
+from asr.pseudo_labels.ledger import LabelLedger, copy_ledger, read_ledger
+from asr.pseudo_labels.records import Errors, LabelRow, UseRow
 
 
 def row(

@@ -19,7 +19,7 @@ from conftest import (
     relative_distance,
 )
 
-from asr.labels.ledger import read_ledger
+from asr.pseudo_labels.ledger import read_ledger
 
 CACHE = [
     "pseudo_label.schedule=cache",

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.labels.config import HealthConfig
-from asr.labels.health import LabelCounts, LabelHealth
-from asr.labels.label import Figures, Label
-from asr.labels.remedy import Remedy
-from asr.labels.rows import LabelRow
-from asr.labels.store import LabelStore
+from asr.config.pseudo_label import HealthConfig
+from asr.pseudo_labels.health import LabelCounts, LabelHealth
+from asr.pseudo_labels.label import Figures, Label
+from asr.pseudo_labels.records import LabelRow
+from asr.pseudo_labels.recovery import Remedy
+from asr.pseudo_labels.store import LabelStore
 
 SOUND = LabelCounts(labels=2, tokens=20, seconds=2)
 BROKEN = LabelCounts(labels=2, broken=2, empty=2, seconds=2)

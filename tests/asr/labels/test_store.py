@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.labels.filters import Dropped
-from asr.labels.label import Figures, Label
-from asr.labels.rows import LabelRow
-from asr.labels.store import LabelStore
+from asr.pseudo_labels.filters import Dropped
+from asr.pseudo_labels.label import Figures, Label
+from asr.pseudo_labels.records import LabelRow
+from asr.pseudo_labels.store import LabelStore
 
 keys = st.tuples(st.integers(0, 9), st.integers(0, 10**7))
 labels = st.builds(

@@ -1,0 +1,114 @@
+"""`asr check`: all that would stop or spoil a run, in one go, before any hour is spent."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.config.recipe import Config, load_config
+from asr.errors import UserError
+from asr.planning.checks.recipe import Finding, check_memory, check_recipe
+
+if TYPE_CHECKING:
+    from asr.planning.checks.corpora import Corpora
+
+_DESCRIPTION = """\
+Look for all that would stop or spoil a run of a recipe: paths, manifests and audio, characters that the
+tokenizer lacks, transcripts longer than CTC can fit at the fastest speed, utterances in two roles, a schedule
+or a half-life that does not fit the run, beta limits of the rule, memory. Every problem with its remedy.
+
+Exit status 0 without problems (notes do not count), 2 with some.
+
+  asr check recipes/librispeech/100h_860h.yaml --ranks 8 --memory-gb 80
+"""
+
+
+def main(argv: list[str]) -> int:
+    """`asr check`."""
+    parser = argparse.ArgumentParser(
+        prog="asr check",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("recipe", help="recipe, YAML")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. model.layers=12")
+    parser.add_argument("--ranks", type=int, default=1, help="on which it will train (%(default)s)")
+    parser.add_argument(
+        "--memory-gb",
+        type=float,
+        help="of a rank (default: this machine's GPU, or its memory where it has none)",
+    )
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.ranks < 1:
+        raise UserError(f"--ranks {arguments.ranks}: must be at least 1")
+    memory_gb = arguments.memory_gb
+    if memory_gb is not None and not memory_gb > 0:
+        raise UserError(
+            f"--memory-gb {memory_gb:g}: must be more than 0; leave it out to take this machine's"
+        )
+    config = load_config(arguments.recipe, arguments.overrides)
+
+    from asr.planning.checks.corpora import Corpora
+    from asr.planning.checks.pseudo_labels import check_method
+
+    corpora = Corpora(config)
+    found = [
+        *check_recipe(config, arguments.ranks),
+        *corpora.check(),
+        *check_method(config, corpora.sets.get("untranscribed", [])),
+        *check_memory(config, arguments.ranks, memory_gb or _memory_gb(arguments.ranks)),
+        *_output(config),
+    ]
+    for line in _about(corpora):
+        print(line)
+    problems = [finding for finding in found if finding.is_problem]
+    for number, problem in enumerate(problems, start=1):
+        print(f"problem {number}: {problem.what}")
+        if problem.remedy:
+            print(f"  remedy: {problem.remedy}")
+    for finding in found:
+        if not finding.is_problem:
+            print(f"note: {finding.what}" + (f"; {finding.remedy}" if finding.remedy else ""))
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    print(f"{arguments.recipe}: {count if problems else 'no problem found'}")
+    return 2 if problems else 0
+
+
+def _about(corpora: Corpora) -> Iterator[str]:
+    for role, sets in corpora.sets.items():
+        for speech in sets:
+            hours = speech.seconds.sum() / 3600
+            yield f"{role:<14} {speech.name:<24} {len(speech):>10,} utterances {hours:>10,.2f} h"
+
+
+def _memory_gb(ranks: int) -> float:
+    """What a rank has here: a GPU, or its share of this machine's memory."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(0).total_memory) / 1e9
+    here = min(ranks, os.cpu_count() or 1)
+    return float(psutil.virtual_memory().total) / 1e9 / here
+
+
+def _output(config: Config) -> Iterator[Finding]:
+    """A checkpoint in the output folder that this recipe cannot continue; a folder that cannot be written."""
+    from asr.model.model_folder import pointed_at, read_config
+    from asr.training.resume_rules import check_compatible
+
+    run = Path(config.output)
+    latest = pointed_at(run, "latest")
+    if latest is not None:
+        try:
+            check_compatible(read_config(latest), config, latest)
+        except UserError as error:
+            yield Finding.of(error)
+    parent = next(path for path in (run, *run.absolute().parents) if path.exists())
+    if not parent.is_dir():
+        yield Finding(f"output: {parent} is a file, and a run needs a folder", "choose another")
+    elif not os.access(parent, os.W_OK):
+        yield Finding(f"output: {run} cannot be written", "mend its permissions, or choose another")

@@ -1,0 +1,1 @@
+"""The recipe's schema, and how YAML becomes it. No torch."""

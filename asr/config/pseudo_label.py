@@ -1,0 +1,167 @@
+"""What a recipe's `pseudo_label:` can say: one field an axis, and a section for each mechanism's numbers."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Literal
+
+from pydantic import JsonValue, field_validator, model_validator
+
+from asr.config.fields import Count, Fraction, Natural, NonNegative, Positive, Section, Share
+
+TEACHERS = ("ema", "student", "frozen", "average_of_best")
+SCHEDULES = ("online", "cache", "rounds")
+DECISIONS = ("greedy", "sample", "beam", "oracle")
+
+
+class LabelSearchConfig(Section):
+    """The search of `decision: beam`. Needs the optional extra `beam`."""
+
+    language_model: str | None = None
+    """ARPA file or KenLM binary, of the recipe's tokens (`asr prepare lm`); null for none."""
+    lm_weight: NonNegative = 1.0
+    """Of the language model's log10 probability beside the teacher's natural logarithm."""
+    word_score: float = 0.0
+    """Added at each word boundary, with a tokenizer of characters: above 0 for more, shorter words."""
+    beam_size: Count = 25
+    """Hypotheses kept from frame to frame."""
+    tokens_per_frame: Count = 8
+    """Only the likeliest tokens of a frame are tried."""
+    beam_threshold: Positive = 10.0
+    """Hypotheses whose score is further from the best one are dropped."""
+
+
+class SampleConfig(Section):
+    """The draw of `decision: sample`."""
+
+    temperature: Positive = 1.0
+    """Divides the logits when pseudo-labelling begins; 1 samples the teacher's own distribution."""
+    anneal_hours: NonNegative = 0.0
+    """Audio in which the temperature falls, linearly, to 0: the greedy path. 0 for never."""
+
+
+class CacheConfig(Section):
+    """The cache of `schedule: cache`."""
+
+    capacity_utterances: Count = 26_000
+    """Utterances that the cache holds; until it is full, untranscribed speech only fills it."""
+    replacement_probability: Share = 0.1
+    """That a group of utterances, after a use, gives its place to one that is labelled now."""
+    change_for_replacement: Fraction = 0.0
+    """Above 0, the probability follows how much the labels still change: 1 while the error rate between new
+    and former labels is this or more, falling in proportion to it, but not below replacement_probability."""
+
+
+class RoundsConfig(Section):
+    """The rounds of `schedule: rounds`."""
+
+    every_hours: Positive = 100.0
+    """Audio between two rounds; labels change at no other time."""
+    share: Share = 1.0
+    """Of the untranscribed utterances, drawn anew for each round after the first, which labels all."""
+
+
+class FilterConfig(Section):
+    """Which labels are not trained on; those that are empty or longer than CTC can emit never are."""
+
+    min_confidence: Share = 0.0
+    """Drop below this mean posterior along the teacher's greedy path."""
+    min_length_ratio: NonNegative = 0.0
+    """Drop below this many times the transcripts' tokens per second of speech."""
+    max_length_ratio: Positive = 1000.0
+    """Drop above this many times the transcripts' tokens per second of speech."""
+    max_change: Positive | None = None
+    """Drop above this token error rate (1 is 100 %) against the utterance's former label; null to keep."""
+
+    @model_validator(mode="after")
+    def _check(self) -> FilterConfig:
+        if self.min_length_ratio >= self.max_length_ratio:
+            raise ValueError(
+                f"min_length_ratio {self.min_length_ratio:g} must be below max_length_ratio "
+                f"{self.max_length_ratio:g}: every label would be dropped"
+            )
+        return self
+
+
+class HealthConfig(Section):
+    """When labels count as collapsed, over about the last dozen of them (disagreement: half a dozen uses);
+    and what is done about it."""
+
+    max_broken_share: Share = 0.2
+    """Alarm above this share of labels that are empty, repeat themselves, or are less than half as long as the
+    band allows, or more than twice."""
+    length_ratio_band: tuple[NonNegative, Positive] = (0.6, 1.5)
+    """Alarm where the labels' tokens per second over the transcripts', on average, leave this band."""
+    max_repetition: Share = 0.7
+    """A label repeats itself above this share of token trigrams that have occurred in it before."""
+    max_disagreement: Positive | None = 0.9
+    """Alarm above this token error rate (1 is 100 %) of the student, as it trains, against the labels; null for
+    none."""
+    action: Literal["warn", "pause", "rollback"] = "pause"
+    """Say so; or also leave labels out of training until they are healthy (an average whose labels are ill
+    for a quarter of its half-life begins anew, as the student is); or else put what labels (the average, or
+    the student) back to its last healthy state, and pause where that does not help."""
+    snapshot_hours: Positive = 1.0
+    """Audio between two states that rollback keeps; it goes back to the last but one."""
+    grace_hours: NonNegative = 0.0
+    """Audio after the start of pseudo-labelling within which it is only said that labels look ill: those of a
+    network that has not learnt to read yet do."""
+
+    @model_validator(mode="after")
+    def _check(self) -> HealthConfig:
+        low, high = self.length_ratio_band
+        if low >= high:
+            raise ValueError(
+                f"length_ratio_band [{low:g}, {high:g}] must be [lower, upper]: labels would always be ill"
+            )
+        return self
+
+
+class PseudoLabelConfig(Section):
+    start_hours: NonNegative | None = None
+    """Hours of labelled audio before pseudo-labelling begins; null for a supervised run."""
+    labelled_to_untranscribed: tuple[Count, Natural] | Literal["natural"] = (1, 1)
+    """N_L : N_U, the ratio of labelled to untranscribed groups in the stream; natural for that of the audio."""
+    teacher: str = "ema"
+    """Whose weights label: ema (the average), student, frozen (the average at the start), average_of_best;
+    or FILE.py:CLASS of your own."""
+    best_checkpoints: Count = 10
+    """For teacher average_of_best: of so many students, those with the lowest dev WER."""
+    schedule: str = "online"
+    """When: online (at each use), cache (kept for several uses), rounds (all at once, now and then);
+    or FILE.py:CLASS."""
+    cache: CacheConfig = CacheConfig()
+    """The cache, for schedule cache (slimIPL)."""
+    rounds: RoundsConfig = RoundsConfig()
+    """The rounds, for schedule rounds (IPL)."""
+    decision: str = "greedy"
+    """From posteriors to a label: greedy (the best token of each frame), sample, beam (a search), oracle (the
+    reference, for comparison); or FILE.py:CLASS."""
+    beam: LabelSearchConfig = LabelSearchConfig()
+    """The search, for decision beam: an n-gram model spells better than a weak teacher alone (IPL)."""
+    sample: SampleConfig = SampleConfig()
+    """The draw, for decision sample."""
+    options: dict[str, JsonValue] = {}
+    """For the classes of your own: whatever they want to know, in JSON's terms."""
+    filters: FilterConfig = FilterConfig()
+    """Which labels are not trained on."""
+    loss_weight: Positive = 1.0
+    """Of the loss of pseudo-labelled speech beside that of transcribed speech."""
+    dropout: Fraction | None = None
+    """Dropout of the blocks from the start of pseudo-labelling on; null to leave it."""
+    layer_drop: Fraction | None = None
+    """LayerDrop from the start of pseudo-labelling on; null to leave it."""
+    health: HealthConfig = HealthConfig()
+    """When labels count as collapsed, and what is done about it."""
+    ledger: bool = True
+    """Write every label to pseudo_labels/ (`asr labels`)."""
+
+    @field_validator("teacher", "schedule", "decision")
+    @classmethod
+    def _known(cls, name: str, info: Any) -> str:
+        known = {"teacher": TEACHERS, "schedule": SCHEDULES, "decision": DECISIONS}[info.field_name]
+        if name in known or ".py:" in name:
+            return name
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+        raise ValueError(f"{hint}choose {', '.join(known)}, or FILE.py:CLASS of your own")

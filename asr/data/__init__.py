@@ -1,0 +1,1 @@
+"""Prepared manifests -> one deterministic stream of audio -> this rank's micro-batches."""

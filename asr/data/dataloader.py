@@ -1,0 +1,345 @@
+"""Lhotse cuts -> the stream of global batches -> this rank's micro-batches, in order.
+
+Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from lhotse import MonoCut
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from asr.config.recipe import Config
+from asr.data.cache_sampler import CachePlan
+from asr.data.dataset import SpeechSet, load_features, load_role, load_waveforms
+from asr.data.manifest.index import digest
+from asr.data.sampler import (
+    AudioStream,
+    GlobalBatch,
+    GroupedCorpus,
+    Kind,
+    Position,
+    Segment,
+    deal,
+    padded_seconds,
+)
+from asr.errors import UserError
+from asr.model.tokenizer import Tokenizer
+from asr.scaling.rule import SECONDS_PER_HOUR
+
+_NOTED_GROUP_DEVIATION = 0.05
+_MOST_GROUP_EXCESS = 1.5
+_MOST_TRANSCRIPTS_COUNTED = 10_000
+_MOST_LABELLED_IN_RATIO = 10
+
+Slots = list[list[list[Segment]]]
+"""[slot][rank] -> segments, as `stream.deal` makes them."""
+
+
+@dataclass
+class MicroBatch:
+    """This rank's share of one slot of a global batch; may be empty."""
+
+    kind: Kind
+    is_trained: bool
+    """False: untranscribed speech that is only labelled."""
+    segments: list[Segment]
+    ids: list[str]
+    student_input: tuple[Tensor, Tensor] | None
+    """Waveforms (B, N) and samples (B,), or precomputed features (B, T, F) and frames (B,); or None."""
+    teacher_input: tuple[Tensor, Tensor] | None
+    """The same at the original speed, for untranscribed speech that is labelled now."""
+    targets: list[list[int]]
+    """Token ids of labelled utterances."""
+    references: list[str]
+    """Text of untranscribed utterances where it is known: measures labels, never trains."""
+
+
+@dataclass
+class RankBatch:
+    """A global batch, and this rank's micro-batches of it in slot order."""
+
+    batch: GlobalBatch
+    nominal_seconds: float
+    """Audio that the schedule asks for; the batch's own differs by parts of an utterance."""
+    padding_share: float
+    slots: int
+    micro_batches: Iterator[MicroBatch]
+
+
+@dataclass(frozen=True)
+class _Share:
+    kind: Kind
+    is_trained: bool
+    is_labelled: bool
+    """Whether the teacher hears it."""
+    segments: list[Segment]
+
+
+class _Reader(Dataset["MicroBatch | UserError"]):
+    """Reads the audio of a share; runs in the loader's workers.
+
+    A fault of the user's is handed back and not raised: torch would bury its line in a traceback.
+    """
+
+    def __init__(
+        self, sets: dict[Kind, SpeechSet], tokenizer: Tokenizer, precomputed: bool
+    ) -> None:
+        self.sets = sets
+        self.tokenizer = tokenizer
+        self.precomputed = precomputed
+
+    def __getitem__(self, share: _Share) -> MicroBatch | UserError:
+        try:
+            return self._read(share)
+        except UserError as error:
+            return error
+
+    def _read(self, share: _Share) -> MicroBatch:
+        speech = self.sets[share.kind]
+        cuts = [speech.cuts[segment.index] for segment in share.segments]
+        student_input = teacher_input = None
+        speeds = [segment.speed for segment in share.segments]
+        if cuts and share.is_trained:
+            student_input = self._audio(cuts, speeds)
+        if cuts and share.is_labelled:
+            as_recorded = student_input if all(speed == 1.0 for speed in speeds) else None
+            teacher_input = as_recorded or self._audio(cuts, None)
+        texts = [speech.references[segment.index] for segment in share.segments]
+        labelled = share.kind is Kind.LABELLED
+        return MicroBatch(
+            share.kind,
+            share.is_trained,
+            share.segments,
+            [cut.id for cut in cuts],
+            student_input,
+            teacher_input,
+            [self._encode(c.id, t) for c, t in zip(cuts, texts, strict=True)] if labelled else [],
+            [] if labelled else texts,
+        )
+
+    def _audio(self, cuts: list[MonoCut], speeds: list[float] | None) -> tuple[Tensor, Tensor]:
+        return load_features(cuts) if self.precomputed else load_waveforms(cuts, speeds)
+
+    def _encode(self, utterance_id: str, text: str) -> list[int]:
+        try:
+            return self.tokenizer.encode(text)
+        except UserError as error:
+            raise UserError(f"utterance '{utterance_id}': {error}") from None
+
+
+class TrainingData:
+    """The labelled and untranscribed speech of a recipe as one stream."""
+
+    def __init__(
+        self,
+        config: Config,
+        tokenizer: Tokenizer,
+        labels_at_use: bool = True,
+        cache_probability: Callable[[int], float] | None = None,
+    ) -> None:
+        """Read the manifests. Raises UserError for what is missing or does not fit the tokenizer.
+
+        `labels_at_use`: the teacher hears what the student trains on. `cache_probability`: untranscribed speech
+        goes through a cache, with this probability of replacement in a pass over it.
+        """
+        self.config, self.labels_at_use = config, labels_at_use
+        self.sets: dict[Kind, SpeechSet] = {}
+        self.left_out: dict[str, int] = {}
+        for kind in Kind:
+            if kind is Kind.LABELLED or config.pseudo_label.start_hours is not None:
+                whole = load_role(config, kind).at_rate(config.features.sample_rate_hz)
+                kept = whole.within(config.corpus.min_seconds, config.corpus.max_seconds)
+                self.left_out[f"{kind}_by_length"] = len(whole) - len(kept)
+                for name, lost in whole.rejects.items():
+                    first = f", the first '{lost['first']}'" if lost["first"] else ""
+                    self.left_out[f"shard {name} {lost['reason']}{first}"] = max(1, lost["count"])
+                self.sets[kind] = kept
+        self.tokenizer = tokenizer
+        _check_transcripts(self.sets[Kind.LABELLED], tokenizer)
+        self.tokens_per_second = _tokens_per_second(self.sets[Kind.LABELLED], tokenizer)
+        """Of the transcripts: what healthy labels should come near."""
+        corpora = {
+            kind: GroupedCorpus(
+                kind,
+                speech.seconds,
+                config.group_seconds,
+                config.seed,
+                config.augmentation.speed_factors,
+            )
+            for kind, speech in self.sets.items()
+        }
+        self.notes = [note for corpus in corpora.values() for note in about_groups(corpus)]
+        """What a user should know of how the stream is cut."""
+        untranscribed, policy = corpora.get(Kind.UNTRANSCRIBED), config.pseudo_label
+        cache = None
+        if cache_probability is not None and untranscribed is not None:
+            capacity = policy.cache.capacity_utterances
+            cache = CachePlan(untranscribed, capacity, cache_probability, config.seed)
+        self.stream = AudioStream(
+            corpora[Kind.LABELLED],
+            untranscribed,
+            _ratio(policy.labelled_to_untranscribed, corpora),
+            policy.start_hours,
+            config.seed,
+            cache,
+        )
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What a data position refers to: changed, if utterances or their durations change."""
+        return {str(kind): digest(s.keys, s.seconds) for kind, s in self.sets.items()}
+
+    def utterance_id(self, segment: Segment) -> str:
+        return self.sets[segment.kind].ids[segment.index]
+
+    def batches(self, position: Position, rank: int, ranks: int) -> Iterator[RankBatch]:
+        """Global batches from `position` on, for ever; every rank must consume them in step.
+
+        A batch's size is that of the recipe's schedule at the audio drawn before it.
+
+        The number of loader workers changes how far audio is read ahead, never the order.
+        """
+        planned: deque[tuple[GlobalBatch, float, Slots]] = deque()
+
+        def shares() -> Iterator[_Share]:
+            here = position
+            while True:
+                nominal = self.config.global_batch_seconds(ranks, here.seconds / SECONDS_PER_HOUR)
+                batch = self.stream.next_batch(here, self.config.groups_per_batch(nominal))
+                slots = deal(batch.segments, ranks, self.config.batch.max_seconds_per_micro_batch)
+                planned.append((batch, nominal, slots))
+                yield from self._shares(slots, rank)
+                here = batch.after
+
+        micro_batches = self._loaded(shares())
+        while True:
+            first = next(micro_batches)
+            batch, nominal, slots = planned.popleft()
+            yield RankBatch(
+                batch,
+                nominal,
+                padding_share(slots),
+                len(slots),
+                _chain(first, micro_batches, len(slots)),
+            )
+
+    def read(self, slots: Slots, rank: int) -> Iterator[MicroBatch]:
+        """This rank's micro-batches of some slots, once."""
+        return self._loaded(self._shares(slots, rank))
+
+    def _shares(self, slots: Slots, rank: int) -> Iterator[_Share]:
+        for slot in slots:
+            example = next(part[0] for part in slot if part)
+            untranscribed = example.kind is Kind.UNTRANSCRIBED
+            is_labelled = untranscribed and (self.labels_at_use or not example.is_trained)
+            yield _Share(example.kind, example.is_trained, is_labelled, slot[rank])
+
+    def _loaded(self, shares: Iterator[_Share]) -> Iterator[MicroBatch]:
+        cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        workers = min(self.config.trainer.loader_workers, cores)
+        precomputed = self.config.features.source == "precomputed"
+        loader: DataLoader[MicroBatch | UserError] = DataLoader(
+            _Reader(self.sets, self.tokenizer, precomputed),
+            sampler=shares,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+        return _raising(iter(loader))
+
+
+def _ratio(
+    given: tuple[int, int] | Literal["natural"], corpora: dict[Kind, GroupedCorpus]
+) -> tuple[int, int]:
+    """N_L : N_U; the natural one is that of the audio, to within a few percent."""
+    if given != "natural":
+        return given
+    untranscribed = corpora.get(Kind.UNTRANSCRIBED)
+    if untranscribed is None:
+        return (1, 0)
+    labelled = corpora[Kind.LABELLED].groups_in_pass(0)
+    share = Fraction(untranscribed.groups_in_pass(0), labelled).limit_denominator(
+        _MOST_LABELLED_IN_RATIO
+    )
+    return (share.denominator, share.numerator) if share else (_MOST_LABELLED_IN_RATIO, 1)
+
+
+def about_groups(corpus: GroupedCorpus) -> list[str]:
+    """A note where groups hold clearly more audio than they should, or less.
+
+    Raises UserError where batches would have little to do with their nominal size.
+    """
+    nominal, mean = corpus.group_seconds, corpus.mean_group_seconds
+    holds = f"groups of {corpus.kind} speech hold {mean:.3g} s on average and not {nominal:g} s"
+    if mean > _MOST_GROUP_EXCESS * nominal and corpus.groups_in_pass(0) > 1:
+        raise UserError(
+            f"batch.group_seconds {nominal:g}: {holds}, since utterances are longer, and so batches would "
+            f"be as much too large; set batch.group_seconds to {2 * mean:.2g} or more"
+        )
+    return [holds] if abs(mean - nominal) > _NOTED_GROUP_DEVIATION * nominal else []
+
+
+def _raising(items: Iterator[MicroBatch | UserError]) -> Iterator[MicroBatch]:
+    for item in items:
+        if isinstance(item, UserError):
+            raise item
+        yield item
+
+
+def _chain(first: MicroBatch, rest: Iterator[MicroBatch], count: int) -> Iterator[MicroBatch]:
+    yield first
+    for _ in range(count - 1):
+        yield next(rest)
+
+
+def padding_share(slots: Slots) -> float:
+    """Share of the processed audio that is padding; ranks that wait for the longest of a slot included."""
+    processed = sum(max(map(padded_seconds, slot)) * len(slot) for slot in slots)
+    played = sum(s.played_seconds for slot in slots for part in slot for s in part)
+    return 1.0 - played / processed
+
+
+def _check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
+    """Raises UserError, naming an utterance, where a transcript is missing or cannot be spelt.
+
+    By the characters of the manifests, and not transcript by transcript: there may be millions.
+    """
+    empty = speech.without_text()
+    if len(empty):
+        raise UserError(
+            f"utterance '{speech.ids[int(empty[0])]}' of corpus.labelled has no transcript; "
+            "move it to an untranscribed set"
+        )
+    lacking = {character for character in speech.characters if not is_spelt(tokenizer, character)}
+    if not lacking and not any(speech.aside):
+        return
+    for utterance_id, text in zip(speech.ids, speech.references, strict=True):
+        if lacking.intersection(text) or any(speech.aside):
+            try:
+                tokenizer.encode(text)
+            except UserError as error:
+                raise UserError(f"utterance '{utterance_id}': {error}") from None
+
+
+def is_spelt(tokenizer: Tokenizer, character: str) -> bool:
+    """Whether a tokenizer has tokens for a character."""
+    try:
+        tokenizer.encode(character)
+    except UserError:
+        return False
+    return True
+
+
+def _tokens_per_second(speech: SpeechSet, tokenizer: Tokenizer) -> float:
+    """Of all transcripts, or of some spread over a large corpus."""
+    step = max(1, len(speech) // _MOST_TRANSCRIPTS_COUNTED)
+    tokens = sum(len(tokenizer.encode(text)) for text in speech.references[::step])
+    return tokens / max(1e-9, float(speech.seconds[::step].sum()))

@@ -1,0 +1,296 @@
+"""Prepared utterances: Lhotse cuts with what is known of their text, and their audio.
+
+Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import torch
+from lhotse import MonoCut
+from numpy.typing import NDArray
+from torch import Tensor
+
+from asr.config.recipe import Config
+from asr.data.manifest.index import MANIFEST_SUFFIX, ManifestIndex, open_index
+from asr.data.manifest.rows import key_of, text_of
+from asr.data.manifest.shar import SHAR_SUFFIX, with_audio
+from asr.data.sampler import Kind
+from asr.errors import UserError
+from asr.utils.files import read_json
+
+T = TypeVar("T")
+
+
+class _ByPlace(Sequence[T]):
+    """What a function gives for each place of a set, when it is asked for."""
+
+    def __init__(self, places: Sequence[int], get: Callable[[int], T]) -> None:
+        self._places, self._get = places, get
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> _ByPlace[T]: ...
+    def __getitem__(self, place: int | slice) -> T | _ByPlace[T]:
+        if isinstance(place, slice):
+            return _ByPlace(self._places[place], self._get)
+        return self._get(self._places[place])
+
+
+@dataclass
+class SpeechSet:
+    """Prepared utterances, and what is known of their text. Of the manifests nothing is held but an index.
+
+    Those of a set come in the order of their ids, sets one after the other.
+    """
+
+    name: str
+    manifests: list[ManifestIndex]
+    aside: list[dict[str, str]]
+    """Of each manifest, references by id that are kept beside it and win over its own text."""
+    manifest_of: NDArray[np.int16]
+    """(N,) which of the manifests an utterance is in."""
+    rows: NDArray[np.int64]
+    """(N,) its place there."""
+    seconds: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seconds = self._gathered([manifest.seconds for manifest in self.manifests])
+
+    @classmethod
+    def load(cls, manifest: Path) -> SpeechSet:
+        """Open DIRECTORY/NAME.jsonl.gz or DIRECTORY/NAME.shar.
+
+        References kept aside in DIRECTORY/references/NAME.tsv win over its own transcripts. Raises UserError
+        if the manifest is missing, unreadable or empty.
+        """
+        index = open_index(manifest)
+        name = manifest.name.removesuffix(MANIFEST_SUFFIX)
+        base_name = name.removesuffix(".features").removesuffix(SHAR_SUFFIX)
+        aside = _references_aside(manifest.parent / "references" / f"{base_name}.tsv")
+        count = len(index)
+        return cls(name, [index], [aside], np.zeros(count, np.int16), np.arange(count))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def cuts(self) -> Sequence[MonoCut]:
+        """Lhotse cuts, each read when it is asked for."""
+        return _ByPlace(range(len(self)), self._cut)
+
+    @property
+    def references(self) -> Sequence[str]:
+        """Transcripts, read when asked for; empty where there are none."""
+        return _ByPlace(range(len(self)), self._reference)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Read when asked for."""
+        return _ByPlace(range(len(self)), lambda place: str(self._record(place)["id"]))
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Path of each recording, read when asked for; empty where it lies in a shard, or there is none."""
+        return _ByPlace(range(len(self)), self._recording_file)
+
+    @property
+    def keys(self) -> NDArray[np.uint64]:
+        """(N,) hashes of the ids."""
+        return self._gathered([manifest.keys for manifest in self.manifests])
+
+    @property
+    def characters(self) -> str:
+        """All that occur in the transcripts of its manifests."""
+        return "".join(sorted({c for manifest in self.manifests for c in manifest.characters}))
+
+    def places_of(self, ids: Sequence[str]) -> list[int | None]:
+        """Where utterances are in this set; None for those that are not."""
+        keys = self.keys
+        order = np.argsort(keys, kind="stable")
+        found: list[int | None] = []
+        for name in ids:
+            key = key_of(name)
+            first, last = (
+                int(np.searchsorted(keys, key, side, sorter=order)) for side in ("left", "right")
+            )
+            found.append(next((int(p) for p in order[first:last] if self.ids[p] == name), None))
+        return found
+
+    def without_text(self) -> NDArray[np.int64]:
+        """Places of the utterances that have no transcript."""
+        silent = ~self._gathered([manifest.has_text for manifest in self.manifests])
+        places: NDArray[np.int64] = np.flatnonzero(silent)
+        if any(self.aside):
+            places = np.array([p for p in places if not self.references[int(p)]], dtype=np.int64)
+        return places
+
+    @property
+    def rejects(self) -> dict[str, dict[str, Any]]:
+        """What damaged shards have lost, by their names."""
+        return {
+            f"{manifest.manifest.name}/{name}": lost
+            for manifest in self.manifests
+            for name, lost in manifest.rejects.items()
+        }
+
+    def at_rate(self, sample_rate_hz: int) -> SpeechSet:
+        """This set. Raises UserError unless all its audio has the given rate."""
+        for manifest in self.manifests:
+            for rate, name in manifest.rates.items():
+                if rate != sample_rate_hz:
+                    raise UserError(
+                        f"utterance '{name}' of '{self.name}' has {rate} Hz, the recipe says "
+                        f"features.sample_rate_hz={sample_rate_hz}; preparation makes 16000"
+                    )
+        return self
+
+    def within(self, min_seconds: float, max_seconds: float) -> SpeechSet:
+        """The utterances whose length lies in the given range."""
+        kept = np.flatnonzero((self.seconds >= min_seconds) & (self.seconds <= max_seconds))
+        return SpeechSet(
+            self.name, self.manifests, self.aside, self.manifest_of[kept], self.rows[kept]
+        )
+
+    def _record(self, place: int) -> dict[str, Any]:
+        return self.manifests[self.manifest_of[place]].record(int(self.rows[place]))
+
+    def _cut(self, place: int) -> MonoCut:
+        folder = self.manifests[self.manifest_of[place]].manifest
+        record = with_audio(self._record(place), folder)
+        cut: MonoCut = MonoCut.from_dict({k: v for k, v in record.items() if k != "type"})
+        return cut
+
+    def _recording_file(self, place: int) -> str:
+        sources = (self._record(place).get("recording") or {}).get("sources") or [{}]
+        return str(sources[0]["source"]) if sources[0].get("type") == "file" else ""
+
+    def _reference(self, place: int) -> str:
+        record, aside = self._record(place), self.aside[self.manifest_of[place]]
+        return aside.get(record["id"], text_of(record))
+
+    def _gathered(self, columns: list[NDArray[Any]]) -> NDArray[Any]:
+        gathered = np.empty(len(self.rows), columns[0].dtype)
+        for number, column in enumerate(columns):
+            mine = self.manifest_of == number
+            gathered[mine] = column[self.rows[mine]]
+        return gathered
+
+
+def _references_aside(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("\t", 1) for line in lines if "\t" in line)
+
+
+def load_role(config: Config, kind: Kind) -> SpeechSet:
+    """All sets of one role, joined in the order of their names. Raises UserError where an id occurs twice."""
+    names = config.corpus.labelled if kind is Kind.LABELLED else config.corpus.untranscribed
+    if not names:
+        raise UserError(f"corpus.{kind} is empty: name at least one prepared set")
+    directory = Path(config.corpus.directory)
+    if config.features.source == "precomputed":
+        check_stored_features(config, directory, names)
+    # Without what says how a set is stored, so that this does not change the order.
+    ordered = sorted(
+        names, key=lambda name: name.removesuffix(".features").removesuffix(SHAR_SUFFIX)
+    )
+    sets = [SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}") for name in ordered]
+    joined = SpeechSet(
+        "+".join(names),
+        [speech.manifests[0] for speech in sets],
+        [speech.aside[0] for speech in sets],
+        np.concatenate([np.full(len(s), number, np.int16) for number, s in enumerate(sets)]),
+        np.concatenate([speech.rows for speech in sets]),
+    )
+    twice = first_duplicate(joined)
+    if twice is not None:
+        raise UserError(
+            f"corpus.{kind}: utterance id '{twice}' occurs twice; name each set once, and rename "
+            "files that have the same name in two sets"
+        )
+    return joined
+
+
+def first_duplicate(speech: SpeechSet) -> str | None:
+    """An id that occurs twice; None where there is none."""
+    keys = speech.keys
+    order = np.argsort(keys, kind="stable")
+    same = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
+    for place in same.tolist():
+        left, right = (speech.ids[int(order[place + step])] for step in (0, 1))
+        if left == right:  # and not two ids of one hash
+            return left
+    return None
+
+
+def check_stored_features(config: Config, directory: Path, names: list[str]) -> None:
+    """Stored features must be those that the recipe describes: dev sets are computed by it.
+
+    Raises UserError for a set without such.
+    """
+    wanted = config.features.model_dump(mode="json", exclude={"source"})
+    for name in names:
+        path = directory / "features" / name.removesuffix(".features") / "features.json"
+        stored = {**read_json(path)["features"]} if path.is_file() else {}
+        stored.pop("source", None)
+        if stored != wanted:
+            raise UserError(
+                f"{path}: set '{name}' has no stored features with this recipe's settings; run "
+                f"`asr prepare features --data {directory} --sets {name.removesuffix('.features')} "
+                "--recipe RECIPE` and name the sets SET.features"
+            )
+
+
+def _file_of(cut: MonoCut) -> str:
+    if not cut.has_recording:
+        return "no recording"
+    source = cut.recording.sources[0]
+    return str(source.source) if source.type == "file" else "a shard"
+
+
+def load_waveforms(
+    cuts: Sequence[MonoCut], speeds: Sequence[float] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Waveforms (B, N), fp32, zero-padded, and their lengths (B,) in samples."""
+    waveforms = []
+    for index, cut in enumerate(cuts):
+        speed = 1.0 if speeds is None else speeds[index]
+        try:
+            audio = (cut if speed == 1.0 else cut.perturb_speed(speed)).load_audio()
+        except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
+            source = _file_of(cut)
+            raise UserError(
+                f"{source} (utterance '{cut.id}'): cannot be read any more: {str(error).splitlines()[0]}; "
+                "restore the file or run `asr prepare` again"
+            ) from error
+        waveforms.append(torch.from_numpy(np.ascontiguousarray(audio[0], dtype=np.float32)))
+    samples_B = torch.tensor([len(waveform) for waveform in waveforms])
+    return torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True), samples_B
+
+
+def load_features(cuts: Sequence[MonoCut]) -> tuple[Tensor, Tensor]:
+    """Precomputed features (B, T, F), fp32, zero-padded, and their lengths (B,) in frames.
+
+    Raises UserError for a cut without them.
+    """
+    matrices = []
+    for cut in cuts:
+        if not cut.has_features:
+            raise UserError(
+                f"utterance '{cut.id}' has no precomputed features; run `asr prepare features` and name "
+                "its sets (SET.features), or features.source=waveform"
+            )
+        matrices.append(torch.from_numpy(np.array(cut.load_features(), dtype=np.float32)))
+    lengths_B = torch.tensor([len(matrix) for matrix in matrices])
+    return torch.nn.utils.rnn.pad_sequence(matrices, batch_first=True), lengths_B

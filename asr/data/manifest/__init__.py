@@ -1,0 +1,1 @@
+"""Manifests of any size: scanned once, mapped from then on."""

@@ -1,0 +1,205 @@
+"""A manifest of any size, opened at once: arrays of what planning needs, and lines that are read when wanted.
+
+    DIRECTORY/.index/NAME-*/  starts.npy lengths.npy seconds.npy keys.npy has_text.npy index.json [lines.jsonl]
+
+Made from DIRECTORY/NAME.jsonl.gz, or the Lhotse Shar folder DIRECTORY/NAME.shar, when it is first opened, and
+anew when that changes; in the order of the ids. The arrays are mapped, not read, so ranks and loader workers of
+one machine share them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.data.manifest.scan import scan
+from asr.data.manifest.shar import SHAR_SUFFIX
+from asr.errors import UserError
+from asr.utils.files import read_json, write_json
+
+MANIFEST_SUFFIX = ".jsonl.gz"
+_VERSION = 2
+_FOLDER = ".index"
+_NOT_OURS = {
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+}
+_ARRAYS = ("starts", "lengths", "seconds", "keys", "has_text")
+
+
+@dataclass
+class ManifestIndex:
+    """Utterances of one manifest by their place in the order of the ids."""
+
+    manifest: Path
+    lines: Path
+    """Uncompressed: the manifest itself, or a copy."""
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    """Bytes of each line."""
+    seconds: NDArray[np.float64]
+    keys: NDArray[np.uint64]
+    """Hashes of the ids."""
+    has_text: NDArray[np.bool_]
+    characters: str
+    """All that occur in its transcripts."""
+    rates: dict[int, str]
+    """Sample rates, each with the id of an utterance that has it."""
+    rejects: dict[str, dict[str, Any]]
+    """What a damaged shard has lost: count, first id and reason, by the name of its file."""
+    _file: FileIO | None = field(default=None, repr=False)
+    """Open from the beginning: a manifest that is replaced meanwhile does not change what is read."""
+
+    def __post_init__(self) -> None:
+        self._file = FileIO(self.lines)
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def record(self, row: int) -> dict[str, Any]:
+        """The cut of a row, as JSON has it."""
+        if self._file is None:
+            self._file = FileIO(self.lines)
+        # Without a position in the file: processes that are forked share it.
+        line = os.pread(self._file.fileno(), int(self.lengths[row]), int(self.starts[row]))
+        record: dict[str, Any] = json.loads(line)
+        return record
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+
+def digest(keys: NDArray[np.uint64], seconds: NDArray[np.float64]) -> str:
+    """Of utterances in their order: another one if one of them, or its duration, is another."""
+    return hashlib.sha256(keys.tobytes() + seconds.tobytes()).hexdigest()
+
+
+def open_index(manifest: Path) -> ManifestIndex:
+    """The index of a manifest, made if there is none of this very file.
+
+    Raises UserError for a manifest that is missing, unreadable or without utterances.
+    """
+    if manifest.name.endswith(SHAR_SUFFIX + MANIFEST_SUFFIX):  # as a recipe names a set of shards
+        manifest = manifest.with_name(manifest.name.removesuffix(MANIFEST_SUFFIX))
+    if not manifest.exists():
+        raise _no_such_set(manifest)
+    states = [
+        path.stat() for path in (sorted(manifest.iterdir()) if manifest.is_dir() else [manifest])
+    ]
+    source = {
+        "version": _VERSION,
+        "files": len(states),
+        "bytes": sum(state.st_size for state in states),
+        "modified_ns": max((state.st_mtime_ns for state in states), default=0),
+    }
+    name = f"{_name(manifest)}-{hashlib.sha256(json.dumps(source).encode()).hexdigest()[:12]}"
+    last: OSError | None = None
+    # A corpus that others own, or a file system without locks, has its indexes in the user's cache.
+    for folder in (manifest.parent / _FOLDER, _cache(manifest)):
+        found = _load(manifest, folder / name, source)
+        if found is not None:
+            return found
+        try:
+            with _locked(folder, name):
+                found = _load(manifest, folder / name, source)  # another rank may have made it
+                if found is None:
+                    _build(manifest, folder / name, source)
+                    found = _load(manifest, folder / name, source)
+        except OSError as error:
+            if error.errno not in _NOT_OURS:
+                raise
+            last = error
+            continue
+        assert found is not None
+        return found
+    raise UserError(
+        f"{manifest}: its index can be written neither beside it nor to {_cache(manifest)} ({last}); mend the "
+        "permissions, or set XDG_CACHE_HOME"
+    )
+
+
+def _cache(manifest: Path) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    place = hashlib.sha256(str(manifest.parent.resolve()).encode()).hexdigest()[:16]
+    return base / "asr" / "index" / place
+
+
+def _name(manifest: Path) -> str:
+    return manifest.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
+def _no_such_set(manifest: Path) -> UserError:
+    others = sorted(
+        path.name.removesuffix(MANIFEST_SUFFIX)
+        for path in manifest.parent.glob("*")
+        if path.name.endswith((MANIFEST_SUFFIX, SHAR_SUFFIX))
+    )
+    found = f"it has {', '.join(others)}" if others else "it holds no manifests"
+    return UserError(f"{manifest}: no such set; {found}; run `asr prepare` or mend corpus.*")
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex | None:
+    try:
+        meta = read_json(folder / "index.json")
+        if meta["source"] != source:
+            return None
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    lines = folder / "lines.jsonl"
+    return ManifestIndex(
+        manifest,
+        lines if lines.is_file() else manifest,
+        **arrays,
+        characters=meta["characters"],
+        rates={int(rate): name for rate, name in meta["rates"].items()},
+        rejects=meta["rejects"],
+    )
+
+
+def _build(manifest: Path, folder: Path, source: dict[str, int]) -> None:
+    """Write the index beside its place and move it there: nobody sees a part of one."""
+    for left in folder.parent.glob(
+        f".partial-{folder.name}-*"
+    ):  # by one that was killed: we have the lock
+        shutil.rmtree(left, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))
+    try:
+        found = scan(manifest, partial / "lines.jsonl")
+        for name, values in found.columns.items():
+            np.save(partial / f"{name}.npy", values)
+        whole = {name: getattr(found, name) for name in ("characters", "rates", "rejects")}
+        write_json(partial / "index.json", {"source": source, **whole})
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    stem = folder.name.rpartition("-")[0]
+    for old in folder.parent.glob(f"{stem}-*"):  # of the manifest as it was
+        if old != folder and old.is_dir() and old.name.rpartition("-")[0] == stem:
+            shutil.rmtree(old, ignore_errors=True)

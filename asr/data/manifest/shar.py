@@ -1,0 +1,223 @@
+"""Lhotse Shar folders (cuts.NNNNNN.jsonl.gz beside recording.NNNNNN.tar) as lines of a manifest.
+
+Where each recording lies in its tar is found out once, so that any utterance can be read alone: a run over
+shards draws the same batches as one over single files, and the window in which they are shuffled is the whole
+corpus. The tars may be on an object store: a file recording.url holds the address of their folder, and
+places.NNNNNN.json, which `asr prepare shar` writes, says where in them each recording lies.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import itertools
+import json
+import os
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from asr.errors import UserError
+from asr.utils.files import read_json
+
+SHAR_SUFFIX = ".shar"
+ADDRESS = "recording.url"
+"""File in a Shar folder that holds the address of the folder with its tars."""
+_ATTEMPTS, _TIMEOUT_SECONDS = 4, 60
+_ASK_AGAIN = {408, 425, 429}
+_SOURCE = "tar"
+"""Type of a recording's source whose bytes lie in a tar; the lines of an index have it, and Lhotse does not."""
+
+
+def shar_lines(folder: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
+    """The line of each utterance; shards in the order of their names.
+
+    Utterances whose audio or line is lost are left out: `rejects` gets, by file, how many, the first one and
+    why. Raises UserError for a folder without shards.
+    """
+    kinds = (("cuts.", ".jsonl.gz"), ("recording.", ".tar"), ("places.", ".json"))
+    numbers = {
+        path.name.removeprefix(begin).removesuffix(end)
+        for begin, end in kinds
+        for path in folder.glob(f"{begin}*{end}")
+    }
+    if not any(folder.glob("cuts.*.jsonl.gz")):
+        raise UserError(f"{folder}: holds no cuts.*.jsonl.gz; `asr prepare shar` makes shards")
+    for number in sorted(numbers):
+        yield from _sound_lines(folder, number, rejects)
+
+
+def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator[bytes]:
+    cuts, tar = folder / f"cuts.{number}.jsonl.gz", folder / f"recording.{number}.tar"
+    noted = _noted_places(places_file(tar))
+    places, where, rate_hz = _as_noted(tar, noted), tar.name, None
+    if not places:
+        places, rate_hz = audio_places(tar), _rate_hz(tar)
+    if not tar.is_file() and (folder / ADDRESS).is_file():
+        address = (folder / ADDRESS).read_text(encoding="utf-8").strip().rstrip("/")
+        places, where = noted, f"{address}/{tar.name}"
+    seen: set[str] = set()
+    lost: list[str] = []
+    fault = "is missing" if not cuts.is_file() else "is empty" if not cuts.stat().st_size else ""
+    try:
+        with gzip.open(os.devnull if fault else cuts) as file:
+            for line in filter(bytes.strip, file):
+                try:
+                    record = from_json(line, cache_strings="keys")
+                    name, recording = record["id"], record["recording"]
+                    channels = recording.get("channel_ids") or [0]
+                    recording["sampling_rate"] = rate_hz or recording["sampling_rate"]
+                    place = places.get(name)
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    fault = f"has a line that is no cut ({type(error).__name__})"
+                    continue
+                seen.add(name)
+                if place is None:
+                    lost.append(name)
+                    continue
+                recording["sources"] = [
+                    {"type": _SOURCE, "channels": channels, "source": where, "place": place}
+                ]
+                yield json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    except (OSError, EOFError, zlib.error) as error:
+        fault = f"is damaged ({type(error).__name__})"
+    unread = [name for name in noted or places if name not in seen]
+    if fault or unread:
+        first = unread[0] if unread else None
+        reason = fault or "is not of this tar"
+        rejects[cuts.name] = {"count": len(unread), "first": first, "reason": reason}
+    if lost:
+        reason = "is missing" if not tar.is_file() else "is truncated, or not of these cuts"
+        rejects[tar.name] = {"count": len(lost), "first": lost[0], "reason": reason}
+
+
+def places_file(tar: Path) -> Path:
+    """Where `asr prepare shar` notes what is where in a tar."""
+    return tar.with_name(tar.name.replace("recording.", "places.").removesuffix(".tar") + ".json")
+
+
+def _noted_places(path: Path) -> dict[str, tuple[int, int]]:
+    try:
+        return {name: (begin, count) for name, (begin, count) in read_json(path).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _as_noted(tar: Path, noted: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Of the places noted those that are there in full; none if a header in the tar says otherwise.
+
+    Much faster than `audio_places`, which reads every member of the tar.
+    """
+    places = {}
+    try:
+        with tar.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            for name, (begin, count) in noted.items():
+                if begin + count > len(content):
+                    continue
+                header = content[begin - tarfile.BLOCKSIZE : begin]
+                there = header[: tarfile.LENGTH_NAME].partition(b"\0")[0].rpartition(b".")[0]
+                # A long name, or one that is not ASCII, is not in the header whole.
+                if there != name.encode() or int(header[124:135], 8) != count:
+                    return {}
+                places[name] = (begin, count)
+    except (OSError, ValueError):  # missing, empty, or no tar
+        return {}
+    return places
+
+
+def audio_places(tar: Path) -> dict[str, tuple[int, int]]:
+    """(begin, bytes) of each recording that is there in full, by its name without the extension."""
+    places: dict[str, tuple[int, int]] = {}
+    try:
+        size = tar.stat().st_size
+        with tarfile.open(tar, "r:") as file:
+            for member in file:
+                name, _, kind = member.name.removeprefix("./").rpartition(".")
+                is_audio = kind not in ("json", "nodata", "nometa")
+                if is_audio and member.offset_data + member.size <= size:
+                    places[name] = (member.offset_data, member.size)
+    except (OSError, tarfile.TarError):
+        pass  # what came before is good; what did not come is counted by the caller
+    return places
+
+
+def _rate_hz(tar: Path) -> int | None:
+    """Of a tar's audio, as Lhotse notes beside each recording: a codec may have changed it (Opus: 48 kHz)."""
+    try:
+        with tarfile.open(tar, "r:") as file:
+            for member in itertools.islice(file, 2):
+                noted = file.extractfile(member) if member.name.endswith(".json") else None
+                if noted is not None:
+                    return int(json.load(noted)["sampling_rate"])
+    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def with_audio(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A cut whose recording Lhotse can read: one that lies in a tar of `folder` is brought into memory.
+
+    Raises UserError where the tar is gone or shorter than it was.
+    """
+    recording: dict[str, Any] = record.get("recording") or {"sources": [{}]}
+    source = recording["sources"][0]
+    if source.get("type") != _SOURCE:
+        return record
+    tar, (begin, count) = source["source"], source["place"]
+    is_remote = "://" in tar
+    try:
+        content = (
+            _fetched(tar, begin, count) if is_remote else _read_local(folder / tar, begin, count)
+        )
+    except OSError as error:
+        raise UserError(
+            f"{tar if is_remote else folder / tar} (utterance '{record['id']}'): cannot be read any more: "
+            f"{error.strerror or error}; restore the shard"
+        ) from None
+    if len(content) != count:
+        raise UserError(
+            f"{tar if is_remote else folder / tar} (utterance '{record['id']}'): has become shorter; restore "
+            "the shard"
+        )
+    memory = {"type": "memory", "channels": source["channels"], "source": content}
+    return {**record, "recording": {**recording, "sources": [memory]}}
+
+
+def _read_local(tar: Path, begin: int, count: int) -> bytes:
+    with tar.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), count, begin)
+
+
+def _fetched(address: str, begin: int, count: int) -> bytes:
+    """A part of a remote file. A server that is busy, or away for a moment, is asked again."""
+    request = urllib.request.Request(
+        address, headers={"Range": f"bytes={begin}-{begin + count - 1}"}
+    )
+    for attempt in range(_ATTEMPTS):
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+                if response.status != 206:
+                    raise UserError(
+                        f"{address}: the server does not serve parts of files (byte ranges); use one that "
+                        "does, or copy the shards here"
+                    )
+                content = bytes(response.read())
+                if len(content) == count:
+                    return content
+                error: Exception = OSError(f"{len(content)} of {count} bytes came")
+        except (OSError, http.client.HTTPException) as raised:
+            error = raised
+            code = raised.code if isinstance(raised, urllib.error.HTTPError) else 500
+            if code < 500 and code not in _ASK_AGAIN:
+                break
+        if attempt < _ATTEMPTS - 1:
+            time.sleep(2.0**attempt)
+    raise OSError(str(error))

@@ -1,0 +1,1 @@
+"""Logits -> text, words with times, captions."""

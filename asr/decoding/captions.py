@@ -1,0 +1,164 @@
+"""Words with times, and the formats in which people want them: text, JSON, SRT, VTT, CTM."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from asr.model.tokenizer import Tokenizer
+
+_CUE_SECONDS = 7.0
+_CUE_CHARACTERS = 84  # two lines of 42, as broadcasters have it
+_PAUSE_SECONDS = 0.8
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a transcript."""
+
+    text: str
+    begin: float
+    """Seconds from the start of the recording."""
+    end: float
+    confidence: float
+    """Mean over its tokens, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class TimedToken:
+    """A token of a path, no blank."""
+
+    token: int
+    begin: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """What was recognised in a file."""
+
+    file: str
+    seconds: float
+    words: list[Word]
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.text for word in self.words)
+
+    @property
+    def confidence(self) -> float:
+        """Mean over the words; 0 without any."""
+        return math.fsum(w.confidence for w in self.words) / max(1, len(self.words))
+
+
+def words_of(tokens: Iterable[TimedToken], tokenizer: Tokenizer) -> list[Word]:
+    """Tokens joined to words at the spaces that their pieces hold."""
+    words: list[Word] = []
+    parts: list[TimedToken] = []
+    text = ""
+
+    def finish() -> None:
+        nonlocal text
+        if text:
+            confidence = math.fsum(part.confidence for part in parts) / len(parts)
+            words.append(Word(text, parts[0].begin, parts[-1].end, confidence))
+        parts.clear()
+        text = ""
+
+    for token in tokens:
+        before, *others = tokenizer.piece(token.token).split(" ")
+        text += before
+        if before:
+            parts.append(token)
+        for piece in others:
+            finish()
+            text = piece
+            if piece:
+                parts.append(token)
+    finish()
+    return words
+
+
+def as_text(transcription: Transcription) -> str:
+    """The words alone."""
+    return transcription.text + "\n"
+
+
+def as_json(transcription: Transcription) -> str:
+    """One object on one line, with the times and confidences of the words."""
+    record = {
+        "file": transcription.file,
+        "text": transcription.text,
+        "confidence": round(transcription.confidence, 4),
+        "seconds": transcription.seconds,
+        "words": [
+            {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(word).items()}
+            for word in transcription.words
+        ],
+    }
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def as_srt(transcription: Transcription) -> str:
+    """SubRip."""
+    cues = [
+        f"{number}\n{_clock(begin, ',')} --> {_clock(end, ',')}\n{text}\n"
+        for number, (begin, end, text) in enumerate(cues_of(transcription), start=1)
+    ]
+    return "\n".join(cues)
+
+
+def as_vtt(transcription: Transcription) -> str:
+    """WebVTT."""
+    cues = [
+        f"{_clock(begin, '.')} --> {_clock(end, '.')}\n{text.replace('&', '&amp;').replace('<', '&lt;')}\n"
+        for begin, end, text in cues_of(transcription)
+    ]
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def as_ctm(transcription: Transcription) -> str:
+    """NIST's time-marked words: file, channel, begin, duration, word, confidence."""
+    name = transcription.file.rsplit("/", 1)[-1].rsplit(".", 1)[0].replace(" ", "_") or "-"
+    return "".join(
+        f"{name} 1 {w.begin:.2f} {w.end - w.begin:.2f} {w.text} {w.confidence:.3f}\n"
+        for w in transcription.words
+    )
+
+
+FORMATS: dict[str, Callable[[Transcription], str]] = {
+    "txt": as_text,
+    "json": as_json,
+    "srt": as_srt,
+    "vtt": as_vtt,
+    "ctm": as_ctm,
+}
+
+
+def cues_of(transcription: Transcription) -> list[tuple[float, float, str]]:
+    """(begin, end, text): words until a pause, or until a cue is long enough to be read."""
+    cues: list[list[Word]] = []
+    for word in transcription.words:
+        if not cues or not _goes_on(cues[-1], word):
+            cues.append([])
+        cues[-1].append(word)
+    return [(c[0].begin, c[-1].end, " ".join(word.text for word in c)) for c in cues]
+
+
+def _goes_on(cue: Sequence[Word], word: Word) -> bool:
+    characters = sum(len(one.text) + 1 for one in cue) + len(word.text)
+    return (
+        word.begin - cue[-1].end <= _PAUSE_SECONDS
+        and word.end - cue[0].begin <= _CUE_SECONDS
+        and characters <= _CUE_CHARACTERS
+    )
+
+
+def _clock(seconds: float, point: str) -> str:
+    milliseconds = round(1000 * seconds)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}{point}{milliseconds % 1000:03d}"

@@ -1,0 +1,1 @@
+"""Processes, the DeepSpeed engine, and who owns which weights."""

@@ -1,0 +1,1 @@
+"""Texts in; error rates, intervals and tests out. No torch."""

@@ -1,0 +1,114 @@
+"""What results.json holds: the scores of all sets; of the main set also comparisons and breakdowns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asr.errors import UserError
+from asr.evaluation.bootstrap import Score, compare_aligned, score_aligned
+from asr.evaluation.edit_distance import Aligned, align
+from asr.evaluation.hypotheses import Utterance
+
+PAIRS = (
+    ("teacher", "supervised"),
+    ("student", "supervised_student"),
+    ("teacher", "student"),
+)
+
+BY_FIELDS = ("speaker", "duration", "speaking_rate", "language")
+_BUCKETS = {
+    "duration": ((5.0, "<5 s"), (10.0, "5-10 s"), (15.0, "10-15 s"), (math.inf, ">15 s")),
+    "speaking_rate": (
+        *((1.5, "<1.5 words/s"), (2.5, "1.5-2.5 words/s"), (3.5, "2.5-3.5 words/s")),
+        (math.inf, ">3.5 words/s"),
+    ),
+}
+"""Groups by (upper bound, name), lowest first."""
+
+Sets = Mapping[str, Mapping[str, Sequence[Aligned]]]
+"""Set -> model -> utterances with their edits."""
+
+
+def align_sets(
+    decoded: Mapping[str, Mapping[str, Sequence[Utterance]]],
+) -> dict[str, dict[str, list[Aligned]]]:
+    """Align all that was decoded, each text once."""
+    return {
+        name: {model: align(utterances) for model, utterances in models.items()}
+        for name, models in decoded.items()
+    }
+
+
+def main_set(sets: Mapping[str, object]) -> str | None:
+    """The set of the headline figures: `test`, or the first named test..., or the first."""
+    tests = [name for name in sets if name.startswith("test")]
+    return "test" if "test" in sets else next(iter([*tests, *sets]), None)
+
+
+def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str, Any]:
+    """What results.json holds: `sets`; and of the main set the `paired` comparisons and `by`.
+
+    A pair's delta is first minus second. `duration` and `speaking_rate` are bucketed; any other field of
+    the hypotheses files is taken by value, where it has more than one. Raises UserError where two models cannot
+    be paired.
+    """
+    results: dict[str, Any] = {
+        "sets": {
+            name: {m: score_aligned(a).to_json() for m, a in models.items()}
+            for name, models in sets.items()
+        },
+        "paired": {},
+        "by": {},
+    }
+    main = main_set(sets)
+    if main is None:
+        return results
+    models = sets[main]
+    for name in by_fields:
+        known = {"speaker", *_BUCKETS, "language"}
+        if name not in known and not any(
+            name in one.utterance.fields for aligned in models.values() for one in aligned
+        ):
+            raise UserError(
+                f"--by {name}: no utterance of '{main}' has that field; see decode/{main}"
+            )
+    for a, b in PAIRS:
+        if a in models and b in models:
+            try:
+                results["paired"][f"{a}_vs_{b}"] = compare_aligned(models[a], models[b]).to_json()
+            except UserError as error:
+                raise UserError(f"decode/{main}: {a} (first) and {b} (second): {error}") from None
+    for name in by_fields:
+        groups = {model: _grouped(aligned, name) for model, aligned in models.items()}
+        if any(len(group) > 1 for group in groups.values()):
+            results["by"][name] = {
+                model: {value: _lite(score_aligned(a)) for value, a in group.items()}
+                for model, group in groups.items()
+            }
+    return results
+
+
+def _lite(full: Score) -> dict[str, float | int]:
+    names = ("wer", "wer_low", "wer_high", "cer", "words", "utterances", "hours_of_audio")
+    return {name: getattr(full, name) for name in names}
+
+
+def _grouped(aligned: Sequence[Aligned], name: str) -> dict[str, list[Aligned]]:
+    groups: dict[str, list[Aligned]] = {}
+    for one in aligned:
+        groups.setdefault(_value(one, name), []).append(one)
+    order = [bucket for _, bucket in _BUCKETS.get(name, ())] or sorted(groups)
+    return {value: groups[value] for value in order if value in groups}
+
+
+def _value(one: Aligned, name: str) -> str:
+    utterance = one.utterance
+    if name in _BUCKETS:
+        seconds = utterance.seconds
+        rate = one.words.reference_length / seconds if seconds else 0.0
+        measure = seconds if name == "duration" else rate
+        return next(bucket for upper, bucket in _BUCKETS[name] if measure < upper)
+    value = utterance.speaker if name == "speaker" else utterance.fields.get(name)
+    return "unknown" if value is None else str(value)

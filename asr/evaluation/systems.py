@@ -1,0 +1,175 @@
+"""A system under test: its utterances against references under a normaliser, and the stamp of that.
+
+Two systems compare only if their stamps are equal: the same utterances, references and normaliser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from asr.errors import UserError
+from asr.evaluation.edit_distance import Aligned, align
+from asr.evaluation.hypotheses import Utterance, read_hypotheses
+from asr.evaluation.normalisers import NAMES, Normaliser, make_normaliser
+from asr.evaluation.transcripts import (
+    FORMATS,
+    Transcript,
+    guess_format,
+    into_segments,
+    read_ctm,
+    read_transcripts,
+)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What makes two systems comparable."""
+
+    references_sha256: str
+    """Of the ids and normalised references, by id."""
+    normaliser: str
+    utterances: int
+
+
+@dataclass(frozen=True)
+class System:
+    """What a system recognised, aligned once."""
+
+    name: str
+    aligned: list[Aligned]
+    stamp: Stamp
+    notes: list[str] = field(default_factory=list)
+    """What was left out or taken for granted, and how much of it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """How texts are read: common to `asr score` and `asr compare`."""
+
+    normaliser: Normaliser
+    reference_format: str | None = None
+    hypothesis_format: str | None = None
+    missing: str = "error"
+    """What an utterance without a hypothesis is: error, deleted (an empty text) or left_out."""
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Source:
+        """From the options that `add_options` made. Raises UserError for a normaliser there is not."""
+        return cls(
+            make_normaliser(arguments.normaliser),
+            arguments.reference_format,
+            arguments.format,
+            arguments.missing,
+        )
+
+    def load(self, hypothesis: Path, reference: Path | None) -> System:
+        """A system: what `asr decode` wrote, with its own references, or texts and their references.
+
+        Raises UserError with file, line and remedy.
+        """
+        if reference is None:
+            return make_system(str(hypothesis), read_hypotheses(hypothesis), self.normaliser)
+        references = read_transcripts(reference, "reference", self.reference_format)
+        texts, notes = self._texts(hypothesis, references)
+        utterances, more_notes = _pair(references, texts, self.missing, hypothesis)
+        return make_system(str(hypothesis), utterances, self.normaliser, [*notes, *more_notes])
+
+    def _texts(
+        self, path: Path, references: Mapping[str, Transcript]
+    ) -> tuple[dict[str, Transcript], list[str]]:
+        kind = self.hypothesis_format or guess_format(path)
+        by_segment = all(one.span is not None for one in references.values())
+        if kind != "ctm" or not by_segment:
+            return read_transcripts(path, "hypothesis", kind), []
+        texts, outside = into_segments(read_ctm(path), references)
+        return texts, [f"{outside} words of {path} lie in no segment"] if outside else []
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say how texts are read and normalised."""
+    parser.add_argument(
+        "--normaliser",
+        default="none",
+        metavar="NAME",
+        help=f"of references and hypotheses: {', '.join(NAMES)}, or PATH.py:FUNCTION (default: none, "
+        "text is compared as it stands but for repeated spaces)",
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, help="of the hypotheses (default: by name and first line)"
+    )
+    parser.add_argument(
+        "--reference-format", choices=FORMATS, help="of the references (default: likewise)"
+    )
+    parser.add_argument(
+        "--missing",
+        choices=("error", "deleted", "left_out"),
+        default="error",
+        help="an utterance without a hypothesis: refuse (default), count all its words as deleted, "
+        "or leave it out",
+    )
+
+
+def make_system(
+    name: str, utterances: Sequence[Utterance], normaliser: Normaliser, notes: Sequence[str] = ()
+) -> System:
+    """Normalise and align. Raises UserError without utterances."""
+    if not utterances:
+        raise UserError(f"{name}: nothing to score; decode the set again")
+    normal = [
+        replace(
+            u, reference=normaliser.apply(u.reference), hypothesis=normaliser.apply(u.hypothesis)
+        )
+        for u in sorted(utterances, key=lambda u: u.id)
+    ]
+    digest = hashlib.sha256("".join(f"{u.id}\t{u.reference}\n" for u in normal).encode())
+    stamp = Stamp(digest.hexdigest(), normaliser.stamp, len(normal))
+    return System(name, align(normal), stamp, list(notes))
+
+
+def _pair(
+    references: Mapping[str, Transcript],
+    texts: Mapping[str, Transcript],
+    missing: str,
+    path: Path,
+) -> tuple[list[Utterance], list[str]]:
+    without = [name for name in references if name not in texts]
+    unknown = [name for name in texts if name not in references]
+    if len(unknown) == len(texts):
+        raise UserError(
+            f"{path}: none of its ids is among the references (it has '{unknown[0]}', they "
+            f"'{next(iter(references))}'); use the same ids"
+        )
+    if without and missing == "error":
+        raise UserError(
+            f"{path}: no hypothesis for {len(without)} of {len(references)} references (first: "
+            f"'{without[0]}'); decode them, or say --missing deleted or left_out"
+        )
+    notes = []
+    if without:
+        how = "count as deleted" if missing == "deleted" else "are left out"
+        notes.append(
+            f"{len(without)} utterances without a hypothesis {how} (first: '{without[0]}')"
+        )
+    if unknown:
+        notes.append(
+            f"{len(unknown)} hypotheses without a reference are left out (first: '{unknown[0]}')"
+        )
+    kept = [name for name in references if name in texts or missing == "deleted"]
+    return [_utterance(references[name], texts.get(name)) for name in kept], notes
+
+
+def _utterance(reference: Transcript, hypothesis: Transcript | None) -> Utterance:
+    both = [reference, *([hypothesis] if hypothesis else [])]
+    fields = {k: v for one in reversed(both) for k, v in one.fields.items()}
+    return Utterance(
+        reference.id,
+        reference.text,
+        hypothesis.text if hypothesis else "",
+        next((one.seconds for one in both if one.seconds is not None), 0.0),
+        next((one.speaker for one in both if one.speaker is not None), None),
+        fields,
+    )

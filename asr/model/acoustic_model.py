@@ -1,0 +1,308 @@
+"""The acoustic model: convolutional front end, transformer encoder, CTC head.
+
+Shape suffixes: B utterances, T feature frames, S encoder frames, F mel bins, D model width,
+H heads, K width of a head, V vocabulary.
+
+Masked everywhere: an utterance's logits do not depend on the utterances it is batched with. There is
+no batch normalisation, since batch statistics leak between utterances and need a policy in the teacher.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.config.recipe import ModelConfig
+from asr.model.features import frame_mask
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose CPU version draws a byte, and not a float, for each element.
+
+    torch's own takes a tenth to a fifth of a training step on a CPU. The rate is rounded to 1/256 there;
+    survivors are scaled by the rounded rate, so that the expectation is exact.
+    """
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        threshold = round(self.p * 256)
+        if hidden.device.type != "cpu" or not self.training or threshold == 0:
+            return super().forward(hidden)
+        count = hidden.numel()
+        words = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.uint8)[:count].view(hidden.shape) >= threshold
+        return hidden * (kept.to(hidden.dtype) * (256 / (256 - threshold)))
+
+
+class FrontEnd(nn.Module):
+    """One strided 1-D convolution and a GLU, as in slimIPL (arXiv 2010.11524): (B, T, F) -> (B, S, D)."""
+
+    def __init__(self, mel_bins: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.stride = config.stride
+        self.convolution = nn.Conv1d(
+            mel_bins,
+            2 * config.width,
+            kernel_size=config.front_end_kernel,
+            stride=config.stride,
+            padding=config.front_end_kernel // 2,
+        )
+        self.dropout = Dropout(config.dropout)
+
+    def output_lengths(self, lengths_B: Tensor) -> Tensor:
+        """Encoder frames (B,) for `lengths_B` feature frames: ceil(T / stride)."""
+        return (lengths_B + self.stride - 1) // self.stride
+
+    def forward(self, features_BTF: Tensor) -> Tensor:
+        hidden_BDS = functional.glu(self.convolution(features_BTF.transpose(1, 2)), dim=1)
+        return self.dropout(hidden_BDS.transpose(1, 2))
+
+
+def sinusoidal_positions(frames: int, width: int, device: torch.device) -> Tensor:
+    """Absolute positions of Vaswani et al. 2017, section 3.5, shape (S, D), fp32."""
+    rate = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
+    angles = torch.arange(frames, device=device)[:, None] * rate[None, :]
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
+
+
+def rotary_tables(frames: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (S, K) of the rotary position embedding (Su et al. 2021, arXiv 2104.09864)."""
+    rate = torch.exp(
+        torch.arange(0, head_width, 2, device=device) * (-math.log(10_000.0) / head_width)
+    )
+    angles = torch.arange(frames, device=device)[:, None] * rate[None, :]
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(states_BHSK: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+    """Apply the rotation of `rotary_tables` to queries or keys."""
+    cosine, sine = (table.to(states_BHSK.dtype) for table in tables)
+    first, second = states_BHSK.chunk(2, dim=-1)
+    return states_BHSK * cosine + torch.cat((-second, first), dim=-1) * sine
+
+
+class _WithFixedKeyBias(nn.Linear):
+    """Queries, keys and values in one projection, whose key bias does not learn.
+
+    Softmax does not feel it (but for a rotation in between), so its gradient is rounding noise, of which
+    Adam would make steps of full size that differ with the order of summation.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        query, key, value = self.bias.chunk(3)
+        return functional.linear(input, self.weight, torch.cat([query, key.detach(), value]))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over the valid frames, all of them or those within reach."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.attention_dropout
+        projection = nn.Linear if config.positions == "rotary" else _WithFixedKeyBias
+        self.query_key_value = projection(config.width, 3 * config.width)
+        self.output = nn.Linear(config.width, config.width)
+
+    def forward(
+        self,
+        hidden_BSD: Tensor,
+        mask_BS: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        reach: int | None = None,
+    ) -> Tensor:
+        batch, frames, width = hidden_BSD.shape
+        packed = self.query_key_value(hidden_BSD).view(batch, frames, 3, self.heads, -1)
+        query, key, value = packed.permute(2, 0, 3, 1, 4)
+        if rotary is not None:
+            query, key = rotate(query, rotary), rotate(key, rotary)
+        if reach is not None and reach < frames:
+            attended_BHSK = _attention_within(reach, query, key, value, mask_BS)
+        else:
+            attended_BHSK = functional.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=mask_BS[:, None, None, :],
+                dropout_p=self.dropout if self.training else 0.0,
+            )
+        return self.output(attended_BHSK.transpose(1, 2).reshape(batch, frames, width))
+
+
+def _attention_within(
+    reach: int, query_BHSK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask_BS: Tensor
+) -> Tensor:
+    """Attention to the valid frames at most `reach` away, in memory that grows with S and not its square.
+
+    Queries are cut into blocks of `reach` frames; a block sees itself and its two neighbours. Shape suffixes:
+    N blocks, R frames of a block, C = 3 R frames that it sees. For inference: without dropout.
+    """
+    frames, blocks = query_BHSK.shape[2], math.ceil(query_BHSK.shape[2] / reach)
+    excess = blocks * reach - frames
+    query_BHNRK = functional.pad(query_BHSK, (0, 0, 0, excess)).unflatten(2, (blocks, reach))
+    key_BHNCK, value_BHNCK = (
+        functional.pad(states, (0, 0, reach, excess + reach))
+        .unfold(2, 3 * reach, reach)
+        .transpose(-2, -1)
+        for states in (key_BHSK, value_BHSK)
+    )
+    valid_BNC = functional.pad(mask_BS, (reach, excess + reach)).unfold(1, 3 * reach, reach)
+    places_C = torch.arange(3 * reach, device=mask_BS.device)
+    distance_RC = places_C - places_C[reach : 2 * reach, None]
+    # A frame beyond the end sees itself: with nothing to see it would be NaN, which spreads.
+    seen_BNRC = (distance_RC.abs() <= reach) & valid_BNC[:, :, None] | (distance_RC == 0)
+    attended_BHNRK = functional.scaled_dot_product_attention(
+        query_BHNRK, key_BHNCK, value_BHNCK, attn_mask=seen_BNRC[:, None]
+    )
+    return attended_BHNRK.flatten(2, 3)[:, :, :frames]
+
+
+class ConvolutionModule(nn.Module):
+    """The Conformer's convolution module (Gulati et al. 2020), with LayerNorm for BatchNorm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.expand = nn.Linear(config.width, 2 * config.width)
+        self.depthwise = nn.Conv1d(
+            config.width,
+            config.width,
+            kernel_size=config.convolution_kernel,
+            padding=config.convolution_kernel // 2,
+            groups=config.width,
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.output = nn.Linear(config.width, config.width)
+
+    def forward(self, hidden_BSD: Tensor, mask_BS: Tensor) -> Tensor:
+        hidden_BSD = functional.glu(self.expand(hidden_BSD), dim=-1)
+        # The depthwise convolution must see the same zeros beyond an utterance's end as it sees
+        # beyond the end of the batch.
+        hidden_BSD = hidden_BSD * mask_BS[:, :, None].to(hidden_BSD.dtype)
+        hidden_BSD = self._depthwise(hidden_BSD)
+        return self.output(functional.silu(self.norm(hidden_BSD)))
+
+    def _depthwise(self, hidden_BSD: Tensor) -> Tensor:
+        """`self.depthwise` as a channels-last 2-D convolution, which spares CPUs two transposed copies."""
+        kernel = self.depthwise.weight.unsqueeze(2).to(memory_format=torch.channels_last)
+        filtered_BD1S = functional.conv2d(
+            hidden_BSD.transpose(1, 2).unsqueeze(2),
+            kernel,
+            self.depthwise.bias,
+            padding=(0, self.depthwise.padding[0]),  # type: ignore[arg-type]
+            groups=self.depthwise.groups,
+        )
+        return filtered_BD1S.squeeze(2).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Position-wise feed-forward network."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.expand = nn.Linear(config.width, config.feed_forward_width)
+        self.dropout = Dropout(config.dropout)
+        self.output = nn.Linear(config.feed_forward_width, config.width)
+        self.activation = functional.silu if config.activation == "silu" else functional.relu
+
+    def forward(self, hidden_BSD: Tensor) -> Tensor:
+        return self.output(self.dropout(self.activation(self.expand(hidden_BSD))))
+
+
+class Block(nn.Module):
+    """Attention, an optional convolution module and a feed-forward network, pre- or post-norm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.pre_norm = config.norm == "pre"
+        self.attention = SelfAttention(config)
+        self.convolution = ConvolutionModule(config) if config.convolution_kernel else None
+        self.feed_forward = FeedForward(config)
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(config.width) for _ in range(3 if config.convolution_kernel else 2)
+        )
+        self.dropout = Dropout(config.dropout)
+
+    def forward(
+        self,
+        hidden_BSD: Tensor,
+        mask_BS: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        reach: int | None = None,
+    ) -> Tensor:
+        norms = iter(self.norms)
+
+        def residual(hidden_BSD: Tensor, branch: nn.Module, *arguments: object) -> Tensor:
+            norm = next(norms)
+            if self.pre_norm:
+                return hidden_BSD + self.dropout(branch(norm(hidden_BSD), *arguments))
+            return norm(hidden_BSD + self.dropout(branch(hidden_BSD, *arguments)))
+
+        hidden_BSD = residual(hidden_BSD, self.attention, mask_BS, rotary, reach)
+        if self.convolution is not None:
+            hidden_BSD = residual(hidden_BSD, self.convolution, mask_BS)
+        return residual(hidden_BSD, self.feed_forward)
+
+
+class AcousticModel(nn.Module):
+    """Log-mel features -> CTC logits.
+
+    `mel_bins` is F and `vocabulary_size` is V, the blank (index 0) included.
+    """
+
+    def __init__(self, mel_bins: int, vocabulary_size: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.front_end = FrontEnd(mel_bins, config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.final_norm = nn.LayerNorm(config.width) if config.norm == "pre" else nn.Identity()
+        self.head = nn.Linear(config.width, vocabulary_size)
+        self.layer_drop = config.layer_drop
+
+    def set_dropout(self, dropout: float, layer_drop: float) -> None:
+        """Change dropout (the front end's excepted, as in slimIPL) and LayerDrop from here on."""
+        self.layer_drop = layer_drop
+        for block in self.blocks:
+            for module in block.modules():
+                if isinstance(module, Dropout):
+                    module.p = dropout
+
+    def output_lengths(self, lengths_B: Tensor) -> Tensor:
+        """Encoder frames S (B,) for `lengths_B` feature frames T."""
+        return self.front_end.output_lengths(lengths_B)
+
+    def forward(
+        self,
+        features_BTF: Tensor,
+        lengths_B: Tensor,
+        kept_layers: Sequence[bool] | None = None,
+        reach: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, S, V) and their lengths (B,) in encoder frames.
+
+        `reach` limits, for inference, how many encoder frames away a frame may attend; None is no limit.
+
+        `kept_layers` (one flag a layer) is the caller's LayerDrop decision for this batch: a dropped
+        layer is skipped whole, without rescaling. It is an argument, and not drawn here, because all
+        ranks must skip the same layers.
+        """
+        hidden_BSD = self.front_end(features_BTF)
+        frames = hidden_BSD.shape[1]
+        output_lengths_B = self.output_lengths(lengths_B)
+        # An utterance without frames still needs one key to attend to, else softmax gives NaN.
+        mask_BS = frame_mask(output_lengths_B.clamp(min=1), frames)
+        rotary = None
+        if self.config.positions == "sinusoidal":
+            positions_SD = sinusoidal_positions(frames, hidden_BSD.shape[2], hidden_BSD.device)
+            hidden_BSD = hidden_BSD + positions_SD.to(hidden_BSD.dtype)
+        elif self.config.positions == "rotary":
+            rotary = rotary_tables(
+                frames, self.config.width // self.config.heads, hidden_BSD.device
+            )
+        for index, block in enumerate(self.blocks):
+            if kept_layers is None or kept_layers[index]:
+                hidden_BSD = block(hidden_BSD, mask_BS, rotary, reach)
+        return self.head(self.final_norm(hidden_BSD)), output_lengths_B

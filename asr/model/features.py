@@ -1,0 +1,145 @@
+"""Waveform -> normalised log-mel features, and SpecAugment.
+
+Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
+
+Everything here is computed per utterance and masked, so that an utterance's features do not depend
+on the utterances it is batched with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+
+from asr.config.recipe import FeatureConfig, SpecAugmentConfig
+
+_LOG_FLOOR = 1e-6
+_STD_FLOOR = 1e-3
+IDLE_FRAMES = 16
+"""Frames of silence that a rank without speech sends through a network whose passes are collectives."""
+
+
+def frame_mask(lengths_B: Tensor, frames: int) -> Tensor:
+    """Boolean mask of the valid positions, shape (B, frames)."""
+    return torch.arange(frames, device=lengths_B.device)[None, :] < lengths_B[:, None]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a first pass over a long recording finds out for its pieces."""
+
+    samples: int
+    mean: Tensor
+    """(F,) fp32, over all its frames"""
+    std: Tensor
+    """(F,) fp32"""
+
+
+class LogMel(nn.Module):
+    """Log-mel filter bank, normalised per utterance and mel bin to zero mean and unit variance.
+
+    Frames are not padded or centred. The window stands in the middle of an FFT of the next power of
+    two (25 ms: 400 samples in 512), so the number of frames is 1 + (samples - fft) // hop and depends
+    on the utterance alone.
+    """
+
+    def __init__(self, config: FeatureConfig) -> None:
+        super().__init__()
+        self.window_samples = round(config.window_ms * config.sample_rate_hz / 1000)
+        self.hop_samples = round(config.hop_ms * config.sample_rate_hz / 1000)
+        self.normalise = config.normalise == "utterance"
+        self.mel = MelSpectrogram(
+            sample_rate=config.sample_rate_hz,
+            n_fft=1 << (self.window_samples - 1).bit_length(),
+            win_length=self.window_samples,
+            hop_length=self.hop_samples,
+            f_min=20.0,
+            n_mels=config.mel_bins,
+            center=False,
+        )
+
+    def frames(self, samples_B: Tensor) -> Tensor:
+        """Number of feature frames (B,) of utterances with `samples_B` samples."""
+        return (1 + (samples_B - self.mel.n_fft) // self.hop_samples).clamp(min=0)
+
+    @torch.no_grad()
+    def forward(
+        self, waveforms_BN: Tensor, samples_B: Tensor, recording: Recording | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F) in fp32, zero where padded, and their lengths (B,) in frames.
+
+        Waveforms that are pieces of a recording are normalised by all of it.
+        """
+        features_BTF = self._bins(waveforms_BN)
+        lengths_B = self.frames(samples_B)
+        mask_BT1 = frame_mask(lengths_B, features_BTF.shape[1])[:, :, None]
+        if self.normalise and recording is not None:
+            features_BTF = (features_BTF - recording.mean) / recording.std.clamp(min=_STD_FLOOR)
+        elif self.normalise:
+            features_BTF = _normalise(features_BTF, mask_BT1, lengths_B)
+        return features_BTF.masked_fill(~mask_BT1, 0.0), lengths_B
+
+    @torch.no_grad()
+    def survey(self, blocks: Iterable[Tensor]) -> Recording:
+        """Length and statistics of a recording that comes in blocks (N,), in the memory of one block."""
+        device = self.mel.mel_scale.fb.device
+        sums_2F = torch.zeros(2, self.mel.n_mels, dtype=torch.float64, device=device)
+        samples, frames, pending_N = 0, 0, torch.zeros(0)
+        for block_N in blocks:
+            samples += len(block_N)
+            pending_N = torch.cat([pending_N, block_N])
+            whole = int(self.frames(torch.tensor(len(pending_N))))
+            if whole:
+                end = (whole - 1) * self.hop_samples + self.mel.n_fft
+                features_TF = self._bins(pending_N[None, :end].to(device))[0].double()
+                sums_2F += torch.stack([features_TF.sum(0), features_TF.square().sum(0)])
+                frames += whole
+                pending_N = pending_N[whole * self.hop_samples :]
+        mean_F, square_F = sums_2F / max(1, frames)
+        std_F = (square_F - mean_F.square()).clamp(min=0).sqrt()
+        return Recording(samples, mean_F.float(), std_F.float())
+
+    def _bins(self, waveforms_BN: Tensor) -> Tensor:
+        """Log-mel energies (B, T, F) before normalisation."""
+        shortfall = self.mel.n_fft - waveforms_BN.shape[1]
+        if shortfall > 0:
+            waveforms_BN = nn.functional.pad(waveforms_BN, (0, shortfall))
+        energies_BFT: Tensor = self.mel(waveforms_BN.float())
+        return energies_BFT.clamp(min=_LOG_FLOOR).log().transpose(1, 2)
+
+
+def _normalise(features_BTF: Tensor, mask_BT1: Tensor, lengths_B: Tensor) -> Tensor:
+    count_B11 = lengths_B.clamp(min=1)[:, None, None].float()
+    mean_B1F = features_BTF.masked_fill(~mask_BT1, 0.0).sum(1, keepdim=True) / count_B11
+    centred_BTF = (features_BTF - mean_B1F).masked_fill(~mask_BT1, 0.0)
+    std_B1F = (centred_BTF.square().sum(1, keepdim=True) / count_B11).sqrt()
+    return centred_BTF / std_B1F.clamp(min=_STD_FLOOR)
+
+
+def spec_augment(
+    features_BTF: Tensor, lengths_B: Tensor, config: SpecAugmentConfig, seeds: list[tuple[int, ...]]
+) -> Tensor:
+    """SpecAugment (Park et al. 2019) with slimIPL's policy (arXiv 2010.11524): masks set to 0.
+
+    Each utterance draws from a generator seeded by its own entry of `seeds` (length B), so the masks
+    are the same however the utterances are batched or spread over ranks.
+    """
+    masked_BTF = features_BTF.clone()
+    mel_bins = features_BTF.shape[2]
+    for index, (frames, seed) in enumerate(zip(lengths_B.tolist(), seeds, strict=True)):
+        random = np.random.default_rng(seed)
+        for _ in range(config.frequency_masks):
+            width = int(random.integers(0, config.frequency_mask_bins + 1))
+            start = int(random.integers(0, max(1, mel_bins - width + 1)))
+            masked_BTF[index, :, start : start + width] = 0.0
+        widest = min(config.time_mask_frames, int(config.time_mask_max_share * frames))
+        for _ in range(config.time_masks):
+            width = int(random.integers(0, widest + 1))
+            start = int(random.integers(0, max(1, frames - width + 1)))
+            masked_BTF[index, start : start + width, :] = 0.0
+    return masked_BTF

@@ -1,0 +1,151 @@
+"""Text <-> token ids. Index 0 is the CTC blank in every tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from asr.config.recipe import TokenizerConfig
+from asr.errors import UserError
+
+BLANK = 0
+_CHARACTERS_FILE = "tokenizer.json"
+_SENTENCEPIECE_FILE = "tokenizer.model"
+
+
+class Tokenizer(Protocol):
+    """What the rest of the library needs of a tokenizer."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens V, the blank included."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids, all above 0. Raises UserError on text that has no tokens for a character."""
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of blank-free token ids."""
+
+    def piece(self, token: int) -> str:
+        """What a token adds to a text; a space where a word ends."""
+
+    def save(self, folder: Path) -> None:
+        """Write what `load_tokenizer` needs into `folder`."""
+
+
+class CharacterTokenizer:
+    """Letters and the space as word boundary."""
+
+    def __init__(self, characters: str) -> None:
+        letters = characters.replace(" ", "")
+        if not letters or len(set(letters)) != len(letters):
+            raise UserError(
+                f"tokenizer.characters '{characters}': give each letter once, without the space"
+            )
+        self.characters = letters
+        self._tokens = [" ", *letters]
+        self._ids = {token: index for index, token in enumerate(self._tokens, start=1)}
+
+    @property
+    def vocabulary_size(self) -> int:
+        return 1 + len(self._tokens)
+
+    def encode(self, text: str) -> list[int]:
+        try:
+            return [self._ids[character] for character in " ".join(text.split())]
+        except KeyError as error:
+            raise UserError(
+                f"text '{text}': character {error.args[0]!r} is not among tokenizer.characters; "
+                "add it there or clean the transcripts"
+            ) from None
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return " ".join("".join(self._tokens[token - 1] for token in tokens).split())
+
+    def piece(self, token: int) -> str:
+        return self._tokens[token - 1]
+
+    def save(self, folder: Path) -> None:
+        content = {"kind": "characters", "characters": self.characters}
+        (folder / _CHARACTERS_FILE).write_text(
+            json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+class SentencePieceTokenizer:
+    """A sentencepiece model; its ids are shifted by one to make room for the blank."""
+
+    def __init__(self, model: Path) -> None:
+        import sentencepiece
+
+        if not model.is_file():
+            raise UserError(
+                f"{model}: no such sentencepiece model; make one: asr prepare tokenizer"
+            )
+        self.model = model
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+        except RuntimeError as error:
+            raise UserError(
+                f"{model}: is not a sentencepiece model ({error}); make one: asr prepare tokenizer"
+            ) from None
+
+    @property
+    def vocabulary_size(self) -> int:
+        return 1 + int(self._processor.get_piece_size())
+
+    def encode(self, text: str) -> list[int]:
+        ids: Sequence[int] = self._processor.encode(text)
+        if self._processor.unk_id() in ids:
+            raise UserError(
+                f"text '{text}': has characters unknown to {self.model}; clean the transcripts"
+            )
+        return [index + 1 for index in ids]
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return " ".join(self._processor.decode([token - 1 for token in tokens]).split())
+
+    def piece(self, token: int) -> str:
+        return str(self._processor.id_to_piece(token - 1)).replace("▁", " ")
+
+    def save(self, folder: Path) -> None:
+        target = folder / _SENTENCEPIECE_FILE
+        if target.resolve() != self.model.resolve():
+            shutil.copyfile(self.model, target)
+
+
+def make_tokenizer(config: TokenizerConfig) -> Tokenizer:
+    """The tokenizer that a recipe asks for."""
+    if config.kind == "characters":
+        return CharacterTokenizer(config.characters)
+    if config.sentencepiece_model is None:
+        raise UserError(
+            "tokenizer.sentencepiece_model is missing; make one with `asr prepare tokenizer` and give its path"
+        )
+    return SentencePieceTokenizer(Path(config.sentencepiece_model))
+
+
+def tokenizer_sha256(folder: Path) -> str | None:
+    """Of the tokenizer's file in a model's folder; None where there is none."""
+    for name in (_SENTENCEPIECE_FILE, _CHARACTERS_FILE):
+        if (folder / name).is_file():
+            return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return None
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer saved in a model's folder."""
+    if (folder / _SENTENCEPIECE_FILE).is_file():
+        return SentencePieceTokenizer(folder / _SENTENCEPIECE_FILE)
+    try:
+        content = json.loads((folder / _CHARACTERS_FILE).read_text(encoding="utf-8"))
+        return CharacterTokenizer(content["characters"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder}: no readable {_CHARACTERS_FILE} or {_SENTENCEPIECE_FILE} ({error}); "
+            "name a checkpoint folder that `asr train` wrote"
+        ) from None

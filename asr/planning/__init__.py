@@ -1,0 +1,1 @@
+"""What to know before hours are spent: plan, estimates, benchmark, checks, audit."""

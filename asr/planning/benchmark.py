@@ -1,0 +1,292 @@
+"""`asr bench`: how fast a recipe trains on this machine, measured, for `asr plan --bench`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.config.recipe import Config, load_config
+from asr.errors import UserError
+from asr.planning.estimates import Network, micro_batches_per_rank
+from asr.scaling.rule import plan_row
+from asr.utils.files import write_json
+
+if TYPE_CHECKING:
+    from asr.data.dataloader import MicroBatch
+    from asr.distributed.process_group import Ranks
+    from asr.training.train_step import Updater
+    from asr.training.trainer import Trainer
+
+_WARM_UP_UPDATES = 3
+_MESSAGE_BYTES = 32 << 20
+_MESSAGES = 5
+
+_DESCRIPTION = """\
+Time real updates of a recipe: the audio is read, the teacher labels, DeepSpeed steps; nothing is kept.
+Supervised updates and those of the pseudo-labelled mixture are timed apart. `asr plan --bench FILE`
+makes an estimate of the wall-clock from the file.
+
+On several ranks the network between them is measured, too, and what it takes is told apart from computing:
+  torchrun --nproc-per-node 8 -m asr bench RECIPE.yaml
+"""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Updates of one kind, timed."""
+
+    throughput: float
+    """Seconds of audio that one rank trains on in a second, all included."""
+    compute_throughput: float
+    """The same without the communication that `asr plan` reckons with."""
+    updates: int
+    update_seconds: float
+    """Mean wall-clock of an update."""
+    data_wait_share: float
+    """Share of it that was spent waiting for audio."""
+
+
+def main(argv: list[str]) -> int:
+    """Measure a recipe and write the result."""
+    parser = argparse.ArgumentParser(
+        prog="asr bench",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("recipe", help="recipe, YAML")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. model.layers=12")
+    parser.add_argument("--updates", type=int, default=20, help="updates timed of each kind (20)")
+    parser.add_argument("--output", type=Path, default=Path("bench.json"), help="(bench.json)")
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.updates < 1:
+        raise UserError(f"--updates {arguments.updates}: must be at least 1")
+    config = load_config(arguments.recipe, arguments.overrides)
+    from asr.distributed.process_group import join, leave
+
+    ranks = join(config.trainer.matmul_precision)
+    try:
+        measured = _measure(config, ranks, arguments.updates)
+    finally:
+        leave()
+    if ranks.is_first:
+        write_json(arguments.output, {"recipe": arguments.recipe, **measured})
+        print(_describe(measured))
+        print(f"all: {arguments.output}; asr plan {arguments.recipe} --bench {arguments.output}")
+    return 0
+
+
+def _measure(config: Config, ranks: Ranks, updates: int) -> dict[str, Any]:
+    from asr.tracking.metric_logger import environment
+
+    phases: dict[str, float | None] = {"supervised": None}
+    if config.pseudo_label.start_hours is not None:
+        phases["pseudo_labelled"] = 0.0
+    network = _measure_network(ranks) if ranks.world > 1 else None
+    speeds = {}
+    for phase, start_hours in phases.items():
+        policy = config.pseudo_label.model_copy(update={"start_hours": start_hours})
+        speeds[phase] = _time_updates(
+            config.model_copy(update={"pseudo_label": policy}), ranks, updates, network
+        )
+    return {
+        "ranks": ranks.world,
+        "device": _device_name(ranks),
+        "cores_per_rank": _cores_per_rank(),
+        "global_batch_seconds": config.global_batch_seconds(ranks.world),
+        "zero_stage": config.trainer.zero_stage,
+        "precision": config.trainer.precision,
+        "speeds": {phase: asdict(speed) for phase, speed in speeds.items()},
+        "peak_memory_gb": _peak_memory_bytes(ranks) / 1e9,
+        "network": asdict(network) if network else None,
+        "environment": environment(),
+    }
+
+
+def _time_updates(config: Config, ranks: Ranks, updates: int, network: Network | None) -> Speed:
+    """The trainer's own update, without logs, evaluations and checkpoints."""
+    import torch
+
+    from asr.training.trainer import Trainer
+
+    # A fresh model, whatever run the recipe's folder holds.
+    nowhere = f"{config.output}/.bench-{os.getpid()}"
+    trainer = Trainer(config.model_copy(update={"output": nowhere, "fork_from": None}), ranks)
+    updater = _usual_labels(trainer)
+    batches = trainer.data.batches(trainer.position, ranks.rank, ranks.world)
+    seconds = waited = started = 0.0
+    for number in range(_WARM_UP_UPDATES + updates):
+        if number == _WARM_UP_UPDATES:
+            _finish_work(ranks)
+            seconds, waited, started = 0.0, 0.0, time.perf_counter()
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        trainer.engine.set_learning_rate(1.0)
+        tally = updater.accumulate(batch, number, trainer.clock.hours)
+        waited += tally.wait_seconds
+        tally.summed(ranks)
+        trainer.engine.step()
+        momentum = trainer.schedule.consume(batch.batch.seconds)
+        if momentum is not None:
+            trainer.teacher.update(momentum)
+        seconds += batch.batch.seconds
+    _finish_work(ranks)
+    wall_seconds = time.perf_counter() - started
+    apart = 0.0
+    if network is not None:
+        vocabulary = trainer.tokenizer.vocabulary_size
+        row = plan_row(config, ranks.world)
+        passes = micro_batches_per_rank(config, row["global_batch_seconds"], ranks.world)
+        steps = row["teacher_update_steps"]
+        apart = network.seconds_per_step(config, vocabulary, ranks.world, passes, steps)
+    del trainer, batches
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    # The model of the communication is rough: it never explains more than nine tenths of an update.
+    computing_seconds = max(wall_seconds - updates * apart, 0.1 * wall_seconds)
+    share = seconds / ranks.world
+    return Speed(
+        throughput=share / wall_seconds,
+        compute_throughput=share / computing_seconds,
+        updates=updates,
+        update_seconds=wall_seconds / updates,
+        data_wait_share=waited / wall_seconds,
+    )
+
+
+def _usual_labels(trainer: Trainer) -> Updater:
+    """The trainer's updater, but with labels as long as the transcripts are.
+
+    A fresh teacher's own labels are mostly empty or endless and would be dropped, and their updates
+    be faster than those of a run.
+    """
+    from asr.training.train_step import Updater
+
+    tokens_per_second = trainer.data.tokens_per_second
+
+    class WithUsualLabels(Updater):
+        def labels(
+            self, micro_batch: MicroBatch, frames: list[int]
+        ) -> tuple[list[list[int]], list[int]]:
+            super().labels(micro_batch, frames)
+            targets = [
+                [1 + n % 2 for n in range(min(frames[i], round(tokens_per_second * s.seconds)))]
+                for i, s in enumerate(micro_batch.segments)
+            ]
+            return targets, [i for i, target in enumerate(targets) if target]
+
+    own = trainer.updater
+    return WithUsualLabels(**{field.name: getattr(own, field.name) for field in fields(own)})
+
+
+def _finish_work(ranks: Ranks) -> None:
+    import torch
+
+    if ranks.device.type == "cuda":
+        torch.cuda.synchronize(ranks.device)
+    ranks.barrier()
+
+
+def _measure_network(ranks: Ranks) -> Network:
+    """Of an all-reduce in a ring: 2 (n - 1) messages, in which a rank sends 2 (n - 1) / n of the bytes."""
+    import torch
+
+    def seconds_of(elements: int) -> float:
+        values = torch.zeros(elements, device=ranks.device)
+        torch.distributed.all_reduce(values)
+        _finish_work(ranks)
+        started = time.perf_counter()
+        for _ in range(_MESSAGES):
+            torch.distributed.all_reduce(values)
+        _finish_work(ranks)
+        return (time.perf_counter() - started) / _MESSAGES
+
+    messages = 2 * (ranks.world - 1)
+    short = seconds_of(1)
+    long = max(seconds_of(_MESSAGE_BYTES // 4) - short, 1e-9)
+    bandwidth = messages / ranks.world * _MESSAGE_BYTES / long / 1e9
+    return Network(bandwidth, 1e6 * short / messages)
+
+
+def _device_name(ranks: Ranks) -> str:
+    import platform
+
+    import torch
+
+    if ranks.device.type == "cuda":
+        return torch.cuda.get_device_name(ranks.device)
+    return platform.processor() or platform.machine()
+
+
+def _cores_per_rank() -> float:
+    return len(os.sched_getaffinity(0)) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _peak_memory_bytes(ranks: Ranks) -> float:
+    import torch
+
+    if ranks.device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(ranks.device))
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _describe(measured: dict[str, Any]) -> str:
+    batch_seconds = measured["global_batch_seconds"]
+    lines = [
+        f"{measured['ranks']} rank(s) on {measured['device']}, batches of {batch_seconds:g} s:",
+        *(
+            f"  {phase:<16} {speed['throughput']:8.1f} x real time a rank, "
+            f"{1e3 * speed['update_seconds']:.0f} ms an update, "
+            f"{speed['data_wait_share']:.0%} of it waiting for audio"
+            for phase, speed in measured["speeds"].items()
+        ),
+        f"  peak memory of rank 0: {measured['peak_memory_gb']:.2f} GB",
+    ]
+    if measured["network"]:
+        lines.append(
+            f"  between ranks: {measured['network']['bandwidth_gb_per_second']:.3g} GB/s, "
+            f"{measured['network']['latency_microseconds']:.3g} microseconds a message"
+        )
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a bench's file says to a plan."""
+
+    throughputs: dict[str, float]
+    """By phase; see `Speed.compute_throughput`."""
+    network: Network | None
+    """Between its ranks; None if there was one."""
+
+    @classmethod
+    def read(cls, path: Path) -> Bench:
+        """Raises UserError if the file is none of `asr bench`."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            throughputs = {
+                name: float(speed["compute_throughput"])
+                for name, speed in content["speeds"].items()
+            }
+            if not throughputs["supervised"] > 0 or not min(throughputs.values()) > 0:
+                raise ValueError
+            network = Network(**content["network"]) if content["network"] else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(
+                f"--bench {path}: not a result of `asr bench`; make one, or give --throughput"
+            ) from None
+        return cls(throughputs, network)
+
+    def throughput(self, config: Config) -> float:
+        """Over the whole run: that of its supervised hours and of its pseudo-labelled ones, mixed."""
+        total, start = config.trainer.total_hours, config.pseudo_label.start_hours
+        supervised = total if start is None else min(start, total)
+        supervised_speed = self.throughputs["supervised"]
+        labelling_speed = self.throughputs.get("pseudo_labelled", supervised_speed)
+        return total / (supervised / supervised_speed + (total - supervised) / labelling_speed)

@@ -1,0 +1,1 @@
+"""All that would stop or spoil a run, each with its remedy."""

@@ -1,0 +1,266 @@
+"""What the prepared corpora say against a recipe: every fault of every set, not the first alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asr.config.recipe import Config
+from asr.data.dataloader import about_groups, is_spelt
+from asr.data.dataset import (
+    MANIFEST_SUFFIX,
+    SpeechSet,
+    check_stored_features,
+    first_duplicate,
+)
+from asr.data.sampler import GroupedCorpus, Kind
+from asr.errors import UserError
+from asr.model.ctc import shortest_feasible
+from asr.model.features import LogMel
+from asr.model.tokenizer import Tokenizer, make_tokenizer
+from asr.planning.checks.recipe import Finding, note
+
+_MOST_FILES_LOOKED_AT = 2_000
+_LARGE_SHARE = 0.05
+_INFEASIBLE_SHARE = 0.01
+_SHOWN_CHARACTERS = 10
+
+
+@dataclass
+class Corpora:
+    """The sets of a recipe that can be read, by role."""
+
+    config: Config
+    sets: dict[str, list[SpeechSet]] = field(default_factory=dict)
+    tokenizer: Tokenizer | None = None
+    tokens: int = 0
+    """Of the transcripts that can be spelt, and their audio below."""
+    token_seconds: float = 0.0
+
+    def check(self) -> Iterator[Finding]:
+        """Every finding; then `sets` holds what could be read."""
+        try:
+            self.tokenizer = make_tokenizer(self.config.tokenizer)
+        except UserError as error:
+            yield Finding.of(error)
+        yield from self._read()
+        for role, sets in self.sets.items():
+            for speech in sets:
+                yield from _twice(speech, role)
+                yield from self._shards(speech, role)
+                yield from self._audio(speech, role)
+                yield from self._lengths(speech, role)
+        for speech in self.sets.get("labelled", []):
+            yield from self._transcripts(speech)
+        for role in ("dev", "test"):
+            for speech in self.sets.get(role, []):
+                yield from _references(speech, role)
+        yield from self._overlaps()
+        yield from self._groups()
+        yield from self._policy()
+
+    def kept(self, speech: SpeechSet) -> SpeechSet:
+        """What of a set is trained on."""
+        return speech.within(self.config.corpus.min_seconds, self.config.corpus.max_seconds)
+
+    def _read(self) -> Iterator[Finding]:
+        corpus = self.config.corpus
+        directory = Path(corpus.directory)
+        if not directory.is_dir():
+            yield Finding(
+                f"corpus.directory: {directory} does not exist",
+                "prepare the corpus (asr prepare --help), or mend the path; it is relative to the working "
+                "directory",
+            )
+            return
+        for role in ("labelled", "untranscribed", "dev", "test"):
+            is_stored = self.config.features.source == "precomputed" and role in set(Kind)
+            for name in dict.fromkeys(getattr(corpus, role)):
+                try:
+                    if is_stored:
+                        check_stored_features(self.config, directory, [name])
+                    speech = SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}")
+                    speech.at_rate(self.config.features.sample_rate_hz)
+                except UserError as error:
+                    yield Finding.of(error, f"corpus.{role}: ")
+                else:
+                    self.sets.setdefault(role, []).append(speech)
+
+    def _audio(self, speech: SpeechSet, role: str) -> Iterator[Finding]:
+        step = math.ceil(len(speech) / _MOST_FILES_LOOKED_AT)
+        looked_at = speech.files[::step]
+        missing = [path for path in looked_at if path and not Path(path).is_file()]
+        if missing:
+            yield Finding(
+                f"set '{speech.name}' of corpus.{role}: of {len(looked_at)} recordings looked for "
+                f"{len(missing)} are not there, the first {missing[0]}",
+                "mount or restore the audio, or prepare the set again",
+            )
+
+    @staticmethod
+    def _shards(speech: SpeechSet, role: str) -> Iterator[Finding]:
+        for name, lost in speech.rejects.items():
+            first = f", the first '{lost['first']}'" if lost["first"] else ""
+            yield Finding(
+                f"shard {name} of '{speech.name}' (corpus.{role}) {lost['reason']}: {lost['count']} of its "
+                f"utterances are left out{first}",
+                "copy the shard again, or make the shards again (asr prepare shar)",
+            )
+
+    def _lengths(self, speech: SpeechSet, role: str) -> Iterator[Finding]:
+        if role not in ("labelled", "untranscribed"):
+            return
+        corpus, batch = self.config.corpus, self.config.batch
+        kept = self.kept(speech)
+        left_out = len(speech) - len(kept)
+        if left_out:
+            yield Finding(
+                f"{left_out} of {len(speech)} utterances of '{speech.name}' are not between "
+                f"corpus.min_seconds {corpus.min_seconds:g} and corpus.max_seconds {corpus.max_seconds:g} "
+                f"(they have {speech.seconds.min():.3g} to {speech.seconds.max():.3g} s)",
+                "they are left out of training: widen the limits if that is not meant",
+                is_problem=left_out > _LARGE_SHARE * len(speech),
+            )
+        if not len(kept):
+            return
+        longest = float(kept.seconds.max()) / min(self.config.augmentation.speed_factors)
+        if longest > batch.max_seconds_per_micro_batch:
+            yield Finding(
+                f"the longest utterance of '{speech.name}' plays for {longest:.3g} s, more than "
+                f"batch.max_seconds_per_micro_batch {batch.max_seconds_per_micro_batch:g}",
+                f"raise that to {math.ceil(longest)} or more, or lower corpus.max_seconds",
+            )
+
+    def _transcripts(self, speech: SpeechSet) -> Iterator[Finding]:
+        empty = speech.without_text()
+        if len(empty):
+            yield Finding(
+                f"{len(empty)} of {len(speech)} utterances of the labelled set '{speech.name}' have no "
+                f"transcript, the first '{speech.ids[int(empty[0])]}'",
+                "move the set to corpus.untranscribed, or prepare it with its transcripts",
+            )
+        if self.tokenizer is None:
+            return
+        kept = self.kept(speech)
+        frames_needed = np.zeros(len(kept), np.int32)
+        is_uncovered = np.zeros(len(kept), np.bool_)
+        for place, text in enumerate(kept.references):
+            try:
+                tokens = self.tokenizer.encode(text)
+            except UserError:
+                is_uncovered[place] = True
+                continue
+            frames_needed[place] = shortest_feasible(tokens)
+            self.tokens += len(tokens)
+            self.token_seconds += float(kept.seconds[place])
+        uncovered = np.flatnonzero(is_uncovered)
+        if len(uncovered):
+            yield Finding(
+                f"{len(uncovered)} of {len(kept)} transcripts of '{speech.name}' cannot be spelt by the "
+                f"tokenizer, the first that of '{kept.ids[int(uncovered[0])]}'"
+                f"{_foreign(speech, self.tokenizer)}",
+                "add the characters to tokenizer.characters (or train the sentencepiece model on these "
+                "transcripts), or clean them and prepare the set again",
+            )
+        yield from self._feasibility(kept, frames_needed)
+
+    def _feasibility(
+        self, speech: SpeechSet, frames_needed: NDArray[np.int32]
+    ) -> Iterator[Finding]:
+        """CTC needs a frame for each token and a blank between equal neighbours, at every speed."""
+        fastest = max(self.config.augmentation.speed_factors)
+        frames = self._encoder_frames(speech.seconds / fastest)
+        short = np.flatnonzero(frames_needed > frames)
+        if len(short):
+            worst = int(short[0])
+            yield Finding(
+                f"{len(short)} of {len(speech)} transcripts of '{speech.name}' have more tokens than "
+                f"frames at speed {fastest:g}: '{speech.ids[worst]}' needs {frames_needed[worst]} and has "
+                f"{frames[worst]}",
+                "lower model.stride, take larger tokens, or leave out the fastest of "
+                "augmentation.speed_factors; infeasible utterances are skipped, and counted",
+                is_problem=len(short) > _INFEASIBLE_SHARE * len(speech),
+            )
+
+    def _encoder_frames(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+        samples = np.floor(seconds * self.config.features.sample_rate_hz).astype(np.int64)
+        frames = LogMel(self.config.features).frames(torch.from_numpy(samples)).numpy()
+        counts: NDArray[np.int64] = -(-frames // self.config.model.stride)
+        return counts
+
+    def _overlaps(self) -> Iterator[Finding]:
+        """An utterance has one role: heard in training, it measures nothing."""
+        sets = [(role, speech) for role, speeches in self.sets.items() for speech in speeches]
+        for (a, left), (b, right) in itertools.combinations(sets, 2):
+            # One set in two roles is said of the recipe, and dev sets may be test sets.
+            is_one = left.manifests[0].manifest == right.manifests[0].manifest
+            if is_one or {a, b} == {"dev", "test"}:
+                continue
+            _, places, _ = np.intersect1d(left.keys, right.keys, return_indices=True)
+            if len(places):
+                yield Finding(
+                    f"{len(places)} utterances are in '{left.name}' (corpus.{a}) and in '{right.name}' "
+                    f"(corpus.{b}), the first '{left.ids[int(places.min())]}'",
+                    "leave one of the sets out, or prepare them from folders that share nothing",
+                )
+
+    def _groups(self) -> Iterator[Finding]:
+        for kind in Kind:
+            seconds = [self.kept(s).seconds for s in self.sets.get(str(kind), [])]
+            if not seconds or not sum(map(len, seconds)):
+                continue
+            speeds = self.config.augmentation.speed_factors
+            group, seed = self.config.group_seconds, self.config.seed
+            try:
+                for text in about_groups(
+                    GroupedCorpus(kind, np.concatenate(seconds), group, seed, speeds)
+                ):
+                    yield note(text)
+            except UserError as error:
+                yield Finding.of(error)
+
+    def _policy(self) -> Iterator[Finding]:
+        """Labels as dense as the transcripts must pass the filters."""
+        if self.config.pseudo_label.start_hours is None or not self.token_seconds:
+            return
+        policy = self.config.pseudo_label.filters
+        if not policy.min_length_ratio < 1.0 < policy.max_length_ratio:
+            yield Finding(
+                f"pseudo_label.filters.min_length_ratio {policy.min_length_ratio:g} and max_length_ratio "
+                f"{policy.max_length_ratio:g} would drop labels as long as the transcripts",
+                "let the band hold 1 with room on both sides",
+            )
+
+
+def _twice(speech: SpeechSet, role: str) -> Iterator[Finding]:
+    name = first_duplicate(speech)
+    if name is not None:
+        yield Finding(
+            f"set '{speech.name}' of corpus.{role}: utterance id '{name}' occurs twice",
+            "make the set again, from files whose names differ",
+        )
+
+
+def _references(speech: SpeechSet, role: str) -> Iterator[Finding]:
+    without = len(speech.without_text())
+    if without:
+        yield Finding(
+            f"{without} of {len(speech)} utterances of '{speech.name}' (corpus.{role}) have no reference: "
+            "whatever is said there counts as insertions",
+            "prepare the set with its transcripts",
+            is_problem=without == len(speech),
+        )
+
+
+def _foreign(speech: SpeechSet, tokenizer: Tokenizer) -> str:
+    """The characters of the set that the tokenizer lacks."""
+    lacking = [character for character in speech.characters if not is_spelt(tokenizer, character)]
+    shown = " ".join(map(repr, lacking[:_SHOWN_CHARACTERS]))
+    return f"; it lacks {shown}" if shown else ""

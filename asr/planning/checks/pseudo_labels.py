@@ -1,0 +1,68 @@
+"""What `asr check` says of a recipe's method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from asr.config.recipe import Config
+from asr.data.dataset import SpeechSet
+from asr.errors import UserError
+from asr.planning.checks.recipe import Finding, note
+from asr.pseudo_labels.decoders import decision_class
+from asr.pseudo_labels.schedules import schedule_class
+from asr.teacher.teachers import AverageOfBest, labeller_class
+
+
+def check_method(config: Config, untranscribed: Sequence[SpeechSet]) -> Iterator[Finding]:
+    """Classes that cannot be had, and numbers that do not fit the corpus or the run's hours."""
+    if config.pseudo_label.start_hours is None:
+        return
+    for find in (decision_class, schedule_class, labeller_class):
+        try:
+            found = find(config)
+        except UserError as error:
+            yield Finding.of(error)
+            continue
+        if found is AverageOfBest and not config.corpus.dev:
+            yield Finding(
+                "pseudo_label.teacher average_of_best: corpus.dev is empty, so no student is best",
+                "name a dev set",
+            )
+    yield from _hours(config, config.pseudo_label.start_hours)
+    if untranscribed:
+        yield from _corpus(config, untranscribed)
+
+
+def _hours(config: Config, start: float) -> Iterator[Finding]:
+    policy, total = config.pseudo_label, config.trainer.total_hours
+    if policy.schedule == "rounds" and start + policy.rounds.every_hours >= total:
+        yield note(
+            f"pseudo_label.rounds.every_hours {policy.rounds.every_hours:g}: the run ends before a second round"
+        )
+    if policy.decision == "sample" and start + policy.sample.anneal_hours > total:
+        yield note(
+            f"pseudo_label.sample.anneal_hours {policy.sample.anneal_hours:g}: the run ends before its labels "
+            "are the greedy path"
+        )
+    if policy.health.action == "rollback" and policy.teacher in ("frozen", "average_of_best"):
+        yield note(
+            f"pseudo_label.health.action rollback: teacher {policy.teacher} has no former state, so a collapse "
+            "only pauses the labels"
+        )
+
+
+def _corpus(config: Config, untranscribed: Sequence[SpeechSet]) -> Iterator[Finding]:
+    policy, count = config.pseudo_label, sum(map(len, untranscribed))
+    capacity = policy.cache.capacity_utterances
+    if policy.schedule == "cache" and capacity > count:
+        yield Finding(
+            f"pseudo_label.cache.capacity_utterances {capacity} is more than the {count} untranscribed "
+            "utterances, so that nothing is trained on until they have been labelled several times",
+            "lower it; a tenth of the corpus is usual",
+        )
+    without = sum(len(speech.without_text()) for speech in untranscribed)
+    if policy.decision == "oracle" and without:
+        yield Finding(
+            f"pseudo_label.decision oracle: {without} untranscribed utterances have no reference",
+            "keep them in DIRECTORY/references/SET.tsv, or decide otherwise",
+        )

@@ -1,0 +1,219 @@
+"""What a recipe's own numbers say against it, before any audio is looked at. No torch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.config.recipe import Config
+from asr.errors import UserError
+from asr.planning.estimates import memory_gb_per_rank, vocabulary_size
+from asr.scaling.rule import in_force, off_grid, scaling_cards
+
+_FEWEST_HALF_LIVES = 1.0
+_FEWEST_STEPS_A_HALF_LIFE = 2.0
+_FEWEST_SECONDS_A_RANK = 10.0
+_TRIAL_HOURS = 1.0
+"""A shorter run only tries the path: a schedule that does not fit it is noted, and not a problem."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a user should know before an hour is spent."""
+
+    what: str
+    remedy: str = ""
+    """Empty where `what` says it."""
+    is_problem: bool = True
+    """Or else a note: the run works, but perhaps not as it is meant."""
+
+    @classmethod
+    def of(cls, error: UserError, where: str = "") -> Finding:
+        """An error of ours, which says what is wrong and, after the last semicolon, what to do."""
+        what, _, remedy = str(error).rpartition("; ")
+        return cls(where + (what or remedy), remedy if what else "")
+
+
+def note(what: str, remedy: str = "") -> Finding:
+    """A finding that does not stop anybody."""
+    return Finding(what, remedy, is_problem=False)
+
+
+def check_recipe(config: Config, ranks: int) -> Iterator[Finding]:
+    """Schedule, rule, roles and files."""
+    yield from _rule(config, ranks)
+    yield from _schedule(config)
+    yield from _teacher(config, ranks)
+    yield from _roles(config)
+    yield from _files(config)
+
+
+def check_memory(config: Config, ranks: int, memory_gb: float) -> Iterator[Finding]:
+    """The estimate of `asr plan` against what a rank has."""
+    vocabulary = vocabulary_size(config)
+    if vocabulary is None:
+        return
+    stage = config.trainer.zero_stage
+    parts = memory_gb_per_rank(config, vocabulary, ranks, stage)
+    if parts["total"] > memory_gb:
+        yield Finding(
+            f"a rank needs about {parts['total']:.3g} GB ({parts['activations']:.3g} GB of it for a "
+            f"micro-batch of {config.batch.max_seconds_per_micro_batch:g} s) and has {memory_gb:.3g} GB",
+            "lower batch.max_seconds_per_micro_batch (the global batch stays as it is), raise "
+            "trainer.zero_stage, or give the memory of the machine that will train with --memory-gb",
+        )
+
+
+def _rule(config: Config, ranks: int) -> Iterator[Finding]:
+    try:
+        scaling_cards(config, ranks)
+    except UserError as error:
+        yield Finding.of(error, f"on {ranks} rank(s): ")
+    for text in off_grid(config, ranks):
+        yield note(text)
+    seconds = config.global_batch_seconds(ranks) / ranks
+    if ranks > 1 and seconds < _FEWEST_SECONDS_A_RANK:
+        yield note(
+            f"a global batch gives each of {ranks} ranks {seconds:.2g} s of audio: they will wait for each "
+            "other",
+            "use fewer ranks, or a larger batch.batch_seconds",
+        )
+
+
+def _schedule(config: Config) -> Iterator[Finding]:
+    total, optimizer = config.trainer.total_hours, config.optimizer
+    start = config.pseudo_label.start_hours
+    if start is not None and start >= total:
+        yield Finding(
+            f"pseudo_label.start_hours {start:g} is not before trainer.total_hours {total:g}: the run ends "
+            "in its burn-in",
+            "start earlier, train longer, or set start_hours to null for a supervised run",
+        )
+    if start is not None and config.pseudo_label.labelled_to_untranscribed[1] == 0:
+        ratio = config.pseudo_label.labelled_to_untranscribed
+        yield Finding(
+            f"pseudo_label.labelled_to_untranscribed {list(ratio)} never draws untranscribed speech",
+            "write a second number from 1 on, or set pseudo_label.start_hours to null",
+        )
+    if optimizer.warmup_hours >= total:
+        yield Finding(
+            f"optimizer.warmup_hours {optimizer.warmup_hours:g} is not before trainer.total_hours {total:g}: "
+            "the learning rate never arrives",
+            "warm up for less, or train longer",
+            is_problem=total >= _TRIAL_HOURS,
+        )
+    elif start and start < optimizer.warmup_hours:
+        yield note(
+            f"pseudo-labels begin at {start:g} h, in the middle of the warm-up of {optimizer.warmup_hours:g} h"
+        )
+    if optimizer.decay != "constant":
+        yield from _decay(config)
+    mask_start = config.augmentation.spec_augment.start_hours
+    if mask_start >= total:
+        yield note(f"SpecAugment would begin at {mask_start:g} h, after the end at {total:g} h")
+    for name in ("evaluation_every_hours", "checkpoint_every_hours"):
+        every = getattr(config.trainer, name)
+        if every > total:
+            yield note(
+                f"trainer.{name} {every:g} is more than the run's {total:g} h: only the end is due",
+                "a tenth of trainer.total_hours is usual",
+            )
+    for hours, _ in config.batch.pieces[1:]:
+        if hours >= total:
+            yield note(f"the batch schedule's piece from {hours:g} h on lies after the end")
+
+
+def _decay(config: Config) -> Iterator[Finding]:
+    optimizer, total = config.optimizer, config.trainer.total_hours
+    start = (
+        optimizer.warmup_hours
+        if optimizer.decay_start_hours is None
+        else optimizer.decay_start_hours
+    )
+    end = optimizer.decay_end_hours or total
+    if start >= end:
+        yield Finding(
+            f"optimizer.decay_start_hours {start:g} is not before the decay's end at {end:g} h",
+            "start earlier, or end later (optimizer.decay_end_hours, trainer.total_hours)",
+            is_problem=total >= _TRIAL_HOURS,
+        )
+    elif end > total:
+        yield note(f"the decay ends at {end:g} h, after the end of training at {total:g} h")
+
+
+def _teacher(config: Config, ranks: int) -> Iterator[Finding]:
+    batch_seconds = config.global_batch_seconds(ranks)
+    try:
+        half_life = in_force(config, batch_seconds).half_life_hours
+    except UserError:
+        return  # said already
+    total = config.trainer.total_hours
+    if total / half_life < _FEWEST_HALF_LIVES:
+        yield Finding(
+            f"the teacher's half-life of {half_life:g} h is longer than the run of {total:g} h: it never "
+            "forgets the weights that it began with",
+            "shorten teacher.half_life_hours to a tenth of the run or less, or train longer",
+            is_problem=total >= _TRIAL_HOURS,
+        )
+    steps = half_life * 3600 / batch_seconds
+    if steps < _FEWEST_STEPS_A_HALF_LIFE:
+        yield Finding(
+            f"the teacher's half-life of {half_life:g} h is {steps:.2g} steps of {batch_seconds:g} s: hardly "
+            "an average",
+            "lengthen teacher.half_life_hours (the unit is hours of audio), or use a smaller batch",
+            is_problem=total >= _TRIAL_HOURS,
+        )
+
+
+def _roles(config: Config) -> Iterator[Finding]:
+    corpus = config.corpus
+    roles = {
+        name: [str(Path(one)) for one in getattr(corpus, name)]  # ./train is train
+        for name in ("labelled", "untranscribed", "dev", "test")
+    }
+    for (a, left), (b, right) in itertools.combinations(roles.items(), 2):
+        # A recipe may look at its dev sets once more at the end.
+        for shared in sorted(set(left) & set(right)) if {a, b} != {"dev", "test"} else []:
+            yield Finding(
+                f"set '{shared}' is in corpus.{a} and in corpus.{b}", "name it in one of them only"
+            )
+    for name, sets in roles.items():
+        for twice in sorted({one for one in sets if sets.count(one) > 1}):
+            yield Finding(f"corpus.{name} names set '{twice}' twice", "name it once")
+    if not corpus.labelled:
+        yield Finding("corpus.labelled is empty", "name at least one prepared set with transcripts")
+    if not corpus.dev:
+        yield note(
+            "corpus.dev is empty: nothing shows whether the run learns", "name a prepared set there"
+        )
+    if corpus.min_seconds >= corpus.max_seconds:
+        yield Finding(
+            f"corpus.min_seconds {corpus.min_seconds:g} is not below corpus.max_seconds {corpus.max_seconds:g}",
+            "no utterance can be kept: raise the one or lower the other",
+        )
+
+
+def _files(config: Config) -> Iterator[Finding]:
+    if config.fork_from is not None and not (Path(config.fork_from) / "state.json").is_file():
+        yield Finding(
+            f"fork_from: {config.fork_from} is not a checkpoint", "name EXP/checkpoints/hours-..."
+        )
+    policy = config.pseudo_label
+    if policy.start_hours is None or policy.decision != "beam":
+        return
+    model = policy.beam.language_model
+    if model is not None and not Path(model).is_file():
+        yield Finding(
+            f"pseudo_label.beam.language_model: {model}: no such file",
+            "make it with `asr prepare lm`",
+        )
+    import importlib.util
+
+    missing = [name for name in ("flashlight", "kenlm") if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Finding(
+            f"pseudo_label.decision beam needs packages that are not installed: {', '.join(missing)}",
+            "pip install 'asr-ema[beam]'",
+        )

@@ -1,0 +1,284 @@
+"""`asr plan`: what the rule derives for other numbers of ranks, before any hour is spent."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from asr.config.recipe import Config, load_config
+from asr.errors import UserError
+from asr.planning.benchmark import Bench
+from asr.planning.estimates import (
+    Network,
+    memory_gb_per_rank,
+    micro_batches_per_rank,
+    parameter_count,
+    vocabulary_size,
+    wall_hours,
+)
+from asr.scaling.rule import off_grid, plan_row, render_card, scaling_cards
+
+_UNKNOWN_VOCABULARY = 1000
+_BANDWIDTH_GB_PER_SECOND = 25.0
+_LATENCY_MICROSECONDS = 20.0
+_OF_A_PIECE = (
+    *("global_batch_seconds", "kappa", "learning_rate", "betas", "eps", "weight_decay"),
+    *("max_gradient_norm", "half_life_hours", "teacher_update_steps", "teacher_momentum"),
+)
+"""What another batch in the schedule changes."""
+_FEWEST_HALF_LIVES = 2.0
+_MOST_BETA_SHARE = 0.5
+
+
+def _rank_counts(text: str) -> list[int]:
+    try:
+        ranks = [int(part) for part in text.split(",")]
+    except ValueError:
+        ranks = []
+    if not ranks or min(ranks) < 1:
+        raise UserError(f"--ranks '{text}': write positive whole numbers, as in 1,8,64")
+    return ranks
+
+
+def full_row(config: Config, ranks: int) -> dict[str, Any]:
+    """`plan_row`, and what the batch asks of the machine and of the rule.
+
+    Raises UserError where the rule has no solution.
+    """
+    starts = [hours for hours, _ in config.batch_schedule(ranks)]
+    pieces = [plan_row(config, ranks, hours) for hours in starts]
+    row = pieces[0].copy()
+    vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
+    stages = [s for s in range(4) if s or config.trainer.precision != "bf16"]
+    found = {note: None for piece in pieces for note in notes(config, piece)}
+    if len(pieces) > 1:
+        row["batch_schedule"] = [
+            {"from_hours": hours, **{name: piece[name] for name in _OF_A_PIECE}}
+            for hours, piece in zip(starts, pieces, strict=True)
+        ]
+    return {
+        **row,
+        "half_lives_in_run": config.trainer.total_hours / row["half_life_hours"],
+        "micro_batches_per_rank": max(
+            micro_batches_per_rank(config, piece["global_batch_seconds"], ranks) for piece in pieces
+        ),
+        "parameters": parameter_count(config, vocabulary),
+        "memory_gb_per_rank": {
+            f"zero_{stage}": memory_gb_per_rank(config, vocabulary, ranks, stage)
+            for stage in stages
+        },
+        "notes": [*off_grid(config, ranks), *found],
+    }
+
+
+def notes(config: Config, row: dict[str, Any]) -> list[str]:
+    """Where this batch leaves the range in which the rule is known to hold, and why."""
+    kappa, found = row["kappa"], []
+    if row["betas"] and config.scaling.rule != "none":
+        share = max(1.0 - beta for beta in row["betas"])
+        if share > _MOST_BETA_SHARE:
+            found.append(
+                f"1 - beta is {share:.2g} at kappa {kappa:.3g}: Adam averages over less than two steps"
+            )
+    half_lives = config.trainer.total_hours / row["half_life_hours"]
+    if half_lives < _FEWEST_HALF_LIVES:
+        found.append(
+            f"the run holds {half_lives:.2g} half-lives of the teacher: it never forgets its start"
+        )
+    interval = config.teacher.update_interval_seconds
+    if (
+        interval
+        and row["teacher_update_steps"] == 1
+        and row["global_batch_seconds"] > 1.5 * interval
+    ):
+        found.append(
+            f"the teacher's interval of {interval:g} s is shorter than a step: it is updated every step"
+        )
+    steps_in_half_life = row["half_life_hours"] * 3600 / row["global_batch_seconds"]
+    if steps_in_half_life < 2:
+        found.append(
+            f"a half-life of the teacher is {steps_in_half_life:.2g} steps: hardly an average"
+        )
+    if config.optimizer.warmup_hours and row["warmup_steps"] < 10:
+        found.append(f"warm-up takes {row['warmup_steps']} steps: too coarse to warm up")
+    share = row["global_batch_seconds"] / row["ranks"]
+    if share < 10.0:
+        found.append(f"{share:.2g} s of audio a rank and step: ranks will wait for each other")
+    return found
+
+
+def render_table(rows: list[dict[str, Any]]) -> str:
+    """The rows as columns of plain text, a line a quantity; below it the notes."""
+
+    def line(name: str, values: list[Any]) -> str:
+        return f"  {name:<26}" + "".join(f"{_short(value):>14}" for value in values)
+
+    names = (
+        *("global_batch_seconds", "kappa", "learning_rate", "betas", "eps", "weight_decay"),
+        *("max_gradient_norm", "half_life_hours", "half_lives_in_run", "teacher_update_steps"),
+        *("teacher_momentum", "warmup_steps", "pseudo_label_start_steps", "total_steps"),
+        *("micro_batches_per_rank", "wall_hours"),
+    )
+    lines = [line("ranks", [row["ranks"] for row in rows])]
+    lines += [line(name, [row[name] for row in rows]) for name in names if name in rows[0]]
+    lines.append("  memory of a rank, GB (activations of the largest micro-batch included)")
+    lines += [
+        line(f"  {stage}", [row["memory_gb_per_rank"][stage]["total"] for row in rows])
+        for stage in rows[0]["memory_gb_per_rank"]
+    ]
+    lines += [f"  note, {row['ranks']} ranks: {note}" for row in rows for note in row["notes"]]
+    return "\n".join([f"plan: {rows[0]['parameters']:,} parameters", *lines])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(_short(item) for item in value)
+    if value is None:
+        return "-"
+    if isinstance(value, float) and 0.99 < value < 1.0:
+        return f"{value:.7g}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _lines_of(run: Path) -> list[dict[str, Any]]:
+    from asr.tracking.run_reader import read_run
+
+    if not (run / "metrics.jsonl").is_file():
+        raise UserError(f"--run {run}: has no metrics.jsonl; name the output folder of a run")
+    return read_run(run).training
+
+
+def noise_scale_of(run: Path) -> tuple[float, float] | None:
+    """(hours, smoothed gradient noise scale in seconds of audio): the last that a run logged."""
+    return _last_noise_scale(_lines_of(run))
+
+
+def _last_noise_scale(lines: list[dict[str, Any]]) -> tuple[float, float] | None:
+    from asr.tracking.run_reader import is_number
+
+    known = [line for line in lines if is_number(line.get("gradient_noise_scale_seconds"))]
+    return (known[-1]["hours"], known[-1]["gradient_noise_scale_seconds"]) if known else None
+
+
+def describe_noise_scale(run: Path, reference_batch_seconds: float) -> str:
+    """What a run's gradient noise scale says of the largest batch that still pays."""
+    lines = _lines_of(run)
+    found = _last_noise_scale(lines)
+    if found is not None:
+        hours, seconds = found
+        return (
+            f"gradient noise scale of {run} at {hours:.4g} h: {seconds:.4g} s of audio. Batches up to "
+            f"about that (kappa {seconds / reference_batch_seconds:.3g}) still pay; there a run takes "
+            "twice its fewest steps and twice its least audio (arXiv 1812.06162)"
+        )
+    if any((line.get("micro_batches") or 0) >= 2 for line in lines):
+        return (
+            f"{run}: the gradient is lost in its noise at this batch, so the noise scale is above what "
+            "can be measured there: larger batches still pay"
+        )
+    return (
+        f"{run}: no gradient noise scale was measured: a global batch must hold two micro-batches or "
+        "more; lower batch.max_seconds_per_micro_batch"
+    )
+
+
+def _speed(arguments: argparse.Namespace, config: Config) -> tuple[float, Network] | None:
+    """Throughput and network for `wall_hours`: as given, as measured, or usual; or None."""
+    bench = None if arguments.bench is None else Bench.read(arguments.bench)
+    bandwidth = arguments.bandwidth_gb_per_second or _BANDWIDTH_GB_PER_SECOND
+    latency = arguments.latency_microseconds
+    if bench is not None and bench.network is not None:
+        bandwidth = arguments.bandwidth_gb_per_second or bench.network.bandwidth_gb_per_second
+        latency = bench.network.latency_microseconds if latency is None else latency
+    network = Network(bandwidth, _LATENCY_MICROSECONDS if latency is None else latency)
+    throughput = arguments.throughput
+    if throughput is None and bench is not None:
+        throughput = bench.throughput(config)
+    if throughput is None:
+        return None
+    for name, value in (("throughput", throughput), ("bandwidth-gb-per-second", bandwidth)):
+        if not value > 0:
+            raise UserError(f"--{name} {value:g}: must be above 0")
+    return throughput, network
+
+
+def main(argv: list[str]) -> int:
+    """Print scaling cards and the table, or with --json the rows; fail if a rank count is impossible."""
+    parser = argparse.ArgumentParser(
+        prog="asr plan",
+        description="Show the hyperparameters that the scaling rule derives from a recipe's reference "
+        "batch, for one or several numbers of ranks (GPUs). Nothing is trained.",
+    )
+    parser.add_argument("recipe", help="recipe, YAML")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. teacher.half_life_hours=50"
+    )
+    parser.add_argument("--ranks", default="1", help="rank counts, comma-separated (default: 1)")
+    parser.add_argument(
+        "--batch-seconds-per-rank",
+        type=float,
+        metavar="S",
+        help="audio per rank and step; the global batch is then ranks x S, to a whole number of groups",
+    )
+    parser.add_argument(
+        "--throughput",
+        type=float,
+        metavar="X",
+        help="seconds of audio that one rank trains on in a second, communication aside: adds an "
+        "estimate of the wall-clock",
+    )
+    parser.add_argument(
+        "--bench",
+        type=Path,
+        metavar="FILE",
+        help="take throughput, and where it holds them bandwidth and latency, from `asr bench`",
+    )
+    parser.add_argument(
+        "--bandwidth-gb-per-second",
+        type=float,
+        help=f"between ranks ({_BANDWIDTH_GB_PER_SECOND:g})",
+    )
+    parser.add_argument(
+        "--latency-microseconds", type=float, help=f"of a message ({_LATENCY_MICROSECONDS:g})"
+    )
+    parser.add_argument(
+        "--run", type=Path, metavar="EXP", help="show that run's gradient noise scale"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON list, one object a rank count"
+    )
+    arguments = parser.parse_intermixed_args(argv)
+    overrides = list(arguments.overrides)
+    if arguments.batch_seconds_per_rank is not None:
+        seconds = arguments.batch_seconds_per_rank
+        overrides += ["batch.batch_seconds=null", f"batch.batch_seconds_per_rank={seconds}"]
+    config = load_config(arguments.recipe, overrides)
+    speed = _speed(arguments, config)
+    rows: list[dict[str, Any]] = []
+    impossible: list[UserError] = []
+    for count in _rank_counts(arguments.ranks):
+        try:
+            row = full_row(config, count)
+        except UserError as error:
+            impossible.append(UserError(f"{count} ranks: {error}"))
+            continue
+        if speed is not None:
+            vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
+            row["wall_hours"] = wall_hours(config, vocabulary, row, *speed)
+        rows.append(row)
+    if arguments.json:
+        if arguments.run is not None:
+            found = noise_scale_of(arguments.run)
+            for row in rows:
+                row["gradient_noise_scale_seconds"] = found[1] if found else None
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
+        print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))
+    if arguments.run is not None and not arguments.json:
+        print(describe_noise_scale(arguments.run, config.scaling.reference_batch_seconds))
+    if impossible:
+        raise UserError("; ".join(map(str, impossible)))
+    return 0

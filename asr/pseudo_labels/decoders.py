@@ -1,0 +1,180 @@
+"""From the teacher's logits to hard labels: greedy, sampled, searched, or looked up.
+
+A decision sees one utterance at a time, so a label does not depend on the batch or on the ranks.
+
+Shape suffixes: B utterances, S encoder frames, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from asr.config.pseudo_label import LabelSearchConfig
+from asr.config.recipe import Config
+from asr.errors import UserError
+from asr.model.ctc import best_paths, collapse
+from asr.model.tokenizer import Tokenizer
+from asr.pseudo_labels.label import Label, figures
+from asr.utils.plugins import find_method
+
+if TYPE_CHECKING:
+    from asr.data.sampler import Segment
+    from asr.decoding.beam import BeamSettings
+
+_SEED_OF_SAMPLES = 9
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which utterances are to be labelled, and when."""
+
+    segments: Sequence[Segment]
+    references: Sequence[str]
+    """Empty where they are not known."""
+    hours: float
+    """Of audio, by the clock."""
+
+
+class Decision(ABC):
+    """Logits (B, S, V) and lengths (B,) -> a label for each utterance."""
+
+    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
+        """Raises UserError for what the user can mend, before training begins."""
+        self.config, self.tokenizer = config, tokenizer
+
+    @abstractmethod
+    def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
+        """Of each utterance, without blanks."""
+
+    def temperature(self, hours: float) -> float | None:
+        """Of the distribution whose entropy the ledger shows; None for entropy 0."""
+        return 1.0
+
+    @property
+    def stamp(self) -> Mapping[str, Any]:
+        """What the labels depend on besides the teacher: noted where it changes in mid-run."""
+        policy = self.config.pseudo_label
+        return {"decoder": policy.decision, **policy.options}
+
+    def __call__(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[Label]:
+        decided = self.tokens(logits_BSV, lengths_B, asked)
+        said = figures(logits_BSV, lengths_B, self.temperature(asked.hours))
+        return [Label(*label) for label in zip(decided, said, strict=True)]
+
+
+class Greedy(Decision):
+    """The best token of each frame; repeats merged, then blanks dropped."""
+
+    def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
+        return best_paths(logits_BSV, lengths_B)
+
+
+class Sample(Decision):
+    """A path drawn frame by frame from softmax(logits / temperature), whose temperature falls to 0.
+
+    Continuous Pseudo-Labeling from the Start (Berrebbi et al., ICLR 2023, arXiv 2210.08711): a weak teacher's
+    best path is mostly blank, and its samples are not. The draw is the segment's own, whatever the batch.
+    """
+
+    def temperature(self, hours: float) -> float | None:
+        policy = self.config.pseudo_label
+        since, span = hours - (policy.start_hours or 0.0), policy.sample.anneal_hours
+        share = max(0.0, 1.0 - max(0.0, since) / span) if span else 1.0
+        return policy.sample.temperature * share or None
+
+    @property
+    def stamp(self) -> Mapping[str, Any]:
+        return {**super().stamp, **self.config.pseudo_label.sample.model_dump()}
+
+    def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
+        temperature = self.temperature(asked.hours)
+        if temperature is None:
+            return best_paths(logits_BSV, lengths_B)
+        cumulated_BSV = (logits_BSV.double() / temperature).softmax(dim=-1).cumsum(dim=-1).cpu()
+        return [
+            collapse(self._path(cumulated_SV[: int(frames)], segment))
+            for cumulated_SV, frames, segment in zip(
+                cumulated_BSV, lengths_B, asked.segments, strict=True
+            )
+        ]
+
+    def _path(self, cumulated_SV: Tensor, segment: Segment) -> Tensor:
+        seed = hash_seed((*segment.seed(self.config.seed), _SEED_OF_SAMPLES))
+        drawn_S1 = torch.rand(
+            len(cumulated_SV), 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
+        return torch.searchsorted(cumulated_SV.contiguous(), drawn_S1)[:, 0].clamp(
+            max=cumulated_SV.shape[1] - 1
+        )
+
+
+class Beam(Decision):
+    """A beam search with an n-gram language model: IPL's (Xu et al., arXiv 2005.09267)."""
+
+    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
+        super().__init__(config, tokenizer)
+        from asr.decoding.beam import BeamDecoder
+
+        self.settings = _settings(config.pseudo_label.beam)
+        try:
+            self.search = BeamDecoder(tokenizer, self.settings)
+        except UserError as error:
+            raise UserError(f"pseudo_label.beam: {error}") from None
+
+    def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
+        return [nbest[0].tokens for nbest in self.search(logits_BSV, lengths_B)]
+
+    @property
+    def stamp(self) -> Mapping[str, Any]:
+        return self.settings.stamp()
+
+
+class Oracle(Decision):
+    """The reference: the upper end of a comparison, which no teacher's labels can pass."""
+
+    def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
+        return [self.tokenizer.encode(reference) for reference in asked.references]
+
+
+_OURS: dict[str, type[Decision]] = {
+    "greedy": Greedy,
+    "sample": Sample,
+    "beam": Beam,
+    "oracle": Oracle,
+}
+
+
+def decision_class(config: Config) -> type[Decision]:
+    """What `pseudo_label.decision` names. Raises UserError if it cannot be had."""
+    return find_method("decision", config.pseudo_label.decision, _OURS, Decision)
+
+
+def make_decision(config: Config, tokenizer: Tokenizer) -> Decision:
+    """One of it. Raises UserError where the search lacks its packages or its language model."""
+    return decision_class(config)(config, tokenizer)
+
+
+def hash_seed(numbers: tuple[int, ...]) -> int:
+    """One seed from several numbers."""
+    import numpy as np
+
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _settings(config: LabelSearchConfig) -> BeamSettings:
+    from asr.decoding.beam import BeamSettings
+
+    model = Path(config.language_model) if config.language_model else None
+    if model is not None and not model.is_file():
+        raise UserError(
+            f"pseudo_label.beam.language_model: {model}: no such file; `asr prepare lm` makes one"
+        )
+    options = config.model_dump(exclude={"language_model"})
+    return BeamSettings(language_model=model, **options)

@@ -1,0 +1,166 @@
+"""The health of the labels: smoothed figures, and the alarm when they leave their bands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+
+from asr.config.pseudo_label import HealthConfig
+from asr.pseudo_labels.label import repeated_trigrams
+from asr.pseudo_labels.records import LabelRow
+
+_ALARM_HALF_LIFE_LABELS = 12.0
+_ALARM_HALF_LIFE_USES = 4.0
+"""Short: four broken labels ring the alarm."""
+_FEWEST_LABELS = 4.0
+"""Fewer say nothing: the first ones of a run, or of a teacher that went back."""
+_FEW_TRIGRAMS = 10
+"""A shorter label may repeat itself by chance."""
+_SHOWN_HALF_LIFE_LABELS = 100.0
+
+
+@dataclass
+class LabelCounts:
+    """Additive over labels: `+` adds."""
+
+    labels: float = 0.0
+    empty: float = 0.0
+    broken: float = 0.0
+    """Empty, or far from what a label of that speech looks like."""
+    tokens: float = 0.0
+    seconds: float = 0.0
+    repeated_trigrams: float = 0.0
+    trigrams: float = 0.0
+    entropy: float = 0.0
+    confidence: float = 0.0
+    changed: float = 0.0
+    compared: float = 0.0
+    """Labels of utterances that had one before."""
+    word_errors: float = 0.0
+    words: float = 0.0
+    character_errors: float = 0.0
+    characters: float = 0.0
+    disagreements: float = 0.0
+    """Token edits between label and student."""
+    agreed_on: float = 0.0
+    """Tokens of the labels that were compared with the student."""
+    uses: float = 0.0
+    """These labels."""
+
+    @classmethod
+    def of(
+        cls, rows: Iterable[LabelRow], policy: HealthConfig, tokens_per_second: float
+    ) -> LabelCounts:
+        """Of some labels; `tokens_per_second` are the transcripts'."""
+        counts = cls()
+        low, high = policy.length_ratio_band
+        for row in rows:
+            label = row.label
+            repeated, trigrams = repeated_trigrams(label.tokens)
+            counts.labels += 1
+            counts.empty += not label.tokens
+            ratio = len(label.tokens) / max(1e-9, row.seconds * tokens_per_second)
+            repeats = trigrams >= _FEW_TRIGRAMS and repeated > policy.max_repetition * trigrams
+            counts.broken += not label.tokens or repeats or not low / 2 <= ratio <= 2 * high
+            counts.tokens += len(label.tokens)
+            counts.seconds += row.seconds
+            counts.repeated_trigrams += repeated
+            counts.trigrams += trigrams
+            counts.entropy += label.figures.entropy
+            counts.confidence += label.figures.confidence
+            if row.change is not None:
+                counts.changed += min(1.0, row.change)
+                counts.compared += 1
+            if row.errors is not None:
+                counts.word_errors += row.errors.word_errors
+                counts.words += row.errors.words
+                counts.character_errors += row.errors.character_errors
+                counts.characters += row.errors.characters
+        return counts
+
+    def __add__(self, other: LabelCounts) -> LabelCounts:
+        return LabelCounts(**{n: v + getattr(other, n) for n, v in asdict(self).items()})
+
+    def decayed(
+        self, new: LabelCounts, half_life_labels: float, half_life_uses: float
+    ) -> LabelCounts:
+        """These, fading as labels come in, and the new ones."""
+        # A label is compared with the student at each use, and so with or without new labels.
+        keep, keep_uses = 0.5 ** (new.labels / half_life_labels), 0.5 ** (new.uses / half_life_uses)
+        of_uses = ("disagreements", "agreed_on", "uses")
+        return LabelCounts(
+            **{
+                name: (keep_uses if name in of_uses else keep) * value + getattr(new, name)
+                for name, value in asdict(self).items()
+            }
+        )
+
+
+def shown_figures(counts: LabelCounts, tokens_per_second: float) -> dict[str, float | None]:
+    """Of a metrics line: shares, ratios against the transcripts' tokens per second, rates in percent."""
+    return {
+        "pseudo_label_empty_share": _ratio(counts.empty, counts.labels),
+        "pseudo_label_broken_share": _ratio(counts.broken, counts.labels),
+        "pseudo_label_length_ratio": _ratio(counts.tokens, counts.seconds * tokens_per_second),
+        "pseudo_label_repetition": _ratio(counts.repeated_trigrams, counts.trigrams),
+        "pseudo_label_disagreement": _ratio(counts.disagreements, counts.agreed_on),
+        "pseudo_label_confidence": _ratio(counts.confidence, counts.labels),
+        "pseudo_label_entropy": _ratio(counts.entropy, counts.labels),
+        "pseudo_label_change": _ratio(counts.changed, counts.compared),
+        "pseudo_label_wer": _ratio(100 * counts.word_errors, counts.words),
+        "pseudo_label_cer": _ratio(100 * counts.character_errors, counts.characters),
+    }
+
+
+@dataclass
+class LabelHealth:
+    """The smoothed figures of a run. State is plain numbers: a checkpoint holds `asdict(self)`."""
+
+    shown: LabelCounts = field(default_factory=LabelCounts)
+    recent: LabelCounts = field(default_factory=LabelCounts)
+    """Those that the alarm listens to."""
+    is_ill: bool = False
+    labels: float = 0.0
+    """All that have been made."""
+
+    @classmethod
+    def from_state(cls, state: dict[str, dict[str, float]]) -> LabelHealth:
+        """What `asdict` gave."""
+        shown, recent = (LabelCounts(**state[name]) for name in ("shown", "recent"))
+        return cls(shown, recent, bool(state["is_ill"]), float(state["labels"]))  # type: ignore[arg-type]
+
+    def observe(self, counts: LabelCounts) -> None:
+        self.labels += counts.labels
+        self.shown = self.shown.decayed(counts, _SHOWN_HALF_LIFE_LABELS, _SHOWN_HALF_LIFE_LABELS)
+        self.recent = self.recent.decayed(counts, _ALARM_HALF_LIFE_LABELS, _ALARM_HALF_LIFE_USES)
+
+    def faults(self, policy: HealthConfig, tokens_per_second: float) -> list[str]:
+        """Which figures are outside of their bands, for people."""
+        figures = shown_figures(self.recent, tokens_per_second)
+        found: list[str] = []
+        if self.recent.labels < _FEWEST_LABELS:
+            return found
+        broken = figures["pseudo_label_broken_share"]
+        if broken is not None and broken > policy.max_broken_share:
+            found.append(
+                f"{broken:.0%} of them are empty, far too short or long, or repeat themselves (limit "
+                f"{policy.max_broken_share:.0%})"
+            )
+        ratio, (low, high) = figures["pseudo_label_length_ratio"], policy.length_ratio_band
+        if ratio is not None and not low <= ratio <= high:
+            found.append(
+                f"{ratio:.2f} x the tokens per second of the transcripts (band {low} to {high})"
+            )
+        disagreement = figures["pseudo_label_disagreement"]
+        most = policy.max_disagreement
+        if most is not None and disagreement is not None and disagreement > most:
+            found.append(f"the student differs from them by {disagreement:.0%} (limit {most:.0%})")
+        return found
+
+    def forget_recent(self) -> None:
+        """Judge by labels yet to come: the teacher is another one now."""
+        self.recent = LabelCounts()
+
+
+def _ratio(numerator: float, denominator: float) -> float | None:
+    return numerator / denominator if denominator > 0 else None

@@ -1,0 +1,187 @@
+"""The ledger: every label a run has made, and every use of one that was kept, in columns.
+
+EXP/pseudo_labels/labels/FIRST-LAST.parquet  a row for each label
+                  uses/FIRST-LAST.parquet    a row for each use of a kept label
+
+FIRST and LAST are global batches, as in metrics.jsonl. A file is written whole, at a checkpoint or when
+much has gathered, so that a resumed run drops what came after its checkpoint and makes it again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.errors import UserError
+from asr.pseudo_labels.records import LabelRow, UseRow
+from asr.utils.files import flush_to_disk, link_or_copy
+
+if TYPE_CHECKING:
+    import pyarrow
+
+FOLDER = "pseudo_labels"
+_MOST_ROWS_HELD = 200_000
+_NAMES = ("labels", "uses")
+_FILE = re.compile(r"(\d+)-(\d+)\.parquet")
+
+
+def _schemas() -> dict[str, pyarrow.Schema]:
+    import pyarrow as pa
+
+    words = pa.dictionary(pa.int32(), pa.string())
+    place = [
+        ("batch", pa.int64()),
+        ("hours", pa.float64()),
+        ("utterance", pa.string()),
+        ("pass", pa.int32()),
+    ]
+    return {
+        "labels": pa.schema(
+            [
+                *place,
+                ("seconds", pa.float32()),
+                ("teacher_age_hours", pa.float64()),
+                ("text", pa.string()),
+                ("tokens", pa.int32()),
+                ("tokens_per_second", pa.float32()),
+                ("confidence", pa.float32()),
+                ("blank_share", pa.float32()),
+                ("entropy", pa.float32()),
+                ("change", pa.float32()),
+                ("word_errors", pa.int32()),
+                ("words", pa.int32()),
+                ("character_errors", pa.int32()),
+                ("characters", pa.int32()),
+                ("dropped", words),
+            ]
+        ),
+        "uses": pa.schema(
+            [
+                *place,
+                ("use", pa.int32()),
+                ("is_last", pa.bool_()),
+                ("age_hours", pa.float64()),
+                ("dropped", words),
+            ]
+        ),
+    }
+
+
+@dataclass
+class LabelLedger:
+    """Written by the first rank alone."""
+
+    run: Path
+    batches: int
+    """Global batches of the run that its files hold, or will: of the checkpoint it goes on from."""
+    _rows: dict[str, list[dict[str, Any]]] = field(
+        default_factory=lambda: {"labels": [], "uses": []}
+    )
+
+    def __post_init__(self) -> None:
+        """Drop what a killed run wrote after its checkpoint."""
+        import pyarrow  # noqa: F401  if it is not there, now is the time to say so
+
+        for path in [path for name in _NAMES for path in _files(self.run, name)]:
+            if _span(path)[1] > self.batches:
+                path.unlink()
+
+    def note_labels(self, batch: int, rows: Iterable[LabelRow]) -> None:
+        for row in rows:
+            label = row.label
+            self._rows["labels"].append(
+                {
+                    "batch": batch,
+                    "hours": label.hours,
+                    "utterance": row.utterance,
+                    "pass": row.key[0],
+                    "seconds": row.seconds,
+                    "teacher_age_hours": label.teacher_age_hours,
+                    "text": row.text,
+                    "tokens": len(label.tokens),
+                    "tokens_per_second": len(label.tokens) / max(1e-9, row.seconds),
+                    **vars(label.figures),
+                    "change": row.change,
+                    **(vars(row.errors) if row.errors else {}),
+                    "dropped": label.dropped and str(label.dropped),
+                }
+            )
+
+    def note_uses(self, batch: int, hours: float, rows: Iterable[UseRow]) -> None:
+        for row in rows:
+            self._rows["uses"].append(
+                {
+                    "batch": batch,
+                    "hours": hours,
+                    "utterance": row.utterance,
+                    "pass": row.key[0],
+                    "use": row.use,
+                    "is_last": row.is_last,
+                    "age_hours": hours - row.label_hours,
+                    "dropped": row.dropped and str(row.dropped),
+                }
+            )
+
+    def write(self, batch: int, wait: bool = True) -> None:
+        """Put what has gathered until `batch` on the disk; not yet, where it is little and may wait."""
+        held = sum(map(len, self._rows.values()))
+        if batch <= self.batches or (not wait and held < _MOST_ROWS_HELD):
+            return
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        for name, rows in self._rows.items():
+            if rows:
+                folder = self.run / FOLDER / name
+                folder.mkdir(parents=True, exist_ok=True)
+                path = folder / f"{self.batches + 1:09d}-{batch:09d}.parquet"
+                partial = path.with_name(f".{path.name}")
+                table = pa.Table.from_pylist(rows, schema=_schemas()[name])
+                parquet.write_table(table, partial, compression="zstd")
+                flush_to_disk(partial)
+                partial.replace(path)
+                rows.clear()
+        self.batches = batch
+
+
+def copy_ledger(source: Path, run: Path) -> None:
+    """The labels of the run that a new one forks from; opening it drops those after the fork."""
+    for name in _NAMES:
+        for path in _files(source, name):
+            (run / FOLDER / name).mkdir(parents=True, exist_ok=True)
+            link_or_copy(path, run / FOLDER / name / path.name)
+
+
+def read_ledger(run: Path, name: str, without: Collection[str] = ()) -> pyarrow.Table:
+    """All `labels` or `uses` of a run, in their order, but for some columns; without rows if there are none.
+
+    Raises UserError for a file that is damaged.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    nothing = _schemas()[name].empty_table().drop_columns(list(without))
+    tables = [nothing]  # its columns come first, and are null where an older run has not noted them
+    for path in _files(run, name):
+        try:
+            there = set(parquet.read_schema(path).names)
+            columns = [column for column in nothing.column_names if column in there]
+            tables.append(parquet.read_table(path, columns=columns))
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path}: not readable ({reason}); restore it, or delete it") from None
+    return pa.concat_tables(tables, promote_options="default").unify_dictionaries()
+
+
+def _files(run: Path, name: str) -> list[Path]:
+    found = [p for p in (run / FOLDER / name).glob("*.parquet") if _FILE.fullmatch(p.name)]
+    return sorted(found, key=_span)
+
+
+def _span(path: Path) -> tuple[int, int]:
+    match = _FILE.fullmatch(path.name)
+    assert match is not None
+    return int(match[1]), int(match[2])

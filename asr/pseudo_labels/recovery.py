@@ -1,0 +1,160 @@
+"""What is done when labels collapse: say so, leave them out, or put the teacher back to when it was healthy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from asr.config.pseudo_label import HealthConfig
+from asr.pseudo_labels.health import LabelHealth
+from asr.pseudo_labels.store import LabelStore
+from asr.teacher.ema import Teacher
+from asr.teacher.snapshots import Snapshots
+
+_LABELS_DISTRUSTED = 100
+"""Those made last when the alarm rings: some eight of its half-lives."""
+_LABELS_TOLD = 24.0
+"""Labels between two healthy states that are kept: so many would have rung the alarm."""
+_LABELS_OF_PROOF = 10.0
+"""Labels that must be healthy, nearly all of them, to end a pause."""
+_PATIENCE_HALF_LIVES = 0.25
+"""Of an average whose labels stay ill: then it begins anew, since the student mends it too slowly."""
+
+
+class Remedy:
+    """The action of `pseudo_label.health`."""
+
+    def __init__(
+        self,
+        policy: HealthConfig,
+        average: Teacher,
+        states: Snapshots | None,
+        labelling_half_life_hours: float | None = None,
+    ) -> None:
+        """`states` of the weights that label; None where they cannot go back, or shall not.
+
+        The half-life is the average's; None where it does not label.
+        """
+        self.policy, self.average, self.states = policy, average, states
+        self.half_life_hours = labelling_half_life_hours
+        self.is_paused = False
+        """Labels are made and watched, and not trained on."""
+        self.begins_anew_at_hours: float | None = None
+        """Of audio: the average, if labels are not healthy by then; None where it will not."""
+        self.acts_from_hours = 0.0
+        """Of audio: the end of the grace; until then it is only said that labels are ill."""
+        self.is_spared = False
+        """Labels were ill within the grace."""
+        self.went_back = False
+        """And there has been no healthy state since."""
+        self.kept_hours = 0.0
+        """Of audio, when a healthy state was last kept."""
+        self.kept_labels = 0.0
+        """Labels that had been made by then."""
+
+    def begin(self, hours: float) -> None:
+        """Pseudo-labelling begins."""
+        self.acts_from_hours, self.kept_hours = hours + self.policy.grace_hours, hours
+        if self.states is not None and not self.policy.grace_hours:
+            self.states.keep()
+
+    def treat(
+        self, faults: list[str], hours: float, health: LabelHealth, store: LabelStore
+    ) -> list[str]:
+        """Act on what is wrong with the labels, if anything; returns lines for people."""
+        newly, health.is_ill = bool(faults) and not health.is_ill, bool(faults)
+        if not faults:
+            return self._be_well(hours, health)
+        if self.is_paused:
+            return self._lose_patience(hours, health)
+        acts = self.policy.action != "warn" and hours >= self.acts_from_hours
+        if not newly and not (acts and self.is_spared):
+            return []
+        self.is_spared = not acts
+        said = [
+            f"warning: pseudo-labels look unhealthy: {'; '.join(faults)}. Start pseudo-labelling later "
+            "(pseudo_label.start_hours), or lower the untranscribed share"
+        ]
+        if acts:
+            said += self._act(hours, health, store)
+        return [f"{hours:8.2f} h  {line}" for line in said]
+
+    def _act(self, hours: float, health: LabelHealth, store: LabelStore) -> Iterator[str]:
+        distrusted = store.distrust_latest(_LABELS_DISTRUSTED)
+        if distrusted:
+            yield f"the {distrusted} labels made last are not used any more"
+        # From here on labels are judged anew: the student is not compared with those that are left out.
+        health.forget_recent()
+        health.is_ill = False
+        if self.states is not None and self.states.kept and not self.went_back:
+            self.states.go_back()
+            # No state is kept before labels have told whether it helped.
+            self.kept_hours, self.kept_labels, self.went_back = hours, health.labels, True
+            yield "the teacher is put back to its last healthy state"
+            if self.half_life_hours is None:  # it averages what collapsed, and would for half-lives
+                self.average.begin_anew()
+                yield "and the average begins anew from there"
+            return
+        self.is_paused = True
+        yield "pseudo-labels are left out until they are healthy"
+        if not self.average.is_finite():  # and would stay so for ever
+            self.average.begin_anew()
+            yield "the average holds NaN or infinity: it begins anew, as the student is"
+        elif self.half_life_hours is not None:
+            self.begins_anew_at_hours = hours + _PATIENCE_HALF_LIVES * self.half_life_hours
+
+    def _lose_patience(self, hours: float, health: LabelHealth) -> list[str]:
+        if self.begins_anew_at_hours is None or hours < self.begins_anew_at_hours:
+            return []
+        # Once a pause: what that does not help with is not the average's.
+        self.begins_anew_at_hours = None
+        self.average.begin_anew()
+        health.forget_recent()
+        return [f"{hours:8.2f} h  the average labels no better: it begins anew, as the student is"]
+
+    def _be_well(self, hours: float, health: LabelHealth) -> list[str]:
+        if self.is_paused:
+            if health.recent.labels < _LABELS_OF_PROOF:
+                return self._lose_patience(hours, health)
+            self.is_paused, self.begins_anew_at_hours = False, None
+            return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
+        # And only when labels have told that the one before was healthy.
+        is_known = health.labels >= self.kept_labels + _LABELS_TOLD
+        due_hours = max(self.acts_from_hours, self.kept_hours + self.policy.snapshot_hours)
+        is_due = is_known and hours >= due_hours
+        if self.states is not None and is_due:
+            self.states.keep()
+            self.kept_hours, self.kept_labels, self.went_back = hours, health.labels, False
+        return []
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for state.json."""
+        return {
+            "is_paused": self.is_paused,
+            "begins_anew_at_hours": self.begins_anew_at_hours,
+            "acts_from_hours": self.acts_from_hours,
+            "is_spared": self.is_spared,
+            "went_back": self.went_back,
+            "kept_hours": self.kept_hours,
+            "kept_labels": self.kept_labels,
+            "kept": self.states.kept if self.states is not None else 0,
+        }
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """The healthy states, whole, by the name of their file. A collective."""
+        if self.states is None:
+            return {}
+        return {f"healthy-{n}": self.states.whole(n) for n in range(self.states.kept)}
+
+    def load(self, state: Mapping[str, Any], read: Callable[[str], dict[str, Tensor]]) -> None:
+        """Go on from a checkpoint."""
+        self.is_paused, self.went_back = state["is_paused"], state["went_back"]
+        # Older checkpoints have none of these.
+        self.begins_anew_at_hours = state.get("begins_anew_at_hours")
+        self.acts_from_hours = state.get("acts_from_hours", 0.0)
+        self.is_spared = state.get("is_spared", False)
+        self.kept_hours, self.kept_labels = state["kept_hours"], state["kept_labels"]
+        if self.states is not None:
+            self.states.load([read(f"healthy-{n}") for n in range(state["kept"])])

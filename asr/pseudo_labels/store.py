@@ -1,0 +1,118 @@
+"""Labels that are kept: the same on every rank, and a checkpoint's as plain tensors.
+
+Two collections: those that schedules use again, by (pass, utterance), and the last one of each utterance,
+against which a new one is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.pseudo_labels.filters import Dropped
+from asr.pseudo_labels.records import Key, LabelRow
+
+_REASONS = [None, *map(str, Dropped)]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLabel:
+    """A label for later uses."""
+
+    packed: bytes
+    """Tokens, four bytes each: there may be hundreds of thousands of labels, on every rank."""
+    hours: float
+    """Of audio, when it was made."""
+    dropped: str | None
+    """Why it is not trained on."""
+
+    @property
+    def tokens(self) -> list[int]:
+        return unpacked(self.packed)
+
+
+@dataclass
+class LabelStore:
+    """Every rank holds all of it: for a label some 100 bytes and four a token."""
+
+    kept: dict[Key, KeptLabel] = field(default_factory=dict)
+    former: dict[int, bytes] = field(default_factory=dict)
+    """Packed tokens of the last label of each utterance."""
+
+    def keep(self, rows: Iterable[LabelRow]) -> None:
+        for row in rows:
+            label = row.label
+            self.kept[row.key] = KeptLabel(packed(label.tokens), label.hours, label.dropped)
+
+    def remember(self, rows: Iterable[LabelRow]) -> None:
+        for row in rows:
+            self.former[row.key[1]] = packed(row.label.tokens)
+
+    def let_go(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.kept.pop(key, None)
+
+    def distrust_latest(self, count: int) -> int:
+        """Mark the labels made last as not to be trained on; returns how many were."""
+        hours = sorted((label.hours for label in self.kept.values()), reverse=True)[:count]
+        if not hours:
+            return 0
+        # And those made together with the oldest of them.
+        latest = {key: label for key, label in self.kept.items() if label.hours >= hours[-1]}
+        for key, label in latest.items():
+            self.kept[key] = replace(label, dropped=str(Dropped.FORGOTTEN))
+        return len(latest)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it, by name."""
+        labels = list(self.kept.values())
+        reasons = [_REASONS.index(label.dropped) for label in labels]
+        return {
+            "kept/key": torch.tensor(list(self.kept), dtype=torch.int64).reshape(-1, 2),
+            "kept/hours": torch.tensor([label.hours for label in labels], dtype=torch.float64),
+            "kept/dropped": torch.tensor(reasons, dtype=torch.int64),
+            **_joined("kept", [label.packed for label in labels]),
+            "former/key": torch.tensor(list(self.former), dtype=torch.int64),
+            **_joined("former", list(self.former.values())),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> LabelStore:
+        """What `tensors` gave."""
+        columns = (tensors[f"kept/{name}"].tolist() for name in ("key", "hours", "dropped"))
+        kept = {
+            (key[0], key[1]): KeptLabel(tokens, hours, _REASONS[reason])
+            for tokens, key, hours, reason in zip(_parted("kept", tensors), *columns, strict=True)
+        }
+        keys = tensors["former/key"].tolist()
+        return cls(kept, dict(zip(keys, _parted("former", tensors), strict=True)))
+
+
+def packed(tokens: list[int]) -> bytes:
+    """Tokens in four bytes each."""
+    return np.asarray(tokens, np.int32).tobytes()
+
+
+def unpacked(tokens: bytes) -> list[int]:
+    """The inverse of `packed`."""
+    found: list[int] = np.frombuffer(tokens, np.int32).tolist()
+    return found
+
+
+def _joined(name: str, parts: list[bytes]) -> dict[str, Tensor]:
+    tokens = np.frombuffer(b"".join(parts), np.int32).copy()
+    lengths = [len(part) // 4 for part in parts]
+    return {
+        f"{name}/tokens": torch.from_numpy(tokens),
+        f"{name}/lengths": torch.tensor(lengths, dtype=torch.int64),
+    }
+
+
+def _parted(name: str, tensors: Mapping[str, Tensor]) -> list[bytes]:
+    tokens = tensors[f"{name}/tokens"].numpy()
+    ends = np.cumsum(tensors[f"{name}/lengths"].numpy())
+    return [part.tobytes() for part in np.split(tokens, ends[:-1])] if len(ends) else []

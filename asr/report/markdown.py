@@ -1,0 +1,79 @@
+"""The report's figures as Markdown, for a pull request or a results page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from asr.report.tables import MODEL_NAMES, p_value
+
+
+def render_markdown(results: Mapping[str, Any]) -> str:
+    """What results.json holds: a table a set, the comparisons, the breakdowns."""
+    parts = []
+    rows: Iterable[tuple[str, ...]]
+    for name, models in results["sets"].items():
+        first = next(iter(models.values()))
+        about = f"{first['utterances']:,} utterances, {first['words']:,} words"
+        header: tuple[str, ...] = (
+            "model",
+            "WER % [95 %]",
+            "CER % [95 %]",
+            "SER %",
+            "sub",
+            "del",
+            "ins",
+        )
+        rows = (
+            (
+                _name(model),
+                f"{s['wer']:.2f} [{s['wer_low']:.2f}, {s['wer_high']:.2f}]",
+                f"{s['cer']:.2f} [{s['cer_low']:.2f}, {s['cer_high']:.2f}]",
+                f"{s['ser']:.1f}",
+                *(f"{s[kind]:,}" for kind in ("substitutions", "deletions", "insertions")),
+            )
+            for model, s in models.items()
+        )
+        parts.append(f"### {_cell(name)}\n\n{about}\n\n{_table(header, rows)}")
+    if results["paired"]:
+        rows = (
+            (
+                " - ".join(map(_name, name.split("_vs_")))
+                if "first" not in pair
+                else f"{pair['first']} - {pair['second']}",
+                f"{pair['delta_wer']:+.2f}",
+                p_value(pair.get("p_wer_holm", pair["p_wer"])),
+                f"{pair['delta_cer']:+.2f}",
+                p_value(pair.get("p_cer_holm", pair["p_cer"])),
+            )
+            for name, pair in results["paired"].items()
+        )
+        corrected = any("p_wer_holm" in pair for pair in results["paired"].values())
+        test = "paired bootstrap, p by Holm" if corrected else "paired bootstrap"
+        header = (test, "WER, points", "", "CER, points", "")
+        parts.append(f"### Comparisons\n\n{_table(header, rows)}")
+    for field, by in results["by"].items():
+        values = list(dict.fromkeys(value for groups in by.values() for value in groups))
+        rows = (
+            (value, *(f"{g[value]['wer']:.2f}" if value in g else "-" for g in by.values()))
+            for value in values
+        )
+        title = field.replace("_", " ")
+        parts.append(f"### WER % by {_cell(title)}\n\n{_table((title, *map(_name, by)), rows)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _name(model: str) -> str:
+    return MODEL_NAMES.get(model, model)
+
+
+def _cell(text: str) -> str:
+    """What a table's cell may hold: no bar, no line end, no tag."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = list(map(_cell, header))
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,209 @@
+"""`asr report`: one self-contained HTML page about a run, or several, and its figures as results.json.
+
+The page needs no network: charts are inline SVG, and jinja2 escapes transcripts. What a run lacks (a
+baseline, pseudo-labels, a dev curve) is said in words on the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asr.errors import UserError
+from asr.evaluation.edit_distance import Aligned, commonest_errors
+from asr.evaluation.hypotheses import headline_model, read_decoded
+from asr.evaluation.results import BY_FIELDS, Sets, align_sets, build_results, main_set
+from asr.report import curves
+from asr.report import tables as report_figures
+from asr.report.audio_player import NoSoundError, player_source, read_sound, spectrogram
+from asr.report.render import drawn, write_pages
+from asr.tracking.run_reader import Run, RunReader
+
+_SPECTROGRAMS = 5
+
+
+def write_report(
+    exp: Path,
+    baseline: Path | None = None,
+    note: str | None = None,
+    by_fields: Sequence[str] = BY_FIELDS,
+    with_audio: bool = True,
+    output: Path | None = None,
+    command: Sequence[str] = (),
+) -> Path:
+    """Write index.html, report.md and results.json into `output`, or EXP/report; returns the page's path.
+
+    `baseline` is the folder of a supervised run, for its curves; its decoded sets are those named
+    supervised in EXP/decode. `note` becomes a banner. `with_audio` puts the worst utterances' sound into
+    the page, where it can be read. `command` is shown as what made the page. Raises UserError for a
+    folder that is not there or a malformed hypotheses file.
+    """
+    for folder in filter(None, (exp, baseline)):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; give the output folder of a run")
+    sets = align_sets(read_decoded(exp))
+    results = build_results(sets, by_fields)
+    context = _context(exp, baseline, note, sets, results, with_audio, command)
+    return write_pages(output or exp / "report", "page.html.j2", context, results)
+
+
+def _context(
+    exp: Path,
+    baseline: Path | None,
+    note: str | None,
+    sets: Sets,
+    results: Mapping[str, Any],
+    with_audio: bool,
+    command: Sequence[str],
+) -> dict[str, Any]:
+    reader = RunReader()
+    main_run = reader.read_run(exp)
+    baseline_run = reader.read_run(baseline) if baseline else Run()
+    config_text, config = reader.read_config(exp / "config.yaml")
+    start_hours = _start_hours(config, main_run)
+    main = main_set(sets)
+    models = sets.get(main or "", {})
+    worst_model = headline_model(models)
+    worst = _worst(models[worst_model], with_audio) if worst_model else []
+    return {
+        "name": str(config.get("name") or exp.resolve().name),
+        "note": note,
+        "summary": _unbroken(report_figures.summary(results, main)),
+        "main_set": main,
+        "tables": {
+            name: report_figures.result_rows(results["sets"][name])
+            for name in sorted(sets, key=lambda name: name != main)
+        },
+        "pairs": [report_figures.pair_row(name, pair) for name, pair in results["paired"].items()],
+        "baseline": str(baseline) if baseline else None,
+        "learning": drawn(curves.learning_charts(main_run, baseline_run, start_hours)),
+        "evaluations": [("run", e) for e in main_run.evaluations]
+        + [("supervised", e) for e in baseline_run.evaluations],
+        "loss": drawn(
+            curves.loss_chart(main_run, baseline_run, start_hours)
+            + curves.noise_scale_chart(main_run)
+        ),
+        "start_hours": start_hours,
+        "labels": drawn(curves.pseudo_label_charts(main_run)),
+        "labelled_lines": len(main_run.labelling),
+        "last_label": main_run.labelling[-1] if main_run.labelling else {},
+        "dropped": main_run.dropped_labels,
+        "card": report_figures.scaling_card(reader.read_json(exp / "scaling.json")),
+        "worst_model": worst_model,
+        "worst": worst,
+        "silent": Counter(item["silent"] for item in worst if item["silent"]),
+        "commonest": commonest_errors(models[worst_model], report_figures.WORST)
+        if worst_model
+        else {},
+        "breakdowns": {name: report_figures.breakdown(by) for name, by in results["by"].items()},
+        "environment": dict(report_figures.flat(reader.read_json(exp / "environment.json"))),
+        "stamps": _stamps(exp, reader),
+        "config": config_text,
+        "command": shlex.join(command or ["asr", "report", str(exp)]),
+        "faults": reader.faults,
+    }
+
+
+def _worst(aligned: Sequence[Aligned], with_audio: bool) -> list[dict[str, Any]]:
+    """The worst utterances; with a player, and the very worst with a spectrogram, where there is audio."""
+    items = report_figures.worst_utterances(aligned)
+    for number, item in enumerate(items):
+        utterance = item["utterance"]
+        item |= {"player": None, "spectrogram": None, "silent": None}
+        if not with_audio:
+            continue
+        try:
+            sound = read_sound(utterance)
+        except NoSoundError as reason:
+            item["silent"] = str(reason)
+            continue
+        item["player"] = player_source(sound)
+        if number < _SPECTROGRAMS:
+            item["spectrogram"] = spectrogram(sound, utterance, item["tokens"], f"sound-{number}")
+    return items
+
+
+def _start_hours(config: Mapping[str, Any], run: Run) -> float | None:
+    """Where pseudo-labelling began: as configured, or else as first logged; None where it did not."""
+    if not run.labelling:
+        return None
+    configured = (config.get("pseudo_label") or {}).get("start_hours")
+    first_logged = float(run.labelling[0]["hours"])
+    return min(float(configured), first_logged) if configured else first_logged
+
+
+def _unbroken(sentence: str) -> str:
+    """No line break between a number and its sign."""
+    for sign in (" %", "p < ", "p = "):
+        sentence = sentence.replace(sign, sign.replace(" ", "\N{NO-BREAK SPACE}"))
+    return sentence
+
+
+def _stamps(exp: Path, reader: RunReader) -> dict[str, Any]:
+    """A row for each decoded file, a column for each field that any stamp has."""
+    rows = []
+    for path in sorted((exp / "decode").glob("*/*.stamp.json")):
+        place = {"set": path.parent.name, "model": path.name.removesuffix(".stamp.json")}
+        rows.append({**dict(report_figures.flat(reader.read_json(path))), **place})
+    columns = dict.fromkeys(["set", "model", *(name for row in rows for name in row)])
+    return {"columns": list(columns), "rows": rows}
+
+
+def main(argv: list[str]) -> int:
+    """`asr report`."""
+    parser = argparse.ArgumentParser(
+        prog="asr report",
+        description="Write one HTML page about a run: error rates with confidence intervals and "
+        "significance, learning curves, pseudo-label quality, the scaling rule's values, the worst "
+        "utterances with their sound. Of several runs, a page that sets them side by side. A page is "
+        "self-contained: mail it, or open it in any browser.",
+        epilog="Reads RUN/decode/SET/MODEL.jsonl, RUN/metrics.jsonl, scaling.json, environment.json "
+        "and config.yaml; what is missing is said on the page. Writes index.html, report.md and "
+        "results.json into RUN/report; of several runs into `comparison` in the folder that holds them all.",
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output folder of a run")
+    parser.add_argument("--output", type=Path, help="folder of the page")
+    parser.add_argument("--note", help="a sentence for a banner at the top, e.g. a warning")
+    single = parser.add_argument_group("of one run")
+    single.add_argument(
+        "--baseline", type=Path, help="output folder of a supervised run, for its curves"
+    )
+    single.add_argument(
+        "--by",
+        metavar="FIELD,...",
+        default=",".join(BY_FIELDS),
+        help="break the error rates down by these fields of the hypotheses files, which hold the "
+        "manifest's (%(default)s)",
+    )
+    single.add_argument(
+        "--no-audio",
+        action="store_true",
+        help="leave the sound of the worst utterances out of the page (it holds their speech otherwise)",
+    )
+    arguments = parser.parse_args(argv)
+    if len(arguments.runs) > 1:
+        from asr.report.comparison_page import write_comparison
+
+        if arguments.baseline:
+            raise UserError("--baseline goes with one run; of several, name it as one of them")
+        if arguments.by != ",".join(BY_FIELDS) or arguments.no_audio:
+            raise UserError("--by and --no-audio go with one run; leave them out with several")
+        command = ["asr", "report", *argv]
+        page = write_comparison(arguments.runs, arguments.output, arguments.note, command)
+    else:
+        page = write_report(
+            arguments.runs[0],
+            arguments.baseline,
+            arguments.note,
+            [name for name in arguments.by.split(",") if name],
+            not arguments.no_audio,
+            arguments.output,
+            ["asr", "report", *argv],
+        )
+    print(f"report: {page}{os.linesep}figures: {page.with_name('results.json')}")
+    return 0

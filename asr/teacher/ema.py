@@ -1,0 +1,96 @@
+"""The teacher: an fp32 exponential moving average of the student's fp32 master weights.
+
+It starts as a copy, is always in evaluation mode and hears clean speech. An average in bf16 would
+stall at a momentum near 1, so average and source are fp32 whatever the engine's precision. Each rank
+averages the part of the weights that it owns, so an update communicates nothing; the copy that labels
+is put together when somebody wants to label with an average that has moved.
+
+Buffers: the model has none that training changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from asr.distributed.process_group import Ranks
+from asr.distributed.shards import Shards
+from asr.model.acoustic_model import AcousticModel
+
+
+class Teacher:
+    """The average, and a model to label with."""
+
+    def __init__(self, labeller: AcousticModel, shards: Shards, ranks: Ranks) -> None:
+        """Start as the student is; `labeller` is a module of its shapes, which becomes the teacher's own."""
+        self.shards, self.ranks = shards, ranks
+        self._model = labeller.float().to(ranks.device).eval().requires_grad_(False)
+        if self.shards.is_sharded:
+            self._average = self.shards.copy_of_masters()
+        else:  # the model that labels is the average
+            self._average = [parameter.data for parameter in self._model.parameters()]
+            self.begin_anew()
+        self._moved = True
+
+    @torch.no_grad()
+    def update(self, momentum: float) -> None:
+        """average <- momentum * average + (1 - momentum) * student, on the shard that this rank owns.
+
+        `momentum` is scaling.TeacherSchedule's, from the seconds of audio since the last update.
+        """
+        torch._foreach_lerp_(
+            self._average, [master.detach() for master in self.shards.masters], 1.0 - momentum
+        )
+        self._moved = True
+
+    @torch.no_grad()
+    def model(self) -> AcousticModel:
+        """The model to label with, up to date. A collective under ZeRO 1 to 3."""
+        if self._moved and self.shards.is_sharded:
+            parameters = dict(self._model.named_parameters())
+            for name, values in self.shards.gather(self._average):
+                parameters[name].copy_(values)
+        self._moved = False
+        return self._model
+
+    def weights(self) -> dict[str, Tensor]:
+        """The whole average by name, on the CPU. A collective under ZeRO 1 to 3."""
+        return {name: p.detach().cpu().contiguous() for name, p in self.model().named_parameters()}
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from what `weights` returned, on whatever ranks and at whatever ZeRO stage."""
+        self._model.load_state_dict(weights)
+        self.shards.scatter(weights, self._average)
+        self._moved = False
+
+    @property
+    def average(self) -> list[Tensor]:
+        """This rank's shard of it. Who writes to it says `moved`."""
+        return self._average
+
+    def moved(self) -> None:
+        """The model that labels must be put together anew."""
+        self._moved = True
+
+    def is_finite(self) -> bool:
+        """Whether the whole average is. A collective."""
+        return not self.ranks.sum([float(sum((~a.isfinite()).sum() for a in self._average))])[0]
+
+    @torch.no_grad()
+    def begin_anew(self) -> None:
+        """Be as the student is."""
+        for average, master in zip(self._average, self.shards.masters, strict=True):
+            average.copy_(master.detach())
+        self._moved = True
+
+    @torch.no_grad()
+    def distance(self) -> float:
+        """Norm of (average - student) over norm of the student. A collective."""
+        sums = [0.0, 0.0]
+        for average, master in zip(self._average, self.shards.masters, strict=True):
+            sums[0] += float((average - master).square().sum())
+            sums[1] += float(master.square().sum())
+        difference, norm = self.ranks.sum(sums)  # of replicas at stage 0: the ratio is the same
+        return (difference / norm) ** 0.5 if norm else 0.0

@@ -1,0 +1,275 @@
+"""Whose weights write the labels: the average, the student itself, or a copy that changes seldom or never.
+
+The average of the weights (asr/teacher/ema.py) is kept in every run, since it is what is evaluated and shipped.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from asr.config.recipe import Config
+from asr.distributed.engine import Engine
+from asr.distributed.process_group import Ranks
+from asr.errors import UserError
+from asr.model.acoustic_model import AcousticModel
+from asr.teacher.ema import Teacher
+from asr.training.validation import Forward
+from asr.utils.files import link_or_copy, write_tensors
+from asr.utils.plugins import find_method
+
+_CANDIDATES = "candidates"
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a labeller can label with, or copy."""
+
+    config: Config
+    engine: Engine
+    """The student's."""
+    average: Teacher
+    ranks: Ranks
+    new_network: Callable[[], AcousticModel]
+    """Another one of the student's shapes, on the CPU, weights unset."""
+
+
+class Labeller(ABC):
+    """Hooks of a run's life, all called on every rank; and the forward pass that labels.
+
+    A run stops and goes on between any two hooks: what is not the student's or the average's is saved by
+    `state`, `tensors` and `files`, and comes back by `load`.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+        self.hours = 0.0
+        """Of audio, when the labelling weights last changed."""
+
+    @property
+    def forward_is_collective(self) -> bool:
+        return False
+
+    @abstractmethod
+    def forward(self) -> Forward:
+        """(features (B, T, F), lengths (B,)) -> (logits (B, S, V), lengths (B,)), in evaluation mode.
+
+        A collective.
+        """
+
+    def begin(self, hours: float) -> None:
+        """Pseudo-labelling begins: before its first update, once a run."""
+        # A fork of a supervised run does not know when its weights changed: just now.
+        self.hours = self.hours or hours
+
+    def stepped(self, hours: float, average_moved: bool) -> None:
+        """An update was applied."""
+
+    def evaluated(self, hours: float, student_wer: float | None) -> None:
+        """The student was evaluated: its mean dev WER in percent; None without dev sets."""
+
+    def weights_to_go_back(self) -> Sequence[Tensor] | None:
+        """This rank's shard of what is put back after a collapse; None where nothing can be."""
+        return None
+
+    def went_back(self) -> None:
+        """They were."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for state.json."""
+        return {"hours": self.hours}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights for the checkpoint's labeller.safetensors. A collective."""
+        return {}
+
+    def files(self) -> list[Path]:
+        """Files of the run's folder, for the checkpoint's; linked, not copied, where that can be."""
+        return []
+
+    def load(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
+        """Go on from a checkpoint in `folder`."""
+        self.hours = state["hours"]
+
+
+class Ema(Labeller):
+    """The average of the student's weights, of the moment (Busbridge et al., arXiv 2307.13813; MPL, Kaizen)."""
+
+    def forward(self) -> Forward:
+        return self.models.average.model()
+
+    def weights_to_go_back(self) -> Sequence[Tensor] | None:
+        return self.models.average.average
+
+    def went_back(self) -> None:
+        self.models.average.moved()
+
+    def stepped(self, hours: float, average_moved: bool) -> None:
+        if average_moved:
+            self.hours = hours
+
+
+class Student(Labeller):
+    """The student itself, as it is (slimIPL without EMA, arXiv 2010.11524)."""
+
+    @property
+    def forward_is_collective(self) -> bool:
+        return self.models.config.trainer.zero_stage == 3
+
+    def forward(self) -> Forward:
+        def labelling(features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+            try:
+                return self.models.engine.evaluate(features_BTF, lengths_B)
+            finally:
+                self.models.engine.student.train()
+
+        return labelling
+
+    def stepped(self, hours: float, average_moved: bool) -> None:
+        self.hours = hours
+
+    def weights_to_go_back(self) -> Sequence[Tensor] | None:
+        return self.models.engine.shards.masters  # under ZeRO in force with the next step
+
+    def went_back(self) -> None:
+        self.models.engine.shards.reset_moments()  # they are those of what collapsed
+
+
+class _Copy(Labeller):
+    """A network of its own."""
+
+    def __init__(self, models: Models) -> None:
+        super().__init__(models)
+        device = models.ranks.device
+        self.network = models.new_network().float().to(device).eval().requires_grad_(False)
+
+    def forward(self) -> Forward:
+        return self.network
+
+
+class Frozen(_Copy):
+    """The average as it was when pseudo-labelling began: classic self-training."""
+
+    is_begun = False
+
+    def begin(self, hours: float) -> None:
+        self.network.load_state_dict(self.models.average.weights())
+        self.hours, self.is_begun = hours, True
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "is_begun": self.is_begun}
+
+    def tensors(self) -> dict[str, Tensor]:
+        if not self.is_begun:
+            return {}
+        return {name: p.detach().cpu() for name, p in self.network.named_parameters()}
+
+    def load(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
+        super().load(state, tensors, folder)
+        self.is_begun = state["is_begun"]
+        if self.is_begun:
+            self.network.load_state_dict(tensors)
+
+
+class AverageOfBest(_Copy):
+    """The mean of the N students with the lowest dev WER since pseudo-labelling began (TopIPL, 2506.07659).
+
+    Until the first is evaluated, the average as it was at the beginning.
+    """
+
+    def __init__(self, models: Models) -> None:
+        super().__init__(models)
+        if not models.config.corpus.dev:
+            raise UserError(
+                "pseudo_label.teacher average_of_best: corpus.dev is empty, so no student is best; name a set"
+            )
+        self.folder = Path(models.config.output) / _CANDIDATES
+        self.best: list[tuple[float, str]] = []
+        """(dev WER, name of the file), best first."""
+        self.is_begun = False
+
+    def begin(self, hours: float) -> None:
+        self.is_begun = True
+        self._add(hours, math.inf, self.models.average.weights())
+
+    def evaluated(self, hours: float, student_wer: float | None) -> None:
+        if not self.is_begun or student_wer is None:
+            return
+        count = self.models.config.pseudo_label.best_checkpoints
+        known = [wer for wer, _ in self.best if wer < math.inf]
+        if len(known) < count or student_wer < known[-1]:
+            shards = self.models.engine.shards
+            gathered = shards.gather(shards.masters)
+            self._add(hours, student_wer, {name: w.detach().cpu().clone() for name, w in gathered})
+
+    def _add(self, hours: float, wer: float, weights: Mapping[str, Tensor]) -> None:
+        ranks, name = self.models.ranks, f"hours-{hours:011.4f}.safetensors"
+        if ranks.is_first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = self.folder / f".{name}"
+            write_tensors(partial, weights)
+            partial.replace(self.folder / name)
+        better = [pair for pair in self.best if pair[0] < math.inf and pair[1] != name]
+        count = self.models.config.pseudo_label.best_checkpoints
+        self.best = sorted([*better, (wer, name)])[:count]
+        ranks.barrier()
+        if ranks.is_first:
+            self._tidy()
+        self._put_average()
+        self.hours = hours
+
+    def _tidy(self) -> None:
+        names = {name for _, name in self.best}
+        for path in self.folder.glob("*.safetensors"):
+            if path.name not in names:
+                path.unlink()
+
+    @torch.no_grad()
+    def _put_average(self) -> None:
+        """One file after the other: many large networks need not fit into memory together."""
+        total: dict[str, Tensor] = {}
+        for _, name in self.best:
+            for key, values in load_file(self.folder / name).items():
+                total[key] = total[key] + values if key in total else values.clone()
+        self.network.load_state_dict({k: v / len(self.best) for k, v in total.items()})
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "best": [[min(w, 1e9), name] for w, name in self.best]}
+
+    def files(self) -> list[Path]:
+        return [self.folder / name for _, name in self.best]
+
+    def load(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
+        super().load(state, tensors, folder)
+        best = state.get("best") or []
+        self.best = [(math.inf if wer >= 1e9 else wer, name) for wer, name in best]
+        self.is_begun = bool(self.best)
+        if self.models.ranks.is_first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for _, name in self.best:
+                link_or_copy(folder / name, self.folder / name)
+            self._tidy()
+        self.models.ranks.barrier()
+        if self.best:
+            self._put_average()
+
+
+_OURS: dict[str, type[Labeller]] = {
+    "ema": Ema,
+    "student": Student,
+    "frozen": Frozen,
+    "average_of_best": AverageOfBest,
+}
+
+
+def labeller_class(config: Config) -> type[Labeller]:
+    """What `pseudo_label.teacher` names. Raises UserError if it cannot be had."""
+    return find_method("teacher", config.pseudo_label.teacher, _OURS, Labeller)

@@ -1,0 +1,130 @@
+"""What a run leaves in its folder, read back for the report; what cannot be read is said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asr.utils.files import read_json, write_json
+
+
+@dataclass
+class Run:
+    """What metrics.jsonl says, in the order of the audio consumed."""
+
+    training: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    unreadable_lines: int = 0
+    """Lines that are no JSON object with step and hours: a run may be killed while it writes one."""
+
+    @property
+    def labelling(self) -> list[dict[str, Any]]:
+        """Training lines whose batch held pseudo-labelled audio."""
+        return [line for line in self.training if (line.get("pseudo_labelled_share") or 0) > 0]
+
+    @property
+    def dropped_labels(self) -> dict[str, int]:
+        """Dropped labels by reason, summed over the logged updates; the commonest reason first."""
+        totals: dict[str, int] = {}
+        for line in self.training:
+            for reason, count in (line.get("pseudo_labels_dropped") or {}).items():
+                totals[reason] = totals.get(reason, 0) + int(count)
+        return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0])))
+
+
+def read_run(folder: Path) -> Run:
+    """Read FOLDER/metrics.jsonl; an empty run where there is none.
+
+    A resumed run repeats the steps after its checkpoint: the last line of a step counts.
+    """
+    run = Run()
+    training: dict[Any, dict[str, Any]] = {}
+    evaluations: dict[Any, dict[str, Any]] = {}
+    path = folder / "metrics.jsonl"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in filter(str.strip, text.split("\n")):
+        try:
+            record = json.loads(line)
+            step, hours = record["step"], record["hours"]
+        except (ValueError, KeyError, TypeError):
+            run.unreadable_lines += 1
+            continue
+        if not is_number(hours):
+            run.unreadable_lines += 1
+        elif "wer" in record and "set" in record:
+            evaluations[step, record["set"], record.get("model")] = record
+        else:
+            training[record.get("batch", step)] = record
+    run.training = sorted(training.values(), key=lambda record: record["hours"])
+    run.evaluations = sorted(evaluations.values(), key=lambda record: record["hours"])
+    return run
+
+
+def note_card(run: Path, card: dict[str, Any]) -> None:
+    """Write scaling.json: the card in force, and as `history` each card of the run with its first hour.
+
+    Cards of hours that the run has not reached (any more, after a resume) are dropped.
+    """
+    path = run / "scaling.json"
+    history = read_json(path).get("history", []) if path.is_file() else []
+    kept = [before for before in history if before["from_hours"] < card["from_hours"]]
+    changed = not kept or _what_it_rules(kept[-1]) != _what_it_rules(card)
+    write_json(path, {**card, "history": [*kept, card] if changed else kept})
+
+
+def _what_it_rules(card: dict[str, Any]) -> tuple[Any, ...]:
+    """A card but for the horizons: a longer run is not another rule."""
+    horizons = {f"{name}_steps" for name in card["horizon_hours"]}
+    values = {name: value for name, value in card["in_force"].items() if name not in horizons}
+    return card["ranks"], card["rule"], values
+
+
+_LARGEST = 1e300
+
+
+def is_number(value: Any) -> bool:
+    """Whether a field of a line is a finite number."""
+    return isinstance(value, (int, float)) and -_LARGEST <= value <= _LARGEST
+
+
+@dataclass
+class RunReader:
+    """Reads files of run folders; what could not be read is said in `faults`, never passed over."""
+
+    run: str = ""
+    """Name of the run in the faults; empty where there is only one."""
+    faults: list[str] = field(default_factory=list)
+
+    def _note(self, fault: str) -> None:
+        self.faults.append(f"{self.run}: {fault}" if self.run else fault)
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        if not path.is_file():
+            return {}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            self._note(f"{path.name} is not readable as JSON ({error}); left out.")
+            return {}
+        return content if isinstance(content, dict) else {"content": content}
+
+    def read_run(self, folder: Path) -> Run:
+        run = read_run(folder)
+        if run.unreadable_lines:
+            path = folder / "metrics.jsonl"
+            self._note(f"{run.unreadable_lines} unreadable lines of {path} left out.")
+        return run
+
+    def read_config(self, path: Path) -> tuple[str, dict[str, Any]]:
+        """The text and the tree of config.yaml; empty where there is none."""
+        import yaml
+
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        try:
+            tree = yaml.safe_load(text)
+        except yaml.YAMLError:
+            self._note(f"{path.name} is not readable as YAML.")
+            tree = None
+        return text, tree if isinstance(tree, dict) else {}

@@ -1,0 +1,49 @@
+"""Which settings a run may change between a checkpoint and its continuation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from asr.config.recipe import Config
+from asr.errors import UserError
+
+# Whatever these say must be the same before and after a resume; all else may change.
+_PINNED = (
+    "seed",
+    "tokenizer",
+    "features",
+    "model",
+    "scaling.reference_batch_seconds",
+    "optimizer.kind",
+    "batch.group_seconds",
+)
+
+
+def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
+    """Raises UserError where `config` cannot continue a checkpoint that was saved with `saved`."""
+    for path in _PINNED:
+        before, now = _at(saved, path), _at(config, path)
+        if before != now:
+            raise UserError(
+                f"{checkpoint}: cannot be continued with another '{path}' (it has {before!r}, the "
+                f"recipe says {now!r}); undo the change, or give the new run another output folder"
+            )
+    model = config.tokenizer.sentencepiece_model
+    if config.tokenizer.kind == "sentencepiece" and model is not None:
+        inside = checkpoint / "tokenizer.model"
+        there = inside.is_file() and Path(model).is_file()
+        if not there or inside.read_bytes() != Path(model).read_bytes():
+            raise UserError(
+                f"{model}: is not the sentencepiece model with which {checkpoint} was trained; restore "
+                f"it (a copy is {inside}), or give the new run another output folder"
+            )
+
+
+def _at(config: Config, path: str) -> Any:
+    value: Any = config.model_dump(mode="json")
+    for part in path.split("."):
+        value = value[part]
+    if path == "model":  # dropout may change in mid-run; shapes may not
+        return {k: v for k, v in value.items() if "drop" not in k}
+    return value

@@ -1,0 +1,1 @@
+"""Atomic files, locks, plug-ins, seeds. No speech in here."""
