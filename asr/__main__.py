@@ -12,22 +12,22 @@ from asr.errors import UserError
 COMMANDS = {
     "prepare": ("asr.data_prep.cli", "corpus on disk -> validated manifests"),
     "check": ("asr.cli.check", "all that would stop or spoil a recipe's run, with remedies"),
-    "plan": ("asr.planning.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
-    "bench": ("asr.planning.benchmark", "how fast a recipe trains on this machine, for plan"),
+    "plan": ("asr.cli.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
+    "bench": ("asr.cli.bench", "how fast a recipe trains on this machine, for plan"),
     "train": ("asr.cli.train", "train a recipe; resumes by itself"),
     "labels": ("asr.cli.pseudo_labels", "what a run's pseudo-labels were: stats, diff, worst"),
     "audit": (
-        "asr.planning.audit.runner",
+        "asr.cli.audit",
         "does a recipe keep its curve when the batch grows? short paired runs",
     ),
     "decode": (
-        "asr.decoding.decode_dataset",
+        "asr.cli.decode",
         "transcribe a prepared set and keep its references beside",
     ),
-    "score": ("asr.evaluation.score", "WER and CER with confidence intervals, of any format"),
-    "compare": ("asr.evaluation.comparison", "do two or several systems differ? with p-values"),
-    "report": ("asr.report.run_page", "HTML report of a run"),
-    "transcribe": ("asr.decoding.transcribe", "audio files -> text, with a trained model's folder"),
+    "score": ("asr.cli.score", "WER and CER with confidence intervals, of any format"),
+    "compare": ("asr.cli.compare", "do two or several systems differ? with p-values"),
+    "report": ("asr.cli.report", "HTML report of a run"),
+    "transcribe": ("asr.cli.transcribe", "audio files -> text, with a trained model's folder"),
 }
 
 USAGE = (

@@ -1,7 +1,19 @@
-"""The one exception that means: the user can mend it."""
+"""The one exception that means: the user can fix it."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """What is wrong, where, and the remedy, in one line. The command line exits with status 2."""
+    """What is wrong and where, and the remedy: one message. The command line exits with status 2."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        """`what` names the file or setting and the value; `remedy` says what to do."""
+        super().__init__(what, remedy)
+        self.what, self.remedy = what, remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.remedy}"
+
+    def at(self, place: str) -> UserError:
+        """The same error, said of a place: a file, a setting, an utterance."""
+        return UserError(f"{place}: {self.what}", self.remedy)

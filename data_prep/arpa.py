@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from asr.errors import UserError
+from asr.utils.files import replacing
 
 from .fetch import fetch
-from .manifests import replacing
 
 Case = Literal["same", "upper", "lower"]
 _SPECIAL = {"<s>", "</s>", "<unk>", "<UNK>"}
@@ -40,7 +40,7 @@ def take_arpa(
                 file.write(line.encode())
             if len(set(words)) < len(words):
                 raise UserError(
-                    f"--arpa {source}: in {case} case two of its words are one; use --case same"
+                    f"--arpa {source}: in {case} case two of its words are one", "use --case same"
                 )
     finally:
         if source != str(path):  # a wrong one must not be continued
@@ -54,7 +54,8 @@ def _write_lexicon(lexicon: Path, words: list[str], characters: str | None) -> N
     spelt = [word for word in words if characters is None or set(word) <= set(characters)]
     if not spelt:
         raise UserError(
-            f"--characters '{characters}': none of the model's words can be spelt so; try --case upper or lower"
+            f"--characters '{characters}': none of the model's words can be spelt so",
+            "try --case upper or lower",
         )
     with replacing(lexicon) as file:
         file.writelines(f"{word}\n".encode() for word in spelt)
@@ -67,7 +68,7 @@ def _write_lexicon(lexicon: Path, words: list[str], characters: str | None) -> N
 
 def _lines(path: Path) -> Iterator[str]:
     if not path.is_file():
-        raise UserError(f"--arpa {path}: no such file")
+        raise UserError(f"--arpa {path}: no such file", "check the path")
     with path.open("rb") as raw:
         is_gzip = raw.read(2) == b"\x1f\x8b"
     try:
@@ -78,7 +79,7 @@ def _lines(path: Path) -> Iterator[str]:
         ):
             yield from file
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UserError(f"--arpa {path}: not readable ({error}); fetch it again") from None
+        raise UserError(f"--arpa {path}: not readable ({error})", "fetch it again") from None
 
 
 def _in_case(
@@ -101,6 +102,6 @@ def _in_case(
         yield "\t".join([fields[0], " ".join(grams), *fields[2:]]) + "\n"
     if not words or not ended:
         raise UserError(
-            f"--arpa {source}: no ARPA file, or cut short (it has no \\1-grams: with words, or no \\end\\); "
-            "fetch it again"
+            f"--arpa {source}: no ARPA file, or cut short (it has no \\1-grams: with words, or no \\end\\)",
+            "fetch it again",
         )

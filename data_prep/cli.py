@@ -334,7 +334,7 @@ def _lm(arguments: argparse.Namespace) -> None:
         )
         return
     if arguments.lexicon is not None:
-        raise UserError("--lexicon: goes with --arpa; of --cuts there is none, leave it out")
+        raise UserError("--lexicon: goes with --arpa", "of --cuts there is none, leave it out")
     from .ngram import train_ngram
 
     train_ngram(arguments.cuts, arguments.output, arguments.unit, arguments.order)

@@ -8,7 +8,6 @@ next one.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
+from asr.utils.files import write_json, write_jsonl
+from asr.utils.locks import locked
 
 from . import journal, manifests
 from .manifests import Kept, Reject
@@ -92,7 +93,7 @@ class Contents:
             return
         preparations = [asdict(one) for one in self.preparations]
         tree = {"corpus": self.corpus, "sets": self.sets, "preparations": preparations}
-        manifests.write_json(folder / manifests.SUMMARY, tree)
+        write_json(folder / manifests.SUMMARY, tree)
 
 
 @contextmanager
@@ -101,25 +102,23 @@ def opened_contents(output: Path, corpus: str) -> Iterator[Contents]:
 
     Raises UserError when OUT cannot be made, holds another corpus, or is being written to.
     """
-    with locked(output):
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot create the output folder {output}: {error.strerror}", "give another --output"
+        ) from None
+    with locked(output, busy(output)):
         if (output / STAGING / manifests.SUMMARY).is_file():
             _rename_all(output)
         yield _read(output, corpus)
 
 
-@contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """A folder, made if need be, to ourselves. Raises UserError when that cannot be."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        folder = os.open(output, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"cannot create the output folder {output}: {error.strerror}") from None
-    try:
-        _lock(folder, output)
-        yield
-    finally:
-        os.close(folder)
+def busy(output: Path) -> UserError:
+    """What to say where another preparation is at work."""
+    return UserError(
+        f"{output}: another preparation is writing there", "wait for it, or give another --output"
+    )
 
 
 def clear(contents: Contents, names: Collection[str]) -> Contents:
@@ -136,7 +135,7 @@ def write_rejects(output: Path, names: Collection[str], rejects: list[Reject]) -
     """Put the rejects of the named sets into rejects.jsonl; those of other sets stay."""
     path = output / manifests.REJECTS
     others = [one for one in manifests.read_lines(path) if one.get("set") not in names]
-    manifests.write_lines(path, [*others, *map(manifests.reject_record, rejects)])
+    write_jsonl(path, [*others, *map(manifests.reject_record, rejects)])
 
 
 def publish(
@@ -192,23 +191,12 @@ def _staged(staging: Path) -> list[Path]:
     return [*staging.glob("references/*.tsv"), *staging.glob("*.jsonl.gz")]
 
 
-def _lock(folder: int, output: Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"{output}: another preparation is writing there; wait for it, or give another --output"
-        ) from None
-    except OSError:
-        return  # A file system without locks: then it is for the user to take care.
-
-
 def _read(output: Path, corpus: str) -> Contents:
     tree = _read_summary(output) or {}
     if tree.get("corpus", corpus) != corpus:
         raise UserError(
-            f"{output} holds a preparation of '{tree['corpus']}'; "
-            "give another --output, or delete that folder"
+            f"{output} holds a preparation of '{tree['corpus']}'",
+            "give another --output, or delete that folder",
         )
     try:
         preparations = [Preparation(**one) for one in tree["preparations"]]

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from asr.config.recipe import FeatureConfig, load_config
+from asr.config.recipe import load_config
+from asr.config.schema import FeatureConfig
 from asr.errors import UserError
+from asr.utils.files import write_json
 
 from . import manifests
 
@@ -50,7 +52,7 @@ def _prepare_set(data: Path, name: str, config: FeatureConfig) -> None:
     total = len(cuts)
     with_features = list(_attach(cuts, total, name, storage, config))
     manifests.write_cuts(target, with_features)
-    manifests.write_json(mark, {"digest": digest, "features": config.model_dump(mode="json")})
+    write_json(mark, {"digest": digest, "features": config.model_dump(mode="json")})
     short = total - len(with_features)
     note = f"; {short} shorter than one window left out" if short else ""
     print(f"{target}: {len(with_features)} cuts{note}")
@@ -78,7 +80,8 @@ def _attach(
         if cut.sampling_rate != config.sample_rate_hz:
             raise UserError(
                 f"cut {cut.id} has {cut.sampling_rate} Hz, but features.sample_rate_hz is "
-                f"{config.sample_rate_hz}; preparation makes 16000 Hz"
+                f"{config.sample_rate_hz}",
+                "preparation makes 16000 Hz",
             )
         waveform = torch.from_numpy(cut.load_audio())
         features, frames = log_mel(waveform, torch.tensor([waveform.shape[1]]))

@@ -49,9 +49,11 @@ def prepare_festvox_ru(
     Raises UserError when the package cannot be had.
     """
     if not 0 <= labelled_share <= 1:
-        raise UserError(f"--labelled-share {labelled_share}: give a number from 0 to 1")
+        raise UserError(
+            f"--labelled-share {labelled_share} is no share", "give a number from 0 to 1"
+        )
     if limit_minutes is not None and not 0 < limit_minutes < math.inf:
-        raise UserError(f"--limit-minutes {limit_minutes}: give a number above 0")
+        raise UserError(f"--limit-minutes {limit_minutes} is too few", "give a number above 0")
     voice = _find_source(source, download_dir or settings.output / "download")
     listing = list_voice(voice, labelled_share)
     if limit_minutes is not None:
@@ -97,7 +99,7 @@ def list_voice(voice: Path, labelled_share: float) -> Listing:
     try:
         lines = sentences.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{sentences}: not readable: {error}") from None
+        raise UserError(f"{sentences}: not readable: {error}", "unpack the package again") from None
     listing = Listing([], [])
     for number, line in enumerate(lines, start=1):
         match = _LINE.fullmatch(line.strip())
@@ -151,7 +153,7 @@ def _stated_seconds(path: Path) -> float:
 
 def _find_source(source: Path | None, download_dir: Path) -> Path:
     if source is not None and not source.exists():
-        raise UserError(f"--source {source}: no such file or folder")
+        raise UserError(f"--source {source}: no such file or folder", "check the path")
     if source is not None and source.is_dir():
         return _voice_folder(source)
     return _voice_folder(_unpack(source or _download(download_dir), download_dir))
@@ -161,7 +163,9 @@ def _voice_folder(folder: Path) -> Path:
     for candidate in [folder, *sorted(folder.rglob(_VOICE))]:
         if (candidate / "wav").is_dir() and (candidate / _SENTENCES).is_file():
             return candidate
-    raise UserError(f"{folder}: no voice found; expected **/{_VOICE}/wav and {_VOICE}/{_SENTENCES}")
+    raise UserError(
+        f"{folder}: no voice found", f"expected **/{_VOICE}/wav and {_VOICE}/{_SENTENCES}"
+    )
 
 
 def _download(download_dir: Path) -> Path:
@@ -175,7 +179,7 @@ def _download(download_dir: Path) -> Path:
     _call(["apt-get", "download", _PACKAGE], partial)
     fetched = sorted(partial.glob(f"{_PACKAGE}_*.deb"))
     if not fetched:
-        raise UserError(f"'apt-get download {_PACKAGE}' brought no file; use --source FILE.deb")
+        raise UserError(f"'apt-get download {_PACKAGE}' brought no file", "use --source FILE.deb")
     target = download_dir / fetched[-1].name
     os.replace(fetched[-1], target)
     shutil.rmtree(partial)
@@ -205,13 +209,15 @@ def _call(command: list[str], folder: Path) -> None:
             command, cwd=folder, capture_output=True, errors="replace", check=False
         )
     except FileNotFoundError:
-        raise UserError(f"{command[0]} is not on this machine (not Debian?); {elsewhere}") from None
+        raise UserError(
+            f"{command[0]} is not on this machine (not Debian?)", f"{elsewhere}"
+        ) from None
     if done.returncode == 0:
         return
     words = " ".join((done.stderr or done.stdout).split())
-    remedy = ""
+    remedy = elsewhere
     if command[0] == "apt-get":
         remedy = (
-            f"; bring the package lists with 'sudo apt-get update' and try again, or: {elsewhere}"
+            f"bring the package lists with 'sudo apt-get update' and try again, or: {elsewhere}"
         )
-    raise UserError(f"'{' '.join(command)}' failed: {words}{remedy}")
+    raise UserError(f"'{' '.join(command)}' failed: {words}", remedy)

@@ -17,7 +17,7 @@ def checksums(url: str) -> dict[str, str]:
             text = response.read().decode("utf-8")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{url}: the list of checksums cannot be fetched ({error}); try again"
+            f"{url}: the list of checksums cannot be fetched ({error})", "try again"
         ) from None
     pairs = (line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) == 2)
     return {name.strip().lstrip("*").rpartition("/")[2]: digest for digest, name in pairs}
@@ -44,18 +44,20 @@ def fetch(url: str, target: Path, md5: str | None) -> None:
         resumable_download(url, target)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise UserError(
-            f"{url}: download failed ({error}); the same command continues, what came is in {target}"
+            f"{url}: download failed ({error})",
+            f"the same command continues, what came is in {target}",
         ) from None
     came = target.stat().st_size
     if whole is not None and came < whole:
         raise UserError(
-            f"{url}: the connection ended after {came:,} of {whole:,} bytes; the same command continues"
+            f"{url}: the connection ended after {came:,} of {whole:,} bytes",
+            "the same command continues",
         )
     if whole is not None and came > whole:  # a server without byte ranges sent all of it once more
         target.unlink()
         raise UserError(
-            f"{target}: has {came:,} bytes where {url} has {whole:,}, and was removed; run the same command "
-            "again"
+            f"{target}: has {came:,} bytes where {url} has {whole:,}, and was removed",
+            "run the same command again",
         )
     if md5 is None:
         print(f"{target}: the server has no checksum of it; not checked")
@@ -65,6 +67,6 @@ def fetch(url: str, target: Path, md5: str | None) -> None:
     if found != md5:
         target.unlink()
         raise UserError(
-            f"{target}: is not what {url} should be (MD5 {found}, expected {md5}), and was removed; run the "
-            "same command again"
+            f"{target}: is not what {url} should be (MD5 {found}, expected {md5}), and was removed",
+            "run the same command again",
         )

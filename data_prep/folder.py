@@ -45,18 +45,18 @@ def prepare_folder(
     set that is there of another root.
     """
     if not root.is_dir():
-        raise UserError(f"--root {root}: no such folder")
+        raise UserError(f"--root {root}: no such folder", "check the path")
     if settings.output.resolve() == root.resolve():
-        raise UserError(f"--output {settings.output} is the corpus itself; name another folder")
+        raise UserError(f"--output {settings.output} is the corpus itself", "name another folder")
     if set_name is not None and ("/" in set_name or check_id(set_name) is not None):
-        raise UserError(f"--set-name {set_name!r}: a name becomes a file; use letters and digits")
+        raise UserError(f"--set-name {set_name!r}: a name becomes a file", "use letters and digits")
     if transcripts is None and (root / TRANSCRIPTS).is_file():
         transcripts = root / TRANSCRIPTS
     sets = (set_name or "labelled", f"{set_name}-untranscribed" if set_name else "untranscribed")
     listing = list_folder(root, settings.output, transcripts, sets)
     if not listing.utterances:
         known = " ".join(sorted(extension[1:] for extension in _EXTENSIONS))
-        raise UserError(f"--root {root}: no audio found; known extensions: {known}")
+        raise UserError(f"--root {root}: no audio found", f"known extensions: {known}")
     options = {"root": os.path.abspath(root), "sets": sets}
     with opened_contents(settings.output, "folder") as there:
         mine = _claim(there, sets, root, listing)
@@ -73,8 +73,8 @@ def _claim(there: Contents, sets: tuple[str, str], root: Path, listing: Listing)
         if name in listed and owner is not None and not same:
             raise UserError(
                 f"{there.output} holds the set '{name}' of {owner} already, so that of "
-                f"{os.path.abspath(root)} needs another name: add --set-name NAME, or give another "
-                "--output"
+                f"{os.path.abspath(root)} needs another name",
+                "add --set-name NAME, or give another --output",
             )
         if name in listed or same:
             mine.append(name)
@@ -120,9 +120,11 @@ def _read_transcripts(path: Path, set_name: str) -> tuple[dict[str, _Transcript]
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
-        raise UserError(f"--transcripts {path}: {error.strerror}") from None
+        raise UserError(
+            f"--transcripts {path}: {error.strerror}", "name a text file that can be read"
+        ) from None
     except UnicodeDecodeError:
-        raise UserError(f"--transcripts {path}: not UTF-8; convert it with iconv") from None
+        raise UserError(f"--transcripts {path}: not UTF-8", "convert it with iconv") from None
     texts: dict[str, _Transcript] = {}
     rejects = []
     for number, line in enumerate(lines, start=1):

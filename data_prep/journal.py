@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from .manifests import Utterance, replacing
+from asr.utils.files import replacing
+
+from .manifests import Utterance
 
 JOURNAL = "checked.jsonl"
 """Name of the file in the staging folder."""

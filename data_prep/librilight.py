@@ -15,8 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from asr.errors import UserError
-
-from .manifests import replacing
+from asr.utils.files import replacing
 
 FOLDERS = {"10min": ("1h/0",), "1h": ("1h",), "10h": ("1h", "9h")}
 """Sizes, and the folders of the archive that make them up."""
@@ -32,7 +31,8 @@ def prepare_librilight(lists: Path, data: Path, sizes: Sequence[str]) -> None:
     parts = [part for part in TRAINING_PARTS if (data / f"{part}.jsonl.gz").is_file()]
     if not parts:
         raise UserError(
-            f"--data {data}: holds none of {', '.join(TRAINING_PARTS)}; run `asr prepare librispeech` first"
+            f"--data {data}: holds none of {', '.join(TRAINING_PARTS)}",
+            "run `asr prepare librispeech` first",
         )
     for size in dict.fromkeys(sizes):
         _split(data, parts, size, read_list(lists, size))
@@ -45,18 +45,23 @@ def read_list(lists: Path, size: str) -> set[str]:
         try:
             names = plain.read_text(encoding="utf-8-sig").split()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{plain}: not readable ({error}); it holds ids, one a line") from None
+            raise UserError(
+                f"{plain}: not readable ({error})", "it holds ids, one a line"
+            ) from None
         found = {name.removesuffix(".flac") for name in names}
     else:
         found = {p.stem for folder in FOLDERS[size] for p in (lists / folder).rglob("*.flac")}
         lacking = [folder for folder in FOLDERS[size] if not (lists / folder).is_dir()]
         if lacking:
             raise UserError(
-                f"--lists {lists}: has neither {size}.txt nor the folder {lacking[0]}; give the unpacked "
-                "librispeech_finetuning of Libri-Light, or a file of ids, one a line"
+                f"--lists {lists}: has neither {size}.txt nor the folder {lacking[0]}",
+                "give the unpacked "
+                "librispeech_finetuning of Libri-Light, or a file of ids, one a line",
             )
     if not found:
-        raise UserError(f"--lists {lists}: names no utterance for {size}; unpack the archive again")
+        raise UserError(
+            f"--lists {lists}: names no utterance for {size}", "unpack the archive again"
+        )
     return found
 
 
@@ -67,7 +72,8 @@ def _split(data: Path, parts: Sequence[str], size: str, wanted: set[str]) -> Non
     if missing:
         raise UserError(
             f"{len(missing)} of the {len(wanted)} utterances of {size} are in none of {', '.join(parts)} of "
-            f"{data}, the first '{min(missing)}'; prepare the parts that hold them, and look at rejects.jsonl"
+            f"{data}, the first '{min(missing)}'",
+            "prepare the parts that hold them, and look at rejects.jsonl",
         )
     counts = {}
     with ExitStack() as stack:
@@ -98,4 +104,4 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
             for line in file:
                 yield str(json.loads(line)["id"]), line
     except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: not readable ({error}); prepare the part again") from None
+        raise UserError(f"{path}: not readable ({error})", "prepare the part again") from None

@@ -53,8 +53,8 @@ def prepare_librispeech(
     parts = list(dict.fromkeys(parts or [part for part in PARTS if (corpus / part).is_dir()]))
     if not parts:
         raise UserError(
-            f"--root {root}: no part of LibriSpeech found; expected {corpus}/{_LAYOUT} "
-            f"with a part of {', '.join(PARTS)}"
+            f"--root {root}: no part of LibriSpeech found",
+            f"expected {corpus}/{_LAYOUT} with a part of {', '.join(PARTS)}",
         )
     listings = [list_part(corpus, part) for part in parts]
     listing = Listing(
@@ -76,11 +76,14 @@ def list_part(corpus: Path, part: str) -> Listing:
         there = sorted(path.name for path in corpus.iterdir() if path.is_dir())
         raise UserError(
             f"part '{part}' is missing: {folder} does not exist; {corpus} holds "
-            f"{', '.join(there) or 'no folder'}; name another part, or add --download"
+            f"{', '.join(there) or 'no folder'}",
+            "name another part, or add --download",
         )
     chapters = sorted(folder.glob("*/*/*.trans.txt"))
     if not chapters:
-        raise UserError(f"part '{part}': no transcripts in {folder}; expected {corpus}/{_LAYOUT}")
+        raise UserError(
+            f"part '{part}': no transcripts in {folder}", f"expected {corpus}/{_LAYOUT}"
+        )
     listing = Listing([], [])
     for transcripts in chapters:
         listing.utterances.extend(_chapter(transcripts, part))
@@ -95,7 +98,7 @@ def _chapter(transcripts: Path, part: str) -> Iterator[Utterance]:
     try:
         lines = transcripts.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{transcripts}: not readable: {error}") from None
+        raise UserError(f"{transcripts}: not readable: {error}", "unpack that part again") from None
     for line in lines:
         if not line.strip():
             continue
@@ -112,7 +115,7 @@ def _chapter(transcripts: Path, part: str) -> Iterator[Utterance]:
 
 def _corpus_folder(root: Path) -> Path:
     if not root.is_dir():
-        raise UserError(f"--root {root}: no such folder; name one that holds LibriSpeech/<part>")
+        raise UserError(f"--root {root}: no such folder", "name one that holds LibriSpeech/<part>")
     inner = root / "LibriSpeech"
     return inner if inner.is_dir() else root
 
@@ -122,13 +125,15 @@ def _check_name(part: str) -> None:
     if part not in known:
         nearest = difflib.get_close_matches(part, known, n=1)
         hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}"
-        raise UserError(f"--parts {part}: no part of LibriSpeech; {hint}")
+        raise UserError(f"--parts {part}: no part of LibriSpeech", f"{hint}")
 
 
 def _download(root: Path, parts: list[str] | None, mirror: str) -> None:
     """Fetch the parts that are missing, check and unpack them. An interrupted download continues."""
     if not parts:
-        raise UserError("--download needs --parts: all of LibriSpeech is 60 GB")
+        raise UserError(
+            "--download without --parts would fetch 60 GB", "name the parts with --parts"
+        )
     from lhotse.recipes.librispeech import download_librispeech
 
     # Lhotse unpacks into ROOT/LibriSpeech; a root that is itself that folder is left as it is.
@@ -137,8 +142,8 @@ def _download(root: Path, parts: list[str] | None, mirror: str) -> None:
     itself = [part for part in PARTS if (root / part).is_dir()] if target == root else []
     if itself:
         raise UserError(
-            f"--root {root}: holds {itself[0]} itself, and --download puts parts into {corpus}; rename it "
-            "LibriSpeech and name that, so that they come together"
+            f"--root {root}: holds {itself[0]} itself, and --download puts parts into {corpus}",
+            "rename it LibriSpeech and name that, so that they come together",
         )
     # Lhotse deletes a part that lacks its own mark, so a part from elsewhere is kept away from it.
     wanted = [
@@ -155,5 +160,5 @@ def _download(root: Path, parts: list[str] | None, mirror: str) -> None:
             download_librispeech(target, [part], base_url=mirror)
         except (OSError, tarfile.TarError) as error:
             raise UserError(
-                f"{target / archive}: cannot be unpacked ({error}); try again"
+                f"{target / archive}: cannot be unpacked ({error})", "try again"
             ) from None

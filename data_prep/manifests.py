@@ -13,13 +13,14 @@ import gzip
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from asr.errors import UserError
+from asr.utils.files import replacing
 
 from .validate import SAMPLE_RATE_HZ, Fault
 
@@ -81,21 +82,6 @@ class Kept:
     converted: bool
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file under a temporary name beside `path`; rename it only when all is on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def make_cut(kept: Kept) -> MonoCut:
     """The Lhotse cut of an utterance: whole recording, at most one supervision, absolute path."""
     from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
@@ -141,23 +127,19 @@ def read_cuts(path: Path) -> CutSet:
     from lhotse import CutSet
 
     if not path.is_file():
-        raise UserError(f"{path}: no such manifest; prepare the corpus first (asr prepare --help)")
+        raise UserError(
+            f"{path}: no such manifest", "prepare the corpus first (asr prepare --help)"
+        )
     try:
         cuts = CutSet.from_file(path)
         cuts = cuts.to_eager() if cuts is not None else None
     except Exception as error:  # gzip, zlib, json and Lhotse each have their own
         raise UserError(
-            f"{path}: not a readable manifest of cuts ({error}); run `asr prepare` again"
+            f"{path}: not a readable manifest of cuts ({error})", "run `asr prepare` again"
         ) from None
     if not isinstance(cuts, CutSet) or len(cuts) == 0:
-        raise UserError(f"{path}: holds no cuts; run `asr prepare` again")
+        raise UserError(f"{path}: holds no cuts", "run `asr prepare` again")
     return cuts
-
-
-def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write a .jsonl file atomically."""
-    with replacing(path) as file:
-        file.writelines(_json_line(record) for record in records)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -169,13 +151,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
             records += [record] if isinstance(record, dict) else []
     return records
-
-
-def write_json(path: Path, tree: dict[str, Any]) -> None:
-    """Write a .json file atomically."""
-    text = json.dumps(tree, ensure_ascii=False, indent=2)
-    with replacing(path) as file:
-        file.write((text + "\n").encode())
 
 
 def write_references(path: Path, utterances: Iterable[Utterance]) -> None:

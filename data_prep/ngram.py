@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from asr.errors import UserError
+from asr.utils.files import replacing
 
-from .manifests import replacing
 from .tokenizer import texts_of
 
 WORD_BOUNDARY = "|"
@@ -32,7 +32,10 @@ def train_ngram(
 ) -> None:
     """Estimate on the texts of the cuts, and on nothing else. Raises UserError without text."""
     if not 2 <= order <= 6:
-        raise UserError(f"--order {order}: must be between 2 and 6, which is what KenLM reads")
+        raise UserError(
+            f"--order {order} is impossible",
+            "it must be between 2 and 6, which is what KenLM reads",
+        )
     sentences = [units_of(text, unit) for text in texts_of(manifests)]
     model = estimate(sentences, order)
     with replacing(output) as file:

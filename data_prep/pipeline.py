@@ -26,6 +26,7 @@ import soundfile
 from tqdm import tqdm
 
 from asr.errors import UserError
+from asr.utils.files import replacing
 
 from . import contents, journal, manifests
 from .contents import Preparation
@@ -94,7 +95,7 @@ def to_16khz_mono(source: Path, target: Path) -> int:
     from asr.data.audio import read_audio  # imports torch
 
     mono = read_audio(source, SAMPLE_RATE_HZ).numpy()
-    with manifests.replacing(target) as file:
+    with replacing(target) as file:
         soundfile.write(file, mono, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
     return len(mono)
 
@@ -221,10 +222,11 @@ def _judge(kept: list[Kept], rejects: list[Reject], settings: Settings) -> None:
     total = len(kept) + len(rejects)
     where = f"see {settings.output / manifests.REJECTS}"
     if not kept:
-        raise UserError(f"nothing is usable: all {total} entries were rejected; {where}")
+        raise UserError(f"nothing is usable: all {total} entries were rejected", f"{where}")
     share = len(rejects) / total
     if total >= MIN_ITEMS_FOR_SHARE and share > settings.max_reject_share:
         raise UserError(
             f"{len(rejects)} of {total} entries ({share:.0%}) were rejected, more than "
-            f"--max-reject-share {settings.max_reject_share:g}; {where}; mend them or raise it"
+            f"--max-reject-share {settings.max_reject_share:g}; {where}",
+            "mend them or raise it",
         )

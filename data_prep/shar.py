@@ -21,10 +21,10 @@ from tqdm import tqdm
 
 from asr.data.manifest.shar import ADDRESS, SHAR_SUFFIX
 from asr.errors import UserError
-from asr.utils.files import read_json
+from asr.utils.files import read_json, write_json
+from asr.utils.locks import locked
 
-from . import manifests
-from .contents import locked
+from .contents import busy
 from .pipeline import die_with_parent
 
 _STAMP = "shar.json"
@@ -47,7 +47,7 @@ def prepare_shar(
     all are there. Raises UserError for a set that is not prepared or audio that cannot be read.
     """
     if address is not None and not address.startswith(("http://", "https://")):
-        raise UserError(f"--url {address}: must begin with http:// or https://")
+        raise UserError(f"--url {address} is no address", "it must begin with http:// or https://")
     for name in sets:
         target = output / f"{name}{SHAR_SUFFIX}"
         _write_set(data / f"{name}.jsonl.gz", target, shard_size, audio_format, jobs)
@@ -65,7 +65,7 @@ def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str,
 
     if target.stem.endswith(SHAR_SUFFIX):
         raise UserError(
-            f"--sets {target.stem}: is in shards already; name the set that it was made of"
+            f"--sets {target.stem}: is in shards already", "name the set that it was made of"
         )
     index = open_index(manifest)
     count = len(index)
@@ -81,16 +81,17 @@ def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str,
         made = target / _STAMP
         if made.is_file() and _read_stamp(made) != stamp:
             raise UserError(
-                f"{target}: was made of other utterances or transcripts, or in another way; delete it to make "
-                "it again"
+                f"{target}: was made of other utterances or transcripts, or in another way",
+                "delete it to make it again",
             )
         print(f"{target}: already there, nothing to do")
         return
     mark = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]
     partial_folder = target.with_name(f".{target.name}.partial-{mark}")
-    with locked(partial_folder):
+    partial_folder.mkdir(parents=True, exist_ok=True)
+    with locked(partial_folder, busy(partial_folder)):
         _write_shards(manifest, partial_folder, count, shard_size, audio_format, jobs)
-        manifests.write_json(partial_folder / _STAMP, stamp)
+        write_json(partial_folder / _STAMP, stamp)
         partial_folder.rename(target)
     print(f"{target}: {count} utterances in {math.ceil(count / shard_size)} shards")
 
@@ -113,7 +114,7 @@ def _write_shards(
         for fault in bar:
             if fault:
                 pool.shutdown(cancel_futures=True)
-                raise UserError(fault)
+                raise fault
 
 
 def _read_stamp(path: Path) -> Any:
@@ -129,7 +130,7 @@ def _cuts_file(folder: Path, number: int) -> Path:
 
 def _write_shard(
     manifest: Path, folder: Path, shard_size: int, audio_format: str, start: int
-) -> str | None:
+) -> UserError | None:
     """One shard, in a process of its own; the message of what is wrong with it, or None."""
     from lhotse.shar import SharWriter
 
@@ -148,9 +149,11 @@ def _write_shard(
             for cut in speech.cuts[start : start + shard_size]:
                 writer.write(cut)
     except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
-        return f"{manifest}, shard {number}: {str(error).splitlines()[0]}; run `asr prepare` again"
+        return UserError(
+            f"{manifest}, shard {number}: {str(error).splitlines()[0]}", "run `asr prepare` again"
+        )
     [tar] = scratch.glob("recording.*.tar")
-    manifests.write_json(places_file(tar), dict(audio_places(tar)))
+    write_json(places_file(tar), dict(audio_places(tar)))
     # The cuts come last: they say that the shard is complete.
     for path in _audio_first(scratch):
         path.rename(folder / path.name)

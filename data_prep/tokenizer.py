@@ -8,8 +8,7 @@ from pathlib import Path
 from asr.data.manifest.index import open_index
 from asr.data.manifest.rows import text_of
 from asr.errors import UserError
-
-from .manifests import replacing
+from asr.utils.files import replacing
 
 MODEL = "tokenizer.model"
 """File that `tokenizer.sentencepiece_model` of a recipe names."""
@@ -49,7 +48,8 @@ def train_tokenizer(
     except (RuntimeError, OSError, ValueError) as error:
         raise UserError(
             f"--vocabulary-size {vocabulary_size}: sentencepiece cannot train on {len(texts)} "
-            f"transcripts: {' '.join(str(error).split())}"
+            f"transcripts: {' '.join(str(error).split())}",
+            "ask for fewer tokens, or give more transcripts",
         ) from None
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     pieces = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
@@ -68,5 +68,5 @@ def texts_of(manifests: list[Path]) -> list[str]:
         texts += filter(None, (text_of(index.record(row)) for row in range(len(index))))
     if not texts:
         names = ", ".join(map(str, manifests))
-        raise UserError(f"--cuts {names}: no transcripts in there; name a labelled set")
+        raise UserError(f"--cuts {names}: no transcripts in there", "name a labelled set")
     return texts

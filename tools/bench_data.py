@@ -112,8 +112,10 @@ def plan(folder: Path) -> dict[str, Any]:
 
 
 def _planned(seconds: np.ndarray, config: Any, ranks: int) -> dict[str, float]:
+    from asr.data.batching import deal
     from asr.data.dataloader import padding_share
-    from asr.data.sampler import AudioStream, GroupedCorpus, Kind, Position, deal
+    from asr.data.sampler import AudioStream, Position
+    from asr.data.segments import GroupedCorpus, Kind
 
     started = time.perf_counter()
     corpus = GroupedCorpus(Kind.LABELLED, seconds, config.group_seconds, _SEED)

@@ -49,7 +49,7 @@ def tables(folder: Path) -> Iterator[str]:
     runs = {name: found for name, found in runs.items() if found}
     if not runs:
         raise UserError(
-            f"{folder}: holds no decoded runs; expected seedN/METHOD/decode/SET/*.jsonl"
+            f"{folder}: holds no decoded runs", "expected seedN/METHOD/decode/SET/*.jsonl"
         )
     baselines = {run.seed: run for run in runs.get(_BASELINE, [])}
     rows = sorted(runs.items(), key=lambda item: _mean([run.cer("teacher") for run in item[1]]))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.config.recipe import Config, load_config
+from asr.cli.options import add_recipe, make_parser
+from asr.config.recipe import load_config
 from asr.errors import UserError
-from asr.planning.checks.recipe import Finding, check_memory, check_recipe
+from asr.planning.checks.recipe import check_recipe
 
 if TYPE_CHECKING:
     from asr.planning.checks.corpora import Corpora
@@ -28,13 +26,8 @@ Exit status 0 without problems (notes do not count), 2 with some.
 
 def main(argv: list[str]) -> int:
     """`asr check`."""
-    parser = argparse.ArgumentParser(
-        prog="asr check",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("recipe", help="recipe, YAML")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. model.layers=12")
+    parser = make_parser("check", _DESCRIPTION)
+    add_recipe(parser)
     parser.add_argument("--ranks", type=int, default=1, help="on which it will train (%(default)s)")
     parser.add_argument(
         "--memory-gb",
@@ -43,15 +36,16 @@ def main(argv: list[str]) -> int:
     )
     arguments = parser.parse_intermixed_args(argv)
     if arguments.ranks < 1:
-        raise UserError(f"--ranks {arguments.ranks}: must be at least 1")
+        raise UserError(f"--ranks {arguments.ranks} is too small", "it must be at least 1")
     memory_gb = arguments.memory_gb
     if memory_gb is not None and not memory_gb > 0:
         raise UserError(
-            f"--memory-gb {memory_gb:g}: must be more than 0; leave it out to take this machine's"
+            f"--memory-gb {memory_gb:g}: must be more than 0", "leave it out to take this machine's"
         )
     config = load_config(arguments.recipe, arguments.overrides)
 
     from asr.planning.checks.corpora import Corpora
+    from asr.planning.checks.machine import check_memory, check_output, memory_gb_of_a_rank
     from asr.planning.checks.pseudo_labels import check_method
 
     corpora = Corpora(config)
@@ -59,8 +53,8 @@ def main(argv: list[str]) -> int:
         *check_recipe(config, arguments.ranks),
         *corpora.check(),
         *check_method(config, corpora.sets.get("untranscribed", [])),
-        *check_memory(config, arguments.ranks, memory_gb or _memory_gb(arguments.ranks)),
-        *_output(config),
+        *check_memory(config, arguments.ranks, memory_gb or memory_gb_of_a_rank(arguments.ranks)),
+        *check_output(config),
     ]
     for line in _about(corpora):
         print(line)
@@ -82,33 +76,3 @@ def _about(corpora: Corpora) -> Iterator[str]:
         for speech in sets:
             hours = speech.seconds.sum() / 3600
             yield f"{role:<14} {speech.name:<24} {len(speech):>10,} utterances {hours:>10,.2f} h"
-
-
-def _memory_gb(ranks: int) -> float:
-    """What a rank has here: a GPU, or its share of this machine's memory."""
-    import psutil
-    import torch
-
-    if torch.cuda.is_available():
-        return float(torch.cuda.get_device_properties(0).total_memory) / 1e9
-    here = min(ranks, os.cpu_count() or 1)
-    return float(psutil.virtual_memory().total) / 1e9 / here
-
-
-def _output(config: Config) -> Iterator[Finding]:
-    """A checkpoint in the output folder that this recipe cannot continue; a folder that cannot be written."""
-    from asr.model.model_folder import pointed_at, read_config
-    from asr.training.resume_rules import check_compatible
-
-    run = Path(config.output)
-    latest = pointed_at(run, "latest")
-    if latest is not None:
-        try:
-            check_compatible(read_config(latest), config, latest)
-        except UserError as error:
-            yield Finding.of(error)
-    parent = next(path for path in (run, *run.absolute().parents) if path.exists())
-    if not parent.is_dir():
-        yield Finding(f"output: {parent} is a file, and a run needs a folder", "choose another")
-    elif not os.access(parent, os.W_OK):
-        yield Finding(f"output: {run} cannot be written", "mend its permissions, or choose another")

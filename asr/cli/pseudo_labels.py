@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from asr.cli.options import make_parser
 from asr.errors import UserError
 from asr.pseudo_labels.ledger import FOLDER, read_ledger
 from asr.pseudo_labels.ledger_stats import (
@@ -53,11 +54,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="asr labels",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("labels", _DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="stats | diff | worst")
     for name in ("stats", "diff", "worst"):
         command = commands.add_parser(name)
@@ -79,17 +76,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     every = arguments.every if arguments.command == "stats" else None
     if every is not None and not 0 < every < math.inf:
-        raise UserError(f"--every {every:g}: must be a number of hours above 0")
+        raise UserError(f"--every {every:g} is impossible", "it must be a number of hours above 0")
     if arguments.command == "diff":
         times = [hours for hours in (arguments.begin, arguments.end) if hours is not None]
         if arguments.other and times:
             raise UserError(
-                "--from and --to are for two times of one run; name one run, or leave them out"
+                "--from and --to are for two times of one run", "name one run, or leave them out"
             )
         if times != sorted(times):
-            raise UserError(f"--from {times[0]:g} --to {times[1]:g}: the first must be the earlier")
+            raise UserError(
+                f"--from {times[0]:g} --to {times[1]:g} is no span", "the first must be the earlier"
+            )
     if arguments.command != "stats" and arguments.count < 1:
-        raise UserError(f"--count {arguments.count}: must be at least 1")
+        raise UserError(f"--count {arguments.count} is too small", "it must be at least 1")
     return arguments
 
 
@@ -97,8 +96,9 @@ def _labels(run: Path, without: list[str]) -> Columns:
     labels = Columns.read(read_ledger(run, "labels", without))
     if not len(labels):
         raise UserError(
-            f"{run / FOLDER}: holds no labels; name the folder of a run that has pseudo-labelled with "
-            "pseudo_label.ledger on, and has saved a checkpoint since"
+            f"{run / FOLDER}: holds no labels",
+            "name the folder of a run that has pseudo-labelled with "
+            "pseudo_label.ledger on, and has saved a checkpoint since",
         )
     return labels
 
@@ -142,8 +142,8 @@ def _diff(arguments: argparse.Namespace, labels: Columns) -> dict[str, Any]:
     found = changes(before, after)
     if not found:
         raise UserError(
-            f"no utterance has a label on both sides of {between}; labels were made from "
-            f"{hours.min():.2f} to {hours.max():.2f} h"
+            f"no utterance has a label on both sides of {between}",
+            f"labels were made from {hours.min():.2f} to {hours.max():.2f} h",
         )
     errors = [one.character_errors for one in found if one.character_errors is not None]
     return {
@@ -174,7 +174,7 @@ def _records(labels: Columns) -> list[dict[str, Any]]:
 def _with_references(run: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What was said, where the run's manifests are still there and know it."""
     from asr.data.dataset import load_role
-    from asr.data.sampler import Kind
+    from asr.data.segments import Kind
     from asr.model.model_folder import read_config
 
     try:

@@ -17,4 +17,6 @@ Natural = Annotated[int, Field(ge=0)]
 class Section(BaseModel):
     """A node of the tree: strict, and immutable once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+    )

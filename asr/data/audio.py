@@ -50,7 +50,7 @@ class AudioFile:
             shutil.copyfileobj(sys.stdin.buffer, spooled)
             return cls(path, spooled)
         if not path.is_file():
-            raise UserError(f"{path}: no such file")
+            raise UserError(f"{path}: no such file", "check the path")
         return cls(path)
 
 
@@ -62,7 +62,7 @@ def stream_audio(file: AudioFile, sample_rate_hz: int) -> Iterator[Tensor]:
             empty = empty and not len(block_N)
             yield block_N
     if empty:
-        raise UserError(f"{path}: holds no audio")
+        raise UserError(f"{path}: holds no audio", "name another file")
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def _opened(file: AudioFile) -> Iterator[soundfile.SoundFile]:
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"Error opening {str(path)!r}: ")
         raise UserError(
-            f"{path}: not readable as audio ({reason}); convert it to WAV or FLAC"
+            f"{path}: not readable as audio ({reason})", "convert it to WAV or FLAC"
         ) from None
 
 
@@ -88,7 +88,7 @@ def _blocks(path: Path, sound: soundfile.SoundFile) -> Iterator[Tensor]:
         if not len(audio_NC):
             return
         if not np.isfinite(audio_NC).all():
-            raise UserError(f"{path}: holds NaN or infinite samples; record or export it again")
+            raise UserError(f"{path}: holds NaN or infinite samples", "record or export it again")
         yield torch.from_numpy(audio_NC.mean(axis=1))
 
 

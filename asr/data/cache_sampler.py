@@ -14,15 +14,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from asr.data.sampler import GroupedCorpus, Segment
-
-_SEED_OF_ORDER, _SEED_OF_REPLACEMENT, _SEED_OF_SPEED = 6, 7, 8
+from asr.data.segments import GroupedCorpus, Segment
+from asr.utils.seeds import SeedTag, generator
 
 Slot = tuple[int, int, int]
 """(pass, group of that pass, uses so far)"""
@@ -113,9 +111,7 @@ class CachePlan:
         count = state.slots.count
         slot = int(self._order_of(state.cache_pass, count)[state.place])
         pass_index, group, uses = state.slots[slot]
-        random = np.random.default_rng(
-            [self.seed, _SEED_OF_REPLACEMENT, state.cache_pass, state.place]
-        )
+        random = generator(self.seed, SeedTag.CACHE_REPLACEMENT, state.cache_pass, state.place)
         replaced = bool(random.random() < self.probability(state.cache_pass))
         trained = self._use(state, pass_index, group, uses + 1, replaced)
         slots = state.slots.put(slot, (pass_index, group, uses + 1))
@@ -144,7 +140,7 @@ class CachePlan:
 
     def _order_of(self, cache_pass: int, count: int) -> NDArray[np.int64]:
         if self._order[0] != cache_pass:
-            random = np.random.default_rng([self.seed, _SEED_OF_ORDER, cache_pass])
+            random = generator(self.seed, SeedTag.CACHE_ORDER, cache_pass)
             self._order = (cache_pass, random.permutation(count))
         return self._order[1]
 
@@ -152,7 +148,7 @@ class CachePlan:
         self, state: CacheState, pass_index: int, group: int, use: int, is_last: bool
     ) -> tuple[Segment, ...]:
         """Each use is augmented and sped up in its own way."""
-        random = np.random.default_rng([self.seed, _SEED_OF_SPEED, pass_index, group, use])
+        random = generator(self.seed, SeedTag.CACHE_SPEED, pass_index, group, use)
         segments = self._group(state, pass_index, group)
         speeds = random.choice(np.asarray(self.corpus.speed_factors), len(segments))
         return tuple(

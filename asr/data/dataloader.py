@@ -16,20 +16,13 @@ from lhotse import MonoCut
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
+from asr.data.batching import deal, padded_seconds
 from asr.data.cache_sampler import CachePlan
 from asr.data.dataset import SpeechSet, load_features, load_role, load_waveforms
 from asr.data.manifest.index import digest
-from asr.data.sampler import (
-    AudioStream,
-    GlobalBatch,
-    GroupedCorpus,
-    Kind,
-    Position,
-    Segment,
-    deal,
-    padded_seconds,
-)
+from asr.data.sampler import AudioStream, GlobalBatch, Position
+from asr.data.segments import GroupedCorpus, Kind, Segment
 from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
 from asr.scaling.rule import SECONDS_PER_HOUR
@@ -132,7 +125,7 @@ class _Reader(Dataset["MicroBatch | UserError"]):
         try:
             return self.tokenizer.encode(text)
         except UserError as error:
-            raise UserError(f"utterance '{utterance_id}': {error}") from None
+            raise error.at(f"utterance '{utterance_id}'") from None
 
 
 class TrainingData:
@@ -282,7 +275,8 @@ def about_groups(corpus: GroupedCorpus) -> list[str]:
     if mean > _MOST_GROUP_EXCESS * nominal and corpus.groups_in_pass(0) > 1:
         raise UserError(
             f"batch.group_seconds {nominal:g}: {holds}, since utterances are longer, and so batches would "
-            f"be as much too large; set batch.group_seconds to {2 * mean:.2g} or more"
+            "be as much too large",
+            f"set batch.group_seconds to {2 * mean:.2g} or more",
         )
     return [holds] if abs(mean - nominal) > _NOTED_GROUP_DEVIATION * nominal else []
 
@@ -315,8 +309,8 @@ def _check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
     empty = speech.without_text()
     if len(empty):
         raise UserError(
-            f"utterance '{speech.ids[int(empty[0])]}' of corpus.labelled has no transcript; "
-            "move it to an untranscribed set"
+            f"utterance '{speech.ids[int(empty[0])]}' of corpus.labelled has no transcript",
+            "move it to an untranscribed set",
         )
     lacking = {character for character in speech.characters if not is_spelt(tokenizer, character)}
     if not lacking and not any(speech.aside):
@@ -326,7 +320,7 @@ def _check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
             try:
                 tokenizer.encode(text)
             except UserError as error:
-                raise UserError(f"utterance '{utterance_id}': {error}") from None
+                raise error.at(f"utterance '{utterance_id}'") from None
 
 
 def is_spelt(tokenizer: Tokenizer, character: str) -> bool:

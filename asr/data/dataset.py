@@ -16,11 +16,11 @@ from lhotse import MonoCut
 from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.data.manifest.index import MANIFEST_SUFFIX, ManifestIndex, open_index
 from asr.data.manifest.rows import key_of, text_of
 from asr.data.manifest.shar import SHAR_SUFFIX, with_audio
-from asr.data.sampler import Kind
+from asr.data.segments import Kind
 from asr.errors import UserError
 from asr.utils.files import read_json
 
@@ -150,7 +150,8 @@ class SpeechSet:
                 if rate != sample_rate_hz:
                     raise UserError(
                         f"utterance '{name}' of '{self.name}' has {rate} Hz, the recipe says "
-                        f"features.sample_rate_hz={sample_rate_hz}; preparation makes 16000"
+                        f"features.sample_rate_hz={sample_rate_hz}",
+                        "preparation makes 16000",
                     )
         return self
 
@@ -197,7 +198,7 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
     """All sets of one role, joined in the order of their names. Raises UserError where an id occurs twice."""
     names = config.corpus.labelled if kind is Kind.LABELLED else config.corpus.untranscribed
     if not names:
-        raise UserError(f"corpus.{kind} is empty: name at least one prepared set")
+        raise UserError(f"corpus.{kind} is empty", "name at least one prepared set")
     directory = Path(config.corpus.directory)
     if config.features.source == "precomputed":
         check_stored_features(config, directory, names)
@@ -216,8 +217,8 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
     twice = first_duplicate(joined)
     if twice is not None:
         raise UserError(
-            f"corpus.{kind}: utterance id '{twice}' occurs twice; name each set once, and rename "
-            "files that have the same name in two sets"
+            f"corpus.{kind}: utterance id '{twice}' occurs twice",
+            "name each set once, and rename files that have the same name in two sets",
         )
     return joined
 
@@ -246,9 +247,10 @@ def check_stored_features(config: Config, directory: Path, names: list[str]) -> 
         stored.pop("source", None)
         if stored != wanted:
             raise UserError(
-                f"{path}: set '{name}' has no stored features with this recipe's settings; run "
+                f"{path}: set '{name}' has no stored features with this recipe's settings",
+                "run "
                 f"`asr prepare features --data {directory} --sets {name.removesuffix('.features')} "
-                "--recipe RECIPE` and name the sets SET.features"
+                "--recipe RECIPE` and name the sets SET.features",
             )
 
 
@@ -271,8 +273,8 @@ def load_waveforms(
         except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
             source = _file_of(cut)
             raise UserError(
-                f"{source} (utterance '{cut.id}'): cannot be read any more: {str(error).splitlines()[0]}; "
-                "restore the file or run `asr prepare` again"
+                f"{source} (utterance '{cut.id}'): cannot be read any more: {str(error).splitlines()[0]}",
+                "restore the file or run `asr prepare` again",
             ) from error
         waveforms.append(torch.from_numpy(np.ascontiguousarray(audio[0], dtype=np.float32)))
     samples_B = torch.tensor([len(waveform) for waveform in waveforms])
@@ -288,8 +290,9 @@ def load_features(cuts: Sequence[MonoCut]) -> tuple[Tensor, Tensor]:
     for cut in cuts:
         if not cut.has_features:
             raise UserError(
-                f"utterance '{cut.id}' has no precomputed features; run `asr prepare features` and name "
-                "its sets (SET.features), or features.source=waveform"
+                f"utterance '{cut.id}' has no precomputed features",
+                "run `asr prepare features` and name "
+                "its sets (SET.features), or features.source=waveform",
             )
         matrices.append(torch.from_numpy(np.array(cut.load_features(), dtype=np.float32)))
     lengths_B = torch.tensor([len(matrix) for matrix in matrices])

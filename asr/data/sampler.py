@@ -9,61 +9,14 @@ kappa = 8 is the union of eight batches at kappa = 1, and the data position of a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from asr.data.cache_sampler import CachePlan, CacheState
-from asr.errors import UserError
+from asr.data.segments import GroupedCorpus, Kind, Segment
 from asr.scaling.rule import SECONDS_PER_HOUR
-
-# Durations are multiplied by 1 +- this before they are sorted, so that the members of a group are of
-# similar length and yet differ from pass to pass.
-_DURATION_JITTER = 0.1
-
-
-class Kind(StrEnum):
-    """What an utterance is used as."""
-
-    LABELLED = "labelled"
-    UNTRANSCRIBED = "untranscribed"
-
-
-_SEED_OF_KIND = {Kind.LABELLED: 1, Kind.UNTRANSCRIBED: 2}
-_SEED_OF_INTERLEAVING = 3
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One utterance as one pass plays it."""
-
-    kind: Kind
-    index: int
-    """Place of the utterance in its corpus."""
-    pass_index: int
-    seconds: float
-    """Audio on disk: what the clock counts."""
-    speed: float = 1.0
-    """Speed perturbation factor."""
-    is_trained: bool = True
-    """False: only labelled, for the cache."""
-    use: int = 0
-    """From 1, of a label that is kept; 0 for a transcript, or a label that is made now."""
-    is_last_use: bool = False
-
-    @property
-    def played_seconds(self) -> float:
-        """Audio that the student hears."""
-        return self.seconds / self.speed
-
-    def seed(self, run_seed: int) -> tuple[int, ...]:
-        """Seed of this segment's augmentation, whatever batch or rank it falls to."""
-        own = (run_seed, _SEED_OF_KIND[self.kind], self.pass_index, self.index)
-        return (*own, self.use) if self.use else own
+from asr.utils.seeds import SeedTag, generator
 
 
 @dataclass(frozen=True)
@@ -101,66 +54,6 @@ class GlobalBatch:
     def labels(self) -> bool:
         """Whether it has untranscribed speech."""
         return any(segment.kind is Kind.UNTRANSCRIBED for segment in self.segments)
-
-
-class GroupedCorpus:
-    """Passes over one corpus, each cut into groups of about `group_seconds`."""
-
-    def __init__(
-        self,
-        kind: Kind,
-        seconds: Sequence[float] | NDArray[np.float64],
-        group_seconds: float,
-        seed: int,
-        speed_factors: Sequence[float] = (1.0,),
-    ) -> None:
-        self.kind = kind
-        self.seconds = np.asarray(seconds, dtype=np.float64)
-        if not len(self.seconds):
-            raise UserError(
-                f"no {kind} utterances: check corpus.{kind} and the limits of their length"
-            )
-        self.group_seconds = group_seconds
-        self.seed = seed
-        self.speed_factors = tuple(speed_factors)
-        self._pass_index = -1
-        self._groups: list[NDArray[np.int64]] = []
-        self._speeds = np.empty(0)
-
-    @property
-    def mean_group_seconds(self) -> float:
-        """Audio of a group of the first pass, on average."""
-        return float(self.seconds.sum()) / self.groups_in_pass(0)
-
-    def groups_in_pass(self, pass_index: int) -> int:
-        self._load_pass(pass_index)
-        return len(self._groups)
-
-    def group(self, pass_index: int, group: int) -> tuple[Segment, ...]:
-        """The utterances of one group of one pass."""
-        self._load_pass(pass_index)
-        return tuple(
-            Segment(self.kind, int(i), pass_index, float(self.seconds[i]), float(self._speeds[i]))
-            for i in self._groups[group]
-        )
-
-    def _load_pass(self, pass_index: int) -> None:
-        if pass_index == self._pass_index:
-            return
-        random = np.random.default_rng([self.seed, _SEED_OF_KIND[self.kind], pass_index])
-        jitter = random.uniform(1.0 - _DURATION_JITTER, 1.0 + _DURATION_JITTER, len(self.seconds))
-        order = np.argsort(self.seconds * jitter, kind="stable")
-        ends = np.cumsum(self.seconds[order])
-        count = max(1, round(float(ends[-1]) / self.group_seconds))
-        # An utterance belongs to the group in whose span of audio its middle falls; a group that an
-        # utterance longer than a group leaves empty does not exist.
-        middles = ends - self.seconds[order] / 2
-        group_of = np.minimum((middles / ends[-1] * count).astype(np.int64), count - 1)
-        boundaries = np.flatnonzero(np.diff(group_of)) + 1
-        groups = np.split(order, boundaries)
-        self._groups = [groups[i] for i in random.permutation(len(groups))]
-        self._speeds = random.choice(np.asarray(self.speed_factors), len(self.seconds))
-        self._pass_index = pass_index
 
 
 class AudioStream:
@@ -239,66 +132,9 @@ class AudioStream:
         if position.seconds < self.start_seconds or self.corpora[Kind.UNTRANSCRIBED] is None:
             return Kind.LABELLED
         period, slot = divmod(position.interleaved_groups, sum(self.ratio))
-        random = np.random.default_rng([self.seed, _SEED_OF_INTERLEAVING, period])
+        random = generator(self.seed, SeedTag.INTERLEAVING, period)
         return (
             Kind.LABELLED
             if random.permutation(sum(self.ratio))[slot] < self.ratio[0]
             else Kind.UNTRANSCRIBED
         )
-
-
-def deal(
-    segments: Sequence[Segment], ranks: int, max_micro_batch_seconds: float
-) -> list[list[list[Segment]]]:
-    """Cut a global batch into micro-batches and deal them out: [slot][rank] -> segments.
-
-    A slot is of one kind on all ranks, those that are only labelled come first, every rank has the same
-    number of slots, and the padded audio of a micro-batch is as balanced as contiguous cuts of the
-    length-sorted batch allow and at most `max_micro_batch_seconds` (unless a single utterance is longer). A
-    micro-batch may be empty.
-    """
-    slots: list[list[list[Segment]]] = []
-    for kind, is_trained in ((Kind.UNTRANSCRIBED, False), *((kind, True) for kind in Kind)):
-        ordered = sorted(
-            (s for s in segments if s.kind is kind and s.is_trained is is_trained),
-            key=lambda s: (s.played_seconds, s.pass_index, s.index, s.use),
-        )
-        if not ordered:
-            continue
-        lengths = [segment.played_seconds for segment in ordered]
-        least = len(_cut(lengths, max_micro_batch_seconds))
-        count = math.ceil(least / ranks) * ranks
-        cuts = _balanced_cut(lengths, count, max_micro_batch_seconds)
-        micro_batches = [ordered[start:end] for start, end in cuts]
-        micro_batches += [[] for _ in range(count - len(micro_batches))]
-        slots += [micro_batches[first : first + ranks] for first in range(0, count, ranks)]
-    return slots
-
-
-def padded_seconds(segments: Sequence[Segment]) -> float:
-    """Audio of a micro-batch after padding to its longest utterance."""
-    return max((s.played_seconds for s in segments), default=0.0) * len(segments)
-
-
-def _cut(lengths: Sequence[float], limit: float) -> list[tuple[int, int]]:
-    """Greedy contiguous cuts of ascending `lengths` whose padded cost is at most `limit`."""
-    cuts, start = [], 0
-    for end in range(1, len(lengths) + 1):
-        # Ascending order: the last one is the longest.
-        if lengths[end - 1] * (end - start) > limit and end - start > 1:
-            cuts.append((start, end - 1))
-            start = end - 1
-    cuts.append((start, len(lengths)))
-    return cuts
-
-
-def _balanced_cut(lengths: Sequence[float], count: int, limit: float) -> list[tuple[int, int]]:
-    """At most `count` cuts with the smallest possible largest padded cost, by bisection."""
-    low, high = 0.0, limit
-    for _ in range(30):
-        middle = (low + high) / 2
-        if len(_cut(lengths, middle)) <= count:
-            high = middle
-        else:
-            low = middle
-    return _cut(lengths, high)

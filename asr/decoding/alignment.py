@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import forced_align
 
-from asr.decoding.captions import TimedToken
+from asr.decoding.words import TimedToken
 from asr.errors import UserError
 from asr.model.ctc import is_feasible
 from asr.model.tokenizer import BLANK
@@ -30,8 +30,8 @@ def align_tokens(
         return []
     if not is_feasible(tokens, len(log_posteriors_SV)):
         raise UserError(
-            f"{len(tokens)} tokens cannot be aligned with {len(log_posteriors_SV)} frames; the text is "
-            "longer than the audio"
+            f"{len(tokens)} tokens cannot be aligned with {len(log_posteriors_SV)} frames",
+            "the text is longer than the audio",
         )
     path_1S, _ = forced_align(
         log_posteriors_SV[None].contiguous(), torch.tensor([list(tokens)], dtype=torch.int32)

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from asr.decoding.decode_dataset import Hypothesis
+from asr.decoding.greedy import Hypothesis
 from asr.errors import UserError
 from asr.model.tokenizer import BLANK, Tokenizer
 
@@ -72,7 +72,7 @@ class BeamDecoder:
             ("lexicon", settings.lexicon),
         ):
             if path is not None and not path.is_file():
-                raise UserError(f"{name} {path}: no such file; `asr prepare lm` makes one")
+                raise UserError(f"{name} {path}: no such file", "`asr prepare lm` makes one")
         names = [_BLANK_NAME] + [
             tokenizer.piece(token).replace(" ", _SPACE_NAME)
             for token in range(1, tokenizer.vocabulary_size)
@@ -81,8 +81,9 @@ class BeamDecoder:
         of_letters = all(name == _SPACE_NAME or _SPACE_NAME not in name for name in names)
         if not of_letters and (settings.lexicon or settings.word_score):
             raise UserError(
-                "a lexicon and a word score need a tokenizer of characters; with sentencepiece leave them "
-                "out (and do not tune them), and use a model of its pieces"
+                "a lexicon and a word score need a tokenizer of characters",
+                "with sentencepiece leave them "
+                "out (and do not tune them), and use a model of its pieces",
             )
         space = _SPACE_NAME if of_letters and _SPACE_NAME in names else _BLANK_NAME
         self._space = names.index(_SPACE_NAME) if space == _SPACE_NAME else None
@@ -119,8 +120,8 @@ class BeamDecoder:
             if "not installed" in str(error):
                 raise _not_installed() from None
             raise UserError(
-                f"language model {settings.language_model}: cannot be used ({' '.join(str(error).split())}); "
-                "give an ARPA file or a KenLM binary"
+                f"language model {settings.language_model}: cannot be used ({' '.join(str(error).split())})",
+                "give an ARPA file or a KenLM binary",
             ) from None
 
     def __call__(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[list[Hypothesis]]:
@@ -170,23 +171,23 @@ def _spellings(path: Path, tokenizer: Tokenizer, names: Sequence[str]) -> list[s
     try:
         content = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"lexicon {path}: not UTF-8 text ({error.reason}); convert it") from None
+        raise UserError(f"lexicon {path}: not UTF-8 text ({error.reason})", "convert it") from None
     words = (line.split("\t")[0].strip() for line in content.split("\n"))
     lines = []
     for word in dict.fromkeys(filter(None, words)):
         try:
             tokens = [names[token] for token in tokenizer.encode(word)]
         except UserError as error:
-            raise UserError(f"lexicon {path}: {error}") from None
+            raise error.at(f"lexicon {path}") from None
         tokens.append(_SPACE_NAME)
         lines.append(f"{word}\t{' '.join(tokens)}\n")
     if not lines:
-        raise UserError(f"lexicon {path}: holds no word; write a word a line")
+        raise UserError(f"lexicon {path}: holds no word", "write a word a line")
     return lines
 
 
 def _not_installed() -> UserError:
     return UserError(
-        "beam search needs packages that are not installed: pip install 'asr-ema[beam]' "
-        "(flashlight-text and kenlm)"
+        "beam search needs packages that are not installed (flashlight-text and kenlm)",
+        "pip install 'asr-ema[beam]'",
     )

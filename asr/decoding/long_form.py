@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from asr.decoding.captions import TimedToken
+from asr.decoding.words import TimedToken
 from asr.errors import UserError
 from asr.model.tokenizer import BLANK
 
@@ -90,8 +90,8 @@ def greedy_path(
         window = min(window, longest - context)
     if context < 1 or window < 4 * context:  # so that never three overlap
         raise UserError(
-            f"a window of {window_seconds:g} s with a context of {context_seconds:g} s: a context has at "
-            f"least {frame_samples / rate:g} s, and a window is at least four times as long"
+            f"a window of {window_seconds:g} s with a context of {context_seconds:g} s cannot be",
+            f"a context has at least {frame_samples / rate:g} s, and a window is at least four times as long",
         )
     recording = model.log_mel.survey(blocks())
     windows = _windows(blocks(), frame_samples, window, context)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.decoding.captions import FORMATS, Transcription, words_of
-from asr.errors import UserError
-from asr.utils.files import write_text
+from asr.decoding.words import Transcription, words_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,104 +15,6 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS = 60.0
 CONTEXT_SECONDS = 8.0
-
-_DESCRIPTION = """\
-Print the text of audio files (wav, flac, mp3, ogg; any length, sample rate and number of channels), one line a
-file: path, TAB, text. `-` is audio on the standard input. Long files are decoded in windows that overlap, in
-bounded memory. Exit status 2 if a file could not be read; the others are still done.
-
-  asr transcribe EXP talk.mp3 --format srt --output-dir captions    captions/talk.srt
-  ffmpeg -i film.mkv -f wav - | asr transcribe EXP - --format vtt
-"""
-
-
-def main(argv: list[str]) -> int:
-    """Transcribe files; a bad one is reported and the others still done."""
-    arguments = _parse(argv)
-
-    from tqdm import tqdm
-
-    from asr.model.model_folder import find_checkpoint, load_model
-
-    checkpoint = find_checkpoint(arguments.model_folder, best=arguments.best)
-    model = load_model(checkpoint, arguments.model)
-    failed = 0
-    for path in tqdm(arguments.files, unit="file", disable=None if arguments.output_dir else True):
-        try:
-            found = transcribe(model, path, arguments.window_seconds, arguments.context_seconds)
-        except UserError as error:
-            failed += 1
-            tqdm.write(f"asr transcribe: {error}", file=sys.stderr)
-            continue
-        _deliver(found, path, arguments.format, arguments.output_dir)
-    if failed:
-        total = len(arguments.files)
-        print(
-            f"asr transcribe: {failed} of {total} file(s) could not be transcribed", file=sys.stderr
-        )
-    return 2 if failed else 0
-
-
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="asr transcribe",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "model_folder", type=Path, help="run folder (its latest checkpoint) or a checkpoint"
-    )
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    parser.add_argument("--model", choices=("teacher", "student"), default="teacher")
-    parser.add_argument(
-        "--best", action="store_true", help="of a run: the checkpoint with the best dev WER"
-    )
-    parser.add_argument(
-        "--format",
-        choices=tuple(FORMATS),
-        help="text alone, one JSON object with times, captions, or NIST's ctm",
-    )
-    parser.add_argument(
-        "--json", action="store_const", const="json", dest="format", help="short for --format json"
-    )
-    parser.add_argument(
-        "--output-dir", type=Path, help="write NAME.FORMAT there instead of printing (default: txt)"
-    )
-    parser.add_argument(
-        "--window-seconds",
-        type=float,
-        default=WINDOW_SECONDS,
-        help=f"longer files are decoded in windows of this length ({WINDOW_SECONDS:g})",
-    )
-    parser.add_argument(
-        "--context-seconds",
-        type=float,
-        default=CONTEXT_SECONDS,
-        help=f"of a window on both sides that is only heard ({CONTEXT_SECONDS:g})",
-    )
-    arguments = parser.parse_args(argv)
-    if arguments.output_dir is not None:
-        names = [_output_name(path) for path in arguments.files]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise UserError(
-                f"--output-dir {arguments.output_dir}: two files would be written to '{twice}'; "
-                "give them different names, or transcribe them one at a time"
-            )
-    return arguments
-
-
-def _output_name(path: Path) -> str:
-    return "stdin" if str(path) == "-" else path.stem
-
-
-def _deliver(found: Transcription, path: Path, kind: str | None, folder: Path | None) -> None:
-    if folder is not None:
-        write_text(folder / f"{_output_name(path)}.{kind or 'txt'}", FORMATS[kind or "txt"](found))
-    elif kind is None:
-        print(f"{path}\t{found.text}", flush=True)
-    else:
-        print(FORMATS[kind](found), end="", flush=True)
 
 
 def transcribe(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ def tune(
     dev: SpeechSet,
     settings: BeamSettings,
     by: str = "wer",
+    say: Callable[[str], None] = lambda line: None,
     lm_weights: Sequence[float] = LM_WEIGHTS,
     word_scores: Sequence[float] = WORD_SCORES,
 ) -> tuple[BeamSettings, list[dict[str, Any]]]:
@@ -50,10 +51,9 @@ def tune(
         words, characters = error_counts(references, texts)
         figures = {"wer": words.rate, "cer": characters.rate}
         grid.append({"lm_weight": lm_weight, "word_score": word_score, **figures})
-        print(
+        say(
             f"tuning on '{dev.name}': lm weight {lm_weight:4.2f}, word score {word_score:+.1f}: "
-            f"WER {words.rate:6.2f} %, CER {characters.rate:6.2f} %",
-            flush=True,
+            f"WER {words.rate:6.2f} %, CER {characters.rate:6.2f} %"
         )
     other = "cer" if by == "wer" else "wer"
     best = min(grid, key=lambda g: (g[by], g[other], g["lm_weight"], abs(g["word_score"])))

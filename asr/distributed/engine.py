@@ -10,7 +10,7 @@ import deepspeed
 import torch
 from torch import Tensor
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.model.acoustic_model import AcousticModel

@@ -116,7 +116,7 @@ def score_aligned(
 ) -> Score:
     """Rates and 95 % percentile-bootstrap intervals. Raises UserError without utterances."""
     if not aligned:
-        raise UserError("nothing to score: no utterance; decode the set again")
+        raise UserError("nothing to score: no utterance", "decode the set again")
     ordered = sorted(aligned, key=lambda a: a.utterance.id)
     table_NK = _error_table(ordered)
     sums_RK = resampled_sums(table_NK, draws, seed)
@@ -214,25 +214,27 @@ def common_utterances(systems: Sequence[Sequence[Aligned]]) -> list[list[Aligned
 def paired(a: Sequence[Aligned], b: Sequence[Aligned]) -> tuple[list[Aligned], list[Aligned]]:
     """Both by id. Raises UserError, naming the first difference, unless ids and references are the same."""
     if not a or not b:
-        raise UserError("nothing to compare: a system has no utterance; decode the set again")
+        raise UserError("nothing to compare: a system has no utterance", "decode the set again")
     in_b = {one.utterance.id: one for one in b}
     remedy = "decode the same set with both models"
     for utterance in (one.utterance for one in a):
         if utterance.id not in in_b:
             raise UserError(
-                f"not comparable: utterance '{utterance.id}' is missing from the second; {remedy}"
+                f"not comparable: utterance '{utterance.id}' is missing from the second",
+                f"{remedy}",
             )
         other = in_b[utterance.id].utterance
         if other.reference != utterance.reference:
             raise UserError(
                 f"not comparable: the references of '{utterance.id}' differ "
-                f"('{utterance.reference}' and '{other.reference}'); {remedy}"
+                f"('{utterance.reference}' and '{other.reference}')",
+                f"{remedy}",
             )
     in_a = {one.utterance.id for one in a}
     for name in in_b:
         if name not in in_a:
             raise UserError(
-                f"not comparable: utterance '{name}' is missing from the first; {remedy}"
+                f"not comparable: utterance '{name}' is missing from the first", f"{remedy}"
             )
     ordered = sorted(a, key=lambda one: one.utterance.id)
     return ordered, [in_b[one.utterance.id] for one in ordered]

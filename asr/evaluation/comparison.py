@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from asr.errors import UserError
 from asr.evaluation.bootstrap import (
-    FEW_UTTERANCES,
     Comparison,
     common_utterances,
     compare_aligned,
     paired,
-    score_aligned,
-    verdict,
 )
-from asr.evaluation.score import describe, render_table
 from asr.evaluation.significance import SegmentTest, SentenceTest, holm, mapsswe, mcnemar
-from asr.evaluation.systems import Source, System, add_options
-
-_DESCRIPTION = """\
-Compare systems on the same utterances: the difference of their error rates with a 95 % interval and a
-p-value by the paired bootstrap, MAPSSWE (Gillick & Cox 1989; words, in segments), and McNemar's test
-(sentences). With three systems or more, a matrix whose p-values are Holm's, for their number.
-
-  asr compare A.jsonl B.jsonl                     files of `asr decode`
-  asr compare --reference REF A.trn B.txt C.ctm   texts in any format that `asr score` reads
-"""
+from asr.evaluation.systems import System
 
 
 @dataclass(frozen=True)
@@ -68,62 +50,20 @@ def check_stamps(systems: Sequence[System]) -> None:
                 if asdict(other.stamp)[name] != value
             ]
             raise UserError(
-                f"{first.name} and {other.name}: not comparable, they differ in {', '.join(changed)}; "
+                f"{first.name} and {other.name}: not comparable, they differ in {', '.join(changed)}",
                 "decode the same set with both, or say --common to compare the utterances that have "
-                "the same reference in all"
+                "the same reference in all",
             )
 
 
-def main(argv: list[str]) -> int:
-    """`asr compare`."""
-    parser = argparse.ArgumentParser(
-        prog="asr compare",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("hypotheses", nargs="+", type=Path, metavar="HYP", help="two or more")
-    parser.add_argument("--reference", type=Path, help="references, where the files hold none")
-    add_options(parser)
-    parser.add_argument("--names", help="of the systems, comma-separated (default: their paths)")
-    parser.add_argument(
-        "--common",
-        action="store_true",
-        help="compare the utterances that have the same reference in all, though the sets differ",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    arguments = parser.parse_args(argv)
-    paths: list[Path] = arguments.hypotheses
-    if len(paths) < 2:
-        raise UserError("one file given; give two or more to compare, or `asr score` one")
-    source = Source.of(arguments)
-    systems = [source.load(path, arguments.reference) for path in paths]
-    systems = [replace(s, name=n) for s, n in zip(systems, _names(paths, arguments), strict=True)]
-    if arguments.common:
-        systems = _in_common(systems)
-    check_stamps(systems)
-    pairs = [compare_systems(a, b) for a, b in itertools.combinations(systems, 2)]
-    print(
-        json.dumps(_to_json(systems, pairs), indent=2, allow_nan=False)
-        if arguments.json
-        else _render(systems, pairs)
-    )
-    return 0
-
-
-def _names(paths: Sequence[Path], arguments: argparse.Namespace) -> list[str]:
-    names = arguments.names.split(",") if arguments.names else [str(path) for path in paths]
-    if len(names) != len(paths):
-        raise UserError(f"--names '{arguments.names}': give {len(paths)} names")
-    # The same file twice is a fair question; its two rows must not fold into one.
-    if len(set(names)) < len(names):
-        names = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
-    return names
-
-
-def _in_common(systems: Sequence[System]) -> list[System]:
+def in_common(systems: Sequence[System]) -> list[System]:
+    """The systems on the utterances that have the same reference in all. Raises UserError without any."""
     kept = common_utterances([system.aligned for system in systems])
     if not kept[0]:
-        raise UserError("no utterance has the same reference in all systems: nothing to compare")
+        raise UserError(
+            "no utterance has the same reference in all systems",
+            "decode the same set with all of them",
+        )
     stamp = replace(systems[0].stamp, references_sha256="common", utterances=len(kept[0]))
     result = []
     for system, aligned in zip(systems, kept, strict=True):
@@ -134,85 +74,6 @@ def _in_common(systems: Sequence[System]) -> list[System]:
     return result
 
 
-def _holm(pairs: Sequence[Pair]) -> dict[tuple[str, str], float]:
+def holm_by_pair(pairs: Sequence[Pair]) -> dict[tuple[str, str], float]:
+    """By the names of a pair: the p-value of its WER, corrected for the number of pairs by Holm."""
     return holm({(pair.a, pair.b): pair.comparison.p_wer for pair in pairs})
-
-
-def _render(systems: Sequence[System], pairs: Sequence[Pair]) -> str:
-    lines = [render_table({s.name: score_aligned(s.aligned) for s in systems}), ""]
-    for pair in pairs:
-        words, sentences = pair.segments, pair.sentences
-        z = "sign test" if words.statistic is None else f"z = {words.statistic:+.2f}"
-        lines += [
-            describe(pair.comparison, pair.a, pair.b),
-            f"  MAPSSWE: {words.mean_difference:+.3f} errors a segment over {words.segments:,} segments, "
-            f"{z}, p = {words.p:.2g}, {verdict(words.p)}",
-            f"  McNemar: {sentences.only_a_right} sentences right in the first alone, "
-            f"{sentences.only_b_right} in the second alone, p = {sentences.p:.2g}, "
-            f"{verdict(sentences.p)}",
-            f"  {_who_is_better(pair, systems[0].stamp.utterances)}",
-        ]
-    if len(systems) > 2:
-        lines += ["", *_matrix(systems, pairs)]
-    lines.append(f"normaliser {systems[0].stamp.normaliser}")
-    lines += [f"note: {system.name}: {note}" for system in systems for note in system.notes]
-    return "\n".join(lines)
-
-
-def _who_is_better(pair: Pair, utterances: int) -> str:
-    comparison = pair.comparison
-    delta, p = comparison.delta_wer, comparison.p_wer
-    if delta == 0:
-        return "the same word error rate"
-    better, worse = (pair.a, pair.b) if delta < 0 else (pair.b, pair.a)
-    sure = "" if p < 0.05 else ", but it may be chance"
-    if utterances < FEW_UTTERANCES:
-        sure = f", but {utterances} utterances are too few to tell"
-    return f"{better} is better than {worse} by {abs(delta):.2f} points of WER{sure}"
-
-
-def _matrix(systems: Sequence[System], pairs: Sequence[Pair]) -> list[str]:
-    """Row minus column in WER, and Holm's p of the paired bootstrap."""
-    adjusted = _holm(pairs)
-    deltas = {(pair.a, pair.b): pair.comparison.delta_wer for pair in pairs}
-    names = [system.name for system in systems]
-    width = max(map(len, names))
-
-    def cell(row: str, column: str) -> str:
-        if row == column:
-            return "-"
-        key, sign = ((row, column), 1) if (row, column) in deltas else ((column, row), -1)
-        star = "*" if adjusted[key] < 0.05 else " "
-        return f"{sign * deltas[key]:+.2f} ({adjusted[key]:.2g}){star}"
-
-    lines = ["WER, row minus column, in points (p after Holm's correction; * below 0.05)"]
-    lines.append(" " * width + "".join(f"  {name[-20:]:>20}" for name in names))
-    for row in names:
-        lines.append(f"{row:<{width}}" + "".join(f"  {cell(row, c):>20}" for c in names))
-    return lines
-
-
-def _to_json(systems: Sequence[System], pairs: Sequence[Pair]) -> dict[str, Any]:
-    adjusted = _holm(pairs)
-    return {
-        "systems": [
-            {
-                "name": system.name,
-                **score_aligned(system.aligned).to_json(),
-                "stamp": asdict(system.stamp),
-                "notes": system.notes,
-            }
-            for system in systems
-        ],
-        "pairs": [
-            {
-                "first": pair.a,
-                "second": pair.b,
-                **asdict(pair.comparison),
-                "p_wer_holm": adjusted[pair.a, pair.b],
-                "mapsswe": asdict(pair.segments),
-                "mcnemar": asdict(pair.sentences),
-            }
-            for pair in pairs
-        ],
-    }

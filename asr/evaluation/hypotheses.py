@@ -38,11 +38,11 @@ def read_hypotheses(path: Path) -> list[Utterance]:
         text = content.decode("utf-8-sig")  # tolerates a byte order mark
     except FileNotFoundError:
         raise UserError(
-            f"{path}: no such file; `asr decode` writes RUN/decode/SET/MODEL.jsonl"
+            f"{path}: no such file", "`asr decode` writes RUN/decode/SET/MODEL.jsonl"
         ) from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path}: not readable as UTF-8 text ({error}); decode the set again"
+            f"{path}: not readable as UTF-8 text ({error})", "decode the set again"
         ) from None
     utterances: list[Utterance] = []
     first_line: dict[str, int] = {}
@@ -58,13 +58,14 @@ def read_hypotheses(path: Path) -> list[Utterance]:
                 )
         except ValueError as fault:
             raise UserError(
-                f"{path}, line {number}: {fault}; write one JSON object a line with id, reference, "
-                "hypothesis (text) and seconds (a number), or decode the set again"
+                f"{path}, line {number}: {fault}",
+                "write one JSON object a line with id, reference, "
+                "hypothesis (text) and seconds (a number), or decode the set again",
             ) from None
         first_line[utterance.id] = number
         utterances.append(utterance)
     if not utterances:
-        raise UserError(f"{path}: no utterance in it; decode the set again")
+        raise UserError(f"{path}: no utterance in it", "decode the set again")
     return utterances
 
 

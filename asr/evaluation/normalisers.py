@@ -7,7 +7,6 @@ change of what one does is a new version.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
 import unicodedata
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.utils.plugins import find_function
 
 NAMES = ("none", "librispeech", "whisper-english")
 
@@ -44,7 +44,8 @@ def make_normaliser(name: str) -> Normaliser:
     if colon and path.endswith(".py"):
         return _of_user(Path(path), function)
     raise UserError(
-        f"--normaliser '{name}': one of {', '.join(NAMES)}, or PATH.py:FUNCTION, a function of yours"
+        f"--normaliser '{name}' is unknown",
+        f"name one of {', '.join(NAMES)}, or PATH.py:FUNCTION, a function of yours",
     )
 
 
@@ -85,38 +86,30 @@ def _whisper_english() -> Normaliser:
         from whisper_normalizer.english import EnglishTextNormalizer
     except ImportError:
         raise UserError(
-            "--normaliser whisper-english needs a package that is not installed: "
-            "pip install whisper-normalizer"
+            "--normaliser whisper-english needs a package that is not installed",
+            "pip install 'asr-ema[whisper]'",
         ) from None
     return Normaliser(f"whisper-english/{version('whisper-normalizer')}", EnglishTextNormalizer())
 
 
-def _of_user(path: Path, function: str) -> Normaliser:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"--normaliser {path}: {error.strerror}; name a Python file") from None
-    specification = importlib.util.spec_from_file_location("user_normaliser", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    try:
-        specification.loader.exec_module(module)
-        apply = getattr(module, function)
-        if not callable(apply) or not isinstance(apply("a"), str):
-            raise TypeError(f"{function} must take a text and return a text")
-    except Exception as error:  # anything may happen in there
-        raise UserError(f"--normaliser {path}:{function}: {error!r}; mend the function") from None
+def _of_user(file: Path, name: str) -> Normaliser:
+    where = f"--normaliser {file}:{name}"
+    function = find_function(where, file, name)
 
-    def guarded(text: str) -> str:
+    def apply(text: str) -> str:
         try:
-            result = apply(text)
-            if not isinstance(result, str):
-                raise TypeError(f"returned {result!r}, which is no text")
-        except Exception as error:
+            result = function(text)
+        except Exception as error:  # anything may happen in there
             raise UserError(
-                f"--normaliser {path}:{function}: {error!r} on the text '{text}'; mend the function"
+                f"{where}: {error!r} on the text '{text}'", "fix the function"
             ) from None
+        if not isinstance(result, str):
+            raise UserError(
+                f"{where}: returned {result!r} on the text '{text}'",
+                "it must take a text and return a text",
+            )
         return result
 
-    return Normaliser(f"{path.name}:{function}/{hashlib.sha256(content).hexdigest()[:12]}", guarded)
+    apply("a")
+    version = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    return Normaliser(f"{file.name}:{name}/{version}", apply)

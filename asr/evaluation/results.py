@@ -72,14 +72,14 @@ def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str,
             name in one.utterance.fields for aligned in models.values() for one in aligned
         ):
             raise UserError(
-                f"--by {name}: no utterance of '{main}' has that field; see decode/{main}"
+                f"--by {name}: no utterance of '{main}' has that field", f"see decode/{main}"
             )
     for a, b in PAIRS:
         if a in models and b in models:
             try:
                 results["paired"][f"{a}_vs_{b}"] = compare_aligned(models[a], models[b]).to_json()
             except UserError as error:
-                raise UserError(f"decode/{main}: {a} (first) and {b} (second): {error}") from None
+                raise error.at(f"decode/{main}: {a} (first) and {b} (second)") from None
     for name in by_fields:
         groups = {model: _grouped(aligned, name) for model, aligned in models.items()}
         if any(len(group) > 1 for group in groups.values()):

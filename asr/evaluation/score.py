@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
-from asr.errors import UserError
 from asr.evaluation.bootstrap import (
     FEW_UTTERANCES,
     INTERVAL_DRAWS,
     SEED,
     Comparison,
     Score,
-    compare_aligned,
-    mean_utterance_rate,
     score_aligned,
     verdict,
 )
 from asr.evaluation.edit_distance import align
-from asr.evaluation.hypotheses import Utterance, read_decoded
-from asr.evaluation.normalisers import Normaliser
-from asr.evaluation.results import PAIRS, build_results
-from asr.evaluation.systems import Source, System, add_options, make_system
-from asr.evaluation.transcripts import guess_format
-
-_DESCRIPTION = """\
-Word (WER), character (CER) and sentence error rates (SER), in percent, with 95 % bootstrap intervals.
-
-  asr score RUN          all that `asr decode` wrote into a run, and its comparisons
-  asr score HYP.jsonl    one file of `asr decode`, with the references that stand in it
-  asr score REF HYP      any two of: a Lhotse manifest, `asr decode`'s JSON lines, NeMo JSON lines, Kaldi
-                         text, TSV, NIST trn, stm and ctm, a LibriSpeech folder
-
-`asr compare` says whether two systems differ.
-"""
-
-_EPILOG = """\
-Rates are of the whole set: its errors over its reference words. Text is compared as it stands unless
---normaliser says otherwise; case and punctuation count. An empty reference has no words, and all that was
-recognised there is an insertion; a set without any reference word has the rate 100 x errors.
-
-Where sclite differs: it aligns with the weights 4 (substitution), 3, 3 and so may count more errors than the
-smallest number, which is counted here; it scores only utterances that have a hypothesis (--missing
-left_out); optionally deletable words, (so), are plain words here, and alternatives, { a / b }, are refused.
-
-Intervals say how much a figure depends on the choice of utterances, not on the seed of training.
-"""
+from asr.evaluation.hypotheses import Utterance
 
 
 def score(utterances: Sequence[Utterance], draws: int = INTERVAL_DRAWS, seed: int = SEED) -> Score:
@@ -97,80 +64,3 @@ def render_table(scores: Mapping[str, Score]) -> str:
     if first.utterances < FEW_UTTERANCES:
         lines.append(f"fewer than {FEW_UTTERANCES} utterances: do not trust intervals and p-values")
     return "\n".join(lines)
-
-
-def main(argv: list[str]) -> int:
-    """`asr score`."""
-    parser = argparse.ArgumentParser(
-        prog="asr score",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="see above")
-    add_options(parser)
-    parser.add_argument(
-        "--utterance-mean",
-        action="store_true",
-        help="also the mean of the utterances' own WERs, which is not the set's WER",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    arguments = parser.parse_args(argv)
-    paths: list[Path] = arguments.paths
-    source = Source.of(arguments)
-    if len(paths) > 2:
-        raise UserError(f"{len(paths)} files given; give REF and HYP, or `asr compare` several")
-    if len(paths) == 1 and paths[0].is_dir():
-        if arguments.utterance_mean or arguments.format or arguments.reference_format:
-            raise UserError(
-                "--utterance-mean, --format and --reference-format are for files, not for a run"
-            )
-        return _score_run(paths[0], source.normaliser, arguments.json)
-    guessed = not (arguments.reference_format or arguments.format)
-    if guessed and [guess_format(path) for path in paths] == ["asr", "asr"]:
-        raise UserError(
-            f"{paths[0]}, {paths[1]}: both hold hypotheses; `asr compare` compares them, and "
-            "--reference-format asr takes the references of the first"
-        )
-    system = source.load(paths[-1], paths[0] if len(paths) == 2 else None)
-    _print_system(system, arguments.json, arguments.utterance_mean)
-    return 0
-
-
-def _print_system(system: System, as_json: bool, utterance_mean: bool) -> None:
-    scored = score_aligned(system.aligned)
-    mean = mean_utterance_rate(system.aligned) if utterance_mean else None
-    if as_json:
-        row = {"path": system.name, **scored.to_json(), "stamp": asdict(system.stamp)}
-        if mean is not None:
-            row["mean_utterance_wer"] = mean
-        print(json.dumps({"systems": [row], "notes": system.notes}, indent=2))
-        return
-    print(render_table({system.name: scored}))
-    if mean is not None:
-        print(f"mean of the utterances' own WERs: {mean:.2f} % (not the set's WER)")
-    stamp = system.stamp
-    print(f"normaliser {stamp.normaliser}; references sha256 {stamp.references_sha256[:12]}")
-    for note in system.notes:
-        print(f"note: {note}")
-
-
-def _score_run(run: Path, normaliser: Normaliser, as_json: bool) -> int:
-    decoded = read_decoded(run)
-    if not decoded:
-        raise UserError(f"{run}: nothing decoded in it; run `asr decode {run} SET.jsonl.gz` first")
-    sets = {
-        name: {m: make_system(m, lines, normaliser).aligned for m, lines in models.items()}
-        for name, models in decoded.items()
-    }
-    if as_json:
-        print(json.dumps(build_results(sets), indent=2))
-        return 0
-    for name, models in sets.items():
-        print(f"{name}: {render_table({model: score_aligned(a) for model, a in models.items()})}")
-        for a, b in PAIRS:
-            if a in models and b in models:
-                print(describe(compare_aligned(models[a], models[b]), a, b))
-        print()
-    print(f"normaliser {normaliser.stamp}")
-    return 0

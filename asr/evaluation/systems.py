@@ -5,7 +5,6 @@ Two systems compare only if their stamps are equal: the same utterances, referen
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,8 @@ from pathlib import Path
 from asr.errors import UserError
 from asr.evaluation.edit_distance import Aligned, align
 from asr.evaluation.hypotheses import Utterance, read_hypotheses
-from asr.evaluation.normalisers import NAMES, Normaliser, make_normaliser
+from asr.evaluation.normalisers import Normaliser
 from asr.evaluation.transcripts import (
-    FORMATS,
     Transcript,
     guess_format,
     into_segments,
@@ -56,16 +54,6 @@ class Source:
     missing: str = "error"
     """What an utterance without a hypothesis is: error, deleted (an empty text) or left_out."""
 
-    @classmethod
-    def of(cls, arguments: argparse.Namespace) -> Source:
-        """From the options that `add_options` made. Raises UserError for a normaliser there is not."""
-        return cls(
-            make_normaliser(arguments.normaliser),
-            arguments.reference_format,
-            arguments.format,
-            arguments.missing,
-        )
-
     def load(self, hypothesis: Path, reference: Path | None) -> System:
         """A system: what `asr decode` wrote, with its own references, or texts and their references.
 
@@ -89,36 +77,12 @@ class Source:
         return texts, [f"{outside} words of {path} lie in no segment"] if outside else []
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say how texts are read and normalised."""
-    parser.add_argument(
-        "--normaliser",
-        default="none",
-        metavar="NAME",
-        help=f"of references and hypotheses: {', '.join(NAMES)}, or PATH.py:FUNCTION (default: none, "
-        "text is compared as it stands but for repeated spaces)",
-    )
-    parser.add_argument(
-        "--format", choices=FORMATS, help="of the hypotheses (default: by name and first line)"
-    )
-    parser.add_argument(
-        "--reference-format", choices=FORMATS, help="of the references (default: likewise)"
-    )
-    parser.add_argument(
-        "--missing",
-        choices=("error", "deleted", "left_out"),
-        default="error",
-        help="an utterance without a hypothesis: refuse (default), count all its words as deleted, "
-        "or leave it out",
-    )
-
-
 def make_system(
     name: str, utterances: Sequence[Utterance], normaliser: Normaliser, notes: Sequence[str] = ()
 ) -> System:
     """Normalise and align. Raises UserError without utterances."""
     if not utterances:
-        raise UserError(f"{name}: nothing to score; decode the set again")
+        raise UserError(f"{name}: nothing to score", "decode the set again")
     normal = [
         replace(
             u, reference=normaliser.apply(u.reference), hypothesis=normaliser.apply(u.hypothesis)
@@ -141,12 +105,14 @@ def _pair(
     if len(unknown) == len(texts):
         raise UserError(
             f"{path}: none of its ids is among the references (it has '{unknown[0]}', they "
-            f"'{next(iter(references))}'); use the same ids"
+            f"'{next(iter(references))}')",
+            "use the same ids",
         )
     if without and missing == "error":
         raise UserError(
             f"{path}: no hypothesis for {len(without)} of {len(references)} references (first: "
-            f"'{without[0]}'); decode them, or say --missing deleted or left_out"
+            f"'{without[0]}')",
+            "decode them, or say --missing deleted or left_out",
         )
     notes = []
     if without:

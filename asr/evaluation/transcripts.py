@@ -53,8 +53,8 @@ class _Word:
     middle: float
 
 
-class _LineError(ValueError):
-    """What is wrong with a line, and the remedy."""
+class _LineError(UserError):
+    """What is wrong with a line, of which we do not know the number yet."""
 
 
 def read_transcripts(path: Path, role: Role, kind: str | None = None) -> dict[str, Transcript]:
@@ -76,16 +76,16 @@ def read_transcripts(path: Path, role: Role, kind: str | None = None) -> dict[st
             try:
                 one = _PARSERS[kind](line, role)
             except _LineError as fault:
-                raise UserError(f"{where}: {fault}") from None
+                raise fault.at(where) from None
             if one is None:
                 continue
             if one.id in found:
                 raise UserError(
-                    f"{where}: id '{one.id}' was already in {first[one.id]}; keep one of them"
+                    f"{where}: id '{one.id}' was already in {first[one.id]}", "keep one of them"
                 )
             found[one.id], first[one.id] = one, where
     if not found:
-        raise UserError(f"{path}: no utterance in it (read as {kind}); see --format")
+        raise UserError(f"{path}: no utterance in it (read as {kind})", "see --format")
     return found
 
 
@@ -93,10 +93,12 @@ def guess_format(path: Path) -> str:
     """By the name, and for JSON by the first line. Raises UserError where that does not tell."""
     if path.is_dir():
         if next(path.rglob("*.trans.txt"), None) is None:
-            raise UserError(f"{path}: a folder without *.trans.txt; name a file, or give --format")
+            raise UserError(
+                f"{path}: a folder without *.trans.txt", "name a file, or give --format"
+            )
         return "librispeech"
     if not path.is_file():
-        raise UserError(f"{path}: no such file or folder")
+        raise UserError(f"{path}: no such file or folder", "check the path")
     name = path.name.removesuffix(".gz")
     suffix = Path(name).suffix
     if suffix in (".trn", ".stm", ".ctm", ".tsv"):
@@ -116,7 +118,7 @@ def _guess_json(path: Path) -> str:
     try:
         record = _record(line)
     except _LineError as fault:
-        raise UserError(f"{path}, line {number}: {fault}") from None
+        raise fault.at(f"{path}, line {number}") from None
     if "audio_filepath" in record:
         return "nemo"
     return "lhotse" if {"supervisions", "recording_id", "recording"} & set(record) else "asr"
@@ -131,27 +133,27 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 if line.strip():
                     yield number, line
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason}); convert it") from None
+        raise UserError(f"{path}: not UTF-8 text ({error.reason})", "convert it") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        raise UserError(f"{path}: cannot be read ({error})", "restore the file") from None
 
 
 def _record(line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise _LineError(f"not JSON ({error.msg}, column {error.colno}); mend the line") from None
+        raise _LineError(f"not JSON ({error.msg}, column {error.colno})", "mend the line") from None
     if not isinstance(record, dict):
-        raise _LineError("not a JSON object; write one object a line")
+        raise _LineError("not a JSON object", "write one object a line")
     return record
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:
     """A field. Raises _LineError if it is not there, or is no text."""
     if name not in record:
-        raise _LineError(f"has no '{name}'; add it")
+        raise _LineError(f"has no '{name}'", "add it")
     if not isinstance(record[name], str):
-        raise _LineError(f"'{name}' is not text ({json.dumps(record[name])}); mend it")
+        raise _LineError(f"'{name}' is not text ({json.dumps(record[name])})", "mend it")
     return str(record[name])
 
 
@@ -165,7 +167,7 @@ def _seconds(value: Any) -> float | None:
         return None
     if isinstance(value, (int, float)) and 0 <= value < math.inf:
         return float(value)
-    raise _LineError(f"'{value}' is not a length in seconds; mend it")
+    raise _LineError(f"'{value}' is not a length in seconds", "mend it")
 
 
 def _asr(line: str, role: Role) -> Transcript:
@@ -188,14 +190,16 @@ def _lhotse(line: str, role: Role) -> Transcript:
     name = _text(record, "id")
     supervisions = record.get("supervisions", [record])
     if not isinstance(supervisions, list) or not all(isinstance(s, dict) for s in supervisions):
-        raise _LineError("'supervisions' is not a list of objects; write the manifest with lhotse")
+        raise _LineError(
+            "'supervisions' is not a list of objects", "write the manifest with lhotse"
+        )
     texts = [str(s.get("text") or "") for s in supervisions]
     if not any("text" in s for s in supervisions):
-        raise _LineError(f"'{name}' has no text; references need a transcribed set")
+        raise _LineError(f"'{name}' has no text", "references need a transcribed set")
     speakers = {str(s["speaker"]) for s in supervisions if s.get("speaker") is not None}
     customs = [one.get("custom") or {} for one in (*supervisions, record)]
     if not all(isinstance(custom, dict) for custom in customs):
-        raise _LineError("'custom' is not an object; write the manifest with lhotse")
+        raise _LineError("'custom' is not an object", "write the manifest with lhotse")
     language = next((s["language"] for s in supervisions if s.get("language")), None)
     return Transcript(
         name,
@@ -218,9 +222,9 @@ _TSV_HEADERS = ("id", "utt", "utt_id", "utterance", "utterance_id", "path", "fil
 def _tsv(line: str, role: Role) -> Transcript | None:
     name, tab, text = line.partition("\t")
     if not tab or not name.strip():
-        raise _LineError("no TAB after the id; write id, TAB, text")
+        raise _LineError("no TAB after the id", "write id, TAB, text")
     if "\t" in text:
-        raise _LineError("a second TAB; keep two columns: id, TAB, text")
+        raise _LineError("a second TAB", "keep two columns: id, TAB, text")
     if name.strip().lower() in _TSV_HEADERS:
         return None
     return Transcript(name.strip(), text.strip())
@@ -234,7 +238,7 @@ def _trn(line: str, role: Role) -> Transcript | None:
         return None
     match = _TRN.match(line)
     if match is None:
-        raise _LineError("no (id) at its end; write the words, then the id in round brackets")
+        raise _LineError("no (id) at its end", "write the words, then the id in round brackets")
     name = match["id"]
     # In NIST's ids the speaker stands before the first hyphen or underscore.
     speaker = re.split(r"[-_]", name)[0] if re.search(r"[-_]", name) else None
@@ -244,7 +248,7 @@ def _trn(line: str, role: Role) -> Transcript | None:
 def _nist_words(text: str) -> str:
     """Words of a NIST transcript: (optional) ones as plain words; alternatives are refused."""
     if "{" in text or "<ALT" in text:
-        raise _LineError("alternatives ({ a / b }) are not supported; write one of them")
+        raise _LineError("alternatives ({ a / b }) are not supported", "write one of them")
     words = (w[1:-1] if w[:1] == "(" and w[-1:] == ")" else w for w in text.split())
     return " ".join(word for word in words if word)
 
@@ -265,7 +269,7 @@ def _stm(line: str, role: Role) -> Transcript | None:
         assert 0 <= begin <= end < math.inf
     except (AssertionError, ValueError):
         raise _LineError(
-            "not a segment; write file, channel, speaker, begin, end (seconds), [<labels>], words"
+            "not a segment", "write file, channel, speaker, begin, end (seconds), [<labels>], words"
         ) from None
     text = (match["text"] or "").strip()
     if text.upper() in ("IGNORE_TIME_SEGMENT_IN_SCORING", "IGNORE_TIME_SEGMENT_IN_SCORING>"):
@@ -295,16 +299,16 @@ def read_ctm(path: Path) -> dict[str, list[_Word]]:
                 raise ValueError
         except ValueError:
             raise UserError(
-                f"{path}, line {number}: not a word with its time; write file, channel, begin, "
-                "duration (seconds), word, [confidence]"
+                f"{path}, line {number}: not a word with its time",
+                "write file, channel, begin, duration (seconds), word, [confidence]",
             ) from None
         if word.startswith("<ALT"):
             raise UserError(
-                f"{path}, line {number}: alternatives (<ALT>) are not supported; keep one of them"
+                f"{path}, line {number}: alternatives (<ALT>) are not supported", "keep one of them"
             )
         found.setdefault(f"{source}-{channel}", []).append(_Word(word, middle))
     if not found:
-        raise UserError(f"{path}: no word in it (read as ctm); see --format")
+        raise UserError(f"{path}: no word in it (read as ctm)", "see --format")
     for words in found.values():
         words.sort(key=lambda word: word.middle)
     return found
@@ -325,7 +329,8 @@ def into_segments(
         if span[0] == before[0] and span[1] < before[2]:
             raise UserError(
                 f"segment '{name}' of the stm begins before the one at {before[1]:g} s of {span[0]} ends: "
-                "a ctm's words cannot be told apart; give each speaker a channel of his own"
+                "a ctm's words cannot be told apart",
+                "give each speaker a channel of his own",
             )
     for span, name in spans:
         source, begin, end = span
@@ -341,7 +346,8 @@ def into_segments(
     if not found:
         raise UserError(
             f"the ctm has the recordings {', '.join(sorted(words)[:3])} and the stm {spans[0][0][0]} (file "
-            "and channel): none in common; use the same names"
+            "and channel): none in common",
+            "use the same names",
         )
     return found, sum(map(len, words.values())) - used
 

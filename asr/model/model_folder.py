@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from asr.config.recipe import Config, parse_config
+from asr.config.recipe import parse_config
+from asr.config.schema import Config
 from asr.errors import UserError
 from asr.model.acoustic_model import AcousticModel
 from asr.model.features import LogMel, Recording
@@ -45,7 +46,7 @@ def read_config(checkpoint: Path) -> Config:
         tree.pop("pseudo_label", None)
     except (OSError, UnicodeDecodeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(
-            f"{path}: not readable ({error}); name a folder that `asr train` wrote"
+            f"{path}: not readable ({error})", "name a folder that `asr train` wrote"
         ) from None
     return parse_config(tree, str(path))
 
@@ -106,8 +107,8 @@ def find_checkpoint(folder: Path, best: bool = False) -> Path:
     found = pointed_at(folder, "best" if best else "latest")
     if found is None:
         raise UserError(
-            f"{folder}: neither a checkpoint (config.yaml, *.safetensors) nor a run with one; "
-            "name EXP or EXP/checkpoints/hours-..."
+            f"{folder}: neither a checkpoint (config.yaml, *.safetensors) nor a run with one",
+            "name EXP or EXP/checkpoints/hours-...",
         )
     return found
 
@@ -138,8 +139,8 @@ def load_average(
     found = sorted(p for p in (run / "checkpoints").glob("hours-*") if (p / "state.json").is_file())
     if len(found) < count:
         raise UserError(
-            f"--average {count}: {run} has {len(found)} checkpoints; keep more of them with "
-            "trainer.keep_last, or average fewer"
+            f"--average {count}: {run} has {len(found)} checkpoints",
+            "keep more of them with trainer.keep_last, or average fewer",
         )
     last = found[-count:]
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -158,8 +159,8 @@ def _tokenizer_of(checkpoint: Path) -> Tokenizer:
         saved = None
     if saved is not None and saved != tokenizer_sha256(checkpoint):
         raise UserError(
-            f"{checkpoint}: its tokenizer is not the one that the model was trained with; copy the checkpoint "
-            "again, tokenizer and weights together"
+            f"{checkpoint}: its tokenizer is not the one that the model was trained with",
+            "copy the checkpoint again, tokenizer and weights together",
         )
     return load_tokenizer(checkpoint)
 
@@ -177,7 +178,10 @@ def _loaded(
             network.load_state_dict(one)
         except (OSError, SafetensorError, RuntimeError) as error:
             message = " ".join(str(error).split())[:200]
-            raise UserError(f"{path}: not this model's weights ({message})") from None
+            raise UserError(
+                f"{path}: not this model's weights ({message})",
+                "copy the checkpoint again, weights and config.yaml together",
+            ) from None
         weights = {name: weights.get(name, 0) + tensor / len(paths) for name, tensor in one.items()}
     network.load_state_dict(weights)
     network = network.to(device).eval().requires_grad_(False)

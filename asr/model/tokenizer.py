@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from asr.config.recipe import TokenizerConfig
+from asr.config.schema import TokenizerConfig
 from asr.errors import UserError
 
 BLANK = 0
@@ -44,7 +44,8 @@ class CharacterTokenizer:
         letters = characters.replace(" ", "")
         if not letters or len(set(letters)) != len(letters):
             raise UserError(
-                f"tokenizer.characters '{characters}': give each letter once, without the space"
+                f"tokenizer.characters '{characters}' is no alphabet",
+                "give each character once, without the space",
             )
         self.characters = letters
         self._tokens = [" ", *letters]
@@ -59,8 +60,8 @@ class CharacterTokenizer:
             return [self._ids[character] for character in " ".join(text.split())]
         except KeyError as error:
             raise UserError(
-                f"text '{text}': character {error.args[0]!r} is not among tokenizer.characters; "
-                "add it there or clean the transcripts"
+                f"text '{text}': character {error.args[0]!r} is not among tokenizer.characters",
+                "add it there or clean the transcripts",
             ) from None
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -84,14 +85,15 @@ class SentencePieceTokenizer:
 
         if not model.is_file():
             raise UserError(
-                f"{model}: no such sentencepiece model; make one: asr prepare tokenizer"
+                f"{model}: no such sentencepiece model", "make one: asr prepare tokenizer"
             )
         self.model = model
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
         except RuntimeError as error:
             raise UserError(
-                f"{model}: is not a sentencepiece model ({error}); make one: asr prepare tokenizer"
+                f"{model}: is not a sentencepiece model ({error})",
+                "make one: asr prepare tokenizer",
             ) from None
 
     @property
@@ -102,7 +104,7 @@ class SentencePieceTokenizer:
         ids: Sequence[int] = self._processor.encode(text)
         if self._processor.unk_id() in ids:
             raise UserError(
-                f"text '{text}': has characters unknown to {self.model}; clean the transcripts"
+                f"text '{text}': has characters unknown to {self.model}", "clean the transcripts"
             )
         return [index + 1 for index in ids]
 
@@ -124,7 +126,8 @@ def make_tokenizer(config: TokenizerConfig) -> Tokenizer:
         return CharacterTokenizer(config.characters)
     if config.sentencepiece_model is None:
         raise UserError(
-            "tokenizer.sentencepiece_model is missing; make one with `asr prepare tokenizer` and give its path"
+            "tokenizer.sentencepiece_model is missing",
+            "make one with `asr prepare tokenizer` and give its path",
         )
     return SentencePieceTokenizer(Path(config.sentencepiece_model))
 
@@ -146,6 +149,6 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         return CharacterTokenizer(content["characters"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{folder}: no readable {_CHARACTERS_FILE} or {_SENTENCEPIECE_FILE} ({error}); "
-            "name a checkpoint folder that `asr train` wrote"
+            f"{folder}: no readable {_CHARACTERS_FILE} or {_SENTENCEPIECE_FILE} ({error})",
+            "name a checkpoint folder that `asr train` wrote",
         ) from None

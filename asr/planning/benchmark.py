@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -11,11 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.config.recipe import Config, load_config
+from asr.config.schema import Config
 from asr.errors import UserError
 from asr.planning.estimates import Network, micro_batches_per_rank
-from asr.scaling.rule import plan_row
-from asr.utils.files import write_json
+from asr.scaling.card import plan_row
 
 if TYPE_CHECKING:
     from asr.data.dataloader import MicroBatch
@@ -26,15 +24,6 @@ if TYPE_CHECKING:
 _WARM_UP_UPDATES = 3
 _MESSAGE_BYTES = 32 << 20
 _MESSAGES = 5
-
-_DESCRIPTION = """\
-Time real updates of a recipe: the audio is read, the teacher labels, DeepSpeed steps; nothing is kept.
-Supervised updates and those of the pseudo-labelled mixture are timed apart. `asr plan --bench FILE`
-makes an estimate of the wall-clock from the file.
-
-On several ranks the network between them is measured, too, and what it takes is told apart from computing:
-  torchrun --nproc-per-node 8 -m asr bench RECIPE.yaml
-"""
 
 
 @dataclass(frozen=True)
@@ -52,37 +41,9 @@ class Speed:
     """Share of it that was spent waiting for audio."""
 
 
-def main(argv: list[str]) -> int:
-    """Measure a recipe and write the result."""
-    parser = argparse.ArgumentParser(
-        prog="asr bench",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("recipe", help="recipe, YAML")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="e.g. model.layers=12")
-    parser.add_argument("--updates", type=int, default=20, help="updates timed of each kind (20)")
-    parser.add_argument("--output", type=Path, default=Path("bench.json"), help="(bench.json)")
-    arguments = parser.parse_intermixed_args(argv)
-    if arguments.updates < 1:
-        raise UserError(f"--updates {arguments.updates}: must be at least 1")
-    config = load_config(arguments.recipe, arguments.overrides)
-    from asr.distributed.process_group import join, leave
-
-    ranks = join(config.trainer.matmul_precision)
-    try:
-        measured = _measure(config, ranks, arguments.updates)
-    finally:
-        leave()
-    if ranks.is_first:
-        write_json(arguments.output, {"recipe": arguments.recipe, **measured})
-        print(_describe(measured))
-        print(f"all: {arguments.output}; asr plan {arguments.recipe} --bench {arguments.output}")
-    return 0
-
-
-def _measure(config: Config, ranks: Ranks, updates: int) -> dict[str, Any]:
-    from asr.tracking.metric_logger import environment
+def measure(config: Config, ranks: Ranks, updates: int) -> dict[str, Any]:
+    """The content of a bench's file: so many updates of each kind, timed. A collective."""
+    from asr.tracking.environment import environment
 
     phases: dict[str, float | None] = {"supervised": None}
     if config.pseudo_label.start_hours is not None:
@@ -236,26 +197,6 @@ def _peak_memory_bytes(ranks: Ranks) -> float:
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _describe(measured: dict[str, Any]) -> str:
-    batch_seconds = measured["global_batch_seconds"]
-    lines = [
-        f"{measured['ranks']} rank(s) on {measured['device']}, batches of {batch_seconds:g} s:",
-        *(
-            f"  {phase:<16} {speed['throughput']:8.1f} x real time a rank, "
-            f"{1e3 * speed['update_seconds']:.0f} ms an update, "
-            f"{speed['data_wait_share']:.0%} of it waiting for audio"
-            for phase, speed in measured["speeds"].items()
-        ),
-        f"  peak memory of rank 0: {measured['peak_memory_gb']:.2f} GB",
-    ]
-    if measured["network"]:
-        lines.append(
-            f"  between ranks: {measured['network']['bandwidth_gb_per_second']:.3g} GB/s, "
-            f"{measured['network']['latency_microseconds']:.3g} microseconds a message"
-        )
-    return "\n".join(lines)
-
-
 @dataclass(frozen=True)
 class Bench:
     """What a bench's file says to a plan."""
@@ -279,7 +220,7 @@ class Bench:
             network = Network(**content["network"]) if content["network"] else None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
-                f"--bench {path}: not a result of `asr bench`; make one, or give --throughput"
+                f"--bench {path}: not a result of `asr bench`", "make one, or give --throughput"
             ) from None
         return cls(throughputs, network)
 

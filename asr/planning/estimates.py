@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.errors import UserError
 
 _FP32, _BF16 = 4, 2

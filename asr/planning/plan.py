@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from asr.config.recipe import Config, load_config
+from asr.config.schema import Config
 from asr.errors import UserError
-from asr.planning.benchmark import Bench
 from asr.planning.estimates import (
-    Network,
     memory_gb_per_rank,
     micro_batches_per_rank,
     parameter_count,
     vocabulary_size,
-    wall_hours,
 )
-from asr.scaling.rule import off_grid, plan_row, render_card, scaling_cards
+from asr.scaling.card import off_grid, plan_row
 
-_UNKNOWN_VOCABULARY = 1000
-_BANDWIDTH_GB_PER_SECOND = 25.0
-_LATENCY_MICROSECONDS = 20.0
+UNKNOWN_VOCABULARY = 1000
 _OF_A_PIECE = (
     *("global_batch_seconds", "kappa", "learning_rate", "betas", "eps", "weight_decay"),
     *("max_gradient_norm", "half_life_hours", "teacher_update_steps", "teacher_momentum"),
@@ -30,16 +23,6 @@ _OF_A_PIECE = (
 """What another batch in the schedule changes."""
 _FEWEST_HALF_LIVES = 2.0
 _MOST_BETA_SHARE = 0.5
-
-
-def _rank_counts(text: str) -> list[int]:
-    try:
-        ranks = [int(part) for part in text.split(",")]
-    except ValueError:
-        ranks = []
-    if not ranks or min(ranks) < 1:
-        raise UserError(f"--ranks '{text}': write positive whole numbers, as in 1,8,64")
-    return ranks
 
 
 def full_row(config: Config, ranks: int) -> dict[str, Any]:
@@ -50,7 +33,7 @@ def full_row(config: Config, ranks: int) -> dict[str, Any]:
     starts = [hours for hours, _ in config.batch_schedule(ranks)]
     pieces = [plan_row(config, ranks, hours) for hours in starts]
     row = pieces[0].copy()
-    vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
+    vocabulary = vocabulary_size(config) or UNKNOWN_VOCABULARY
     stages = [s for s in range(4) if s or config.trainer.precision != "bf16"]
     found = {note: None for piece in pieces for note in notes(config, piece)}
     if len(pieces) > 1:
@@ -146,7 +129,7 @@ def _lines_of(run: Path) -> list[dict[str, Any]]:
     from asr.tracking.run_reader import read_run
 
     if not (run / "metrics.jsonl").is_file():
-        raise UserError(f"--run {run}: has no metrics.jsonl; name the output folder of a run")
+        raise UserError(f"--run {run}: has no metrics.jsonl", "name the output folder of a run")
     return read_run(run).training
 
 
@@ -182,103 +165,3 @@ def describe_noise_scale(run: Path, reference_batch_seconds: float) -> str:
         f"{run}: no gradient noise scale was measured: a global batch must hold two micro-batches or "
         "more; lower batch.max_seconds_per_micro_batch"
     )
-
-
-def _speed(arguments: argparse.Namespace, config: Config) -> tuple[float, Network] | None:
-    """Throughput and network for `wall_hours`: as given, as measured, or usual; or None."""
-    bench = None if arguments.bench is None else Bench.read(arguments.bench)
-    bandwidth = arguments.bandwidth_gb_per_second or _BANDWIDTH_GB_PER_SECOND
-    latency = arguments.latency_microseconds
-    if bench is not None and bench.network is not None:
-        bandwidth = arguments.bandwidth_gb_per_second or bench.network.bandwidth_gb_per_second
-        latency = bench.network.latency_microseconds if latency is None else latency
-    network = Network(bandwidth, _LATENCY_MICROSECONDS if latency is None else latency)
-    throughput = arguments.throughput
-    if throughput is None and bench is not None:
-        throughput = bench.throughput(config)
-    if throughput is None:
-        return None
-    for name, value in (("throughput", throughput), ("bandwidth-gb-per-second", bandwidth)):
-        if not value > 0:
-            raise UserError(f"--{name} {value:g}: must be above 0")
-    return throughput, network
-
-
-def main(argv: list[str]) -> int:
-    """Print scaling cards and the table, or with --json the rows; fail if a rank count is impossible."""
-    parser = argparse.ArgumentParser(
-        prog="asr plan",
-        description="Show the hyperparameters that the scaling rule derives from a recipe's reference "
-        "batch, for one or several numbers of ranks (GPUs). Nothing is trained.",
-    )
-    parser.add_argument("recipe", help="recipe, YAML")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. teacher.half_life_hours=50"
-    )
-    parser.add_argument("--ranks", default="1", help="rank counts, comma-separated (default: 1)")
-    parser.add_argument(
-        "--batch-seconds-per-rank",
-        type=float,
-        metavar="S",
-        help="audio per rank and step; the global batch is then ranks x S, to a whole number of groups",
-    )
-    parser.add_argument(
-        "--throughput",
-        type=float,
-        metavar="X",
-        help="seconds of audio that one rank trains on in a second, communication aside: adds an "
-        "estimate of the wall-clock",
-    )
-    parser.add_argument(
-        "--bench",
-        type=Path,
-        metavar="FILE",
-        help="take throughput, and where it holds them bandwidth and latency, from `asr bench`",
-    )
-    parser.add_argument(
-        "--bandwidth-gb-per-second",
-        type=float,
-        help=f"between ranks ({_BANDWIDTH_GB_PER_SECOND:g})",
-    )
-    parser.add_argument(
-        "--latency-microseconds", type=float, help=f"of a message ({_LATENCY_MICROSECONDS:g})"
-    )
-    parser.add_argument(
-        "--run", type=Path, metavar="EXP", help="show that run's gradient noise scale"
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print a JSON list, one object a rank count"
-    )
-    arguments = parser.parse_intermixed_args(argv)
-    overrides = list(arguments.overrides)
-    if arguments.batch_seconds_per_rank is not None:
-        seconds = arguments.batch_seconds_per_rank
-        overrides += ["batch.batch_seconds=null", f"batch.batch_seconds_per_rank={seconds}"]
-    config = load_config(arguments.recipe, overrides)
-    speed = _speed(arguments, config)
-    rows: list[dict[str, Any]] = []
-    impossible: list[UserError] = []
-    for count in _rank_counts(arguments.ranks):
-        try:
-            row = full_row(config, count)
-        except UserError as error:
-            impossible.append(UserError(f"{count} ranks: {error}"))
-            continue
-        if speed is not None:
-            vocabulary = vocabulary_size(config) or _UNKNOWN_VOCABULARY
-            row["wall_hours"] = wall_hours(config, vocabulary, row, *speed)
-        rows.append(row)
-    if arguments.json:
-        if arguments.run is not None:
-            found = noise_scale_of(arguments.run)
-            for row in rows:
-                row["gradient_noise_scale_seconds"] = found[1] if found else None
-        print(json.dumps(rows, indent=2))
-    elif rows:
-        cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
-        print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))
-    if arguments.run is not None and not arguments.json:
-        print(describe_noise_scale(arguments.run, config.scaling.reference_batch_seconds))
-    if impossible:
-        raise UserError("; ".join(map(str, impossible)))
-    return 0

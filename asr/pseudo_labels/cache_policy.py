@@ -33,8 +33,8 @@ class Replacement:
         if cache_pass not in self._of_pass:
             raise UserError(
                 f"pseudo_label.cache.capacity_utterances {self.policy.capacity_utterances}: batches that are "
-                "read ahead use the whole cache, so change_for_replacement cannot follow; enlarge it, or "
-                "lower trainer.loader_workers"
+                "read ahead use the whole cache, so change_for_replacement cannot follow",
+                "enlarge it, or lower trainer.loader_workers",
             )
         return self._of_pass[cache_pass]
 

@@ -17,18 +17,17 @@ import torch
 from torch import Tensor
 
 from asr.config.pseudo_label import LabelSearchConfig
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.errors import UserError
 from asr.model.ctc import best_paths, collapse
 from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.label import Label, figures
-from asr.utils.plugins import find_method
+from asr.utils.plugins import find_class
+from asr.utils.seeds import SeedTag, hash_seed
 
 if TYPE_CHECKING:
-    from asr.data.sampler import Segment
+    from asr.data.segments import Segment
     from asr.decoding.beam import BeamSettings
-
-_SEED_OF_SAMPLES = 9
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class Sample(Decision):
         ]
 
     def _path(self, cumulated_SV: Tensor, segment: Segment) -> Tensor:
-        seed = hash_seed((*segment.seed(self.config.seed), _SEED_OF_SAMPLES))
+        seed = hash_seed(*segment.seed(self.config.seed), SeedTag.SAMPLED_LABELS)
         drawn_S1 = torch.rand(
             len(cumulated_SV), 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
         )
@@ -126,7 +125,7 @@ class Beam(Decision):
         try:
             self.search = BeamDecoder(tokenizer, self.settings)
         except UserError as error:
-            raise UserError(f"pseudo_label.beam: {error}") from None
+            raise error.at("pseudo_label.beam") from None
 
     def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
         return [nbest[0].tokens for nbest in self.search(logits_BSV, lengths_B)]
@@ -153,19 +152,12 @@ _OURS: dict[str, type[Decision]] = {
 
 def decision_class(config: Config) -> type[Decision]:
     """What `pseudo_label.decision` names. Raises UserError if it cannot be had."""
-    return find_method("decision", config.pseudo_label.decision, _OURS, Decision)
+    return find_class("pseudo_label.decision", config.pseudo_label.decision, _OURS, Decision)
 
 
 def make_decision(config: Config, tokenizer: Tokenizer) -> Decision:
     """One of it. Raises UserError where the search lacks its packages or its language model."""
     return decision_class(config)(config, tokenizer)
-
-
-def hash_seed(numbers: tuple[int, ...]) -> int:
-    """One seed from several numbers."""
-    import numpy as np
-
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _settings(config: LabelSearchConfig) -> BeamSettings:
@@ -174,7 +166,7 @@ def _settings(config: LabelSearchConfig) -> BeamSettings:
     model = Path(config.language_model) if config.language_model else None
     if model is not None and not model.is_file():
         raise UserError(
-            f"pseudo_label.beam.language_model: {model}: no such file; `asr prepare lm` makes one"
+            f"pseudo_label.beam.language_model: {model}: no such file", "`asr prepare lm` makes one"
         )
     options = config.model_dump(exclude={"language_model"})
     return BeamSettings(language_model=model, **options)

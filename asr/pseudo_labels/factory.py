@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.data.dataloader import TrainingData
 from asr.data.dataset import SpeechSet
-from asr.data.sampler import Kind
+from asr.data.segments import Kind
 from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.cache_policy import Replacement
@@ -72,15 +72,13 @@ class Mechanisms:
         for name, reference in zip(speech.ids, speech.references, strict=True):
             if not reference:
                 raise UserError(
-                    f"pseudo_label.decision oracle: untranscribed utterance '{name}' has no reference; "
-                    "keep them in DIRECTORY/references/SET.tsv, or decide otherwise"
+                    f"pseudo_label.decision oracle: untranscribed utterance '{name}' has no reference",
+                    "keep them in DIRECTORY/references/SET.tsv, or decide otherwise",
                 )
             try:
                 self.tokenizer.encode(reference)
             except UserError as error:
-                raise UserError(
-                    f"pseudo_label.decision oracle: utterance '{name}': {error}"
-                ) from None
+                raise error.at(f"pseudo_label.decision oracle: utterance '{name}'") from None
 
 
 def make_mechanisms(config: Config, tokenizer: Tokenizer) -> Mechanisms | None:

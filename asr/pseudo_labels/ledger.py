@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr.errors import UserError
 from asr.pseudo_labels.records import LabelRow, UseRow
-from asr.utils.files import flush_to_disk, link_or_copy
+from asr.utils.files import link_or_copy, replacing
 
 if TYPE_CHECKING:
     import pyarrow
@@ -135,14 +135,10 @@ class LabelLedger:
 
         for name, rows in self._rows.items():
             if rows:
-                folder = self.run / FOLDER / name
-                folder.mkdir(parents=True, exist_ok=True)
-                path = folder / f"{self.batches + 1:09d}-{batch:09d}.parquet"
-                partial = path.with_name(f".{path.name}")
+                file = f"{self.batches + 1:09d}-{batch:09d}.parquet"
                 table = pa.Table.from_pylist(rows, schema=_schemas()[name])
-                parquet.write_table(table, partial, compression="zstd")
-                flush_to_disk(partial)
-                partial.replace(path)
+                with replacing(self.run / FOLDER / name / file) as stream:
+                    parquet.write_table(table, stream, compression="zstd")
                 rows.clear()
         self.batches = batch
 
@@ -172,7 +168,9 @@ def read_ledger(run: Path, name: str, without: Collection[str] = ()) -> pyarrow.
             tables.append(parquet.read_table(path, columns=columns))
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{path}: not readable ({reason}); restore it, or delete it") from None
+            raise UserError(
+                f"{path}: not readable ({reason})", "restore it, or delete it"
+            ) from None
     return pa.concat_tables(tables, promote_options="default").unify_dictionaries()
 
 

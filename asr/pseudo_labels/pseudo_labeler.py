@@ -17,9 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
+from asr.data.batching import deal
 from asr.data.dataloader import MicroBatch, TrainingData
-from asr.data.sampler import GlobalBatch, Kind, Segment, deal
+from asr.data.sampler import GlobalBatch
+from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
 from asr.model.ctc import is_feasible
 from asr.model.features import IDLE_FRAMES

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.config.recipe import Config
-from asr.data.sampler import Segment
+from asr.config.schema import Config
+from asr.data.segments import Segment
 from asr.pseudo_labels.records import Key
-from asr.utils.plugins import find_method
+from asr.utils.plugins import find_class
+from asr.utils.seeds import SeedTag, generator
 
-_SEED_OF_ROUNDS = 10
 _URGENCY = 10
 """While labels are paused, rounds come so much more often."""
 
@@ -95,7 +95,7 @@ class Rounds(Schedule):
         if self.rounds_done == 0:
             return np.arange(utterances)
         share = self.config.pseudo_label.rounds.share
-        random = np.random.default_rng([self.config.seed, _SEED_OF_ROUNDS, self.rounds_done])
+        random = generator(self.config.seed, SeedTag.ROUNDS, self.rounds_done)
         return np.sort(random.permutation(utterances)[: max(1, round(share * utterances))])
 
     def teacher_went_back(self) -> None:
@@ -107,4 +107,4 @@ _OURS: dict[str, type[Schedule]] = {"online": Online, "cache": Cache, "rounds": 
 
 def schedule_class(config: Config) -> type[Schedule]:
     """What `pseudo_label.schedule` names. Raises UserError if it cannot be had."""
-    return find_method("schedule", config.pseudo_label.schedule, _OURS, Schedule)
+    return find_class("pseudo_label.schedule", config.pseudo_label.schedule, _OURS, Schedule)

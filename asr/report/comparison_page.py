@@ -33,13 +33,15 @@ def write_comparison(
     """
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; give the output folder of a run")
+            raise UserError(f"{folder}: no such folder", "give the output folder of a run")
     resolved = [folder.resolve() for folder in folders]
     if len(set(resolved)) < len(resolved):
-        raise UserError("the same run is given twice; name each once")
+        raise UserError("the same run is given twice", "name each once")
     common = Path(os.path.commonpath(resolved))
     if output is None and common == Path(common.anchor):
-        raise UserError("the runs have no folder in common: say where the page goes with --output")
+        raise UserError(
+            "the runs have no folder in common", "say where the page goes with --output"
+        )
     names = _names(resolved, common)
     sets = {
         name: align_sets(read_decoded(folder)) for name, folder in zip(names, folders, strict=True)

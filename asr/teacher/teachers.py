@@ -16,15 +16,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
-from asr.model.acoustic_model import AcousticModel
+from asr.model.acoustic_model import AcousticModel, Forward
 from asr.teacher.ema import Teacher
-from asr.training.validation import Forward
 from asr.utils.files import link_or_copy, write_tensors
-from asr.utils.plugins import find_method
+from asr.utils.plugins import find_class
 
 _CANDIDATES = "candidates"
 
@@ -189,7 +188,8 @@ class AverageOfBest(_Copy):
         super().__init__(models)
         if not models.config.corpus.dev:
             raise UserError(
-                "pseudo_label.teacher average_of_best: corpus.dev is empty, so no student is best; name a set"
+                "pseudo_label.teacher average_of_best: corpus.dev is empty, so no student is best",
+                "name a set",
             )
         self.folder = Path(models.config.output) / _CANDIDATES
         self.best: list[tuple[float, str]] = []
@@ -214,9 +214,7 @@ class AverageOfBest(_Copy):
         ranks, name = self.models.ranks, f"hours-{hours:011.4f}.safetensors"
         if ranks.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
-            partial = self.folder / f".{name}"
-            write_tensors(partial, weights)
-            partial.replace(self.folder / name)
+            write_tensors(self.folder / name, weights)
         better = [pair for pair in self.best if pair[0] < math.inf and pair[1] != name]
         count = self.models.config.pseudo_label.best_checkpoints
         self.best = sorted([*better, (wer, name)])[:count]
@@ -272,4 +270,4 @@ _OURS: dict[str, type[Labeller]] = {
 
 def labeller_class(config: Config) -> type[Labeller]:
     """What `pseudo_label.teacher` names. Raises UserError if it cannot be had."""
-    return find_method("teacher", config.pseudo_label.teacher, _OURS, Labeller)
+    return find_class("pseudo_label.teacher", config.pseudo_label.teacher, _OURS, Labeller)

@@ -2,59 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
 import sys
-from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from asr.scaling.rule import AudioClock
-from asr.utils.files import replacing
-
-
-class JsonLines:
-    """An append-only file of JSON objects, cut back to a global batch on resume."""
-
-    def __init__(self, path: Path, batches: int) -> None:
-        """Open for appending after dropping lines of later batches, and any broken last line."""
-        with replacing(path) as kept:
-            kept.writelines(_lines_until(path, batches))
-        self._stream = path.open("a", encoding="utf-8")
-
-    def write(self, record: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-        self._stream.flush()
-
-    def flush_to_disk(self) -> None:
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-def batch_of(record: dict[str, Any]) -> int:
-    """The global batch of a line, from 1: its step, unless a step was skipped before."""
-    return int(record.get("batch", record["step"]))
-
-
-def _lines_until(path: Path, batches: int) -> Iterable[str]:
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                if not line.endswith("\n") or batch_of(json.loads(line)) > batches:
-                    return
-            except (ValueError, KeyError, TypeError):
-                return
-            yield line
+from asr.scaling.clock import AudioClock
+from asr.tracking.jsonl import JsonLines
 
 
 class RunLog:
@@ -131,34 +86,3 @@ class RunLog:
             self.utterances.close()
         self.tensorboard.close()
         self._text.close()
-
-
-def environment() -> dict[str, str]:
-    """Versions and machine, for environment.json."""
-    found = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "commit": _commit(),
-    }
-    for package in (
-        "torch",
-        "torchaudio",
-        "deepspeed",
-        "lhotse",
-        "jiwer",
-        "sentencepiece",
-        "numpy",
-    ):
-        found[package] = metadata.version(package)
-    return found
-
-
-def _commit() -> str:
-    folder = Path(__file__).resolve().parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return answer.stdout.strip() or "unknown"

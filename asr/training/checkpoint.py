@@ -25,7 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from asr.config.recipe import Config, dump_config
+from asr.config.recipe import dump_config
+from asr.config.schema import Config
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
@@ -64,8 +65,8 @@ class CheckpointStore:
             return complete[-1]
         if (self.run / "latest").exists():
             raise UserError(
-                f"{self.run}: its checkpoints are gone; put them back into {self.folder}, or delete "
-                "the run's folder to start anew"
+                f"{self.run}: its checkpoints are gone",
+                f"put them back into {self.folder}, or delete the run's folder to start anew",
             )
         return None
 
@@ -212,7 +213,8 @@ def damaged(folder: Path, error: Exception) -> UserError:
     """What to say of a checkpoint that cannot be read."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return UserError(
-        f"{folder}: damaged ({reason}); delete this folder, and the run goes on from the checkpoint before it"
+        f"{folder}: damaged ({reason})",
+        "delete this folder, and the run goes on from the checkpoint before it",
     )
 
 

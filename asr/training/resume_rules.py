@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.errors import UserError
 
 # Whatever these say must be the same before and after a resume; all else may change.
@@ -27,7 +27,8 @@ def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
         if before != now:
             raise UserError(
                 f"{checkpoint}: cannot be continued with another '{path}' (it has {before!r}, the "
-                f"recipe says {now!r}); undo the change, or give the new run another output folder"
+                f"recipe says {now!r})",
+                "undo the change, or give the new run another output folder",
             )
     model = config.tokenizer.sentencepiece_model
     if config.tokenizer.kind == "sentencepiece" and model is not None:
@@ -35,8 +36,8 @@ def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
         there = inside.is_file() and Path(model).is_file()
         if not there or inside.read_bytes() != Path(model).read_bytes():
             raise UserError(
-                f"{model}: is not the sentencepiece model with which {checkpoint} was trained; restore "
-                f"it (a copy is {inside}), or give the new run another output folder"
+                f"{model}: is not the sentencepiece model with which {checkpoint} was trained",
+                f"restore it (a copy is {inside}), or give the new run another output folder",
             )
 
 

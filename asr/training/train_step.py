@@ -8,21 +8,21 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, fields
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.data.dataloader import MicroBatch, RankBatch
-from asr.data.sampler import Kind
+from asr.data.segments import Kind
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.model.ctc import best_paths, ctc_losses, is_feasible
-from asr.model.features import IDLE_FRAMES, LogMel, spec_augment
+from asr.model.features import IDLE_FRAMES, LogMel
 from asr.pseudo_labels.pseudo_labeler import Labelling
+from asr.training.augmentation import spec_augment
+from asr.utils.seeds import SeedTag, generator, hash_seed
 
-_SEED_OF_DROPOUT, _SEED_OF_LAYER_DROP = 4, 5
 # Batches are padded to a multiple of this many frames: oneDNN and cuDNN prepare a kernel for each new
 # shape, and this makes shapes recur.
 _FRAME_MULTIPLE = 64
@@ -192,12 +192,10 @@ class Updater:
         student = self.engine.student
         # One draw a global batch, as in slimIPL, so that it is the same however the batch is cut; every
         # rank draws its own dropout.
-        layers = np.random.default_rng([self.config.seed, _SEED_OF_LAYER_DROP, place[0]])
+        layers = generator(self.config.seed, SeedTag.LAYER_DROP, place[0])
         kept_layers = (layers.random(len(student.blocks)) >= student.layer_drop).tolist()
-        seeds = np.random.SeedSequence(
-            [self.config.seed, _SEED_OF_DROPOUT, *place, self.ranks.rank]
-        )
-        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        own = (self.config.seed, SeedTag.DROPOUT, *place, self.ranks.rank)
+        torch.manual_seed(hash_seed(*own))
         if kept:
             features_BTF, lengths_B = _select(features_BTF, lengths_B, kept)
         else:

@@ -13,37 +13,32 @@ from typing import Any
 
 import torch
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.data.dataloader import RankBatch, TrainingData
-from asr.data.dataset import MANIFEST_SUFFIX, SpeechSet
-from asr.data.sampler import Kind, Position
+from asr.data.dataset import SpeechSet
+from asr.data.manifest.index import MANIFEST_SUFFIX
+from asr.data.sampler import Position
+from asr.data.segments import Kind
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
-from asr.model.acoustic_model import AcousticModel
+from asr.model.acoustic_model import AcousticModel, Forward
 from asr.model.features import LogMel
 from asr.model.tokenizer import make_tokenizer
 from asr.pseudo_labels.factory import make_mechanisms
 from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.pseudo_labeler import Labelling, no_figures
-from asr.scaling.rule import (
-    SECONDS_PER_HOUR,
-    AudioClock,
-    TeacherSchedule,
-    crossed,
-    in_force,
-    kappa_of,
-    learning_rate_share,
-    scaling_card,
-)
+from asr.scaling.card import scaling_card
+from asr.scaling.clock import AudioClock, TeacherSchedule, crossed, learning_rate_share
+from asr.scaling.rule import SECONDS_PER_HOUR, in_force, kappa_of
 from asr.teacher.ema import Teacher
 from asr.teacher.teachers import Models
 from asr.tracking.metric_logger import RunLog
-from asr.tracking.run_reader import note_card
+from asr.tracking.scaling_history import note_card
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
 from asr.training.noise_scale import GradientNoiseScale
 from asr.training.train_step import Tally, Updater
-from asr.training.validation import Forward, evaluate
+from asr.training.validation import evaluate
 
 
 class Trainer:
@@ -119,7 +114,7 @@ class Trainer:
         source = Path(self.config.fork_from)
         if not (source / "state.json").is_file():
             raise UserError(
-                f"fork_from: {source} is not a checkpoint; name EXP/checkpoints/hours-..."
+                f"fork_from: {source} is not a checkpoint", "name EXP/checkpoints/hours-..."
             )
         return source
 
@@ -158,8 +153,8 @@ class Trainer:
             if kind in drawn and before is not None and before != fingerprint:
                 raise UserError(
                     f"{source}: cannot be continued with other utterances in corpus.{kind} (ids, "
-                    "durations, corpus.min_seconds or max_seconds changed); restore them, or give the "
-                    "new run another output folder"
+                    "durations, corpus.min_seconds or max_seconds changed)",
+                    "restore them, or give the new run another output folder",
                 )
 
     def _state(self, dev_wer: float | None) -> dict[str, Any]:
@@ -326,8 +321,8 @@ class Trainer:
         if count > limit:
             raise UserError(
                 f"{count} {what}, more than trainer.non_finite_limit={limit}, at "
-                f"{self.clock.hours:.2f} h; {remedy}; the last checkpoint in {self.store.folder} is "
-                "untouched"
+                f"{self.clock.hours:.2f} h; {remedy}",
+                f"the last checkpoint in {self.store.folder} is untouched",
             )
 
     def _record(

@@ -5,26 +5,25 @@ But for utterances longer than corpus.max_seconds, in which `asr decode` limits 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from asr.data.batching import deal
 from asr.data.dataset import SpeechSet, load_waveforms
-from asr.data.sampler import Kind, Segment, deal
-from asr.decoding.decode_dataset import greedy
+from asr.data.segments import Kind, Segment
+from asr.decoding.greedy import greedy
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
 from asr.evaluation.edit_distance import error_counts
+from asr.model.acoustic_model import Forward
 from asr.model.ctc import ctc_losses, is_feasible
 from asr.model.features import LogMel
 from asr.model.tokenizer import Tokenizer
 
 _MAX_BATCH_SECONDS = 120.0
-
-Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(features (B, T, F), lengths (B,)) -> (logits (B, S, V), lengths (B,))"""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from asr.errors import UserError
 
@@ -17,21 +18,37 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """A text stream whose content takes the place of `path` when the block ends without an error."""
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content takes the place of `path` when the block ends without an error.
+
+    What is written lies beside `path` until all of it is on the disk; after an error nothing is left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_text(path: Path) -> Iterator[TextIO]:
+    """The same for text, in UTF-8."""
+    with replacing(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8")
+        yield text
+        text.flush()
+        text.detach()
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file."""
     with replacing(path) as stream:
-        stream.write(text)
+        stream.write(text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -41,7 +58,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write one JSON object a line."""
-    with replacing(path) as stream:
+    with replacing_text(path) as stream:
         stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
@@ -51,16 +68,20 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file. Raises UserError where the disk does not take it."""
+    """Write a safetensors file, whole or not at all. Raises UserError where the disk does not take it."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file(dict(tensors), path)
+        save_file(dict(tensors), partial)
+        partial.replace(path)
     except (SafetensorError, OSError) as error:
+        partial.unlink(missing_ok=True)
         raise UserError(
-            f"{path}: cannot be written ({error}); free space on its disk, or mend its permissions, and run "
-            "the same command: a run goes on from its last checkpoint"
+            f"{path}: cannot be written ({error})",
+            "free space on its disk, or mend its permissions, and run "
+            "the same command: a run goes on from its last checkpoint",
         ) from None
 
 

@@ -1,12 +1,13 @@
-"""A mechanism by the name that a recipe gives it: one of ours, or FILE.py:CLASS of the user's own."""
+"""What a user names on a command line or in a recipe: one of ours, or FILE.py:NAME of his own."""
 
 from __future__ import annotations
 
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from asr.errors import UserError
@@ -14,19 +15,44 @@ from asr.errors import UserError
 T = TypeVar("T")
 
 
-def find_method(field: str, name: str, ours: Mapping[str, type[T]], base: Any) -> type[T]:
-    """The class that `pseudo_label.FIELD: NAME` means.
+def find_class(where: str, name: str, ours: Mapping[str, type[T]], base: Any) -> type[T]:
+    """The class that `name` means: one of ours, or of a file, which is run for it.
 
-    A file of the user's is run, by training and by `asr check`, and only where the recipe names it. Raises
-    UserError where the file or the class is missing, is no `base`, or lacks a method of it.
+    `where` is the setting, for messages. Raises UserError where the file or the class is missing, is no
+    `base`, or lacks a method of it.
     """
     if name in ours:
         return ours[name]
     file, _, class_name = name.rpartition(":")
-    where = f"pseudo_label.{field}: {name}"
-    if not Path(file).is_file():
-        raise UserError(f"{where}: no file {file}; paths are relative to the working directory")
-    spec = importlib.util.spec_from_file_location(f"asr_method_{Path(file).stem}", file)
+    where = f"{where}: {name}"
+    found = getattr(run_file(where, Path(file)), class_name, None)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UserError(
+            f"{where}: {file} has no class '{class_name}' that derives from {public_name(base)}",
+            "name one that does",
+        )
+    if inspect.isabstract(found):
+        lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise UserError(f"{where}: lacks {lacking}, which {base.__name__} wants of it", "write it")
+    return found
+
+
+def find_function(where: str, file: Path, name: str) -> Callable[..., Any]:
+    """A function of a file, which is run for it. Raises UserError where it cannot be had."""
+    found = getattr(run_file(where, file), name, None)
+    if not callable(found):
+        raise UserError(f"{where}: {file} has no function '{name}'", "name one that it has")
+    return found
+
+
+def run_file(where: str, file: Path) -> ModuleType:
+    """A Python file as a module. Raises UserError where it is missing or fails."""
+    if not file.is_file():
+        raise UserError(
+            f"{where}: no file {file}",
+            "name a Python file; paths are relative to the working directory",
+        )
+    spec = importlib.util.spec_from_file_location(f"asr_plugin_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -34,14 +60,14 @@ def find_method(field: str, name: str, ours: Mapping[str, type[T]], base: Any) -
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise UserError(f"{where}: cannot be loaded: {type(error).__name__}: {error}") from error
-    found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, base)):
         raise UserError(
-            f"{where}: {file} has no class '{class_name}' that derives from {base.__module__}."
-            f"{base.__name__}"
-        )
-    if inspect.isabstract(found):
-        lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
-        raise UserError(f"{where}: lacks {lacking}, which {base.__name__} wants of it; write it")
-    return found
+            f"{where}: cannot be loaded: {type(error).__name__}: {error}", "fix the file"
+        ) from error
+    return module
+
+
+def public_name(base: type) -> str:
+    """Where a base class may be imported from: its package where that offers it, else its module."""
+    package = base.__module__.rpartition(".")[0]
+    offered = getattr(sys.modules.get(package), "__all__", ())
+    return f"{package if base.__name__ in offered else base.__module__}.{base.__name__}"

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.scaling.rule import half_life_from_momentum, momentum_from_half_life
+from asr.scaling.conversions import half_life_from_momentum, momentum_from_half_life
 
 A, B, C = 1.0, 0.5, 0.0
 LEARNING_RATE = 1e-4

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import asr_command, read_lines
 
+from asr.cli import audit
 from asr.errors import UserError
-from asr.planning.audit import runner as audit
 from asr.planning.audit.metrics import Cell, compare, verdict
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from asr.__main__ import main
 from asr.data.dataset import SpeechSet
 from asr.decoding.alignment import align_tokens
-from asr.decoding.decode_dataset import decode_set, greedy, greedy_only
+from asr.decoding.decode_dataset import decode_set
+from asr.decoding.greedy import greedy, greedy_only
 from asr.errors import UserError
 from asr.model.ctc import ctc_losses, shortest_feasible
 from asr.model.model_folder import find_checkpoint, load_average, load_model

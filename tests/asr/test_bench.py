@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import asr_command
 
+from asr.cli import plan
 from asr.config.recipe import load_config
 from asr.errors import UserError
-from asr.planning import plan
 from asr.planning.benchmark import Bench
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from asr.cli import compare
 from asr.errors import UserError
-from asr.evaluation import comparison as compare
 
 
 def system(path: Path, errors_in: float, number: int = 200, first: int = 0) -> Path:
@@ -66,7 +66,7 @@ def test_stamps_that_differ_are_refused_unless_told(
     assert [s["utterances"] for s in found["systems"]] == [150, 150]
     assert found["systems"][0]["notes"] == ["50 of its utterances are not in all"]
     others = system(tmp_path / "c.jsonl", 0.3, first=1000)
-    with pytest.raises(UserError, match="nothing to compare"):
+    with pytest.raises(UserError, match="no utterance has the same reference in all"):
         compare.main([str(whole), str(others), "--common"])
 
 

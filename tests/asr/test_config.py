@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from asr.__main__ import main
-from asr.config.recipe import Config, Section, dump_config, load_config, parse_config
+from asr.config.fields import Section
+from asr.config.recipe import dump_config, load_config, parse_config
+from asr.config.schema import Config
 from asr.errors import UserError
 
 

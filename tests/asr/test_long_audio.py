@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from torchaudio.functional import resample
 
 from asr.__main__ import main
-from asr.config.recipe import FeatureConfig
+from asr.config.schema import FeatureConfig
 from asr.data.audio import read_audio, resampled
 from asr.decoding import captions
 from asr.decoding import long_form as long_audio
-from asr.decoding.captions import TimedToken, Transcription, Word, words_of
+from asr.decoding.words import TimedToken, Transcription, Word, words_of
 from asr.errors import UserError
 from asr.evaluation.transcripts import read_ctm
 from asr.model.features import LogMel

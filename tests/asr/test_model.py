@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from asr.config.recipe import FeatureConfig, ModelConfig, SpecAugmentConfig
-from asr.decoding.decode_dataset import greedy
+from asr.config.schema import FeatureConfig, ModelConfig, SpecAugmentConfig
+from asr.decoding.greedy import greedy
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.model.acoustic_model import AcousticModel, Dropout
 from asr.model.ctc import is_feasible
-from asr.model.features import LogMel, spec_augment
+from asr.model.features import LogMel
 from asr.teacher.ema import Teacher
+from asr.training.augmentation import spec_augment
 
 SAMPLES = [4000, 16_000, 9001, 30_123]
 

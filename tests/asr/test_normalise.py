@@ -67,8 +67,8 @@ def test_a_module_of_the_users(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "function", "message"),
     [
-        ("x = 1", "x", "must take a text"),
-        ("x = 1", "y", "no attribute"),
+        ("x = 1", "x", "has no function .x."),
+        ("x = 1", "y", "has no function .y."),
         ("1 / 0", "x", "ZeroDivisionError"),
         ("def f(text): return 3", "f", "return a text"),
     ],
@@ -91,7 +91,7 @@ def test_a_module_that_fails_on_some_text_says_on_which(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("def first(text):\n    return text.split()[0]\n")
     found = make_normaliser(f"{path}:first")
-    with pytest.raises(UserError, match="on the text ''; mend the function"):
+    with pytest.raises(UserError, match="on the text ''; fix the function"):
         found.apply("")
 
 

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from asr.config.recipe import Config, load_config, parse_config
-from asr.data.sampler import AudioStream, GroupedCorpus, Kind, Position, deal
+from asr.cli import plan
+from asr.config.recipe import load_config, parse_config
+from asr.config.schema import Config
+from asr.data.batching import deal
+from asr.data.sampler import AudioStream, Position
+from asr.data.segments import GroupedCorpus, Kind
 from asr.errors import UserError
 from asr.model.acoustic_model import AcousticModel
-from asr.planning import plan
 from asr.planning.estimates import (
     Network,
     activation_bytes,

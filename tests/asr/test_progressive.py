@@ -17,7 +17,8 @@ from torch import nn
 from asr.config.recipe import load_config
 from asr.distributed.shards import Shards
 from asr.errors import UserError
-from asr.scaling.rule import in_force, plan_row
+from asr.scaling.card import plan_row
+from asr.scaling.rule import in_force
 
 SCHEDULE = "batch.batch_seconds=[[0,15],[0.02,60],[0.055,30]]"
 LONG = "trainer.total_hours=0.08"

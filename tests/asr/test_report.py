@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from report_helpers import decode, parsed, train, write_lines
 
+from asr.cli import report
 from asr.errors import UserError
 from asr.evaluation import edit_distance as edits
 from asr.evaluation import results
 from asr.evaluation.hypotheses import read_decoded
-from asr.report import run_page as report
+from asr.report.run_page import write_report
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_whole_report(run: Path, tmp_path: Path) -> None:
     baseline = tmp_path / "supervised"
     baseline.mkdir()
     train(baseline, labels=False)
-    path = report.write_report(run, baseline, note="A quick run: its figures prove nothing.")
+    path = write_report(run, baseline, note="A quick run: its figures prove nothing.")
     assert path == run / "report/index.html"
     page = path.read_text(encoding="utf-8")
     tags = parsed(page)
@@ -61,7 +62,7 @@ def test_whole_report(run: Path, tmp_path: Path) -> None:
 
 
 def test_page_needs_no_network_and_no_script(run: Path) -> None:
-    page = report.write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
     tags = parsed(page)
     assert "<script" not in page
     assert "@import" not in page
@@ -72,12 +73,12 @@ def test_page_needs_no_network_and_no_script(run: Path) -> None:
 
 
 def test_page_is_the_same_each_time(run: Path) -> None:
-    first = report.write_report(run).read_bytes()
-    assert report.write_report(run).read_bytes() == first
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
 
 
 def test_results_json_is_what_score_builds(run: Path) -> None:
-    report.write_report(run)
+    write_report(run)
     written = json.loads((run / "report/results.json").read_text())
     assert written == results.build_results(results.align_sets(read_decoded(run)))
     assert set(written["sets"]["test"]) == {"supervised", "student", "teacher"}
@@ -95,12 +96,12 @@ def test_each_text_is_aligned_once(run: Path, monkeypatch: pytest.MonkeyPatch) -
         return jiwer_outputs(references, hypotheses)
 
     monkeypatch.setattr(edits, "jiwer_outputs", counting)
-    report.write_report(run)
+    write_report(run)
     assert len(counted) == 3 * 40
 
 
 def test_page_says_which_weights_the_baseline_s_figure_is_of(run: Path) -> None:
-    page = report.write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
     assert "is that of its own average (EMA) weights" in page
     assert "<code>supervised_student</code> is the baseline's raw student" in page
 
@@ -120,7 +121,7 @@ def test_what_others_wrote_is_escaped(run: Path) -> None:
             for h in (1, 2)
         ],
     )
-    page = report.write_report(run, note=attack).read_text(encoding="utf-8")
+    page = write_report(run, note=attack).read_text(encoding="utf-8")
     parsed(page)
     assert "<script" not in page
     assert "<img" not in page
@@ -128,7 +129,7 @@ def test_what_others_wrote_is_escaped(run: Path) -> None:
 
 
 def test_empty_run(tmp_path: Path) -> None:
-    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
     parsed(page)
     for words in (
         "Nothing has been decoded yet",
@@ -148,20 +149,20 @@ def test_empty_run(tmp_path: Path) -> None:
 )
 def test_any_part_may_be_missing(run: Path, missing: str) -> None:
     (run / missing).unlink()
-    parsed(report.write_report(run).read_text(encoding="utf-8"))
+    parsed(write_report(run).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("missing", ["supervised", "student", "teacher"])
 def test_any_model_may_be_missing(run: Path, missing: str) -> None:
     (run / f"decode/test/{missing}.jsonl").unlink()
-    page = report.write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
     parsed(page)
     assert ("here to compare with" in page) == (missing != "student")
 
 
 def test_run_without_pseudo_labels_says_so(tmp_path: Path) -> None:
     train(tmp_path, labels=False)
-    page = report.write_report(tmp_path).read_text(encoding="utf-8")
+    page = write_report(tmp_path).read_text(encoding="utf-8")
     assert "No pseudo-labels were used in this run." in page
     assert "No supervised run was given" in page
     assert "pseudo-labels from here" not in page
@@ -171,7 +172,7 @@ def test_broken_files_are_named_on_the_page(run: Path) -> None:
     (run / "scaling.json").write_text("{")
     with (run / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 31, "hou')
-    page = report.write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
     assert "scaling.json is not readable as JSON" in page
     assert "1 unreadable lines" in page
 
@@ -179,9 +180,9 @@ def test_broken_files_are_named_on_the_page(run: Path) -> None:
 def test_malformed_hypotheses_are_the_users_to_mend(run: Path) -> None:
     (run / "decode/test/student.jsonl").write_text("oops\n")
     with pytest.raises(UserError, match=r"student\.jsonl, line 1: not JSON"):
-        report.write_report(run)
+        write_report(run)
     with pytest.raises(UserError, match="no such folder"):
-        report.write_report(run / "nowhere")
+        write_report(run / "nowhere")
 
 
 def test_command_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +192,7 @@ def test_command_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_commonest_errors_and_further_breakdowns(run: Path) -> None:
-    page = report.write_report(run, by_fields=("duration", "speaking_rate")).read_text()
+    page = write_report(run, by_fields=("duration", "speaking_rate")).read_text()
     assert 'id="errors"' in page
     assert "Substitutions" in page
     results = json.loads((run / "report" / "results.json").read_text())
@@ -199,7 +200,7 @@ def test_commonest_errors_and_further_breakdowns(run: Path) -> None:
 
 
 def test_markdown_says_what_the_json_says(run: Path) -> None:
-    report.write_report(run)
+    write_report(run)
     text = (run / "report" / "report.md").read_text()
     results = json.loads((run / "report" / "results.json").read_text())
     for models in results["sets"].values():

@@ -16,8 +16,8 @@ from conftest import read_lines
 from matplotlib.image import imread
 from report_helpers import decode, train, write_lines
 
-from asr.report import run_page as report
 from asr.report.comparison_page import write_comparison
+from asr.report.run_page import write_report
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -40,7 +40,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = [{"text": w, "begin": 0.5, "end": 0.9} for w in record["hypothesis"].split()[:1]]
         record |= {"audio": str(recording), "words": words}
     write_lines(path, records)
-    return report.write_report(run)
+    return write_report(run)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from report_helpers import decode, parsed, train, write_lines
 
+from asr.cli import report
 from asr.errors import UserError
 from asr.evaluation.significance import holm
-from asr.report import run_page as report
+from asr.report.run_page import write_report
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_runs_side_by_side(runs: list[Path], capsys: pytest.CaptureFixture[str])
     assert set(found["sets"]["test"]) == {
         f"{run} ({model})" for run in "abc" for model in ("student", "teacher")
     }
-    alone = report.write_report(runs[1]).with_name("results.json")
+    alone = write_report(runs[1]).with_name("results.json")
     assert (
         found["sets"]["test"]["b (teacher)"]
         == json.loads(alone.read_text())["sets"]["test"]["teacher"]

@@ -15,7 +15,8 @@ from conftest import read_lines
 from report_helpers import decode, parsed, write_lines
 
 from asr.__main__ import main
-from asr.report import run_page as report
+from asr.cli import report
+from asr.report.run_page import write_report
 
 RATE_HZ = 16_000
 
@@ -41,7 +42,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_player_for_each_and_a_spectrogram_for_the_worst(run: Path) -> None:
-    page = report.write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
     tags = parsed(page)
     players = [value for tag, name, value in tags.attributes if (tag, name) == ("audio", "src")]
     assert len(players) == 15
@@ -62,11 +63,11 @@ def test_without_the_file_or_by_wish_there_is_no_sound(run: Path) -> None:
     assert "<audio" not in page
     assert "Spectrogram" not in page
     (run.parent / "speech.flac").write_bytes(b"no audio")
-    page = report.write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
     assert "<audio" not in page
     assert "Without sound here: 15, its file cannot be read from here." in page
     (run.parent / "speech.flac").unlink()
-    assert "<audio" not in report.write_report(run).read_text(encoding="utf-8")
+    assert "<audio" not in write_report(run).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e6])
@@ -76,7 +77,7 @@ def test_sound_that_no_encoder_takes(run: Path, value: float) -> None:
     soundfile.write(path, samples, RATE_HZ, subtype="FLOAT")
     hypotheses = run / "decode/test/teacher.jsonl"
     hypotheses.write_text(hypotheses.read_text().replace("speech.flac", "speech.wav"))
-    page = report.write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
     assert ("<audio" in page) == (value == 1e6)
 
 
@@ -88,7 +89,7 @@ def test_words_are_shown_as_they_are(run: Path, odd: str) -> None:
         record["words"][0]["text"] = odd
         record["hypothesis"] = " ".join([odd, *record["hypothesis"].split()[1:]])
     write_lines(path, records)
-    page = report.write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
     parsed(page)
     assert "<script" not in page
     drawn = page[page.index('aria-label="Spectrogram of') :]
@@ -111,7 +112,7 @@ def test_records_that_others_wrote_do_no_harm(run: Path) -> None:
     records[4]["words"] = [{"text": "A", "begin": 10**400, "end": 1}]
     records[5]["words"] = [{"text": "A", "begin": 1e9, "end": 1e9}]
     write_lines(path, records)
-    parsed(report.write_report(run).read_text(encoding="utf-8"))
+    parsed(write_report(run).read_text(encoding="utf-8"))
 
 
 def test_decoding_notes_the_audio_and_every_field(

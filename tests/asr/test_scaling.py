@@ -12,25 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.config.recipe import Config, parse_config
+from asr.cli import plan
+from asr.config.recipe import parse_config
+from asr.config.schema import Config
 from asr.errors import UserError
-from asr.planning import plan
-from asr.scaling.rule import (
-    TeacherSchedule,
+from asr.scaling.card import plan_row, steps_for
+from asr.scaling.clock import TeacherSchedule, learning_rate_share
+from asr.scaling.conversions import (
     epoch_weight_from_half_life,
     half_life_from_epoch_weight,
     half_life_from_kaizen,
     half_life_from_momentum,
-    in_force,
     kaizen_from_half_life,
-    learning_rate_share,
     momentum_from_half_life,
-    plan_row,
-    reference,
-    scale_betas,
-    steps_for,
-    teacher_momentum,
 )
+from asr.scaling.rule import in_force, reference, scale_betas, teacher_momentum
 
 REFERENCE_SECONDS = 100.0
 

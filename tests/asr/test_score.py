@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr.cli import score as score_command
 from asr.errors import UserError
 from asr.evaluation import bootstrap as statistics
 from asr.evaluation import edit_distance as edits
@@ -187,7 +188,7 @@ def test_missing_and_empty_files_say_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no utterance in it"):
         read_hypotheses(tmp_path / "empty.jsonl")
     with pytest.raises(UserError, match="nothing decoded"):
-        score.main([str(tmp_path)])
+        score_command.main([str(tmp_path)])
 
 
 def test_line_separator_inside_a_transcript_is_no_end_of_line(tmp_path: Path) -> None:
@@ -237,19 +238,19 @@ def test_headline_set_is_a_test_set_where_there_is_one() -> None:
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = write(tmp_path / "decode/test/teacher.jsonl", utterances(0.1))
     bad = write(tmp_path / "decode/test/supervised.jsonl", utterances(0.4))
-    assert score.main([str(good)]) == 0
+    assert score_command.main([str(good)]) == 0
     assert "300 utterances, 2,400 words" in capsys.readouterr().out
-    assert score.main([str(tmp_path)]) == 0
+    assert score_command.main([str(tmp_path)]) == 0
     assert "teacher minus supervised: WER -" in capsys.readouterr().out
-    assert score.main([str(tmp_path), "--json"]) == 0
+    assert score_command.main([str(tmp_path), "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == {"sets", "paired", "by"}
     with pytest.raises(UserError, match="`asr compare` compares them"):
-        score.main([str(good), str(bad)])
-    assert score.main(["--reference-format", "asr", str(good), str(bad), "--json"]) == 0
+        score_command.main([str(good), str(bad)])
+    assert score_command.main(["--reference-format", "asr", str(good), str(bad), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["systems"][0]
     assert found["wer"] == pytest.approx(score.score(utterances(0.4)).wer)
     with pytest.raises(UserError, match="give REF and HYP"):
-        score.main([str(good)] * 3)
+        score_command.main([str(good)] * 3)
 
 
 def test_speakers_are_resampled_where_they_are_known() -> None:
@@ -272,9 +273,9 @@ def test_the_mean_of_utterances_is_only_given_on_demand(
 ) -> None:
     two = [Utterance("a", "A B C D", "A B C D", 1.0), Utterance("b", "A", "X", 1.0)]
     path = write(tmp_path / "a.jsonl", two)
-    assert score.main([str(path), "--json"]) == 0
+    assert score_command.main([str(path), "--json"]) == 0
     assert "mean_utterance_wer" not in capsys.readouterr().out
-    assert score.main([str(path), "--json", "--utterance-mean"]) == 0
+    assert score_command.main([str(path), "--json", "--utterance-mean"]) == 0
     figures = json.loads(capsys.readouterr().out)["systems"][0]
     assert figures["wer"] == pytest.approx(20)
     assert figures["mean_utterance_wer"] == pytest.approx(50)

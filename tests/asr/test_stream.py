@@ -9,15 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.data.sampler import (
-    AudioStream,
-    GroupedCorpus,
-    Kind,
-    Position,
-    Segment,
-    deal,
-    padded_seconds,
-)
+from asr.data.batching import deal, padded_seconds
+from asr.data.sampler import AudioStream, Position
+from asr.data.segments import GroupedCorpus, Kind, Segment
 from asr.errors import UserError
 
 

@@ -10,8 +10,8 @@ import pytest
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment, SupervisionSet
 from lhotse.audio import AudioSource
 
+from asr.cli import score
 from asr.errors import UserError
-from asr.evaluation import score
 from asr.evaluation.transcripts import (
     FORMATS,
     guess_format,

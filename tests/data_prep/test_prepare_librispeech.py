@@ -92,7 +92,7 @@ def test_parts_are_chosen(tmp_path: Path) -> None:
     [
         (["--parts", "test-other"], r"LibriSpeech/test-other does not exist.*holds dev-clean"),
         (["--parts", "dev_clean"], "did you mean 'dev-clean'"),
-        (["--download"], "--download needs --parts"),
+        (["--download"], "name the parts with --parts"),
     ],
 )
 def test_missing_parts_are_explained(tmp_path: Path, more: list[str], message: str) -> None:

@@ -25,10 +25,10 @@ from asr.data.dataloader import TrainingData
 from asr.data.dataset import SpeechSet
 from asr.data.manifest.index import open_index
 from asr.data.manifest.shar import audio_places, places_file
-from asr.data_prep.contents import locked
 from asr.errors import UserError
 from asr.model.tokenizer import make_tokenizer
 from asr.utils.files import write_json
+from asr.utils.locks import locked
 
 
 @pytest.fixture
@@ -238,7 +238,9 @@ def test_other_transcripts_and_a_second_call_meanwhile_are_refused(
     manifest = data / "labelled.jsonl.gz"
     shutil.copyfile(corpus / manifest.name, manifest)
     options = ["--data", str(data), "--sets", "labelled", "--jobs", "1"]
-    with locked(data / f".labelled.shar.partial-{mark_of(manifest, 1000)}"):
+    held = data / f".labelled.shar.partial-{mark_of(manifest, 1000)}"
+    held.mkdir()
+    with locked(held):
         assert main(["prepare", "shar", *options]) == 2
     assert "another preparation is writing there" in capsys.readouterr().err
     assert main(["prepare", "shar", *options]) == 0

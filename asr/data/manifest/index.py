@@ -10,14 +10,11 @@ one machine share them.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -30,6 +27,7 @@ from asr.data.manifest.scan import scan
 from asr.data.manifest.shar import SHAR_SUFFIX
 from asr.errors import UserError
 from asr.utils.files import read_json, write_json
+from asr.utils.locks import locked
 
 MANIFEST_SUFFIX = ".jsonl.gz"
 _VERSION = 2
@@ -117,7 +115,8 @@ def open_index(manifest: Path) -> ManifestIndex:
         if found is not None:
             return found
         try:
-            with _locked(folder, name):
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder / f"{name}.lock"):
                 found = _load(manifest, folder / name, source)  # another rank may have made it
                 if found is None:
                     _build(manifest, folder / name, source)
@@ -130,8 +129,8 @@ def open_index(manifest: Path) -> ManifestIndex:
         assert found is not None
         return found
     raise UserError(
-        f"{manifest}: its index can be written neither beside it nor to {_cache(manifest)} ({last}); mend the "
-        "permissions, or set XDG_CACHE_HOME"
+        f"{manifest}: its index can be written neither beside it nor to {_cache(manifest)} ({last})",
+        "mend the permissions, or set XDG_CACHE_HOME",
     )
 
 
@@ -152,15 +151,7 @@ def _no_such_set(manifest: Path) -> UserError:
         if path.name.endswith((MANIFEST_SUFFIX, SHAR_SUFFIX))
     )
     found = f"it has {', '.join(others)}" if others else "it holds no manifests"
-    return UserError(f"{manifest}: no such set; {found}; run `asr prepare` or mend corpus.*")
-
-
-@contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return UserError(f"{manifest}: no such set; {found}", "run `asr prepare` or mend corpus.*")
 
 
 def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex | None:

@@ -69,7 +69,7 @@ def scan(manifest: Path, copy: Path) -> Scan:
             gathered.add(rows)
     if not gathered.count:
         lost = "".join(f"; {name} {reject['reason']}" for name, reject in rejects.items())
-        raise UserError(f"{manifest}: holds no utterances{lost}; run `asr prepare` again")
+        raise UserError(f"{manifest}: holds no utterances{lost}", "run `asr prepare` again")
     return Scan(gathered.ordered(), "".join(sorted(gathered.characters)), gathered.rates, rejects)
 
 
@@ -90,8 +90,8 @@ class _Gathered:
         if rows.fault is not None:
             number, reason = rows.fault
             raise UserError(
-                f"{self._manifest}: not a readable manifest (line {self.count + number}: {reason}); "
-                "run `asr prepare` again"
+                f"{self._manifest}: not a readable manifest (line {self.count + number}: {reason})",
+                "run `asr prepare` again",
             )
         self.count += len(rows.ids)
         self.characters.update(rows.characters)
@@ -215,7 +215,9 @@ def _is_gzip(manifest: Path) -> bool:
     with manifest.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
     if not is_gzip and manifest.suffix == ".gz":
-        raise UserError(f"{manifest}: not a readable manifest (not gzip); run `asr prepare` again")
+        raise UserError(
+            f"{manifest}: not a readable manifest (not gzip)", "run `asr prepare` again"
+        )
     return is_gzip
 
 
@@ -241,7 +243,7 @@ def _unpacked(manifest: Path) -> Iterator[bytes]:
             raise EOFError("it ends in the middle")
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(
-            f"{manifest}: not a readable manifest ({error}); run `asr prepare` again"
+            f"{manifest}: not a readable manifest ({error})", "run `asr prepare` again"
         ) from None
 
 

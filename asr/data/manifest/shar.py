@@ -50,7 +50,7 @@ def shar_lines(folder: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
         for path in folder.glob(f"{begin}*{end}")
     }
     if not any(folder.glob("cuts.*.jsonl.gz")):
-        raise UserError(f"{folder}: holds no cuts.*.jsonl.gz; `asr prepare shar` makes shards")
+        raise UserError(f"{folder}: holds no cuts.*.jsonl.gz", "`asr prepare shar` makes shards")
     for number in sorted(numbers):
         yield from _sound_lines(folder, number, rejects)
 
@@ -180,12 +180,13 @@ def with_audio(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(
             f"{tar if is_remote else folder / tar} (utterance '{record['id']}'): cannot be read any more: "
-            f"{error.strerror or error}; restore the shard"
+            f"{error.strerror or error}",
+            "restore the shard",
         ) from None
     if len(content) != count:
         raise UserError(
-            f"{tar if is_remote else folder / tar} (utterance '{record['id']}'): has become shorter; restore "
-            "the shard"
+            f"{tar if is_remote else folder / tar} (utterance '{record['id']}'): has become shorter",
+            "restore the shard",
         )
     memory = {"type": "memory", "channels": source["channels"], "source": content}
     return {**record, "recording": {**recording, "sources": [memory]}}
@@ -206,8 +207,8 @@ def _fetched(address: str, begin: int, count: int) -> bytes:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
                 if response.status != 206:
                     raise UserError(
-                        f"{address}: the server does not serve parts of files (byte ranges); use one that "
-                        "does, or copy the shards here"
+                        f"{address}: the server does not serve parts of files (byte ranges)",
+                        "use one that does, or copy the shards here",
                     )
                 content = bytes(response.read())
                 if len(content) == count:

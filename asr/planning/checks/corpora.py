@@ -12,20 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.data.dataloader import about_groups, is_spelt
-from asr.data.dataset import (
-    MANIFEST_SUFFIX,
-    SpeechSet,
-    check_stored_features,
-    first_duplicate,
-)
-from asr.data.sampler import GroupedCorpus, Kind
+from asr.data.dataset import SpeechSet, check_stored_features, first_duplicate
+from asr.data.manifest.index import MANIFEST_SUFFIX
+from asr.data.segments import GroupedCorpus, Kind
 from asr.errors import UserError
 from asr.model.ctc import shortest_feasible
 from asr.model.features import LogMel
 from asr.model.tokenizer import Tokenizer, make_tokenizer
-from asr.planning.checks.recipe import Finding, note
+from asr.planning.checks.finding import Finding, note
 
 _MOST_FILES_LOOKED_AT = 2_000
 _LARGE_SHARE = 0.05

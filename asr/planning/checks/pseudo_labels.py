@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.data.dataset import SpeechSet
 from asr.errors import UserError
-from asr.planning.checks.recipe import Finding, note
+from asr.planning.checks.finding import Finding, note
 from asr.pseudo_labels.decoders import decision_class
 from asr.pseudo_labels.schedules import schedule_class
 from asr.teacher.teachers import AverageOfBest, labeller_class

@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from asr.config.recipe import Config
+from asr.config.schema import Config
 from asr.errors import UserError
-from asr.planning.estimates import memory_gb_per_rank, vocabulary_size
-from asr.scaling.rule import in_force, off_grid, scaling_cards
+from asr.planning.checks.finding import Finding, note
+from asr.scaling.card import off_grid, scaling_cards
+from asr.scaling.rule import in_force
 
 _FEWEST_HALF_LIVES = 1.0
 _FEWEST_STEPS_A_HALF_LIFE = 2.0
 _FEWEST_SECONDS_A_RANK = 10.0
 _TRIAL_HOURS = 1.0
 """A shorter run only tries the path: a schedule that does not fit it is noted, and not a problem."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that a user should know before an hour is spent."""
-
-    what: str
-    remedy: str = ""
-    """Empty where `what` says it."""
-    is_problem: bool = True
-    """Or else a note: the run works, but perhaps not as it is meant."""
-
-    @classmethod
-    def of(cls, error: UserError, where: str = "") -> Finding:
-        """An error of ours, which says what is wrong and, after the last semicolon, what to do."""
-        what, _, remedy = str(error).rpartition("; ")
-        return cls(where + (what or remedy), remedy if what else "")
-
-
-def note(what: str, remedy: str = "") -> Finding:
-    """A finding that does not stop anybody."""
-    return Finding(what, remedy, is_problem=False)
 
 
 def check_recipe(config: Config, ranks: int) -> Iterator[Finding]:
@@ -48,22 +26,6 @@ def check_recipe(config: Config, ranks: int) -> Iterator[Finding]:
     yield from _teacher(config, ranks)
     yield from _roles(config)
     yield from _files(config)
-
-
-def check_memory(config: Config, ranks: int, memory_gb: float) -> Iterator[Finding]:
-    """The estimate of `asr plan` against what a rank has."""
-    vocabulary = vocabulary_size(config)
-    if vocabulary is None:
-        return
-    stage = config.trainer.zero_stage
-    parts = memory_gb_per_rank(config, vocabulary, ranks, stage)
-    if parts["total"] > memory_gb:
-        yield Finding(
-            f"a rank needs about {parts['total']:.3g} GB ({parts['activations']:.3g} GB of it for a "
-            f"micro-batch of {config.batch.max_seconds_per_micro_batch:g} s) and has {memory_gb:.3g} GB",
-            "lower batch.max_seconds_per_micro_batch (the global batch stays as it is), raise "
-            "trainer.zero_stage, or give the memory of the machine that will train with --memory-gb",
-        )
 
 
 def _rule(config: Config, ranks: int) -> Iterator[Finding]:

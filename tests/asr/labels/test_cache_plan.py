@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.config.pseudo_label import CacheConfig
+from asr.data.batching import deal
 from asr.data.cache_sampler import CachePlan
-from asr.data.sampler import AudioStream, GroupedCorpus, Kind, Position, Segment, deal
+from asr.data.sampler import AudioStream, Position
+from asr.data.segments import GroupedCorpus, Kind, Segment
 from asr.errors import UserError
 from asr.pseudo_labels.cache_policy import Replacement
 from asr.pseudo_labels.health import LabelCounts

@@ -21,9 +21,10 @@ from conftest import (
 )
 
 from asr.__main__ import main
-from asr.config.recipe import Config, parse_config
-from asr.data.sampler import Kind, Segment
-from asr.decoding.decode_dataset import greedy
+from asr.config.recipe import parse_config
+from asr.config.schema import Config
+from asr.data.segments import Kind, Segment
+from asr.decoding.greedy import greedy
 from asr.model.tokenizer import CharacterTokenizer
 from asr.pseudo_labels.decoders import Asked, make_decision
 

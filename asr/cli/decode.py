@@ -1,0 +1,145 @@
+"""`asr decode`: transcribe a prepared set and keep its references beside."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.cli.options import add_model, make_parser
+from asr.decoding.decode_dataset import decode_set
+from asr.decoding.greedy import Decoder, greedy_only
+from asr.errors import UserError
+from asr.model.tokenizer import tokenizer_sha256
+from asr.utils.files import write_json, write_jsonl
+
+if TYPE_CHECKING:
+    from asr.model.model_folder import LoadedModel
+
+
+_DESCRIPTION = """\
+Decode a prepared set with a trained model and write one JSON object an utterance: id, reference, hypothesis,
+confidence, seconds; the words with their times and confidences, by forced alignment; the audio's file; speaker,
+language and what else the manifest says. `asr score`, `asr compare` and `asr report` read it. Greedy, or a beam
+search with an n-gram language model:
+
+  asr prepare lm --cuts data/mine/labelled.jsonl.gz --output lm.arpa
+  asr decode EXP data/mine/test.jsonl.gz --decoder beam --lm lm.arpa --tune data/mine/dev.jsonl.gz
+"""
+
+
+def main(argv: list[str]) -> int:
+    """`asr decode`."""
+    arguments = _parse(argv)
+
+    from asr.data.dataset import SpeechSet
+    from asr.model.model_folder import find_checkpoint, load_average, load_model
+
+    checkpoint = find_checkpoint(arguments.model_folder, best=arguments.best)
+    speech = SpeechSet.load(arguments.manifest)
+    if arguments.average:
+        model = load_average(arguments.model_folder, arguments.model, arguments.average)
+    else:
+        model = load_model(checkpoint, arguments.model)
+    speech.at_rate(model.config.features.sample_rate_hz)
+    name = arguments.model + (f"_average{arguments.average}" if arguments.average else "")
+    output = arguments.output
+    if output is None:
+        name += "_beam" if arguments.decoder == "beam" else ""
+        output = arguments.model_folder / "decode" / speech.name / f"{name}.jsonl"
+    decoder: Decoder = greedy_only
+    decoder_stamp: dict[str, Any] = {"decoder": "greedy"}
+    if arguments.decoder == "beam":
+        decoder, decoder_stamp = _beam(arguments, model, output)
+    records = decode_set(model, speech, decoder, token_times=arguments.token_times)
+    write_jsonl(output, records)
+    stamp = {
+        "checkpoint": str(model.averaged[-1] if model.averaged else checkpoint),
+        "model": arguments.model,
+        **({"average_of": [str(path) for path in model.averaged]} if model.averaged else {}),
+        "weights_sha256": model.weights_sha256,
+        "tokenizer_sha256": tokenizer_sha256(checkpoint),
+        "set": speech.name,
+        "manifest": str(arguments.manifest),
+        **decoder_stamp,
+    }
+    write_json(output.with_suffix(".stamp.json"), stamp)
+    print(f"decoded {len(speech)} utterances of '{speech.name}' with {checkpoint}: {output}")
+    return 0
+
+
+def _beam(
+    arguments: argparse.Namespace, model: LoadedModel, output: Path
+) -> tuple[Decoder, dict[str, Any]]:
+    """The decoder that the options describe, tuned if they say so, and its stamp."""
+    from asr.data.dataset import SpeechSet
+    from asr.decoding.beam import BeamDecoder, BeamSettings
+    from asr.decoding.tuning import tune
+
+    settings = BeamSettings(
+        language_model=arguments.lm,
+        lexicon=arguments.lexicon,
+        lm_weight=arguments.lm_weight,
+        word_score=arguments.word_score,
+        beam_size=arguments.beam_size,
+        nbest=arguments.nbest,
+    )
+    stamp = {}
+    if arguments.tune:
+        dev = SpeechSet.load(arguments.tune).at_rate(model.config.features.sample_rate_hz)
+        settings, grid = tune(model, dev, settings, arguments.tune_by, partial(print, flush=True))
+        stamp = {"tuned_on": str(arguments.tune), "tuned_by": arguments.tune_by}
+        write_json(output.with_suffix(".tuning.json"), {**stamp, "grid": grid})
+    return BeamDecoder(model.tokenizer, settings), {**settings.stamp(), **stamp}
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser("decode", _DESCRIPTION)
+    add_model(parser)
+    parser.add_argument(
+        "manifest", type=Path, help="Lhotse cuts that `asr prepare` wrote, SET.jsonl.gz"
+    )
+    parser.add_argument("--output", type=Path, help="default: RUN/decode/SET/MODEL.jsonl")
+    parser.add_argument(
+        "--average",
+        type=int,
+        metavar="N",
+        help="of a run: the mean of the weights of its last N checkpoints",
+    )
+    parser.add_argument(
+        "--token-times", action="store_true", help="add the tokens with their times and confidences"
+    )
+    beam = parser.add_argument_group("beam search")
+    beam.add_argument("--decoder", choices=("greedy", "beam"), default="greedy")
+    beam.add_argument("--lm", type=Path, metavar="FILE", help="ARPA or KenLM binary")
+    beam.add_argument(
+        "--lexicon", type=Path, metavar="FILE", help="a word a line: only these come out"
+    )
+    beam.add_argument("--lm-weight", type=float, default=1.0, help="default %(default)s")
+    beam.add_argument(
+        "--word-score", type=float, default=0.0, help="for each word; default %(default)s"
+    )
+    beam.add_argument("--beam-size", type=int, default=50, help="default %(default)s")
+    beam.add_argument("--nbest", type=int, default=1, help="hypotheses kept; default %(default)s")
+    beam.add_argument(
+        "--tune",
+        type=Path,
+        metavar="DEV.jsonl.gz",
+        help="choose --lm-weight and --word-score on this set; the grid goes beside the result",
+    )
+    beam.add_argument("--tune-by", choices=("wer", "cer"), default="wer")
+    arguments = parser.parse_args(argv)
+    if arguments.decoder == "greedy" and (arguments.lm or arguments.lexicon or arguments.tune):
+        raise UserError("--lm, --lexicon and --tune are for a beam search", "add --decoder beam")
+    if arguments.decoder == "greedy" and arguments.nbest != 1:
+        raise UserError(f"--nbest {arguments.nbest} is for a beam search", "add --decoder beam")
+    if arguments.average and arguments.best:
+        raise UserError("--average takes the last checkpoints", "leave --best out")
+    for name in ("average", "beam_size", "nbest"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UserError(
+                f"--{name.replace('_', '-')} {value} is too small", "it must be at least 1"
+            )
+    return arguments

@@ -1,0 +1,79 @@
+"""Parsers of command lines, and the options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asr.evaluation.systems import Source
+
+
+def make_parser(
+    command: str, description: str, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """A parser of `asr COMMAND`, whose texts are shown with their own line breaks."""
+    return argparse.ArgumentParser(
+        prog=f"asr {command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_recipe(parser: argparse.ArgumentParser, example: str = "e.g. model.layers=12") -> None:
+    """A recipe and its overrides; the parser must parse intermixed."""
+    parser.add_argument("recipe", help="recipe, YAML")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=example)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Which folder's weights to use."""
+    parser.add_argument(
+        "model_folder", type=Path, help="run folder (its latest checkpoint) or a checkpoint"
+    )
+    parser.add_argument("--model", choices=("teacher", "student"), default="teacher")
+    parser.add_argument(
+        "--best", action="store_true", help="of a run: the checkpoint with the best dev WER"
+    )
+
+
+def add_texts(parser: argparse.ArgumentParser) -> None:
+    """How references and hypotheses are read and normalised; `source_of` takes it from there."""
+    from asr.evaluation.normalisers import NAMES
+    from asr.evaluation.transcripts import FORMATS
+
+    parser.add_argument(
+        "--normaliser",
+        default="none",
+        metavar="NAME",
+        help=f"of references and hypotheses: {', '.join(NAMES)}, or PATH.py:FUNCTION (default: none, "
+        "text is compared as it stands but for repeated spaces)",
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, help="of the hypotheses (default: by name and first line)"
+    )
+    parser.add_argument(
+        "--reference-format", choices=FORMATS, help="of the references (default: likewise)"
+    )
+    parser.add_argument(
+        "--missing",
+        choices=("error", "deleted", "left_out"),
+        default="error",
+        help="an utterance without a hypothesis: refuse (default), count all its words as deleted, "
+        "or leave it out",
+    )
+
+
+def source_of(arguments: argparse.Namespace) -> Source:
+    """What the options of `add_texts` say. Raises UserError for a normaliser there is not."""
+    from asr.evaluation.normalisers import make_normaliser
+    from asr.evaluation.systems import Source
+
+    return Source(
+        make_normaliser(arguments.normaliser),
+        arguments.reference_format,
+        arguments.format,
+        arguments.missing,
+    )

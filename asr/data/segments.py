@@ -1,0 +1,122 @@
+"""One corpus as passes of groups: a pure function of (corpus, seed, pass).
+
+A pass is a shuffled sequence of small groups of utterances of similar length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr.errors import UserError
+from asr.utils.seeds import SeedTag, generator
+
+# Durations are multiplied by 1 +- this before they are sorted, so that the members of a group are of
+# similar length and yet differ from pass to pass.
+_DURATION_JITTER = 0.1
+
+
+class Kind(StrEnum):
+    """What an utterance is used as."""
+
+    LABELLED = "labelled"
+    UNTRANSCRIBED = "untranscribed"
+
+
+_SEED_OF_KIND = {
+    Kind.LABELLED: SeedTag.LABELLED,
+    Kind.UNTRANSCRIBED: SeedTag.UNTRANSCRIBED,
+}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One utterance as one pass plays it."""
+
+    kind: Kind
+    index: int
+    """Place of the utterance in its corpus."""
+    pass_index: int
+    seconds: float
+    """Audio on disk: what the clock counts."""
+    speed: float = 1.0
+    """Speed perturbation factor."""
+    is_trained: bool = True
+    """False: only labelled, for the cache."""
+    use: int = 0
+    """From 1, of a label that is kept; 0 for a transcript, or a label that is made now."""
+    is_last_use: bool = False
+
+    @property
+    def played_seconds(self) -> float:
+        """Audio that the student hears."""
+        return self.seconds / self.speed
+
+    def seed(self, run_seed: int) -> tuple[int, ...]:
+        """Seed of this segment's augmentation, whatever batch or rank it falls to."""
+        own = (run_seed, _SEED_OF_KIND[self.kind], self.pass_index, self.index)
+        return (*own, self.use) if self.use else own
+
+
+class GroupedCorpus:
+    """Passes over one corpus, each cut into groups of about `group_seconds`."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        seconds: Sequence[float] | NDArray[np.float64],
+        group_seconds: float,
+        seed: int,
+        speed_factors: Sequence[float] = (1.0,),
+    ) -> None:
+        self.kind = kind
+        self.seconds = np.asarray(seconds, dtype=np.float64)
+        if not len(self.seconds):
+            raise UserError(
+                f"no {kind} utterances", f"check corpus.{kind} and the limits of their length"
+            )
+        self.group_seconds = group_seconds
+        self.seed = seed
+        self.speed_factors = tuple(speed_factors)
+        self._pass_index = -1
+        self._groups: list[NDArray[np.int64]] = []
+        self._speeds = np.empty(0)
+
+    @property
+    def mean_group_seconds(self) -> float:
+        """Audio of a group of the first pass, on average."""
+        return float(self.seconds.sum()) / self.groups_in_pass(0)
+
+    def groups_in_pass(self, pass_index: int) -> int:
+        self._load_pass(pass_index)
+        return len(self._groups)
+
+    def group(self, pass_index: int, group: int) -> tuple[Segment, ...]:
+        """The utterances of one group of one pass."""
+        self._load_pass(pass_index)
+        return tuple(
+            Segment(self.kind, int(i), pass_index, float(self.seconds[i]), float(self._speeds[i]))
+            for i in self._groups[group]
+        )
+
+    def _load_pass(self, pass_index: int) -> None:
+        if pass_index == self._pass_index:
+            return
+        random = generator(self.seed, _SEED_OF_KIND[self.kind], pass_index)
+        jitter = random.uniform(1.0 - _DURATION_JITTER, 1.0 + _DURATION_JITTER, len(self.seconds))
+        order = np.argsort(self.seconds * jitter, kind="stable")
+        ends = np.cumsum(self.seconds[order])
+        count = max(1, round(float(ends[-1]) / self.group_seconds))
+        # An utterance belongs to the group in whose span of audio its middle falls; a group that an
+        # utterance longer than a group leaves empty does not exist.
+        middles = ends - self.seconds[order] / 2
+        group_of = np.minimum((middles / ends[-1] * count).astype(np.int64), count - 1)
+        boundaries = np.flatnonzero(np.diff(group_of)) + 1
+        groups = np.split(order, boundaries)
+        self._groups = [groups[i] for i in random.permutation(len(groups))]
+        self._speeds = random.choice(np.asarray(self.speed_factors), len(self.seconds))
+        self._pass_index = pass_index

@@ -1,0 +1,57 @@
+"""What the machine has, against what a run needs: memory, and a folder to write to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.config.schema import Config
+from asr.errors import UserError
+from asr.model.model_folder import pointed_at, read_config
+from asr.planning.checks.finding import Finding
+from asr.planning.estimates import memory_gb_per_rank, vocabulary_size
+from asr.training.resume_rules import check_compatible
+
+
+def check_memory(config: Config, ranks: int, memory_gb: float) -> Iterator[Finding]:
+    """The estimate of `asr plan` against what a rank has."""
+    vocabulary = vocabulary_size(config)
+    if vocabulary is None:
+        return
+    stage = config.trainer.zero_stage
+    parts = memory_gb_per_rank(config, vocabulary, ranks, stage)
+    if parts["total"] > memory_gb:
+        yield Finding(
+            f"a rank needs about {parts['total']:.3g} GB ({parts['activations']:.3g} GB of it for a "
+            f"micro-batch of {config.batch.max_seconds_per_micro_batch:g} s) and has {memory_gb:.3g} GB",
+            "lower batch.max_seconds_per_micro_batch (the global batch stays as it is), raise "
+            "trainer.zero_stage, or give the memory of the machine that will train with --memory-gb",
+        )
+
+
+def memory_gb_of_a_rank(ranks: int) -> float:
+    """What a rank has here: a GPU, or its share of this machine's memory."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(0).total_memory) / 1e9
+    here = min(ranks, os.cpu_count() or 1)
+    return float(psutil.virtual_memory().total) / 1e9 / here
+
+
+def check_output(config: Config) -> Iterator[Finding]:
+    """A checkpoint in the output folder that this recipe cannot continue; a folder that cannot be written."""
+    run = Path(config.output)
+    latest = pointed_at(run, "latest")
+    if latest is not None:
+        try:
+            check_compatible(read_config(latest), config, latest)
+        except UserError as error:
+            yield Finding.of(error)
+    parent = next(path for path in (run, *run.absolute().parents) if path.exists())
+    if not parent.is_dir():
+        yield Finding(f"output: {parent} is a file, and a run needs a folder", "choose another")
+    elif not os.access(parent, os.W_OK):
+        yield Finding(f"output: {run} cannot be written", "fix its permissions, or choose another")

@@ -1,0 +1,84 @@
+"""The audio clock, and what hangs on it: what is due, the learning rate's schedule, the teacher's updates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from asr.config.schema import Config, OptimizerConfig
+from asr.scaling.rule import SECONDS_PER_HOUR, in_force, teacher_momentum
+
+
+@dataclass
+class AudioClock:
+    """Audio consumed by applied optimizer steps."""
+
+    seconds: float = 0.0
+    steps: int = 0
+
+    @property
+    def hours(self) -> float:
+        return self.seconds / SECONDS_PER_HOUR
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.steps += 1
+
+
+def crossed(before_hours: float, after_hours: float, every_hours: float) -> bool:
+    """Whether a multiple of `every_hours` lies in (before, after]."""
+    return math.floor(after_hours / every_hours) > math.floor(before_hours / every_hours)
+
+
+def learning_rate_share(optimizer: OptimizerConfig, total_hours: float, hours: float) -> float:
+    """Share of the peak learning rate at `hours` of audio: warm-up, plateau, decay.
+
+    Callers pass the middle of the batch about to be used, so that the integral over audio of a linear
+    piece of the schedule is the same for every batch size.
+    """
+    if hours < optimizer.warmup_hours:
+        return hours / optimizer.warmup_hours
+    if optimizer.decay == "constant":
+        return 1.0
+    start, end = _decay_span(optimizer, total_hours)
+    progress = min(1.0, max(0.0, (hours - start) / max(end - start, 1e-12)))
+    remaining = (
+        1 - progress if optimizer.decay == "linear" else (1 + math.cos(math.pi * progress)) / 2
+    )
+    return optimizer.final_share + (1.0 - optimizer.final_share) * remaining
+
+
+def _decay_span(optimizer: OptimizerConfig, total_hours: float) -> tuple[float, float]:
+    start = optimizer.decay_start_hours
+    return (
+        optimizer.warmup_hours if start is None else start,
+        optimizer.decay_end_hours or total_hours,
+    )
+
+
+@dataclass
+class TeacherSchedule:
+    """When the teacher is updated, and with which momentum."""
+
+    half_life_hours: float
+    interval_seconds: float
+    pending_seconds: float = 0.0
+    """Audio consumed since the last update."""
+
+    @classmethod
+    def for_batch(cls, config: Config, batch_seconds: float) -> TeacherSchedule:
+        """The schedule at a nominal global batch."""
+        values = in_force(config, batch_seconds)
+        # A nominal interval of k steps must not wait for step k + 1 because a real batch came out a
+        # little short: half a batch of tolerance does that.
+        interval = (values.teacher_update_steps - 0.5) * batch_seconds
+        return cls(values.half_life_hours, interval if values.teacher_update_steps > 1 else 0.0)
+
+    def consume(self, seconds: float) -> float | None:
+        """Account for an applied step of `seconds`; the momentum if an update is due, else None."""
+        self.pending_seconds += seconds
+        if self.pending_seconds < self.interval_seconds:
+            return None
+        momentum = teacher_momentum(self.pending_seconds, self.half_life_hours)
+        self.pending_seconds = 0.0
+        return momentum

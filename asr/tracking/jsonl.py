@@ -1,0 +1,50 @@
+"""An append-only file of JSON objects that a resume cuts back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from asr.utils.files import replacing_text
+
+
+class JsonLines:
+    """An append-only file of JSON objects, cut back to a global batch on resume."""
+
+    def __init__(self, path: Path, batches: int) -> None:
+        """Open for appending after dropping lines of later batches, and any broken last line."""
+        with replacing_text(path) as kept:
+            kept.writelines(_lines_until(path, batches))
+        self._stream = path.open("a", encoding="utf-8")
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._stream.flush()
+
+    def flush_to_disk(self) -> None:
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def batch_of(record: dict[str, Any]) -> int:
+    """The global batch of a line, from 1: its step, unless a step was skipped before."""
+    return int(record.get("batch", record["step"]))
+
+
+def _lines_until(path: Path, batches: int) -> Iterable[str]:
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                if not line.endswith("\n") or batch_of(json.loads(line)) > batches:
+                    return
+            except (ValueError, KeyError, TypeError):
+                return
+            yield line

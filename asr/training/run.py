@@ -1,0 +1,95 @@
+"""A whole run: join the ranks, train into its folder, note what it is beside what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+from asr.config.recipe import dump_config
+from asr.config.schema import Config
+from asr.distributed.process_group import Ranks, join, leave
+from asr.errors import UserError
+from asr.pseudo_labels.ledger import copy_ledger
+from asr.scaling.card import off_grid, render_card, scaling_card, scaling_cards
+from asr.scaling.rule import SECONDS_PER_HOUR
+from asr.tracking.environment import environment
+from asr.tracking.scaling_history import note_card
+from asr.training.trainer import Trainer
+from asr.utils.files import write_json, write_text
+from asr.utils.locks import locked
+
+Say = Callable[[str], None]
+
+
+def train(config: Config, say: Say = lambda message: None) -> bool:
+    """Train a recipe into its folder `output`, from its last checkpoint on where it has one.
+
+    `say` receives, on the first rank, what a person wants to know. Returns True at the end of the run, False
+    where SIGTERM or SIGINT stopped it, saved. Raises UserError for what the user can fix.
+    """
+    ranks = join(config.trainer.matmul_precision)
+    run = Path(config.output)
+    busy = UserError(
+        f"{run}: another process is training there",
+        "wait for it, stop it, or choose another output",
+    )
+    try:
+        if ranks.is_first:
+            run.mkdir(parents=True, exist_ok=True)
+        with locked(run / ".lock", busy) if ranks.is_first else nullcontext():
+            return _train(config, ranks, say if ranks.is_first else lambda message: None)
+    finally:
+        leave()
+
+
+def _train(config: Config, ranks: Ranks, say: Say) -> bool:
+    say("\n\n".join(map(render_card, scaling_cards(config, ranks.world))))
+    trainer = Trainer(config, ranks)
+    _introduce(trainer, say)
+    if ranks.is_first and not trainer.is_complete:
+        _describe_run(trainer)
+    finished = trainer.train()
+    hours, steps = trainer.clock.hours, trainer.clock.steps
+    if not finished:
+        say(f"stopped at {hours:.2f} h; the same command goes on from there")
+        return False
+    if ranks.is_first:
+        summary = {"hours": hours, "steps": steps, "dev_wer": trainer.dev_wer}
+        write_json(trainer.run / "complete.json", summary)
+    say(f"complete: {hours:.2f} h of audio in {steps} updates; {trainer.run}")
+    return True
+
+
+def _introduce(trainer: Trainer, say: Say) -> None:
+    hours, total = trainer.clock.hours, trainer.config.trainer.total_hours
+    source = trainer.resumed_from
+    if trainer.is_complete:
+        say(f"nothing left to train: {source} stands at {hours:.2f} of {total:g} h")
+    elif source is None:
+        say(f"starting: {total:g} h of audio to {trainer.run}")
+    else:
+        say(f"resuming from {source} at {hours:.2f} of {total:g} h")
+    for reason, count in trainer.data.left_out.items():
+        if count:
+            say(f"left out of training: {count} utterances ({reason})")
+    for note in [*off_grid(trainer.config, trainer.ranks.world), *trainer.notes]:
+        say(f"note: {note}")
+
+
+def _describe_run(trainer: Trainer) -> None:
+    """What the run is, beside what it does; and a fork's curves begin with those that it left."""
+    config, run = trainer.config, trainer.run
+    drawn_hours = trainer.position.seconds / SECONDS_PER_HOUR
+    card = scaling_card(config, trainer.ranks.world, drawn_hours)
+    note_card(run, {**card, "from_hours": trainer.clock.hours})
+    (run / "complete.json").unlink(missing_ok=True)
+    write_text(run / "config.yaml", dump_config(config))
+    write_json(run / "environment.json", environment())
+    if config.fork_from is None or (run / "latest").exists():
+        return
+    parent = Path(config.fork_from).resolve().parent.parent
+    for name in ("metrics.jsonl", "utterances.jsonl"):
+        if (parent / name).is_file():
+            write_text(run / name, (parent / name).read_text(encoding="utf-8"))
+    copy_ledger(parent, run)
