@@ -112,7 +112,7 @@ def plan(folder: Path) -> dict[str, Any]:
 
 
 def _planned(seconds: np.ndarray, config: Any, ranks: int) -> dict[str, float]:
-    from asr.data.batching import deal
+    from asr.data.batching import split_into_micro_batches
     from asr.data.dataloader import padding_share
     from asr.data.sampler import AudioStream, Position
     from asr.data.segments import GroupedCorpus, Kind
@@ -123,7 +123,9 @@ def _planned(seconds: np.ndarray, config: Any, ranks: int) -> dict[str, float]:
     position, batches, padding = Position(), 0, 0.0
     while position.labelled_pass == 0:
         batch = stream.next_batch(position, ranks)
-        slots = deal(batch.segments, ranks, config.batch.max_seconds_per_micro_batch)
+        slots = split_into_micro_batches(
+            batch.segments, ranks, config.batch.max_seconds_per_micro_batch
+        )
         position, batches, padding = batch.after, batches + 1, padding + padding_share(slots)
     wall = time.perf_counter() - started
     return {"batches": batches, "s": round(wall, 2), "padding_share": round(padding / batches, 4)}

@@ -19,7 +19,7 @@ from asr.evaluation.edit_distance import Aligned, align
 from asr.evaluation.hypotheses import read_decoded
 from asr.evaluation.results import main_set
 from asr.pseudo_labels.ledger import read_ledger
-from asr.pseudo_labels.ledger_stats import Columns, figures, use_figures
+from asr.pseudo_labels.ledger_stats import Columns, metrics, use_metrics
 
 _BASELINE = "supervised"
 _WORST = 1e9
@@ -108,16 +108,16 @@ class _Run:
 
     @property
     def label_cer(self) -> float | None:
-        return figures(self.labels.last_of_each())["cer"] if len(self.labels) else None
+        return metrics(self.labels.last_of_each())["cer"] if len(self.labels) else None
 
     @property
     def mechanism(self) -> str:
         """Cells of the second table."""
-        made, uses = figures(self.labels), use_figures(self.uses)
+        made, uses = metrics(self.labels), use_metrics(self.uses)
         hours = self.labels.of["hours"]
         tenth = (hours.max() - hours.min()) / 10
         ends: list[Any] = [
-            figures(self.labels.where(part))["entropy"]
+            metrics(self.labels.where(part))["entropy"]
             for part in (hours <= hours.min() + tenth, hours >= hours.max() - tenth)
         ]
         cells = [

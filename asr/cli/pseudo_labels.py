@@ -17,8 +17,8 @@ from asr.pseudo_labels.ledger_stats import (
     Columns,
     by_hours,
     changes,
-    figures,
-    use_figures,
+    metrics,
+    use_metrics,
     worst,
 )
 
@@ -107,10 +107,10 @@ def _stats(arguments: argparse.Namespace, labels: Columns) -> dict[str, Any]:
     hours = labels.of["hours"]
     every = arguments.every or _round_hours((hours.max() - hours.min()) / _ROWS_SHOWN)
     return {
-        "all": figures(labels),
+        "all": metrics(labels),
         "every_hours": every,
         "by_hours": by_hours(labels, every),
-        "uses": use_figures(Columns.read(read_ledger(arguments.run, "uses"))),
+        "uses": use_metrics(Columns.read(read_ledger(arguments.run, "uses"))),
     }
 
 

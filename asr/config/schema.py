@@ -11,10 +11,12 @@ from __future__ import annotations
 import itertools
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from asr.config.fields import Count, Fraction, Natural, NonNegative, Positive, Section, Share
 from asr.config.pseudo_label import PseudoLabelConfig
+
+LOGGERS = ("tensorboard",)
 
 
 class CorpusConfig(Section):
@@ -237,6 +239,16 @@ class TrainerConfig(Section):
     """The run stops when more utterances than this had a NaN or infinite loss."""
     utterance_ledger: bool = True
     """Write the utterance ids of every global batch to utterances.jsonl."""
+    loggers: list[str] = ["tensorboard"]
+    """Where metrics go besides metrics.jsonl: tensorboard; or FILE.py:CLASS of your own."""
+
+    @field_validator("loggers")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in LOGGERS and ".py:" not in name:
+                raise ValueError(f"choose of {', '.join(LOGGERS)}, or FILE.py:CLASS of your own")
+        return names
 
     @model_validator(mode="after")
     def _check(self) -> TrainerConfig:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from asr.data.segments import Kind, Segment
 
 
-def deal(
+def split_into_micro_batches(
     segments: Sequence[Segment], ranks: int, max_micro_batch_seconds: float
 ) -> list[list[list[Segment]]]:
     """Cut a global batch into micro-batches and deal them out: [slot][rank] -> segments.
@@ -22,11 +22,11 @@ def deal(
     for kind, is_trained in ((Kind.UNTRANSCRIBED, False), *((kind, True) for kind in Kind)):
         ordered = sorted(
             (s for s in segments if s.kind is kind and s.is_trained is is_trained),
-            key=lambda s: (s.played_seconds, s.pass_index, s.index, s.use),
+            key=lambda s: (s.augmented_seconds, s.pass_index, s.index, s.use),
         )
         if not ordered:
             continue
-        lengths = [segment.played_seconds for segment in ordered]
+        lengths = [segment.augmented_seconds for segment in ordered]
         least = len(_cut(lengths, max_micro_batch_seconds))
         count = math.ceil(least / ranks) * ranks
         cuts = _balanced_cut(lengths, count, max_micro_batch_seconds)
@@ -38,7 +38,7 @@ def deal(
 
 def padded_seconds(segments: Sequence[Segment]) -> float:
     """Audio of a micro-batch after padding to its longest utterance."""
-    return max((s.played_seconds for s in segments), default=0.0) * len(segments)
+    return max((s.augmented_seconds for s in segments), default=0.0) * len(segments)
 
 
 def _cut(lengths: Sequence[float], limit: float) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from asr.config.schema import Config
-from asr.data.batching import deal, padded_seconds
+from asr.data.batching import padded_seconds, split_into_micro_batches
 from asr.data.cache_sampler import CachePlan
 from asr.data.dataset import SpeechSet, load_features, load_role, load_waveforms
 from asr.data.manifest.index import digest
@@ -68,11 +68,13 @@ class RankBatch:
 
 
 @dataclass(frozen=True)
-class _Share:
+class MicroBatchSpec:
+    """What a rank reads for one slot of a global batch."""
+
     kind: Kind
     is_trained: bool
-    is_labelled: bool
-    """Whether the teacher hears it."""
+    needs_pseudo_label: bool
+    """Whether the teacher receives it."""
     segments: list[Segment]
 
 
@@ -89,28 +91,28 @@ class _Reader(Dataset["MicroBatch | UserError"]):
         self.tokenizer = tokenizer
         self.precomputed = precomputed
 
-    def __getitem__(self, share: _Share) -> MicroBatch | UserError:
+    def __getitem__(self, spec: MicroBatchSpec) -> MicroBatch | UserError:
         try:
-            return self._read(share)
+            return self._read(spec)
         except UserError as error:
             return error
 
-    def _read(self, share: _Share) -> MicroBatch:
-        speech = self.sets[share.kind]
-        cuts = [speech.cuts[segment.index] for segment in share.segments]
+    def _read(self, spec: MicroBatchSpec) -> MicroBatch:
+        speech = self.sets[spec.kind]
+        cuts = [speech.cuts[segment.index] for segment in spec.segments]
         student_input = teacher_input = None
-        speeds = [segment.speed for segment in share.segments]
-        if cuts and share.is_trained:
+        speeds = [segment.speed for segment in spec.segments]
+        if cuts and spec.is_trained:
             student_input = self._audio(cuts, speeds)
-        if cuts and share.is_labelled:
+        if cuts and spec.needs_pseudo_label:
             as_recorded = student_input if all(speed == 1.0 for speed in speeds) else None
             teacher_input = as_recorded or self._audio(cuts, None)
-        texts = [speech.references[segment.index] for segment in share.segments]
-        labelled = share.kind is Kind.LABELLED
+        texts = [speech.references[segment.index] for segment in spec.segments]
+        labelled = spec.kind is Kind.LABELLED
         return MicroBatch(
-            share.kind,
-            share.is_trained,
-            share.segments,
+            spec.kind,
+            spec.is_trained,
+            spec.segments,
             [cut.id for cut in cuts],
             student_input,
             teacher_input,
@@ -202,17 +204,19 @@ class TrainingData:
         """
         planned: deque[tuple[GlobalBatch, float, Slots]] = deque()
 
-        def shares() -> Iterator[_Share]:
+        def specs() -> Iterator[MicroBatchSpec]:
             here = position
             while True:
                 nominal = self.config.global_batch_seconds(ranks, here.seconds / SECONDS_PER_HOUR)
                 batch = self.stream.next_batch(here, self.config.groups_per_batch(nominal))
-                slots = deal(batch.segments, ranks, self.config.batch.max_seconds_per_micro_batch)
+                slots = split_into_micro_batches(
+                    batch.segments, ranks, self.config.batch.max_seconds_per_micro_batch
+                )
                 planned.append((batch, nominal, slots))
-                yield from self._shares(slots, rank)
+                yield from self._specs(slots, rank)
                 here = batch.after
 
-        micro_batches = self._loaded(shares())
+        micro_batches = self._loaded(specs())
         while True:
             first = next(micro_batches)
             batch, nominal, slots = planned.popleft()
@@ -226,22 +230,22 @@ class TrainingData:
 
     def read(self, slots: Slots, rank: int) -> Iterator[MicroBatch]:
         """This rank's micro-batches of some slots, once."""
-        return self._loaded(self._shares(slots, rank))
+        return self._loaded(self._specs(slots, rank))
 
-    def _shares(self, slots: Slots, rank: int) -> Iterator[_Share]:
+    def _specs(self, slots: Slots, rank: int) -> Iterator[MicroBatchSpec]:
         for slot in slots:
             example = next(part[0] for part in slot if part)
             untranscribed = example.kind is Kind.UNTRANSCRIBED
-            is_labelled = untranscribed and (self.labels_at_use or not example.is_trained)
-            yield _Share(example.kind, example.is_trained, is_labelled, slot[rank])
+            needs_pseudo_label = untranscribed and (self.labels_at_use or not example.is_trained)
+            yield MicroBatchSpec(example.kind, example.is_trained, needs_pseudo_label, slot[rank])
 
-    def _loaded(self, shares: Iterator[_Share]) -> Iterator[MicroBatch]:
+    def _loaded(self, specs: Iterator[MicroBatchSpec]) -> Iterator[MicroBatch]:
         cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         workers = min(self.config.trainer.loader_workers, cores)
         precomputed = self.config.features.source == "precomputed"
         loader: DataLoader[MicroBatch | UserError] = DataLoader(
             _Reader(self.sets, self.tokenizer, precomputed),
-            sampler=shares,
+            sampler=specs,
             batch_size=None,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
@@ -259,10 +263,10 @@ def _ratio(
     if untranscribed is None:
         return (1, 0)
     labelled = corpora[Kind.LABELLED].groups_in_pass(0)
-    share = Fraction(untranscribed.groups_in_pass(0), labelled).limit_denominator(
+    ratio = Fraction(untranscribed.groups_in_pass(0), labelled).limit_denominator(
         _MOST_LABELLED_IN_RATIO
     )
-    return (share.denominator, share.numerator) if share else (_MOST_LABELLED_IN_RATIO, 1)
+    return (ratio.denominator, ratio.numerator) if ratio else (_MOST_LABELLED_IN_RATIO, 1)
 
 
 def about_groups(corpus: GroupedCorpus) -> list[str]:
@@ -297,7 +301,7 @@ def _chain(first: MicroBatch, rest: Iterator[MicroBatch], count: int) -> Iterato
 def padding_share(slots: Slots) -> float:
     """Share of the processed audio that is padding; ranks that wait for the longest of a slot included."""
     processed = sum(max(map(padded_seconds, slot)) * len(slot) for slot in slots)
-    played = sum(s.played_seconds for slot in slots for part in slot for s in part)
+    played = sum(s.augmented_seconds for slot in slots for part in slot for s in part)
     return 1.0 - played / processed
 
 
@@ -313,10 +317,10 @@ def _check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
             "move it to an untranscribed set",
         )
     lacking = {character for character in speech.characters if not is_spelt(tokenizer, character)}
-    if not lacking and not any(speech.aside):
+    if not lacking and not any(speech.reference_overrides):
         return
     for utterance_id, text in zip(speech.ids, speech.references, strict=True):
-        if lacking.intersection(text) or any(speech.aside):
+        if lacking.intersection(text) or any(speech.reference_overrides):
             try:
                 tokenizer.encode(text)
             except UserError as error:

@@ -55,7 +55,7 @@ class SpeechSet:
 
     name: str
     manifests: list[ManifestIndex]
-    aside: list[dict[str, str]]
+    reference_overrides: list[dict[str, str]]
     """Of each manifest, references by id that are kept beside it and win over its own text."""
     manifest_of: NDArray[np.int16]
     """(N,) which of the manifests an utterance is in."""
@@ -76,9 +76,11 @@ class SpeechSet:
         index = open_index(manifest)
         name = manifest.name.removesuffix(MANIFEST_SUFFIX)
         base_name = name.removesuffix(".features").removesuffix(SHAR_SUFFIX)
-        aside = _references_aside(manifest.parent / "references" / f"{base_name}.tsv")
+        reference_overrides = _read_overrides(manifest.parent / "references" / f"{base_name}.tsv")
         count = len(index)
-        return cls(name, [index], [aside], np.zeros(count, np.int16), np.arange(count))
+        return cls(
+            name, [index], [reference_overrides], np.zeros(count, np.int16), np.arange(count)
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -130,7 +132,7 @@ class SpeechSet:
         """Places of the utterances that have no transcript."""
         silent = ~self._gathered([manifest.has_text for manifest in self.manifests])
         places: NDArray[np.int64] = np.flatnonzero(silent)
-        if any(self.aside):
+        if any(self.reference_overrides):
             places = np.array([p for p in places if not self.references[int(p)]], dtype=np.int64)
         return places
 
@@ -159,11 +161,16 @@ class SpeechSet:
         """The utterances whose length lies in the given range."""
         kept = np.flatnonzero((self.seconds >= min_seconds) & (self.seconds <= max_seconds))
         return SpeechSet(
-            self.name, self.manifests, self.aside, self.manifest_of[kept], self.rows[kept]
+            self.name,
+            self.manifests,
+            self.reference_overrides,
+            self.manifest_of[kept],
+            self.rows[kept],
         )
 
     def _record(self, place: int) -> dict[str, Any]:
-        return self.manifests[self.manifest_of[place]].record(int(self.rows[place]))
+        manifest = self.manifests[int(self.manifest_of[place])]
+        return manifest.record(int(self.rows[place]))
 
     def _cut(self, place: int) -> MonoCut:
         folder = self.manifests[self.manifest_of[place]].manifest
@@ -176,8 +183,9 @@ class SpeechSet:
         return str(sources[0]["source"]) if sources[0].get("type") == "file" else ""
 
     def _reference(self, place: int) -> str:
-        record, aside = self._record(place), self.aside[self.manifest_of[place]]
-        return aside.get(record["id"], text_of(record))
+        record = self._record(place)
+        overrides = self.reference_overrides[int(self.manifest_of[place])]
+        return overrides.get(record["id"], text_of(record))
 
     def _gathered(self, columns: list[NDArray[Any]]) -> NDArray[Any]:
         gathered = np.empty(len(self.rows), columns[0].dtype)
@@ -187,7 +195,7 @@ class SpeechSet:
         return gathered
 
 
-def _references_aside(path: Path) -> dict[str, str]:
+def _read_overrides(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -210,7 +218,7 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
     joined = SpeechSet(
         "+".join(names),
         [speech.manifests[0] for speech in sets],
-        [speech.aside[0] for speech in sets],
+        [speech.reference_overrides[0] for speech in sets],
         np.concatenate([np.full(len(s), number, np.int16) for number, s in enumerate(sets)]),
         np.concatenate([speech.rows for speech in sets]),
     )
@@ -221,6 +229,13 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
             "name each set once, and rename files that have the same name in two sets",
         )
     return joined
+
+
+def load_dev_sets(config: Config) -> list[SpeechSet]:
+    """The dev sets, in the recipe's order. Raises UserError where one is missing or of another rate."""
+    directory, rate = Path(config.corpus.directory), config.features.sample_rate_hz
+    paths = [directory / f"{name}{MANIFEST_SUFFIX}" for name in config.corpus.dev]
+    return [SpeechSet.load(path).at_rate(rate) for path in paths]
 
 
 def first_duplicate(speech: SpeechSet) -> str | None:

@@ -52,7 +52,7 @@ class Segment:
     is_last_use: bool = False
 
     @property
-    def played_seconds(self) -> float:
+    def augmented_seconds(self) -> float:
         """Audio that the student hears."""
         return self.seconds / self.speed
 

@@ -40,20 +40,20 @@ def decode_set(
         [hypotheses] = decoder(logits_SV[None], frames)
         best, cut = hypotheses[0], speech.cuts[segment.index]
         reference = speech.references[segment.index]
-        heard = align_tokens(logits_SV, best.tokens, model.frame_seconds)
+        timed_tokens = align_tokens(logits_SV, best.tokens, model.frame_seconds)
         record = {
             "id": cut.id,
             "reference": reference,
             "hypothesis": model.tokenizer.decode(best.tokens),
             "confidence": round(best.confidence, 4),
             "seconds": cut.duration,
-            "words": _timed_words(model, heard),
+            "words": _timed_words(model, timed_tokens),
             "reference_words": _timed_reference(model, logits_SV, reference),
         }
         if token_times:
             record["tokens"] = [
                 {**_rounded(asdict(token)), "token": model.tokenizer.piece(token.token)}
-                for token in heard
+                for token in timed_tokens
             ]
         # Fields of our own come first, and are not overwritten by a manifest's.
         record = record | manifest_fields(cut) | record
@@ -104,12 +104,12 @@ def set_logits(
     model: LoadedModel, speech: SpeechSet, max_seconds: float = 120.0
 ) -> Iterator[tuple[Segment, Tensor]]:
     """Each utterance with its logits (S, V) on the CPU, by length."""
-    from asr.data.batching import deal
+    from asr.data.batching import split_into_micro_batches
     from asr.data.dataset import load_waveforms
     from asr.data.segments import Kind, Segment
 
     segments = [Segment(Kind.LABELLED, i, 0, s) for i, s in enumerate(speech.seconds)]
-    for [batch] in deal(segments, ranks=1, max_micro_batch_seconds=max_seconds):
+    for [batch] in split_into_micro_batches(segments, ranks=1, max_micro_batch_seconds=max_seconds):
         waveforms_BN, samples_B = load_waveforms([speech.cuts[s.index] for s in batch])
         logits_BSV, lengths_B = model.logits(waveforms_BN, samples_B)
         for segment, logits_SV, frames in zip(batch, logits_BSV.cpu(), lengths_B, strict=True):

@@ -77,7 +77,7 @@ def greedy_path(
     Raises UserError for a window shorter than four contexts.
     """
     features = model.config.features
-    frame_samples = model.log_mel.hop_samples * model.config.model.stride
+    frame_samples = model.frame_samples
     rate = features.sample_rate_hz
     window, context = (
         int(seconds * rate / frame_samples) if math.isfinite(seconds) else 0

@@ -49,8 +49,8 @@ def tune(
             [[hypothesis]] = decoder(logits_SV[None], torch.tensor([len(logits_SV)]))
             texts.append(model.tokenizer.decode(hypothesis.tokens))
         words, characters = error_counts(references, texts)
-        figures = {"wer": words.rate, "cer": characters.rate}
-        grid.append({"lm_weight": lm_weight, "word_score": word_score, **figures})
+        rates = {"wer": words.rate, "cer": characters.rate}
+        grid.append({"lm_weight": lm_weight, "word_score": word_score, **rates})
         say(
             f"tuning on '{dev.name}': lm weight {lm_weight:4.2f}, word score {word_score:+.1f}: "
             f"WER {words.rate:6.2f} %, CER {characters.rate:6.2f} %"

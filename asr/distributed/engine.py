@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from asr.config.schema import Config
+from asr.distributed.optimizers import CONSTRUCTORS, put_in_force
+from asr.distributed.precision import Precision
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.model.acoustic_model import AcousticModel
+from asr.scaling.optimizers import OPTIMIZERS
 from asr.scaling.rule import Hyperparameters
-from asr.training.noise_scale import GradientSquares
 
 
 class Engine:
@@ -25,22 +27,24 @@ class Engine:
         self, student: AcousticModel, config: Config, values: Hyperparameters, ranks: Ranks
     ) -> None:
         self.values = values
-        self.is_sgd = config.optimizer.kind == "sgd"
+        make_optimizer = CONSTRUCTORS[config.optimizer.kind]
+        self.rescaled_state = OPTIMIZERS[config.optimizer.kind].rescaled_state
         self.world = ranks.world
-        self.dtype = torch.bfloat16 if config.trainer.precision == "bf16" else torch.float32
-        self.low_precision = config.trainer.precision != "fp32"
-        weights = {name: p.detach().float().clone() for name, p in student.named_parameters()}
+        precision = Precision.of(config)
+        self.dtype: torch.dtype = getattr(torch, precision.weights)
+        weights = {name: p.detach().float().clone() for name, p in student.named_weights()}
         self.deepspeed, *_ = deepspeed.initialize(
             model=student,
-            optimizer=_optimizer(student, config, values, ranks.device),
+            optimizer=make_optimizer(list(student.parameters()), config.optimizer, values),
             config=_deepspeed_config(config, values),
             dist_init_required=False,
         )
         self.student: AcousticModel = self.deepspeed.module
-        self.shards = Shards(self.student, self.deepspeed, ranks.world, ranks.rank)
+        self.shards = Shards(
+            dict(self.student.named_weights()), self.deepspeed, ranks.world, ranks.rank
+        )
         # DeepSpeed makes the fp32 masters from weights that it has cast to bf16.
         self.shards.scatter(weights, [master.detach() for master in self.shards.masters])
-        self.gradient_squares = GradientSquares(self.student)
         self.gradient_norm = 0.0
         """Norm of the last step's gradient, before clipping."""
 
@@ -49,16 +53,15 @@ class Engine:
 
         Where gradients are mostly noise, their variance and so Adam's second moment falls as 1/kappa:
         `rescale` does at once what would else take 1 / (1 - beta2) steps, as the square-root rule's
-        derivation has it (arXiv 2205.10287). Adam's count of steps, which corrects the bias of the
-        young moments, is rescaled with it: it counts audio.
+        derivation has it (arXiv 2205.10287).
         """
         self.values = values
-        if self.is_sgd or policy == "keep":
+        if not self.rescaled_state or policy == "keep":
             return
         if policy == "reset":
             self.shards.reset_moments()
         else:
-            self.shards.rescale_second_moment(1.0 / growth)
+            self.shards.rescale_state(self.rescaled_state, 1.0 / growth)
 
     def begin_batch(self) -> None:
         """Forget the gradients of the batch before.
@@ -78,11 +81,7 @@ class Engine:
         learning_rate = self.values.learning_rate * share
         if self.shards.is_sharded:  # `step` clips at stage 0
             self.deepspeed.optimizer.clip_grad = self.values.max_gradient_norm
-        for group in self.deepspeed.optimizer.param_groups:
-            group["lr"] = learning_rate
-            group["weight_decay"] = self.values.weight_decay
-            if not self.is_sgd:
-                group["betas"], group["eps"] = self.values.betas, self.values.eps
+        put_in_force(self.deepspeed.optimizer, self.values, learning_rate)
         return learning_rate
 
     def logits(
@@ -124,35 +123,14 @@ class Engine:
         return bool(self.deepspeed.was_step_applied()) and math.isfinite(self.gradient_norm)
 
 
-def _optimizer(
-    student: AcousticModel, config: Config, values: Hyperparameters, device: torch.device
-) -> torch.optim.Optimizer:
-    parameters = list(student.parameters())
-    common: dict[str, Any] = {"lr": values.learning_rate, "weight_decay": values.weight_decay}
-    if config.optimizer.kind == "sgd":
-        return torch.optim.SGD(parameters, momentum=config.optimizer.momentum, **common)
-    assert values.betas is not None
-    assert values.eps is not None
-    # AdamW without decay is Adam, and the config allows Adam none. Fused is the fast implementation.
-    return torch.optim.AdamW(parameters, betas=values.betas, eps=values.eps, fused=True, **common)
-
-
 def _deepspeed_config(config: Config, values: Hyperparameters) -> dict[str, Any]:
-    bf16 = config.trainer.precision == "bf16"
     return {
         # Sizes of micro-batches vary and accumulation boundaries are ours; DeepSpeed wants a number.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         # Not DeepSpeed's at stage 0: there it cannot follow a threshold that changes with the batch.
         "gradient_clipping": values.max_gradient_norm if config.trainer.zero_stage else 0.0,
-        "bf16": {"enabled": bf16},
-        **({"data_types": {"grad_accum_dtype": "fp32"}} if bf16 else {}),
-        "torch_autocast": {
-            "enabled": config.trainer.precision == "autocast",
-            "dtype": "bfloat16",
-            # Modules whose gradients may be communicated in bf16: none.
-            "lower_precision_safe_modules": [],
-        },
+        **Precision.of(config).deepspeed(),
         "zero_optimization": {"stage": config.trainer.zero_stage},
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1 << 60,

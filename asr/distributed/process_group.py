@@ -65,7 +65,7 @@ def join(matmul_precision: str) -> Ranks:
         if "RANK" in os.environ:
             torch.distributed.init_process_group(backend)
         else:
-            store = torch.distributed.HashStore()
+            store = torch.distributed.HashStore()  # type: ignore[attr-defined]
             torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     _quiet_deepspeed()
     return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)

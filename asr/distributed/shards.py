@@ -33,7 +33,10 @@ class _Place:
 class Shards:
     """The fp32 master weights that this rank owns, and how to see them as whole parameters."""
 
-    def __init__(self, module: nn.Module, engine: Any, ranks: int, rank: int) -> None:
+    def __init__(
+        self, weights: Mapping[str, nn.Parameter], engine: Any, ranks: int, rank: int
+    ) -> None:
+        """`weights` of the student by their names, as its `named_weights` has them; `engine` is DeepSpeed's."""
         self.ranks, self.rank = ranks, rank
         optimizer = engine.optimizer
         stage = engine.zero_optimization_stage()
@@ -42,11 +45,11 @@ class Shards:
         """What the optimizer steps."""
         self._places: list[list[_Place]] = []
         # A partitioned parameter has no shape of its own.
-        names = {id(p): (n, getattr(p, "ds_shape", p.shape)) for n, p in module.named_parameters()}
+        names = {id(p): (n, getattr(p, "ds_shape", p.shape)) for n, p in weights.items()}
         if stage == 0:
-            self.masters = list(module.parameters())
+            self.masters = list(weights.values())
             self._places = [
-                [_Place(*names[id(p)], start=0, columns=None)] for p in module.parameters()
+                [_Place(*names[id(p)], start=0, columns=None)] for p in weights.values()
             ]
         elif stage < 3:
             if hasattr(optimizer, "bf16_groups"):  # stage 1 in bf16 has an optimizer of its own
@@ -140,11 +143,11 @@ class Shards:
             self.scatter(values, [self._state[master][name] for master in self.masters])
 
     @torch.no_grad()
-    def rescale_second_moment(self, factor: float) -> None:
-        """Adam's second moment, and with it its count of steps, times `factor`; nothing for SGD."""
+    def rescale_state(self, names: Sequence[str], factor: float) -> None:
+        """Multiply parts of the optimizer's state, where they are there, by `factor`."""
         for master in self.masters:
             state = self._state.get(master, {})
-            for name in ("exp_avg_sq", "step"):
+            for name in names:
                 if name in state:
                     state[name].mul_(factor)
 

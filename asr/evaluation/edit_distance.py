@@ -47,9 +47,9 @@ class Aligned:
     utterance: Utterance
     words: Counts
     characters: Counts
-    said: Sequence[str]
+    reference_words: Sequence[str]
     """Words of the reference."""
-    heard: Sequence[str]
+    hypothesis_words: Sequence[str]
     """Words of the hypothesis."""
     word_chunks: Sequence[Any]
     """jiwer's AlignmentChunks of these: type, ref_start_idx, ref_end_idx, hyp_start_idx, ..."""
@@ -63,8 +63,15 @@ def align(utterances: Sequence[Utterance]) -> list[Aligned]:
         [u.reference for u in utterances], [u.hypothesis for u in utterances]
     )
     return [
-        Aligned(utterance, _counts(chunks), _counts(character_chunks), said, heard, chunks)
-        for utterance, said, heard, chunks, character_chunks in zip(
+        Aligned(
+            utterance,
+            _counts(chunks),
+            _counts(character_chunks),
+            reference_words,
+            hypothesis_words,
+            chunks,
+        )
+        for utterance, reference_words, hypothesis_words, chunks, character_chunks in zip(
             utterances,
             words.references,
             words.hypotheses,
@@ -121,8 +128,8 @@ def aligned_words(one: Aligned) -> list[tuple[str, str, str]]:
     """(kind, reference word, hypothesis word); kinds equal, substitute, delete, insert."""
     tokens: list[tuple[str, str, str]] = []
     for chunk in one.word_chunks:
-        left = list(one.said[chunk.ref_start_idx : chunk.ref_end_idx])
-        right = list(one.heard[chunk.hyp_start_idx : chunk.hyp_end_idx])
+        left = list(one.reference_words[chunk.ref_start_idx : chunk.ref_end_idx])
+        right = list(one.hypothesis_words[chunk.hyp_start_idx : chunk.hyp_end_idx])
         length = max(len(left), len(right))  # one side is empty at a deletion or insertion
         left, right = left or [""] * length, right or [""] * length
         tokens += [(chunk.type, a, b) for a, b in zip(left, right, strict=True)]
@@ -138,9 +145,9 @@ def commonest_errors(
     }
     for one in aligned:
         if one.words.errors:
-            for kind, said, heard in aligned_words(one):
+            for kind, reference_words, hypothesis_words in aligned_words(one):
                 if kind in counts:
-                    counts[kind][said, heard] += 1
+                    counts[kind][reference_words, hypothesis_words] += 1
     return {
         kind: [(*pair, n) for pair, n in sorted(c.items(), key=lambda i: (-i[1], i[0]))[:most]]
         for kind, c in counts.items()

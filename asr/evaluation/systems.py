@@ -11,16 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.evaluation.ctm import into_segments, read_ctm
 from asr.evaluation.edit_distance import Aligned, align
 from asr.evaluation.hypotheses import Utterance, read_hypotheses
 from asr.evaluation.normalisers import Normaliser
-from asr.evaluation.transcripts import (
-    Transcript,
-    guess_format,
-    into_segments,
-    read_ctm,
-    read_transcripts,
-)
+from asr.evaluation.transcript_lines import Transcript
+from asr.evaluation.transcripts import guess_format, read_transcripts
 
 
 @dataclass(frozen=True)

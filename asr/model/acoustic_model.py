@@ -1,178 +1,30 @@
-"""The acoustic model: convolutional front end, transformer encoder, CTC head.
+"""The acoustic model: an encoder and a CTC head.
 
-Shape suffixes: B utterances, T feature frames, S encoder frames, F mel bins, D model width,
-H heads, K width of a head, V vocabulary.
-
-Masked everywhere: an utterance's logits do not depend on the utterances it is batched with. There is
-no batch normalisation, since batch statistics leak between utterances and need a policy in the teacher.
+Shape suffixes: B utterances, T input frames, F features of a frame, S encoder frames, D model width,
+V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from asr.config.schema import ModelConfig
-from asr.model.attention import SelfAttention, rotary_tables, sinusoidal_positions
-from asr.model.features import frame_mask
+from asr.config.schema import Config
+from asr.model.encoders.encoder import Encoder
+from asr.model.encoders.transformer import TransformerEncoder
 
-
-class Dropout(nn.Dropout):
-    """Dropout whose CPU version draws a byte, and not a float, for each element.
-
-    torch's own takes a tenth to a fifth of a training step on a CPU. The rate is rounded to 1/256 there;
-    survivors are scaled by the rounded rate, so that the expectation is exact.
-    """
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        threshold = round(self.p * 256)
-        if hidden.device.type != "cpu" or not self.training or threshold == 0:
-            return super().forward(hidden)
-        count = hidden.numel()
-        words = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.uint8)[:count].view(hidden.shape) >= threshold
-        return hidden * (kept.to(hidden.dtype) * (256 / (256 - threshold)))
-
-
-class FrontEnd(nn.Module):
-    """One strided 1-D convolution and a GLU, as in slimIPL (arXiv 2010.11524): (B, T, F) -> (B, S, D)."""
-
-    def __init__(self, mel_bins: int, config: ModelConfig) -> None:
-        super().__init__()
-        self.stride = config.stride
-        self.convolution = nn.Conv1d(
-            mel_bins,
-            2 * config.width,
-            kernel_size=config.front_end_kernel,
-            stride=config.stride,
-            padding=config.front_end_kernel // 2,
-        )
-        self.dropout = Dropout(config.dropout)
-
-    def output_lengths(self, lengths_B: Tensor) -> Tensor:
-        """Encoder frames (B,) for `lengths_B` feature frames: ceil(T / stride)."""
-        return (lengths_B + self.stride - 1) // self.stride
-
-    def forward(self, features_BTF: Tensor) -> Tensor:
-        hidden_BDS = functional.glu(self.convolution(features_BTF.transpose(1, 2)), dim=1)
-        return self.dropout(hidden_BDS.transpose(1, 2))
-
-
-class ConvolutionModule(nn.Module):
-    """The Conformer's convolution module (Gulati et al. 2020), with LayerNorm for BatchNorm."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.expand = nn.Linear(config.width, 2 * config.width)
-        self.depthwise = nn.Conv1d(
-            config.width,
-            config.width,
-            kernel_size=config.convolution_kernel,
-            padding=config.convolution_kernel // 2,
-            groups=config.width,
-        )
-        self.norm = nn.LayerNorm(config.width)
-        self.output = nn.Linear(config.width, config.width)
-
-    def forward(self, hidden_BSD: Tensor, mask_BS: Tensor) -> Tensor:
-        hidden_BSD = functional.glu(self.expand(hidden_BSD), dim=-1)
-        # The depthwise convolution must see the same zeros beyond an utterance's end as it sees
-        # beyond the end of the batch.
-        hidden_BSD = hidden_BSD * mask_BS[:, :, None].to(hidden_BSD.dtype)
-        hidden_BSD = self._depthwise(hidden_BSD)
-        return self.output(functional.silu(self.norm(hidden_BSD)))
-
-    def _depthwise(self, hidden_BSD: Tensor) -> Tensor:
-        """`self.depthwise` as a channels-last 2-D convolution, which spares CPUs two transposed copies."""
-        kernel = self.depthwise.weight.unsqueeze(2).to(memory_format=torch.channels_last)
-        filtered_BD1S = functional.conv2d(
-            hidden_BSD.transpose(1, 2).unsqueeze(2),
-            kernel,
-            self.depthwise.bias,
-            padding=(0, self.depthwise.padding[0]),  # type: ignore[arg-type]
-            groups=self.depthwise.groups,
-        )
-        return filtered_BD1S.squeeze(2).transpose(1, 2)
-
-
-class FeedForward(nn.Module):
-    """Position-wise feed-forward network."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.expand = nn.Linear(config.width, config.feed_forward_width)
-        self.dropout = Dropout(config.dropout)
-        self.output = nn.Linear(config.feed_forward_width, config.width)
-        self.activation = functional.silu if config.activation == "silu" else functional.relu
-
-    def forward(self, hidden_BSD: Tensor) -> Tensor:
-        return self.output(self.dropout(self.activation(self.expand(hidden_BSD))))
-
-
-class Block(nn.Module):
-    """Attention, an optional convolution module and a feed-forward network, pre- or post-norm."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.pre_norm = config.norm == "pre"
-        self.attention = SelfAttention(config)
-        self.convolution = ConvolutionModule(config) if config.convolution_kernel else None
-        self.feed_forward = FeedForward(config)
-        self.norms = nn.ModuleList(
-            nn.LayerNorm(config.width) for _ in range(3 if config.convolution_kernel else 2)
-        )
-        self.dropout = Dropout(config.dropout)
-
-    def forward(
-        self,
-        hidden_BSD: Tensor,
-        mask_BS: Tensor,
-        rotary: tuple[Tensor, Tensor] | None,
-        reach: int | None = None,
-    ) -> Tensor:
-        norms = iter(self.norms)
-
-        def residual(hidden_BSD: Tensor, branch: nn.Module, *arguments: object) -> Tensor:
-            norm = next(norms)
-            if self.pre_norm:
-                return hidden_BSD + self.dropout(branch(norm(hidden_BSD), *arguments))
-            return norm(hidden_BSD + self.dropout(branch(hidden_BSD, *arguments)))
-
-        hidden_BSD = residual(hidden_BSD, self.attention, mask_BS, rotary, reach)
-        if self.convolution is not None:
-            hidden_BSD = residual(hidden_BSD, self.convolution, mask_BS)
-        return residual(hidden_BSD, self.feed_forward)
+Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(features (B, T, F), lengths (B,)) -> (logits (B, S, V), lengths (B,))"""
 
 
 class AcousticModel(nn.Module):
-    """Log-mel features -> CTC logits.
+    """Speech -> CTC logits; `vocabulary_size` is V, the blank (index 0) included."""
 
-    `mel_bins` is F and `vocabulary_size` is V, the blank (index 0) included.
-    """
-
-    def __init__(self, mel_bins: int, vocabulary_size: int, config: ModelConfig) -> None:
+    def __init__(self, encoder: Encoder, vocabulary_size: int) -> None:
         super().__init__()
-        self.config = config
-        self.front_end = FrontEnd(mel_bins, config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.final_norm = nn.LayerNorm(config.width) if config.norm == "pre" else nn.Identity()
-        self.head = nn.Linear(config.width, vocabulary_size)
-        self.layer_drop = config.layer_drop
-
-    def set_dropout(self, dropout: float, layer_drop: float) -> None:
-        """Change dropout (the front end's excepted, as in slimIPL) and LayerDrop from here on."""
-        self.layer_drop = layer_drop
-        for block in self.blocks:
-            for module in block.modules():
-                if isinstance(module, Dropout):
-                    module.p = dropout
-
-    def output_lengths(self, lengths_B: Tensor) -> Tensor:
-        """Encoder frames S (B,) for `lengths_B` feature frames T."""
-        return self.front_end.output_lengths(lengths_B)
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.width, vocabulary_size)
 
     def forward(
         self,
@@ -181,32 +33,27 @@ class AcousticModel(nn.Module):
         kept_layers: Sequence[bool] | None = None,
         reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Logits (B, S, V) and their lengths (B,) in encoder frames.
+        """Logits (B, S, V) and their lengths (B,) in encoder frames; arguments as `Encoder.forward`'s."""
+        hidden_BSD, lengths_B = self.encoder(features_BTF, lengths_B, kept_layers, reach)
+        return self.head(hidden_BSD), lengths_B
 
-        `reach` limits, for inference, how many encoder frames away a frame may attend; None is no limit.
+    def named_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """(name, parameter) as files have them: the encoder's own names, and the head's behind `head.`."""
+        yield from self.encoder.named_parameters()
+        yield from self.head.named_parameters(prefix="head")
 
-        `kept_layers` (one flag a layer) is the caller's LayerDrop decision for this batch: a dropped
-        layer is skipped whole, without rescaling. It is an argument, and not drawn here, because all
-        ranks must skip the same layers.
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Put whole tensors in, by the names of `named_weights`.
+
+        Raises RuntimeError where a name or a shape is another.
         """
-        hidden_BSD = self.front_end(features_BTF)
-        frames = hidden_BSD.shape[1]
-        output_lengths_B = self.output_lengths(lengths_B)
-        # An utterance without frames still needs one key to attend to, else softmax gives NaN.
-        mask_BS = frame_mask(output_lengths_B.clamp(min=1), frames)
-        rotary = None
-        if self.config.positions == "sinusoidal":
-            positions_SD = sinusoidal_positions(frames, hidden_BSD.shape[2], hidden_BSD.device)
-            hidden_BSD = hidden_BSD + positions_SD.to(hidden_BSD.dtype)
-        elif self.config.positions == "rotary":
-            rotary = rotary_tables(
-                frames, self.config.width // self.config.heads, hidden_BSD.device
-            )
-        for index, block in enumerate(self.blocks):
-            if kept_layers is None or kept_layers[index]:
-                hidden_BSD = block(hidden_BSD, mask_BS, rotary, reach)
-        return self.head(self.final_norm(hidden_BSD)), output_lengths_B
+        head = {n.removeprefix("head."): w for n, w in weights.items() if n.startswith("head.")}
+        encoder = {n: w for n, w in weights.items() if not n.startswith("head.")}
+        self.encoder.load_state_dict(encoder)
+        self.head.load_state_dict(head)
 
 
-Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(features (B, T, F), lengths (B,)) -> (logits (B, S, V), lengths (B,))"""
+def make_model(config: Config, vocabulary_size: int) -> AcousticModel:
+    """The model that a recipe describes, its weights as they are before training."""
+    encoder = TransformerEncoder(config.features.mel_bins, config.model)
+    return AcousticModel(encoder, vocabulary_size)

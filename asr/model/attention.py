@@ -96,7 +96,9 @@ def _attention_within(
     """
     frames, blocks = query_BHSK.shape[2], math.ceil(query_BHSK.shape[2] / reach)
     excess = blocks * reach - frames
-    query_BHNRK = functional.pad(query_BHSK, (0, 0, 0, excess)).unflatten(2, (blocks, reach))
+    query_BHNRK = functional.pad(query_BHSK, (0, 0, 0, excess)).reshape(
+        *query_BHSK.shape[:2], blocks, reach, query_BHSK.shape[3]
+    )
     key_BHNCK, value_BHNCK = (
         functional.pad(states, (0, 0, reach, excess + reach))
         .unfold(2, 3 * reach, reach)

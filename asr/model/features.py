@@ -1,4 +1,4 @@
-"""Waveform -> normalised log-mel features, and SpecAugment.
+"""Waveform -> normalised log-mel features.
 
 Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
 
@@ -19,6 +19,9 @@ from asr.config.schema import FeatureConfig
 
 _LOG_FLOOR = 1e-6
 _STD_FLOOR = 1e-3
+# Batches are padded to a multiple of this many frames: oneDNN and cuDNN prepare a kernel for each new
+# shape, and this makes shapes recur.
+_FRAME_MULTIPLE = 64
 IDLE_FRAMES = 16
 """Frames of silence that a rank without speech sends through a network whose passes are collectives."""
 
@@ -118,3 +121,28 @@ def _normalise(features_BTF: Tensor, mask_BT1: Tensor, lengths_B: Tensor) -> Ten
     centred_BTF = (features_BTF - mean_B1F).masked_fill(~mask_BT1, 0.0)
     std_B1F = (centred_BTF.square().sum(1, keepdim=True) / count_B11).sqrt()
     return centred_BTF / std_B1F.clamp(min=_STD_FLOOR)
+
+
+class FeatureExtractor:
+    """What was read -> what the encoder wants, on the device."""
+
+    def __init__(self, config: FeatureConfig, device: torch.device) -> None:
+        self.log_mel = LogMel(config).to(device)
+        self.mel_bins, self.device = config.mel_bins, device
+        self.is_precomputed = config.source == "precomputed"
+
+    def __call__(self, read: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F), T a multiple of 64, and lengths (B,).
+
+        Of waveforms (B, N) and their samples (B,), or of features that were stored; of nothing, which an idle
+        rank has, B = 0.
+        """
+        if read is None:
+            return (
+                torch.zeros(0, IDLE_FRAMES, self.mel_bins, device=self.device),
+                torch.zeros(0, dtype=torch.long, device=self.device),
+            )
+        values, lengths_B = (tensor.to(self.device, non_blocking=True) for tensor in read)
+        if not self.is_precomputed:
+            values, lengths_B = self.log_mel(values, lengths_B)
+        return nn.functional.pad(values, (0, 0, 0, -values.shape[1] % _FRAME_MULTIPLE)), lengths_B

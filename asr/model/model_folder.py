@@ -16,7 +16,7 @@ from torch import Tensor
 from asr.config.recipe import parse_config
 from asr.config.schema import Config
 from asr.errors import UserError
-from asr.model.acoustic_model import AcousticModel
+from asr.model.acoustic_model import AcousticModel, make_model
 from asr.model.features import LogMel, Recording
 from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from asr.utils.files import read_json
@@ -66,10 +66,14 @@ class LoadedModel:
     """Checkpoints whose mean this is; empty for one checkpoint's own weights."""
 
     @property
+    def frame_samples(self) -> int:
+        """Samples of an encoder frame."""
+        return self.log_mel.hop_samples * self.network.encoder.stride
+
+    @property
     def frame_seconds(self) -> float:
         """Audio of an encoder frame."""
-        hop = self.log_mel.hop_samples / self.config.features.sample_rate_hz
-        return hop * self.config.model.stride
+        return self.frame_samples / self.config.features.sample_rate_hz
 
     @torch.inference_mode()
     def logits(
@@ -168,14 +172,14 @@ def _tokenizer_of(checkpoint: Path) -> Tokenizer:
 def _loaded(
     checkpoint: Path, config: Config, tokenizer: Tokenizer, paths: list[Path], device: torch.device
 ) -> LoadedModel:
-    network = AcousticModel(config.features.mel_bins, tokenizer.vocabulary_size, config.model)
+    network = make_model(config, tokenizer.vocabulary_size)
     weights: dict[str, Tensor] = {}
     digest = hashlib.sha256()
     for path in paths:
         try:
             digest.update(path.read_bytes())
             one = load_file(path)
-            network.load_state_dict(one)
+            network.load_weights(one)
         except (OSError, SafetensorError, RuntimeError) as error:
             message = " ".join(str(error).split())[:200]
             raise UserError(
@@ -183,7 +187,7 @@ def _loaded(
                 "copy the checkpoint again, weights and config.yaml together",
             ) from None
         weights = {name: weights.get(name, 0) + tensor / len(paths) for name, tensor in one.items()}
-    network.load_state_dict(weights)
+    network.load_weights(weights)
     network = network.to(device).eval().requires_grad_(False)
     log_mel = LogMel(config.features).to(device)
     return LoadedModel(config, tokenizer, log_mel, network, device, digest.hexdigest())

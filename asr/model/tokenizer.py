@@ -48,7 +48,7 @@ class CharacterTokenizer:
                 "give each character once, without the space",
             )
         self.characters = letters
-        self._tokens = [" ", *letters]
+        self._tokens: list[str] = [" ", *letters]
         self._ids = {token: index for index, token in enumerate(self._tokens, start=1)}
 
     @property

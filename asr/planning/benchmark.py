@@ -6,7 +6,7 @@ import json
 import os
 import resource
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,8 @@ from asr.planning.estimates import Network, micro_batches_per_rank
 from asr.scaling.card import plan_row
 
 if TYPE_CHECKING:
-    from asr.data.dataloader import MicroBatch
     from asr.distributed.process_group import Ranks
-    from asr.training.train_step import Updater
+    from asr.training.batch_stats import BatchStats
     from asr.training.trainer import Trainer
 
 _WARM_UP_UPDATES = 3
@@ -78,24 +77,25 @@ def _time_updates(config: Config, ranks: Ranks, updates: int, network: Network |
     # A fresh model, whatever run the recipe's folder holds.
     nowhere = f"{config.output}/.bench-{os.getpid()}"
     trainer = Trainer(config.model_copy(update={"output": nowhere, "fork_from": None}), ranks)
-    updater = _usual_labels(trainer)
-    batches = trainer.data.batches(trainer.position, ranks.rank, ranks.world)
+    _put_usual_labels(trainer)
+    state = trainer.state
+    batches = trainer.data.batches(state.position, ranks.rank, ranks.world)
     seconds = waited = started = 0.0
     for number in range(_WARM_UP_UPDATES + updates):
         if number == _WARM_UP_UPDATES:
             _finish_work(ranks)
             seconds, waited, started = 0.0, 0.0, time.perf_counter()
-        asked = time.perf_counter()
+        wanted = time.perf_counter()
         batch = next(batches)
-        waited += time.perf_counter() - asked
+        waited += time.perf_counter() - wanted
         trainer.engine.set_learning_rate(1.0)
-        tally = updater.accumulate(batch, number, trainer.clock.hours)
-        waited += tally.wait_seconds
-        tally.summed(ranks)
+        stats = trainer.train_step.accumulate(batch, number, state.clock.hours)
+        waited += stats.wait_seconds
+        stats.summed(ranks)
         trainer.engine.step()
-        momentum = trainer.schedule.consume(batch.batch.seconds)
+        momentum = state.schedule.consume(batch.batch.seconds)
         if momentum is not None:
-            trainer.teacher.update(momentum)
+            trainer.average.update(momentum)
         seconds += batch.batch.seconds
     _finish_work(ranks)
     wall_seconds = time.perf_counter() - started
@@ -121,29 +121,32 @@ def _time_updates(config: Config, ranks: Ranks, updates: int, network: Network |
     )
 
 
-def _usual_labels(trainer: Trainer) -> Updater:
-    """The trainer's updater, but with labels as long as the transcripts are.
+def _put_usual_labels(trainer: Trainer) -> None:
+    """Let the trainer's pseudo-labels be as long as the transcripts are.
 
     A fresh teacher's own labels are mostly empty or endless and would be dropped, and their updates
     be faster than those of a run.
     """
-    from asr.training.train_step import Updater
+    from asr.data.segments import Kind
+    from asr.training.objectives import PseudoLabelCtc, StudentInput, Targets
 
     tokens_per_second = trainer.data.tokens_per_second
 
-    class WithUsualLabels(Updater):
-        def labels(
-            self, micro_batch: MicroBatch, frames: list[int]
-        ) -> tuple[list[list[int]], list[int]]:
-            super().labels(micro_batch, frames)
+    class UsualLabels(PseudoLabelCtc):
+        def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
+            super().targets(given, stats)
+            pairs = zip(given.micro_batch.segments, given.frames, strict=True)
             targets = [
-                [1 + n % 2 for n in range(min(frames[i], round(tokens_per_second * s.seconds)))]
-                for i, s in enumerate(micro_batch.segments)
+                [1 + n % 2 for n in range(min(frames, round(tokens_per_second * segment.seconds)))]
+                for segment, frames in pairs
             ]
             return targets, [i for i, target in enumerate(targets) if target]
 
-    own = trainer.updater
-    return WithUsualLabels(**{field.name: getattr(own, field.name) for field in fields(own)})
+    if trainer.labeler is not None:
+        weight = trainer.config.pseudo_label.loss_weight
+        usual = UsualLabels(trainer.ranks, trainer.labeler, weight)
+        objectives = trainer.train_step.objectives
+        trainer.train_step.objectives = {**objectives, Kind.UNTRANSCRIBED: usual}
 
 
 def _finish_work(ranks: Ranks) -> None:

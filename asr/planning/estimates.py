@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr.config.schema import Config
+from asr.distributed.precision import BYTES, Precision
 from asr.errors import UserError
+from asr.scaling.optimizers import OPTIMIZERS
 
-_FP32, _BF16 = 4, 2
+_FP32 = BYTES["float32"]
 _BYTES_PER_GB = 1e9
 _PADDING = 1.05
 """Padded over plain audio of micro-batches that are sorted by length."""
@@ -29,7 +31,7 @@ def vocabulary_size(config: Config) -> int | None:
 
 
 def parameter_count(config: Config, vocabulary: int) -> int:
-    """Parameters of asr.model.acoustic_model.AcousticModel."""
+    """Parameters of asr.model.acoustic_model.make_model's."""
     model = config.model
     width, inner = model.width, model.feed_forward_width
     front_end = config.features.mel_bins * 2 * width * model.front_end_kernel + 2 * width
@@ -56,7 +58,7 @@ def activation_bytes(config: Config, vocabulary: int) -> float:
     elements += 9 * model.width if model.convolution_kernel else 0
     elements += 3 * model.feed_forward_width
     per_frame = model.layers * elements + 5 * model.width + config.features.mel_bins * model.stride
-    size = _FP32 if config.trainer.precision == "fp32" else _BF16
+    size = BYTES[Precision.of(config).activations]
     frames_per_second = 1000.0 / config.features.hop_ms / model.stride
     frames = config.batch.max_seconds_per_micro_batch * frames_per_second
     return frames * (per_frame * size + 3 * vocabulary * _FP32)
@@ -65,8 +67,8 @@ def activation_bytes(config: Config, vocabulary: int) -> float:
 def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) -> dict[str, float]:
     """Gigabytes (1e9 bytes) that a rank needs at a ZeRO stage, by what they are for, and their total."""
     count = parameter_count(config, vocabulary)
-    low = _BF16 if config.trainer.precision == "bf16" else _FP32
-    moments = {"sgd": 1 if config.optimizer.momentum else 0}.get(config.optimizer.kind, 2)
+    low = BYTES[Precision.of(config).weights]
+    moments = OPTIMIZERS[config.optimizer.kind].moments(config.optimizer)
 
     def share(from_stage: int) -> float:
         return count / ranks if stage >= from_stage else count
@@ -138,7 +140,7 @@ def _ring_bytes(
 ) -> float:
     """What a rank sends: reduced gradients, gathered weights, gathered averages."""
     count = parameter_count(config, vocabulary)
-    low = _BF16 if config.trainer.precision == "bf16" else _FP32
+    low = BYTES[Precision.of(config).weights]
     if config.trainer.zero_stage == 0:
         reduces *= 2  # each rank gets the whole sum
     return (ranks - 1) / ranks * count * ((reduces + refreshes) * _FP32 + gathers * low)
@@ -151,9 +153,9 @@ def wall_hours(
 
     `throughput` is seconds of audio a second that one rank computes, communication aside.
     """
-    ranks = row["ranks"]
+    ranks, steps = int(row["ranks"]), int(row["total_steps"])
     computing = config.trainer.total_hours / (ranks * throughput)
     waiting = network.seconds_per_step(
         config, vocabulary, ranks, row["micro_batches_per_rank"], row["teacher_update_steps"]
     )
-    return computing + row["total_steps"] * waiting / 3600
+    return computing + steps * waiting / 3600

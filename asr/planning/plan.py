@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.config.schema import Config
+from asr.distributed.precision import Precision
 from asr.errors import UserError
 from asr.planning.estimates import (
     memory_gb_per_rank,
@@ -34,7 +35,7 @@ def full_row(config: Config, ranks: int) -> dict[str, Any]:
     pieces = [plan_row(config, ranks, hours) for hours in starts]
     row = pieces[0].copy()
     vocabulary = vocabulary_size(config) or UNKNOWN_VOCABULARY
-    stages = [s for s in range(4) if s or config.trainer.precision != "bf16"]
+    stages = [s for s in range(4) if s or not Precision.of(config).wants_masters_apart]
     found = {note: None for piece in pieces for note in notes(config, piece)}
     if len(pieces) > 1:
         row["batch_schedule"] = [

@@ -15,7 +15,7 @@ from asr.errors import UserError
 from asr.pseudo_labels.health import LabelCounts
 
 
-class Replacement:
+class CachePolicy:
     """The probability in each pass over the cache.
 
     That of a pass is known when the pass before it begins, so that batches can be planned, and their audio

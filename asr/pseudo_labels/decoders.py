@@ -21,7 +21,7 @@ from asr.config.schema import Config
 from asr.errors import UserError
 from asr.model.ctc import best_paths, collapse
 from asr.model.tokenizer import Tokenizer
-from asr.pseudo_labels.label import Label, figures
+from asr.pseudo_labels.label import Label, label_metrics
 from asr.utils.plugins import find_class
 from asr.utils.seeds import SeedTag, hash_seed
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LabelRequest:
     """Which utterances are to be labelled, and when."""
 
     segments: Sequence[Segment]
@@ -41,7 +41,7 @@ class Asked:
     """Of audio, by the clock."""
 
 
-class Decision(ABC):
+class LabelDecoder(ABC):
     """Logits (B, S, V) and lengths (B,) -> a label for each utterance."""
 
     def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
@@ -49,7 +49,9 @@ class Decision(ABC):
         self.config, self.tokenizer = config, tokenizer
 
     @abstractmethod
-    def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
+    def tokens(
+        self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
+    ) -> list[list[int]]:
         """Of each utterance, without blanks."""
 
     def temperature(self, hours: float) -> float | None:
@@ -62,20 +64,22 @@ class Decision(ABC):
         policy = self.config.pseudo_label
         return {"decoder": policy.decision, **policy.options}
 
-    def __call__(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[Label]:
-        decided = self.tokens(logits_BSV, lengths_B, asked)
-        said = figures(logits_BSV, lengths_B, self.temperature(asked.hours))
+    def __call__(self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest) -> list[Label]:
+        decided = self.tokens(logits_BSV, lengths_B, request)
+        said = label_metrics(logits_BSV, lengths_B, self.temperature(request.hours))
         return [Label(*label) for label in zip(decided, said, strict=True)]
 
 
-class Greedy(Decision):
+class GreedyDecoder(LabelDecoder):
     """The best token of each frame; repeats merged, then blanks dropped."""
 
-    def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
+    def tokens(
+        self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
+    ) -> list[list[int]]:
         return best_paths(logits_BSV, lengths_B)
 
 
-class Sample(Decision):
+class SamplingDecoder(LabelDecoder):
     """A path drawn frame by frame from softmax(logits / temperature), whose temperature falls to 0.
 
     Continuous Pseudo-Labeling from the Start (Berrebbi et al., ICLR 2023, arXiv 2210.08711): a weak teacher's
@@ -92,15 +96,17 @@ class Sample(Decision):
     def stamp(self) -> Mapping[str, Any]:
         return {**super().stamp, **self.config.pseudo_label.sample.model_dump()}
 
-    def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
-        temperature = self.temperature(asked.hours)
+    def tokens(
+        self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
+    ) -> list[list[int]]:
+        temperature = self.temperature(request.hours)
         if temperature is None:
             return best_paths(logits_BSV, lengths_B)
         cumulated_BSV = (logits_BSV.double() / temperature).softmax(dim=-1).cumsum(dim=-1).cpu()
         return [
             collapse(self._path(cumulated_SV[: int(frames)], segment))
             for cumulated_SV, frames, segment in zip(
-                cumulated_BSV, lengths_B, asked.segments, strict=True
+                cumulated_BSV, lengths_B, request.segments, strict=True
             )
         ]
 
@@ -114,7 +120,7 @@ class Sample(Decision):
         )
 
 
-class Beam(Decision):
+class BeamSearchDecoder(LabelDecoder):
     """A beam search with an n-gram language model: IPL's (Xu et al., arXiv 2005.09267)."""
 
     def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
@@ -127,7 +133,9 @@ class Beam(Decision):
         except UserError as error:
             raise error.at("pseudo_label.beam") from None
 
-    def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
+    def tokens(
+        self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
+    ) -> list[list[int]]:
         return [nbest[0].tokens for nbest in self.search(logits_BSV, lengths_B)]
 
     @property
@@ -135,29 +143,31 @@ class Beam(Decision):
         return self.settings.stamp()
 
 
-class Oracle(Decision):
+class OracleDecoder(LabelDecoder):
     """The reference: the upper end of a comparison, which no teacher's labels can pass."""
 
-    def tokens(self, logits_BSV: Tensor, lengths_B: Tensor, asked: Asked) -> list[list[int]]:
-        return [self.tokenizer.encode(reference) for reference in asked.references]
+    def tokens(
+        self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
+    ) -> list[list[int]]:
+        return [self.tokenizer.encode(reference) for reference in request.references]
 
 
-_OURS: dict[str, type[Decision]] = {
-    "greedy": Greedy,
-    "sample": Sample,
-    "beam": Beam,
-    "oracle": Oracle,
+_OURS: dict[str, type[LabelDecoder]] = {
+    "greedy": GreedyDecoder,
+    "sample": SamplingDecoder,
+    "beam": BeamSearchDecoder,
+    "oracle": OracleDecoder,
 }
 
 
-def decision_class(config: Config) -> type[Decision]:
+def label_decoder_class(config: Config) -> type[LabelDecoder]:
     """What `pseudo_label.decision` names. Raises UserError if it cannot be had."""
-    return find_class("pseudo_label.decision", config.pseudo_label.decision, _OURS, Decision)
+    return find_class("pseudo_label.decision", config.pseudo_label.decision, _OURS, LabelDecoder)
 
 
-def make_decision(config: Config, tokenizer: Tokenizer) -> Decision:
+def make_label_decoder(config: Config, tokenizer: Tokenizer) -> LabelDecoder:
     """One of it. Raises UserError where the search lacks its packages or its language model."""
-    return decision_class(config)(config, tokenizer)
+    return label_decoder_class(config)(config, tokenizer)
 
 
 def _settings(config: LabelSearchConfig) -> BeamSettings:

@@ -11,60 +11,73 @@ from asr.data.dataloader import TrainingData
 from asr.data.dataset import SpeechSet
 from asr.data.segments import Kind
 from asr.errors import UserError
+from asr.model.features import FeatureExtractor
 from asr.model.tokenizer import Tokenizer
-from asr.pseudo_labels.cache_policy import Replacement
-from asr.pseudo_labels.decoders import Decision, Oracle, make_decision
-from asr.pseudo_labels.pseudo_labeler import Features, Labelling
-from asr.pseudo_labels.recovery import Remedy
+from asr.pseudo_labels.cache_policy import CachePolicy
+from asr.pseudo_labels.decoders import LabelDecoder, OracleDecoder, make_label_decoder
+from asr.pseudo_labels.maker import LabelMaker
+from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
+from asr.pseudo_labels.recovery import Recovery
 from asr.pseudo_labels.schedules import Schedule, schedule_class
 from asr.teacher.snapshots import Snapshots
-from asr.teacher.teachers import Models, labeller_class
+from asr.teacher.teachers import Models, teacher_class
 
 
 @dataclass(frozen=True)
-class Mechanisms:
+class PseudoLabelerFactory:
     """What there is before the audio and the networks are."""
 
     config: Config
     tokenizer: Tokenizer
     schedule: Schedule
-    decision: Decision
-    replacement: Replacement
+    decoder: LabelDecoder
+    cache_policy: CachePolicy
 
     @property
-    def of_the_data(self) -> dict[str, Any]:
+    def data_options(self) -> dict[str, Any]:
         """How the stream plays untranscribed speech: arguments of TrainingData."""
-        probability = self.replacement.probability if self.schedule.has_cache else None
+        probability = self.cache_policy.probability if self.schedule.has_cache else None
         return {
             "labels_at_use": self.schedule.labels_at_use,
             "cache_probability": probability,
         }
 
-    def labelling(
-        self, models: Models, data: TrainingData, features: Features, say: Callable[[str], None]
-    ) -> Labelling:
+    def make(
+        self,
+        models: Models,
+        data: TrainingData,
+        features: FeatureExtractor,
+        say: Callable[[str], None],
+    ) -> PseudoLabeler:
         """All of it. Raises UserError where references are wanted and lacking."""
-        if isinstance(self.decision, Oracle):
+        if isinstance(self.decoder, OracleDecoder):
             self._check_references(data.sets[Kind.UNTRANSCRIBED])
-        labeller = labeller_class(self.config)(models)
+        teacher = teacher_class(self.config)(models)
         health = self.config.pseudo_label.health
-        weights = labeller.weights_to_go_back()
+        weights = teacher.rollback_weights()
         states = None
         if weights is not None and health.action == "rollback":
             states = Snapshots(weights, models.engine.shards, models.ranks)
         is_average = weights is models.average.average
         half_life_hours = self.config.teacher.half_life_hours if is_average else None
-        return Labelling(
+        maker = LabelMaker(
+            self.config,
+            self.tokenizer,
+            models.ranks,
+            features,
+            teacher,
+            self.decoder,
+            data.tokens_per_second,
+        )
+        return PseudoLabeler(
             self.config,
             self.tokenizer,
             data,
             models.ranks,
-            labeller,
-            self.decision,
+            maker,
             self.schedule,
-            Remedy(health, models.average, states, half_life_hours),
-            self.replacement,
-            features,
+            Recovery(health, models.average, states, half_life_hours),
+            self.cache_policy,
             say,
         )
 
@@ -81,14 +94,14 @@ class Mechanisms:
                 raise error.at(f"pseudo_label.decision oracle: utterance '{name}'") from None
 
 
-def make_mechanisms(config: Config, tokenizer: Tokenizer) -> Mechanisms | None:
+def make_factory(config: Config, tokenizer: Tokenizer) -> PseudoLabelerFactory | None:
     """None for a supervised run. Raises UserError for what is missing."""
     if config.pseudo_label.start_hours is None:
         return None
-    return Mechanisms(
+    return PseudoLabelerFactory(
         config,
         tokenizer,
         schedule_class(config)(config),
-        make_decision(config, tokenizer),
-        Replacement(config.pseudo_label.cache),
+        make_label_decoder(config, tokenizer),
+        CachePolicy(config.pseudo_label.cache),
     )

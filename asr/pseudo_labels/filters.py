@@ -18,7 +18,7 @@ class Dropped(StrEnum):
     CHANGED = "changed"
     INFEASIBLE = "infeasible"
     PAUSED = "paused"
-    FORGOTTEN = "forgotten"
+    INVALIDATED = "invalidated"
     """Made while the teacher was collapsing."""
     UNLABELLED = "unlabelled"
     """No round has chosen the utterance yet."""
@@ -43,7 +43,7 @@ def judge(
         return Dropped.TOO_SHORT
     if ratio > policy.max_length_ratio:
         return Dropped.TOO_LONG
-    if label.figures.confidence < policy.min_confidence:
+    if label.metrics.confidence < policy.min_confidence:
         return Dropped.LOW_CONFIDENCE
     if policy.max_change is not None and change is not None and change > policy.max_change:
         return Dropped.CHANGED

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from asr.config.pseudo_label import HealthConfig
 from asr.pseudo_labels.label import repeated_trigrams
-from asr.pseudo_labels.records import LabelRow
+from asr.pseudo_labels.records import LabelRecord
 
 _ALARM_HALF_LIFE_LABELS = 12.0
 _ALARM_HALF_LIFE_USES = 4.0
@@ -49,7 +49,7 @@ class LabelCounts:
 
     @classmethod
     def of(
-        cls, rows: Iterable[LabelRow], policy: HealthConfig, tokens_per_second: float
+        cls, rows: Iterable[LabelRecord], policy: HealthConfig, tokens_per_second: float
     ) -> LabelCounts:
         """Of some labels; `tokens_per_second` are the transcripts'."""
         counts = cls()
@@ -66,8 +66,8 @@ class LabelCounts:
             counts.seconds += row.seconds
             counts.repeated_trigrams += repeated
             counts.trigrams += trigrams
-            counts.entropy += label.figures.entropy
-            counts.confidence += label.figures.confidence
+            counts.entropy += label.metrics.entropy
+            counts.confidence += label.metrics.confidence
             if row.change is not None:
                 counts.changed += min(1.0, row.change)
                 counts.compared += 1
@@ -96,7 +96,7 @@ class LabelCounts:
         )
 
 
-def shown_figures(counts: LabelCounts, tokens_per_second: float) -> dict[str, float | None]:
+def shown_metrics(counts: LabelCounts, tokens_per_second: float) -> dict[str, float | None]:
     """Of a metrics line: shares, ratios against the transcripts' tokens per second, rates in percent."""
     return {
         "pseudo_label_empty_share": _ratio(counts.empty, counts.labels),
@@ -136,22 +136,22 @@ class LabelHealth:
 
     def faults(self, policy: HealthConfig, tokens_per_second: float) -> list[str]:
         """Which figures are outside of their bands, for people."""
-        figures = shown_figures(self.recent, tokens_per_second)
+        metrics = shown_metrics(self.recent, tokens_per_second)
         found: list[str] = []
         if self.recent.labels < _FEWEST_LABELS:
             return found
-        broken = figures["pseudo_label_broken_share"]
+        broken = metrics["pseudo_label_broken_share"]
         if broken is not None and broken > policy.max_broken_share:
             found.append(
                 f"{broken:.0%} of them are empty, far too short or long, or repeat themselves (limit "
                 f"{policy.max_broken_share:.0%})"
             )
-        ratio, (low, high) = figures["pseudo_label_length_ratio"], policy.length_ratio_band
+        ratio, (low, high) = metrics["pseudo_label_length_ratio"], policy.length_ratio_band
         if ratio is not None and not low <= ratio <= high:
             found.append(
                 f"{ratio:.2f} x the tokens per second of the transcripts (band {low} to {high})"
             )
-        disagreement = figures["pseudo_label_disagreement"]
+        disagreement = metrics["pseudo_label_disagreement"]
         most = policy.max_disagreement
         if most is not None and disagreement is not None and disagreement > most:
             found.append(f"the student differs from them by {disagreement:.0%} (limit {most:.0%})")

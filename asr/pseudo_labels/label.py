@@ -15,7 +15,7 @@ from asr.model.tokenizer import BLANK
 
 
 @dataclass(frozen=True)
-class Figures:
+class LabelMetrics:
     """What a teacher's posteriors say of one utterance."""
 
     confidence: float
@@ -31,7 +31,7 @@ class Label:
     """A hard label of one utterance."""
 
     tokens: list[int]
-    figures: Figures
+    metrics: LabelMetrics
     hours: float = 0.0
     """Of audio, when it was made."""
     teacher_age_hours: float = 0.0
@@ -40,9 +40,9 @@ class Label:
     """Why it is not trained on (filters.Dropped); None where it is."""
 
 
-def figures(
+def label_metrics(
     logits_BSV: Tensor, lengths_B: Tensor, temperature: float | None = None
-) -> list[Figures]:
+) -> list[LabelMetrics]:
     """Of each utterance, in fp32 whatever the logits are; the entropy at `temperature`, 0 at None."""
     log_BSV = logits_BSV.float().log_softmax(dim=-1)
     best_BS, path_BS = log_BSV.max(dim=-1)
@@ -59,7 +59,7 @@ def figures(
         ).tolist()
         for values_BS in (best_BS.exp(), (path_BS == BLANK).float(), entropy_BS)
     ]
-    return [Figures(*of_one) for of_one in zip(*means, strict=True)]
+    return [LabelMetrics(*of_one) for of_one in zip(*means, strict=True)]
 
 
 def repeated_trigrams(tokens: list[int]) -> tuple[int, int]:

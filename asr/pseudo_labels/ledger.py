@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.errors import UserError
-from asr.pseudo_labels.records import LabelRow, UseRow
+from asr.pseudo_labels.records import LabelRecord, LabelUseRecord
 from asr.utils.files import link_or_copy, replacing
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FOLDER = "pseudo_labels"
 _MOST_ROWS_HELD = 200_000
 _NAMES = ("labels", "uses")
+_OLD_WORDS = {"forgotten": "invalidated"}
+"""Reasons that older runs wrote, and their names of today."""
 _FILE = re.compile(r"(\d+)-(\d+)\.parquet")
 
 
@@ -89,7 +91,7 @@ class LabelLedger:
             if _span(path)[1] > self.batches:
                 path.unlink()
 
-    def note_labels(self, batch: int, rows: Iterable[LabelRow]) -> None:
+    def note_labels(self, batch: int, rows: Iterable[LabelRecord]) -> None:
         for row in rows:
             label = row.label
             self._rows["labels"].append(
@@ -103,14 +105,14 @@ class LabelLedger:
                     "text": row.text,
                     "tokens": len(label.tokens),
                     "tokens_per_second": len(label.tokens) / max(1e-9, row.seconds),
-                    **vars(label.figures),
+                    **vars(label.metrics),
                     "change": row.change,
                     **(vars(row.errors) if row.errors else {}),
                     "dropped": label.dropped and str(label.dropped),
                 }
             )
 
-    def note_uses(self, batch: int, hours: float, rows: Iterable[UseRow]) -> None:
+    def note_uses(self, batch: int, hours: float, rows: Iterable[LabelUseRecord]) -> None:
         for row in rows:
             self._rows["uses"].append(
                 {
@@ -165,13 +167,29 @@ def read_ledger(run: Path, name: str, without: Collection[str] = ()) -> pyarrow.
         try:
             there = set(parquet.read_schema(path).names)
             columns = [column for column in nothing.column_names if column in there]
-            tables.append(parquet.read_table(path, columns=columns))
+            tables.append(_in_todays_words(parquet.read_table(path, columns=columns)))
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"{path}: not readable ({reason})", "restore it, or delete it"
             ) from None
     return pa.concat_tables(tables, promote_options="default").unify_dictionaries()
+
+
+def _in_todays_words(table: pyarrow.Table) -> pyarrow.Table:
+    """With the reasons of dropped labels as they are called now."""
+    import pyarrow as pa
+
+    place = table.schema.get_field_index("dropped")
+    if place < 0:
+        return table
+    chunks = []
+    for chunk in table.column(place).chunks:
+        words = [_OLD_WORDS.get(word, word) for word in chunk.dictionary.to_pylist()]
+        words_array = pa.array(words, pa.string())
+        chunks.append(pa.DictionaryArray.from_arrays(chunk.indices, words_array))
+    field = table.schema.field(place)
+    return table.set_column(place, field, pa.chunked_array(chunks, field.type))
 
 
 def _files(run: Path, name: str) -> list[Path]:

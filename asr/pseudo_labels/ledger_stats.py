@@ -45,7 +45,7 @@ class Columns:
         return self.where(np.array(sorted(last.values()), dtype=np.int64))
 
 
-def figures(labels: Columns) -> dict[str, Any]:
+def metrics(labels: Columns) -> dict[str, Any]:
     """Of some labels; rates and shares from 0 to 1, but WER and CER in percent; None where nothing is known."""
     of, count = labels.of, len(labels)
     if not count:
@@ -67,7 +67,7 @@ def figures(labels: Columns) -> dict[str, Any]:
     }
 
 
-def use_figures(uses: Columns) -> dict[str, Any]:
+def use_metrics(uses: Columns) -> dict[str, Any]:
     """Of the uses of labels that were kept."""
     of = uses.of
     if not len(uses):
@@ -102,7 +102,7 @@ def by_hours(labels: Columns, every_hours: float) -> list[dict[str, Any]]:
     rows = []
     number = np.floor(labels.of["hours"] / every_hours).astype(np.int64)
     for one in np.unique(number).tolist():
-        part = figures(labels.where(number == one))
+        part = metrics(labels.where(number == one))
         rows.append({"from_hours": one * every_hours, **part})
     return rows
 

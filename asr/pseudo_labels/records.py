@@ -21,7 +21,7 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class LabelRow:
+class LabelRecord:
     """A label that was made."""
 
     key: Key
@@ -37,7 +37,7 @@ class LabelRow:
 
 
 @dataclass(frozen=True)
-class UseRow:
+class LabelUseRecord:
     """A kept label that the student met in a batch."""
 
     key: Key

@@ -10,7 +10,7 @@ from torch import Tensor
 from asr.config.pseudo_label import HealthConfig
 from asr.pseudo_labels.health import LabelHealth
 from asr.pseudo_labels.store import LabelStore
-from asr.teacher.ema import Teacher
+from asr.teacher.ema import WeightAverage
 from asr.teacher.snapshots import Snapshots
 
 _LABELS_DISTRUSTED = 100
@@ -23,13 +23,13 @@ _PATIENCE_HALF_LIVES = 0.25
 """Of an average whose labels stay ill: then it begins anew, since the student mends it too slowly."""
 
 
-class Remedy:
+class Recovery:
     """The action of `pseudo_label.health`."""
 
     def __init__(
         self,
         policy: HealthConfig,
-        average: Teacher,
+        average: WeightAverage,
         states: Snapshots | None,
         labelling_half_life_hours: float | None = None,
     ) -> None:
@@ -41,13 +41,13 @@ class Remedy:
         self.half_life_hours = labelling_half_life_hours
         self.is_paused = False
         """Labels are made and watched, and not trained on."""
-        self.begins_anew_at_hours: float | None = None
+        self.resets_at_hours: float | None = None
         """Of audio: the average, if labels are not healthy by then; None where it will not."""
         self.acts_from_hours = 0.0
         """Of audio: the end of the grace; until then it is only said that labels are ill."""
-        self.is_spared = False
+        self.was_ill_in_grace = False
         """Labels were ill within the grace."""
-        self.went_back = False
+        self.has_rolled_back = False
         """And there has been no healthy state since."""
         self.kept_hours = 0.0
         """Of audio, when a healthy state was last kept."""
@@ -60,19 +60,19 @@ class Remedy:
         if self.states is not None and not self.policy.grace_hours:
             self.states.keep()
 
-    def treat(
+    def respond(
         self, faults: list[str], hours: float, health: LabelHealth, store: LabelStore
     ) -> list[str]:
         """Act on what is wrong with the labels, if anything; returns lines for people."""
         newly, health.is_ill = bool(faults) and not health.is_ill, bool(faults)
         if not faults:
-            return self._be_well(hours, health)
+            return self._on_healthy(hours, health)
         if self.is_paused:
-            return self._lose_patience(hours, health)
+            return self._escalate(hours, health)
         acts = self.policy.action != "warn" and hours >= self.acts_from_hours
-        if not newly and not (acts and self.is_spared):
+        if not newly and not (acts and self.was_ill_in_grace):
             return []
-        self.is_spared = not acts
+        self.was_ill_in_grace = not acts
         said = [
             f"warning: pseudo-labels look unhealthy: {'; '.join(faults)}. Start pseudo-labelling later "
             "(pseudo_label.start_hours), or lower the untranscribed share"
@@ -82,43 +82,43 @@ class Remedy:
         return [f"{hours:8.2f} h  {line}" for line in said]
 
     def _act(self, hours: float, health: LabelHealth, store: LabelStore) -> Iterator[str]:
-        distrusted = store.distrust_latest(_LABELS_DISTRUSTED)
+        distrusted = store.invalidate_latest(_LABELS_DISTRUSTED)
         if distrusted:
             yield f"the {distrusted} labels made last are not used any more"
         # From here on labels are judged anew: the student is not compared with those that are left out.
         health.forget_recent()
         health.is_ill = False
-        if self.states is not None and self.states.kept and not self.went_back:
-            self.states.go_back()
+        if self.states is not None and self.states.kept and not self.has_rolled_back:
+            self.states.roll_back()
             # No state is kept before labels have told whether it helped.
-            self.kept_hours, self.kept_labels, self.went_back = hours, health.labels, True
+            self.kept_hours, self.kept_labels, self.has_rolled_back = hours, health.labels, True
             yield "the teacher is put back to its last healthy state"
             if self.half_life_hours is None:  # it averages what collapsed, and would for half-lives
-                self.average.begin_anew()
+                self.average.reset_to_student()
                 yield "and the average begins anew from there"
             return
         self.is_paused = True
         yield "pseudo-labels are left out until they are healthy"
         if not self.average.is_finite():  # and would stay so for ever
-            self.average.begin_anew()
+            self.average.reset_to_student()
             yield "the average holds NaN or infinity: it begins anew, as the student is"
         elif self.half_life_hours is not None:
-            self.begins_anew_at_hours = hours + _PATIENCE_HALF_LIVES * self.half_life_hours
+            self.resets_at_hours = hours + _PATIENCE_HALF_LIVES * self.half_life_hours
 
-    def _lose_patience(self, hours: float, health: LabelHealth) -> list[str]:
-        if self.begins_anew_at_hours is None or hours < self.begins_anew_at_hours:
+    def _escalate(self, hours: float, health: LabelHealth) -> list[str]:
+        if self.resets_at_hours is None or hours < self.resets_at_hours:
             return []
         # Once a pause: what that does not help with is not the average's.
-        self.begins_anew_at_hours = None
-        self.average.begin_anew()
+        self.resets_at_hours = None
+        self.average.reset_to_student()
         health.forget_recent()
         return [f"{hours:8.2f} h  the average labels no better: it begins anew, as the student is"]
 
-    def _be_well(self, hours: float, health: LabelHealth) -> list[str]:
+    def _on_healthy(self, hours: float, health: LabelHealth) -> list[str]:
         if self.is_paused:
             if health.recent.labels < _LABELS_OF_PROOF:
-                return self._lose_patience(hours, health)
-            self.is_paused, self.begins_anew_at_hours = False, None
+                return self._escalate(hours, health)
+            self.is_paused, self.resets_at_hours = False, None
             return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
         # And only when labels have told that the one before was healthy.
         is_known = health.labels >= self.kept_labels + _LABELS_TOLD
@@ -126,17 +126,17 @@ class Remedy:
         is_due = is_known and hours >= due_hours
         if self.states is not None and is_due:
             self.states.keep()
-            self.kept_hours, self.kept_labels, self.went_back = hours, health.labels, False
+            self.kept_hours, self.kept_labels, self.has_rolled_back = hours, health.labels, False
         return []
 
     def state(self) -> dict[str, Any]:
         """Plain numbers for state.json."""
         return {
             "is_paused": self.is_paused,
-            "begins_anew_at_hours": self.begins_anew_at_hours,
+            "begins_anew_at_hours": self.resets_at_hours,
             "acts_from_hours": self.acts_from_hours,
-            "is_spared": self.is_spared,
-            "went_back": self.went_back,
+            "is_spared": self.was_ill_in_grace,
+            "went_back": self.has_rolled_back,
             "kept_hours": self.kept_hours,
             "kept_labels": self.kept_labels,
             "kept": self.states.kept if self.states is not None else 0,
@@ -150,11 +150,11 @@ class Remedy:
 
     def load(self, state: Mapping[str, Any], read: Callable[[str], dict[str, Tensor]]) -> None:
         """Go on from a checkpoint."""
-        self.is_paused, self.went_back = state["is_paused"], state["went_back"]
+        self.is_paused, self.has_rolled_back = state["is_paused"], state["went_back"]
         # Older checkpoints have none of these.
-        self.begins_anew_at_hours = state.get("begins_anew_at_hours")
+        self.resets_at_hours = state.get("begins_anew_at_hours")
         self.acts_from_hours = state.get("acts_from_hours", 0.0)
-        self.is_spared = state.get("is_spared", False)
+        self.was_ill_in_grace = state.get("is_spared", False)
         self.kept_hours, self.kept_labels = state["kept_hours"], state["kept_labels"]
         if self.states is not None:
             self.states.load([read(f"healthy-{n}") for n in range(state["kept"])])

@@ -54,7 +54,7 @@ class Schedule:
         self.rounds_done += 1
         self.last_round_hours = hours
 
-    def teacher_went_back(self) -> None:
+    def on_teacher_rollback(self) -> None:
         """The teacher that made the latest labels had collapsed, and is well again."""
 
     def state(self) -> dict[str, Any]:
@@ -66,18 +66,18 @@ class Schedule:
         self.rounds_done, self.last_round_hours = state["rounds_done"], state["last_round_hours"]
 
 
-class Online(Schedule):
+class OnlineSchedule(Schedule):
     """Anew for each update, by the teacher of that moment."""
 
 
-class Cache(Schedule):
+class CacheSchedule(Schedule):
     """Once for several uses (slimIPL, arXiv 2010.11524): cache_plan.py has the turns."""
 
     labels_at_use = False
     has_cache = True
 
 
-class Rounds(Schedule):
+class RoundsSchedule(Schedule):
     """All, or a share of them, every so many hours (IPL, arXiv 2005.09267; TopIPL, arXiv 2506.07659)."""
 
     labels_at_use = False
@@ -98,11 +98,15 @@ class Rounds(Schedule):
         random = generator(self.config.seed, SeedTag.ROUNDS, self.rounds_done)
         return np.sort(random.permutation(utterances)[: max(1, round(share * utterances))])
 
-    def teacher_went_back(self) -> None:
+    def on_teacher_rollback(self) -> None:
         self.last_round_hours = None
 
 
-_OURS: dict[str, type[Schedule]] = {"online": Online, "cache": Cache, "rounds": Rounds}
+_OURS: dict[str, type[Schedule]] = {
+    "online": OnlineSchedule,
+    "cache": CacheSchedule,
+    "rounds": RoundsSchedule,
+}
 
 
 def schedule_class(config: Config) -> type[Schedule]:

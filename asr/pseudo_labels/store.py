@@ -6,7 +6,7 @@ against which a new one is compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,9 +14,13 @@ import torch
 from torch import Tensor
 
 from asr.pseudo_labels.filters import Dropped
-from asr.pseudo_labels.records import Key, LabelRow
+from asr.pseudo_labels.records import Key, LabelRecord
 
-_REASONS = [None, *map(str, Dropped)]
+_REASONS_BY_POSITION = (
+    *("empty", "too_short", "too_long", "low_confidence", "changed", "infeasible", "paused"),
+    *("invalidated", "unlabelled"),
+)
+"""What older checkpoints mean by 1, 2, ...: they do not name their reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +47,20 @@ class LabelStore:
     former: dict[int, bytes] = field(default_factory=dict)
     """Packed tokens of the last label of each utterance."""
 
-    def keep(self, rows: Iterable[LabelRow]) -> None:
+    def keep(self, rows: Iterable[LabelRecord]) -> None:
         for row in rows:
             label = row.label
             self.kept[row.key] = KeptLabel(packed(label.tokens), label.hours, label.dropped)
 
-    def remember(self, rows: Iterable[LabelRow]) -> None:
+    def remember(self, rows: Iterable[LabelRecord]) -> None:
         for row in rows:
             self.former[row.key[1]] = packed(row.label.tokens)
 
-    def let_go(self, keys: Iterable[Key]) -> None:
+    def discard(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self.kept.pop(key, None)
 
-    def distrust_latest(self, count: int) -> int:
+    def invalidate_latest(self, count: int) -> int:
         """Mark the labels made last as not to be trained on; returns how many were."""
         hours = sorted((label.hours for label in self.kept.values()), reverse=True)[:count]
         if not hours:
@@ -64,17 +68,20 @@ class LabelStore:
         # And those made together with the oldest of them.
         latest = {key: label for key, label in self.kept.items() if label.hours >= hours[-1]}
         for key, label in latest.items():
-            self.kept[key] = replace(label, dropped=str(Dropped.FORGOTTEN))
+            self.kept[key] = replace(label, dropped=str(Dropped.INVALIDATED))
         return len(latest)
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, by name."""
         labels = list(self.kept.values())
-        reasons = [_REASONS.index(label.dropped) for label in labels]
+        # By name, and not by its place in our enumeration, which may grow in the middle.
+        names = sorted({label.dropped for label in labels if label.dropped})
+        numbers = {None: 0} | {name: number for number, name in enumerate(names, start=1)}
         return {
             "kept/key": torch.tensor(list(self.kept), dtype=torch.int64).reshape(-1, 2),
             "kept/hours": torch.tensor([label.hours for label in labels], dtype=torch.float64),
-            "kept/dropped": torch.tensor(reasons, dtype=torch.int64),
+            "kept/dropped": torch.tensor([numbers[o.dropped] for o in labels], dtype=torch.int64),
+            "kept/reasons": _as_tensor("\n".join(names)),
             **_joined("kept", [label.packed for label in labels]),
             "former/key": torch.tensor(list(self.former), dtype=torch.int64),
             **_joined("former", list(self.former.values())),
@@ -82,10 +89,14 @@ class LabelStore:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> LabelStore:
-        """What `tensors` gave."""
+        """What `tensors` gave, of this version or an older one."""
+        names: Sequence[str] = _REASONS_BY_POSITION
+        if "kept/reasons" in tensors:
+            names = _as_text(tensors["kept/reasons"]).split("\n")
+        reasons = [None, *names]
         columns = (tensors[f"kept/{name}"].tolist() for name in ("key", "hours", "dropped"))
         kept = {
-            (key[0], key[1]): KeptLabel(tokens, hours, _REASONS[reason])
+            (key[0], key[1]): KeptLabel(tokens, hours, reasons[reason])
             for tokens, key, hours, reason in zip(_parted("kept", tensors), *columns, strict=True)
         }
         keys = tensors["former/key"].tolist()
@@ -101,6 +112,14 @@ def unpacked(tokens: bytes) -> list[int]:
     """The inverse of `packed`."""
     found: list[int] = np.frombuffer(tokens, np.int32).tolist()
     return found
+
+
+def _as_tensor(text: str) -> Tensor:
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def _as_text(tensor: Tensor) -> str:
+    return bytes(tensor.tolist()).decode()
 
 
 def _joined(name: str, parts: list[bytes]) -> dict[str, Tensor]:

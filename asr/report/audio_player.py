@@ -82,7 +82,7 @@ def spectrogram(
     `tokens` are the alignment's (kind, said, heard); words in error are red.
     """
     seconds = len(sound.samples) / sound.rate_hz
-    said, heard = (
+    reference, hypothesis = (
         [(word, wrong) for word, wrong in _marked(words, aligned) if 0 <= word["begin"] < seconds]
         for words, aligned in (
             (utterance.fields.get("reference_words"), [(k, s) for k, s, _ in tokens if s]),
@@ -107,11 +107,11 @@ def spectrogram(
         rows.tick_params(axis="y", length=0)
         rows.patch.set_visible(False)
         rows.spines[["top", "right"]].set_visible(False)
-        for height, words in ((1.5, said), (0.5, heard)):
+        for height, words in ((1.5, reference), (0.5, hypothesis)):
             for word, is_wrong in words:
                 _write(rows, word, height, _WRONG if is_wrong else INK)
         title = f"Spectrogram of {utterance.id}"
-        return svg_of(figure, name, title, _in_words(said, heard))
+        return svg_of(figure, name, title, _in_words(reference, hypothesis))
 
 
 def _write(axes: Any, word: Mapping[str, Any], height: float, colour: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from asr.config.schema import Config
 from asr.errors import UserError
+from asr.scaling.optimizers import OPTIMIZERS
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -64,20 +65,22 @@ def _derive(config: Config, batch_seconds: float, kappa: float) -> Hyperparamete
     optimizer, scaling = config.optimizer, config.scaling
     optimizer_kappa = 1.0 if scaling.rule == "none" else kappa
     root = math.sqrt(optimizer_kappa)
-    is_adam = optimizer.kind != "sgd"
+    rule = OPTIMIZERS[optimizer.kind]
     # Without the EMA rule a teacher update does what it does at the reference batch, so that the
     # half-life in audio stretches by kappa: this is the ablation that the paper contrasts.
     stretch = 1.0 if scaling.rule == "full" else kappa
     half_life_hours = config.teacher.half_life_hours * stretch
     interval_seconds = config.teacher.update_interval_seconds * stretch
     update_steps = max(1, round(interval_seconds / batch_seconds))
-    decay_factor = root if scaling.weight_decay == "sqrt" and optimizer.kind == "adamw" else 1.0
+    decay_factor = root if scaling.weight_decay == "sqrt" and rule.decay_is_decoupled else 1.0
     clip_divisor = root if scaling.gradient_clipping == "sqrt" else 1.0
     return Hyperparameters(
         batch_seconds=batch_seconds,
-        learning_rate=optimizer.learning_rate * (root if is_adam else optimizer_kappa),
-        betas=scale_betas(optimizer.betas, optimizer_kappa, scaling.betas) if is_adam else None,
-        eps=optimizer.eps / root if is_adam else None,
+        learning_rate=optimizer.learning_rate * rule.learning_rate_factor(optimizer_kappa),
+        betas=scale_betas(optimizer.betas, optimizer_kappa, scaling.betas)
+        if rule.has_betas
+        else None,
+        eps=optimizer.eps / root if rule.has_betas else None,
         weight_decay=optimizer.weight_decay * decay_factor,
         max_gradient_norm=optimizer.max_gradient_norm / clip_divisor,
         half_life_hours=half_life_hours,

@@ -1,1 +1,15 @@
-"""Whose weights label: the average, the student, a frozen copy, the mean of the best; and their snapshots."""
+"""Whose weights label: the average, the student, a frozen copy, the mean of the best; and their snapshots.
+
+The base of a teacher of your own, at a path that stays: `Teacher`, and `Models`, what it is given.
+"""
+
+from typing import TYPE_CHECKING
+
+from asr.utils.lazy import offer
+
+if TYPE_CHECKING:
+    from asr.teacher.teachers import Models, Teacher
+
+__all__ = ["Models", "Teacher"]
+
+__getattr__ = offer(__name__, {"Models": "asr.teacher.teachers", "Teacher": "asr.teacher.teachers"})

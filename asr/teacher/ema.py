@@ -20,18 +20,18 @@ from asr.distributed.shards import Shards
 from asr.model.acoustic_model import AcousticModel
 
 
-class Teacher:
+class WeightAverage:
     """The average, and a model to label with."""
 
-    def __init__(self, labeller: AcousticModel, shards: Shards, ranks: Ranks) -> None:
+    def __init__(self, network: AcousticModel, shards: Shards, ranks: Ranks) -> None:
         """Start as the student is; `labeller` is a module of its shapes, which becomes the teacher's own."""
         self.shards, self.ranks = shards, ranks
-        self._model = labeller.float().to(ranks.device).eval().requires_grad_(False)
+        self._model = network.float().to(ranks.device).eval().requires_grad_(False)
         if self.shards.is_sharded:
             self._average = self.shards.copy_of_masters()
         else:  # the model that labels is the average
             self._average = [parameter.data for parameter in self._model.parameters()]
-            self.begin_anew()
+            self.reset_to_student()
         self._moved = True
 
     @torch.no_grad()
@@ -49,7 +49,7 @@ class Teacher:
     def model(self) -> AcousticModel:
         """The model to label with, up to date. A collective under ZeRO 1 to 3."""
         if self._moved and self.shards.is_sharded:
-            parameters = dict(self._model.named_parameters())
+            parameters = dict(self._model.named_weights())
             for name, values in self.shards.gather(self._average):
                 parameters[name].copy_(values)
         self._moved = False
@@ -57,11 +57,11 @@ class Teacher:
 
     def weights(self) -> dict[str, Tensor]:
         """The whole average by name, on the CPU. A collective under ZeRO 1 to 3."""
-        return {name: p.detach().cpu().contiguous() for name, p in self.model().named_parameters()}
+        return {name: p.detach().cpu().contiguous() for name, p in self.model().named_weights()}
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Go on from what `weights` returned, on whatever ranks and at whatever ZeRO stage."""
-        self._model.load_state_dict(weights)
+        self._model.load_weights(weights)
         self.shards.scatter(weights, self._average)
         self._moved = False
 
@@ -79,7 +79,7 @@ class Teacher:
         return not self.ranks.sum([float(sum((~a.isfinite()).sum() for a in self._average))])[0]
 
     @torch.no_grad()
-    def begin_anew(self) -> None:
+    def reset_to_student(self) -> None:
         """Be as the student is."""
         for average, master in zip(self._average, self.shards.masters, strict=True):
             average.copy_(master.detach())

@@ -31,7 +31,7 @@ class Snapshots:
         self._kept = [*self._kept[1 - _MOST :], now]
 
     @torch.no_grad()
-    def go_back(self) -> None:
+    def roll_back(self) -> None:
         """Be as the older state: the newer one may have been caught by what is wrong now."""
         del self._kept[1:]
         for weight, kept in zip(self._weights, self._kept[0], strict=True):

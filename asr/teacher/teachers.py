@@ -21,7 +21,7 @@ from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
 from asr.model.acoustic_model import AcousticModel, Forward
-from asr.teacher.ema import Teacher
+from asr.teacher.ema import WeightAverage
 from asr.utils.files import link_or_copy, write_tensors
 from asr.utils.plugins import find_class
 
@@ -35,13 +35,13 @@ class Models:
     config: Config
     engine: Engine
     """The student's."""
-    average: Teacher
+    average: WeightAverage
     ranks: Ranks
     new_network: Callable[[], AcousticModel]
     """Another one of the student's shapes, on the CPU, weights unset."""
 
 
-class Labeller(ABC):
+class Teacher(ABC):
     """Hooks of a run's life, all called on every rank; and the forward pass that labels.
 
     A run stops and goes on between any two hooks: what is not the student's or the average's is saved by
@@ -75,11 +75,11 @@ class Labeller(ABC):
     def evaluated(self, hours: float, student_wer: float | None) -> None:
         """The student was evaluated: its mean dev WER in percent; None without dev sets."""
 
-    def weights_to_go_back(self) -> Sequence[Tensor] | None:
+    def rollback_weights(self) -> Sequence[Tensor] | None:
         """This rank's shard of what is put back after a collapse; None where nothing can be."""
         return None
 
-    def went_back(self) -> None:
+    def on_rollback(self) -> None:
         """They were."""
 
     def state(self) -> dict[str, Any]:
@@ -99,16 +99,16 @@ class Labeller(ABC):
         self.hours = state["hours"]
 
 
-class Ema(Labeller):
+class EmaTeacher(Teacher):
     """The average of the student's weights, of the moment (Busbridge et al., arXiv 2307.13813; MPL, Kaizen)."""
 
     def forward(self) -> Forward:
         return self.models.average.model()
 
-    def weights_to_go_back(self) -> Sequence[Tensor] | None:
+    def rollback_weights(self) -> Sequence[Tensor] | None:
         return self.models.average.average
 
-    def went_back(self) -> None:
+    def on_rollback(self) -> None:
         self.models.average.moved()
 
     def stepped(self, hours: float, average_moved: bool) -> None:
@@ -116,7 +116,7 @@ class Ema(Labeller):
             self.hours = hours
 
 
-class Student(Labeller):
+class StudentTeacher(Teacher):
     """The student itself, as it is (slimIPL without EMA, arXiv 2010.11524)."""
 
     @property
@@ -135,14 +135,14 @@ class Student(Labeller):
     def stepped(self, hours: float, average_moved: bool) -> None:
         self.hours = hours
 
-    def weights_to_go_back(self) -> Sequence[Tensor] | None:
+    def rollback_weights(self) -> Sequence[Tensor] | None:
         return self.models.engine.shards.masters  # under ZeRO in force with the next step
 
-    def went_back(self) -> None:
+    def on_rollback(self) -> None:
         self.models.engine.shards.reset_moments()  # they are those of what collapsed
 
 
-class _Copy(Labeller):
+class _CopiedTeacher(Teacher):
     """A network of its own."""
 
     def __init__(self, models: Models) -> None:
@@ -154,13 +154,13 @@ class _Copy(Labeller):
         return self.network
 
 
-class Frozen(_Copy):
+class FrozenTeacher(_CopiedTeacher):
     """The average as it was when pseudo-labelling began: classic self-training."""
 
     is_begun = False
 
     def begin(self, hours: float) -> None:
-        self.network.load_state_dict(self.models.average.weights())
+        self.network.load_weights(self.models.average.weights())
         self.hours, self.is_begun = hours, True
 
     def state(self) -> dict[str, Any]:
@@ -169,16 +169,16 @@ class Frozen(_Copy):
     def tensors(self) -> dict[str, Tensor]:
         if not self.is_begun:
             return {}
-        return {name: p.detach().cpu() for name, p in self.network.named_parameters()}
+        return {name: p.detach().cpu() for name, p in self.network.named_weights()}
 
     def load(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
         super().load(state, tensors, folder)
         self.is_begun = state["is_begun"]
         if self.is_begun:
-            self.network.load_state_dict(tensors)
+            self.network.load_weights(tensors)
 
 
-class AverageOfBest(_Copy):
+class BestAverageTeacher(_CopiedTeacher):
     """The mean of the N students with the lowest dev WER since pseudo-labelling began (TopIPL, 2506.07659).
 
     Until the first is evaluated, the average as it was at the beginning.
@@ -237,7 +237,7 @@ class AverageOfBest(_Copy):
         for _, name in self.best:
             for key, values in load_file(self.folder / name).items():
                 total[key] = total[key] + values if key in total else values.clone()
-        self.network.load_state_dict({k: v / len(self.best) for k, v in total.items()})
+        self.network.load_weights({k: v / len(self.best) for k, v in total.items()})
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "best": [[min(w, 1e9), name] for w, name in self.best]}
@@ -260,14 +260,14 @@ class AverageOfBest(_Copy):
             self._put_average()
 
 
-_OURS: dict[str, type[Labeller]] = {
-    "ema": Ema,
-    "student": Student,
-    "frozen": Frozen,
-    "average_of_best": AverageOfBest,
+_OURS: dict[str, type[Teacher]] = {
+    "ema": EmaTeacher,
+    "student": StudentTeacher,
+    "frozen": FrozenTeacher,
+    "average_of_best": BestAverageTeacher,
 }
 
 
-def labeller_class(config: Config) -> type[Labeller]:
+def teacher_class(config: Config) -> type[Teacher]:
     """What `pseudo_label.teacher` names. Raises UserError if it cannot be had."""
-    return find_class("pseudo_label.teacher", config.pseudo_label.teacher, _OURS, Labeller)
+    return find_class("pseudo_label.teacher", config.pseudo_label.teacher, _OURS, Teacher)

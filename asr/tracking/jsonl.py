@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from asr.tracking.metric_logger import MetricLogger, RunInfo
 from asr.utils.files import replacing_text
 
 
@@ -20,7 +21,7 @@ class JsonLines:
             kept.writelines(_lines_until(path, batches))
         self._stream = path.open("a", encoding="utf-8")
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: Mapping[str, Any]) -> None:
         self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
         self._stream.flush()
 
@@ -48,3 +49,20 @@ def _lines_until(path: Path, batches: int) -> Iterable[str]:
             except (ValueError, KeyError, TypeError):
                 return
             yield line
+
+
+class JsonLinesLogger(MetricLogger):
+    """RUN/metrics.jsonl: a line a record, which the report and other commands read back."""
+
+    def __init__(self, run: RunInfo) -> None:
+        super().__init__(run)
+        self._lines = JsonLines(run.folder / "metrics.jsonl", run.batches)
+
+    def log(self, record: Mapping[str, Any], prefix: str) -> None:
+        self._lines.write(record)
+
+    def flush_to_disk(self) -> None:
+        self._lines.flush_to_disk()
+
+    def close(self) -> None:
+        self._lines.close()

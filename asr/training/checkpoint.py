@@ -34,7 +34,7 @@ from asr.errors import UserError
 from asr.model.acoustic_model import AcousticModel
 from asr.model.model_folder import pointed_at, read_config
 from asr.model.tokenizer import Tokenizer, tokenizer_sha256
-from asr.teacher.ema import Teacher
+from asr.teacher.ema import WeightAverage
 from asr.training.resume_rules import check_compatible
 from asr.utils.files import flush_to_disk, link_or_copy, read_json, write_tensors, write_text
 
@@ -70,10 +70,22 @@ class CheckpointStore:
             )
         return None
 
+    def to_resume(self, fork_from: str | None) -> Path | None:
+        """The checkpoint to go on from: the run's latest, or the one it forks from; None for a new run."""
+        latest = self.latest()
+        if latest is not None or fork_from is None:
+            return latest
+        source = Path(fork_from)
+        if not (source / "state.json").is_file():
+            raise UserError(
+                f"fork_from: {source} is not a checkpoint", "name EXP/checkpoints/hours-..."
+            )
+        return source
+
     def save(
         self,
         engine: Engine,
-        teacher: Teacher,
+        teacher: WeightAverage,
         tokenizer: Tokenizer,
         config: Config,
         state: dict[str, Any],
@@ -125,7 +137,9 @@ class CheckpointStore:
         ranks.barrier()
         return final
 
-    def _save_tensors(self, shards: Shards, teacher: Teacher, folder: Path, ranks: Ranks) -> None:
+    def _save_tensors(
+        self, shards: Shards, teacher: WeightAverage, folder: Path, ranks: Ranks
+    ) -> None:
         """Whole tensors, gathered one by one and written by the first rank."""
         student = _first_ranks(shards.gather(shards.masters), ranks)
         moments: dict[str, Tensor] = {}
@@ -168,7 +182,7 @@ class Checkpoint:
     teacher: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]]
 
-    def put(self, engine: Engine, teacher: Teacher) -> None:
+    def put(self, engine: Engine, teacher: WeightAverage) -> None:
         """Set optimizer and teacher, whatever their layout; the student was built with its weights."""
         engine.shards.set_moments(self.moments, self.state["optimizer_steps"])
         teacher.load(self.teacher)
@@ -200,7 +214,7 @@ def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Che
             load_file(folder / "teacher.safetensors"),
             moments,
         )
-        student.load_state_dict(found.student)
+        student.load_weights(found.student)
         names = found.student.keys()
         if found.teacher.keys() != names or any(m.keys() != names for m in moments.values()):
             raise ValueError("student, teacher and optimizer have different parameters")

@@ -28,7 +28,7 @@ class GradientSquares:
     def __init__(self, module: nn.Module) -> None:
         self._squares: list[Tensor] = []
         for parameter in module.parameters():
-            parameter.register_hook(self._add)
+            parameter.register_hook(self._add)  # type: ignore[no-untyped-call]
 
     def _add(self, gradient: Tensor) -> None:
         self._squares.append(gradient.detach().float().square().sum())

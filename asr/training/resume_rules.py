@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from asr.config.schema import Config
+from asr.data.segments import Kind
 from asr.errors import UserError
 
 # Whatever these say must be the same before and after a resume; all else may change.
@@ -38,6 +40,25 @@ def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
             raise UserError(
                 f"{model}: is not the sentencepiece model with which {checkpoint} was trained",
                 f"restore it (a copy is {inside}), or give the new run another output folder",
+            )
+
+
+def check_corpora(
+    checkpoint: Path, state: Mapping[str, Any], fingerprints: Mapping[str, str]
+) -> None:
+    """A data position means something only in the corpora in which it was reached.
+
+    Raises UserError where a corpus that the run has drawn from is another now.
+    """
+    position = state["position"]
+    drawn = {kind for kind in Kind if position[f"{kind}_pass"] or position[f"{kind}_group"]}
+    for kind, fingerprint in fingerprints.items():
+        before = state["corpora"].get(kind)
+        if kind in drawn and before is not None and before != fingerprint:
+            raise UserError(
+                f"{checkpoint}: cannot be continued with other utterances in corpus.{kind} (ids, "
+                "durations, corpus.min_seconds or max_seconds changed)",
+                "restore them, or give the new run another output folder",
             )
 
 

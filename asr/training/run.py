@@ -50,19 +50,19 @@ def _train(config: Config, ranks: Ranks, say: Say) -> bool:
     if ranks.is_first and not trainer.is_complete:
         _describe_run(trainer)
     finished = trainer.train()
-    hours, steps = trainer.clock.hours, trainer.clock.steps
+    hours, steps = trainer.state.clock.hours, trainer.state.clock.steps
     if not finished:
         say(f"stopped at {hours:.2f} h; the same command goes on from there")
         return False
     if ranks.is_first:
-        summary = {"hours": hours, "steps": steps, "dev_wer": trainer.dev_wer}
+        summary = {"hours": hours, "steps": steps, "dev_wer": trainer.state.dev_wer}
         write_json(trainer.run / "complete.json", summary)
     say(f"complete: {hours:.2f} h of audio in {steps} updates; {trainer.run}")
     return True
 
 
 def _introduce(trainer: Trainer, say: Say) -> None:
-    hours, total = trainer.clock.hours, trainer.config.trainer.total_hours
+    hours, total = trainer.state.clock.hours, trainer.config.trainer.total_hours
     source = trainer.resumed_from
     if trainer.is_complete:
         say(f"nothing left to train: {source} stands at {hours:.2f} of {total:g} h")
@@ -80,9 +80,9 @@ def _introduce(trainer: Trainer, say: Say) -> None:
 def _describe_run(trainer: Trainer) -> None:
     """What the run is, beside what it does; and a fork's curves begin with those that it left."""
     config, run = trainer.config, trainer.run
-    drawn_hours = trainer.position.seconds / SECONDS_PER_HOUR
+    drawn_hours = trainer.state.position.seconds / SECONDS_PER_HOUR
     card = scaling_card(config, trainer.ranks.world, drawn_hours)
-    note_card(run, {**card, "from_hours": trainer.clock.hours})
+    note_card(run, {**card, "from_hours": trainer.state.clock.hours})
     (run / "complete.json").unlink(missing_ok=True)
     write_text(run / "config.yaml", dump_config(config))
     write_json(run / "environment.json", environment())

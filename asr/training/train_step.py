@@ -1,4 +1,4 @@
-"""One global batch -> accumulated gradients: label, augment, CTC, backward.
+"""One global batch -> accumulated gradients: read, augment, the objective's loss, backward.
 
 Shape suffixes: B utterances, T feature frames, F mel bins, S encoder frames, V vocabulary.
 """
@@ -6,176 +6,94 @@ Shape suffixes: B utterances, T feature frames, F mel bins, S encoder frames, V 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from asr.config.schema import Config
 from asr.data.dataloader import MicroBatch, RankBatch
 from asr.data.segments import Kind
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
-from asr.model.ctc import best_paths, ctc_losses, is_feasible
-from asr.model.features import IDLE_FRAMES, LogMel
-from asr.pseudo_labels.pseudo_labeler import Labelling
+from asr.model.features import IDLE_FRAMES, FeatureExtractor
+from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.training.augmentation import spec_augment
+from asr.training.batch_stats import BatchStats
+from asr.training.noise_scale import GradientSquares
+from asr.training.objectives import Objective, StudentInput, make_objectives
 from asr.utils.seeds import SeedTag, generator, hash_seed
 
-# Batches are padded to a multiple of this many frames: oneDNN and cuDNN prepare a kernel for each new
-# shape, and this makes shapes recur.
-_FRAME_MULTIPLE = 64
-
 
 @dataclass
-class Tally:
-    """Sums over a global batch; a rank's own until `summed`."""
-
-    loss_labelled: float = 0.0
-    """CTC loss in nats."""
-    loss_pseudo_labelled: float = 0.0
-    labelled_seconds: float = 0.0
-    pseudo_labelled_seconds: float = 0.0
-    """Untranscribed audio whose label was trained on."""
-    micro_batches: int = 0
-    """Those that were trained on."""
-    micro_batch_squares: float = 0.0
-    """Squared gradient norm of each micro-batch's mean loss per second, times its seconds."""
-    infeasible_transcripts: int = 0
-    non_finite: int = 0
-    wait_seconds: float = 0.0
-    non_finite_ids: list[str] = field(default_factory=list)
-    """This rank's, by name; not summed."""
-
-    @property
-    def trained_seconds(self) -> float:
-        """Audio whose transcript or label was trained on."""
-        return self.labelled_seconds + self.pseudo_labelled_seconds
-
-    def summed(self, ranks: Ranks) -> Tally:
-        """The same over all ranks. A collective."""
-        names = [f.name for f in fields(self) if f.name != "non_finite_ids"]
-        sums = ranks.sum([float(getattr(self, name)) for name in names])
-        return Tally(**dict(zip(names, sums, strict=True)))  # type: ignore[arg-type]
-
-
-@dataclass
-class Updater:
+class TrainStep:
     """Runs forward and backward passes of global batches."""
 
     config: Config
     engine: Engine
-    log_mel: LogMel
+    features: FeatureExtractor
     ranks: Ranks
-    labelling: Labelling | None = None
+    labeler: PseudoLabeler | None = None
     """None in a supervised run."""
+    objectives: Mapping[Kind, Objective] = field(init=False)
+    gradient_squares: GradientSquares = field(init=False)
 
-    def accumulate(self, batch: RankBatch, number: int, hours: float) -> Tally:
-        """Gradient of the global loss: the sum of CTC losses over the global batch's audio seconds.
+    def __post_init__(self) -> None:
+        weight = self.config.pseudo_label.loss_weight
+        self.objectives = make_objectives(self.ranks, self.labeler, weight)
+        self.gradient_squares = GradientSquares(self.engine.student)
+
+    def accumulate(self, batch: RankBatch, number: int, hours: float) -> BatchStats:
+        """Gradient of the global loss: the sum of the losses over the global batch's audio seconds.
 
         The divisor is global and known beforehand, so ranks and accumulation only change the order of
         summation. `number` counts the batches of the run: it seeds dropout, so that a resumed run
         needs no generator state.
         """
-        tally = Tally()
+        stats = BatchStats()
         are_labels_shared = True
-        if self.labelling is not None:
-            self.labelling.begin_batch(batch.batch, number, hours)
+        if self.labeler is not None:
+            self.labeler.begin_batch(batch.batch, number, hours)
         self.engine.student.train()
         self.engine.begin_batch()
         for slot in range(batch.slots):
             started = time.perf_counter()
             micro_batch = next(batch.micro_batches)
-            tally.wait_seconds += time.perf_counter() - started
+            stats.wait_seconds += time.perf_counter() - started
             if not micro_batch.is_trained:
-                assert self.labelling is not None
-                self.labelling.only_label(micro_batch)
+                assert self.labeler is not None
+                self.labeler.label_for_cache(micro_batch)
                 are_labels_shared = False
                 continue
-            if not are_labels_shared and self.labelling is not None:
-                self.labelling.share_labels()
+            if not are_labels_shared and self.labeler is not None:
+                self.labeler.share_labels()
                 are_labels_shared = True
-            before = tally.trained_seconds
-            loss = self._loss(micro_batch, (number, slot), hours, tally)
+            before = stats.trained_seconds
+            given = self._given(micro_batch, (number, slot), hours)
+            loss = self.objectives[micro_batch.kind].loss(given, stats)
             self.engine.backward(loss / batch.batch.seconds, is_last=slot == batch.slots - 1)
-            square = self.engine.gradient_squares.take()
-            trained_seconds = tally.trained_seconds - before
-            if trained_seconds > 0:
-                tally.micro_batches += 1
-                share = batch.batch.seconds / self.ranks.world  # of the factor in Engine.backward
-                tally.micro_batch_squares += square * share**2 / trained_seconds
-        if self.labelling is not None:
-            self.labelling.end_batch(batch.batch)
-        return tally
+            self._note_square(batch.batch.seconds, stats.trained_seconds - before, stats)
+        if self.labeler is not None:
+            self.labeler.end_batch(batch.batch)
+        return stats
 
-    def _loss(
-        self, micro_batch: MicroBatch, place: tuple[int, int], hours: float, tally: Tally
-    ) -> Tensor:
-        """Summed CTC loss of a micro-batch, in nats; zero, with a graph, if there is nothing to train on."""
+    def _note_square(self, batch_seconds: float, trained_seconds: float, stats: BatchStats) -> None:
+        """For the noise scale: the micro-batch's own gradient, undoing the factors of its loss."""
+        square = self.gradient_squares.take()
+        if trained_seconds > 0:
+            share = batch_seconds / self.ranks.world  # of the factor in Engine.backward
+            stats.micro_batches += 1
+            stats.micro_batch_squares += square * share**2 / trained_seconds
+
+    def _given(self, micro_batch: MicroBatch, place: tuple[int, int], hours: float) -> StudentInput:
         features_BTF, lengths_B = self.features(micro_batch.student_input)
-        frames = self.engine.student.output_lengths(lengths_B).tolist()
-        if micro_batch.kind is Kind.LABELLED:
-            targets, kept = self._transcripts(micro_batch, frames, tally)
-        else:
-            targets, kept = self.labels(micro_batch, frames)
+        frames = self.engine.student.encoder.output_lengths(lengths_B).tolist()
         features_BTF = self._augment(features_BTF, lengths_B, micro_batch, hours)
-        losses_B = torch.empty(0)
-        while True:
-            logits_BSV, output_lengths_B = self._forward(features_BTF, lengths_B, kept, place)
-            if kept:
-                losses_B = ctc_losses(logits_BSV, output_lengths_B, [targets[i] for i in kept])
-            finite = torch.isfinite(losses_B).tolist()
-            # All ranks go round together, since the forward pass may be a collective.
-            if not self.ranks.sum([float(len(finite) - sum(finite))])[0]:
-                break
-            bad = [i for i, good in zip(kept, finite, strict=True) if not good]
-            tally.non_finite += len(bad)
-            tally.non_finite_ids += [micro_batch.ids[i] for i in bad]
-            kept = [i for i in kept if i not in bad]
-            losses_B = torch.empty(0)
-        if not kept:
-            return logits_BSV.float().sum() * 0.0
-        loss = losses_B.sum()
-        seconds = sum(micro_batch.segments[i].seconds for i in kept)
-        if micro_batch.kind is Kind.LABELLED:
-            tally.loss_labelled += loss.item()
-            tally.labelled_seconds += seconds
-            return loss
-        tally.loss_pseudo_labelled += loss.item()
-        tally.pseudo_labelled_seconds += seconds
-        assert self.labelling is not None
-        said = best_paths(logits_BSV.detach(), output_lengths_B)
-        self.labelling.compare(said, [targets[i] for i in kept])
-        return loss * self.config.pseudo_label.loss_weight
-
-    def features(self, given: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F) and lengths (B,) on the device; an idle micro-batch has none (B = 0)."""
-        if given is None:
-            bins = self.config.features.mel_bins
-            return (
-                torch.zeros(0, IDLE_FRAMES, bins, device=self.ranks.device),
-                torch.zeros(0, dtype=torch.long, device=self.ranks.device),
-            )
-        values, lengths_B = (tensor.to(self.ranks.device, non_blocking=True) for tensor in given)
-        if self.config.features.source == "waveform":
-            values, lengths_B = self.log_mel(values, lengths_B)
-        return functional.pad(values, (0, 0, 0, -values.shape[1] % _FRAME_MULTIPLE)), lengths_B
-
-    def _transcripts(
-        self, micro_batch: MicroBatch, frames: list[int], tally: Tally
-    ) -> tuple[list[list[int]], list[int]]:
-        targets = micro_batch.targets
-        kept = [i for i, target in enumerate(targets) if is_feasible(target, frames[i])]
-        tally.infeasible_transcripts += len(targets) - len(kept)
-        return targets, kept
-
-    def labels(
-        self, micro_batch: MicroBatch, frames: list[int]
-    ) -> tuple[list[list[int]], list[int]]:
-        """Targets of untranscribed speech, and the places of those to train on."""
-        assert self.labelling is not None
-        return self.labelling.targets(micro_batch, frames)
+        return StudentInput(
+            micro_batch, frames, partial(self._forward, features_BTF, lengths_B, place)
+        )
 
     def _augment(
         self, features_BTF: Tensor, lengths_B: Tensor, micro_batch: MicroBatch, hours: float
@@ -187,13 +105,13 @@ class Updater:
         return spec_augment(features_BTF, lengths_B, policy, seeds)
 
     def _forward(
-        self, features_BTF: Tensor, lengths_B: Tensor, kept: list[int], place: tuple[int, int]
+        self, features_BTF: Tensor, lengths_B: Tensor, place: tuple[int, int], kept: list[int]
     ) -> tuple[Tensor, Tensor]:
-        student = self.engine.student
+        encoder = self.engine.student.encoder
         # One draw a global batch, as in slimIPL, so that it is the same however the batch is cut; every
         # rank draws its own dropout.
         layers = generator(self.config.seed, SeedTag.LAYER_DROP, place[0])
-        kept_layers = (layers.random(len(student.blocks)) >= student.layer_drop).tolist()
+        kept_layers = (layers.random(encoder.layers) >= encoder.layer_drop).tolist()
         own = (self.config.seed, SeedTag.DROPOUT, *place, self.ranks.rank)
         torch.manual_seed(hash_seed(*own))
         if kept:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr.data.batching import deal
+from asr.data.batching import split_into_micro_batches
 from asr.data.dataset import SpeechSet, load_waveforms
 from asr.data.segments import Kind, Segment
 from asr.decoding.greedy import greedy
@@ -27,7 +27,7 @@ _MAX_BATCH_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class DevFigures:
+class DevMetrics:
     """A model on a dev set."""
 
     wer: float
@@ -41,11 +41,11 @@ class DevFigures:
 @torch.inference_mode()
 def evaluate(
     forward: Forward, speech: SpeechSet, log_mel: LogMel, tokenizer: Tokenizer, ranks: Ranks
-) -> DevFigures:
+) -> DevMetrics:
     """Error rates and loss of a model on a dev set. A collective."""
     segments = [Segment(Kind.LABELLED, i, 0, float(s)) for i, s in enumerate(speech.seconds)]
     sums = [0.0] * 6
-    for slot in deal(segments, ranks.world, _MAX_BATCH_SECONDS):
+    for slot in split_into_micro_batches(segments, ranks.world, _MAX_BATCH_SECONDS):
         # A rank without a share decodes a neighbour's, uncounted: the forward pass may be a collective.
         mine = slot[ranks.rank]
         share = mine or next(part for part in slot if part)
@@ -63,7 +63,7 @@ def evaluate(
             )
             sums = [total + count for total, count in zip(sums, counts, strict=True)]
     word_errors, words_total, character_errors, characters_total, loss, seconds = ranks.sum(sums)
-    return DevFigures(
+    return DevMetrics(
         wer=100 * word_errors / max(1.0, words_total),
         cer=100 * character_errors / max(1.0, characters_total),
         dev_loss=loss / seconds if seconds else None,

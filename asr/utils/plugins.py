@@ -39,8 +39,8 @@ def find_class(where: str, name: str, ours: Mapping[str, type[T]], base: Any) ->
 
 def find_function(where: str, file: Path, name: str) -> Callable[..., Any]:
     """A function of a file, which is run for it. Raises UserError where it cannot be had."""
-    found = getattr(run_file(where, file), name, None)
-    if not callable(found):
+    found: Callable[..., Any] | None = getattr(run_file(where, file), name, None)
+    if found is None or not callable(found):
         raise UserError(f"{where}: {file} has no function '{name}'", "name one that it has")
     return found
 

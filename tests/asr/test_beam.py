@@ -208,7 +208,7 @@ def test_an_average_of_checkpoints_by_name(trained: Path, corpus: Path, tmp_path
     count = len(checkpoints)
     model = load_average(trained, "student", count, torch.device("cpu"))
     weights = [load_file(c / "student.safetensors") for c in checkpoints]
-    for name, parameter in model.network.named_parameters():
+    for name, parameter in model.network.named_weights():
         mean = torch.stack([w[name] for w in weights]).mean(dim=0)
         assert torch.allclose(parameter, mean, atol=1e-6)
     output = tmp_path / "out.jsonl"

@@ -28,7 +28,7 @@ from asr.decoding import captions
 from asr.decoding import long_form as long_audio
 from asr.decoding.words import TimedToken, Transcription, Word, words_of
 from asr.errors import UserError
-from asr.evaluation.transcripts import read_ctm
+from asr.evaluation.ctm import read_ctm
 from asr.model.features import LogMel
 from asr.model.model_folder import find_checkpoint, load_model
 from asr.model.tokenizer import CharacterTokenizer
@@ -59,8 +59,9 @@ class Nearby:
     def __init__(self) -> None:
         self.config = SimpleNamespace(
             features=SimpleNamespace(sample_rate_hz=16_000),
-            model=SimpleNamespace(stride=4, positions="rotary"),
+            model=SimpleNamespace(positions="rotary"),
         )
+        self.frame_samples = 640
         self.log_mel = SimpleNamespace(hop_samples=160, survey=self.survey)
         self.longest = 0
 

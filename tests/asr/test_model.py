@@ -16,10 +16,12 @@ from asr.config.schema import FeatureConfig, ModelConfig, SpecAugmentConfig
 from asr.decoding.greedy import greedy
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
-from asr.model.acoustic_model import AcousticModel, Dropout
+from asr.model.acoustic_model import AcousticModel
 from asr.model.ctc import is_feasible
+from asr.model.dropout import Dropout
+from asr.model.encoders.transformer import TransformerEncoder
 from asr.model.features import LogMel
-from asr.teacher.ema import Teacher
+from asr.teacher.ema import WeightAverage
 from asr.training.augmentation import spec_augment
 
 SAMPLES = [4000, 16_000, 9001, 30_123]
@@ -35,7 +37,7 @@ def small_model(**options: object) -> AcousticModel:
     torch.manual_seed(0)
     shape = {"width": 32, "heads": 4, "layers": 3, "feed_forward_width": 64, "layer_drop": 0.0}
     config = ModelConfig.model_validate({**shape, **options})
-    return AcousticModel(80, 12, config)
+    return AcousticModel(TransformerEncoder(80, config), 12)
 
 
 def waveforms() -> list[torch.Tensor]:
@@ -140,16 +142,16 @@ def test_a_dropped_layer_is_skipped_whole() -> None:
     all_kept, _ = model(*inputs, [True, True, True])
     without, _ = model(*inputs, [True, False, True])
     assert torch.equal(all_kept, model(*inputs)[0])
-    del model.blocks[1]
+    del model.encoder.blocks[1]
     assert torch.equal(without, model(*inputs)[0])
 
 
 def test_dropout_changes_in_the_blocks_and_not_in_the_front_end() -> None:
     model = small_model(dropout=0.3)
-    model.set_dropout(0.1, 0.05)
-    assert model.front_end.dropout.p == 0.3
-    assert model.layer_drop == 0.05
-    rates = {m.p for m in model.blocks.modules() if isinstance(m, torch.nn.Dropout)}
+    model.encoder.set_dropout(0.1, 0.05)
+    assert model.encoder.front_end.dropout.p == 0.3
+    assert model.encoder.layer_drop == 0.05
+    rates = {m.p for m in model.encoder.blocks.modules() if isinstance(m, torch.nn.Dropout)}
     assert rates == {0.1}
 
 
@@ -158,16 +160,16 @@ def test_the_teacher_is_the_average_and_nothing_else(momentum: float) -> None:
     student = small_model()
     optimizer = torch.optim.AdamW(student.parameters())
     engine = SimpleNamespace(optimizer=optimizer, zero_optimization_stage=lambda: 0)
-    shards = Shards(student, engine, ranks=1, rank=0)
-    teacher = Teacher(small_model(), shards, Ranks(0, 1, torch.device("cpu")))
-    before = {name: weight.clone() for name, weight in student.named_parameters()}
+    shards = Shards(dict(student.named_weights()), engine, ranks=1, rank=0)
+    teacher = WeightAverage(small_model(), shards, Ranks(0, 1, torch.device("cpu")))
+    before = {name: weight.clone() for name, weight in student.named_weights()}
     assert teacher.distance() == 0.0
     with torch.no_grad():
         for parameter in student.parameters():
             parameter += torch.randn_like(parameter)
     teacher.update(momentum)
-    for name, new in teacher.model().named_parameters():
-        source = dict(student.named_parameters())[name].double()
+    for name, new in teacher.model().named_weights():
+        source = dict(student.named_weights())[name].double()
         expected = momentum * before[name].double() + (1 - momentum) * source
         assert torch.allclose(new.double(), expected, atol=1e-6)
         assert new.dtype is torch.float32
@@ -215,8 +217,8 @@ def test_the_key_bias_learns_only_where_it_is_felt(positions: str) -> None:
         width=32, heads=2, layers=1, feed_forward_width=64, positions=positions, dropout=0.0
     )
     torch.manual_seed(0)
-    model = AcousticModel(80, 12, config)
-    bias = model.blocks[0].attention.query_key_value.bias
+    model = AcousticModel(TransformerEncoder(80, config), 12)
+    bias = model.encoder.blocks[0].attention.query_key_value.bias
     logits, _ = model(torch.randn(2, 60, 80), torch.tensor([60, 40]))
     logits.square().sum().backward()
     query, key, value = bias.grad.chunk(3)
@@ -227,11 +229,11 @@ def test_the_key_bias_learns_only_where_it_is_felt(positions: str) -> None:
 
 def test_a_fixed_key_bias_is_not_felt() -> None:
     config = ModelConfig(width=32, heads=2, layers=2, feed_forward_width=64, dropout=0.0)
-    model = AcousticModel(80, 12, config).eval()
+    model = AcousticModel(TransformerEncoder(80, config), 12).eval()
     features, lengths = torch.randn(2, 60, 80), torch.tensor([60, 40])
     before, _ = model(features, lengths)
     with torch.no_grad():
-        for block in model.blocks:
+        for block in model.encoder.blocks:
             block.attention.query_key_value.bias[32:64] += 1.0
     after, _ = model(features, lengths)
     assert (before - after).abs().max() < 1e-5

@@ -15,11 +15,11 @@ import torch
 from asr.cli import plan
 from asr.config.recipe import load_config, parse_config
 from asr.config.schema import Config
-from asr.data.batching import deal
+from asr.data.batching import split_into_micro_batches
 from asr.data.sampler import AudioStream, Position
 from asr.data.segments import GroupedCorpus, Kind
 from asr.errors import UserError
-from asr.model.acoustic_model import AcousticModel
+from asr.model.acoustic_model import make_model
 from asr.planning.estimates import (
     Network,
     activation_bytes,
@@ -56,21 +56,21 @@ def small(**model: object) -> Config:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_parameters_are_those_of_the_model(variant: dict[str, object]) -> None:
     config = small(**variant)
-    model = AcousticModel(config.features.mel_bins, 33, config.model)
+    model = make_model(config, 33)
     assert parameter_count(config, 33) == sum(p.numel() for p in model.parameters())
 
 
 def test_the_librispeech_network_has_its_parameters() -> None:
     config = load_config(LIBRISPEECH)
     with torch.device("meta"):
-        model = AcousticModel(80, 29, config.model)
+        model = make_model(config, 29)
     assert parameter_count(config, 29) == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("variant", VARIANTS[::3])
 def test_activations_are_those_that_autograd_keeps(variant: dict[str, object]) -> None:
     config = small(**variant)
-    model = AcousticModel(80, 33, config.model).train()
+    model = make_model(config, 33).train()
     seconds = config.batch.max_seconds_per_micro_batch
     frames = int(seconds * 100 / 20)  # 20 utterances
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
@@ -169,7 +169,7 @@ def test_micro_batches_are_those_that_a_batch_is_dealt_into(batch_seconds: int, 
     for _ in range(40):
         batch = stream.next_batch(position, config.groups_per_batch(batch_seconds))
         limit = config.batch.max_seconds_per_micro_batch
-        slots.append(len(deal(batch.segments, ranks, limit)))
+        slots.append(len(split_into_micro_batches(batch.segments, ranks, limit)))
         position = batch.after
     planned = full_row(config, ranks)["micro_batches_per_rank"]
     assert abs(planned - float(np.mean(slots))) <= 1.0

@@ -129,11 +129,10 @@ def test_second_moment_policies() -> None:
     module(torch.ones(1, 2)).sum().backward()
     for _ in range(4):
         optimizer.step()
-    shards = Shards(
-        module, SimpleNamespace(optimizer=optimizer, zero_optimization_stage=lambda: 0), 1, 0
-    )
+    engine = SimpleNamespace(optimizer=optimizer, zero_optimization_stage=lambda: 0)
+    shards = Shards(dict(module.named_parameters()), engine, 1, 0)
     first, second = (shards.moments()[name][0].clone() for name in ("exp_avg", "exp_avg_sq"))
-    shards.rescale_second_moment(0.25)
+    shards.rescale_state(("exp_avg_sq", "step"), 0.25)
     assert torch.equal(shards.moments()["exp_avg_sq"][0], second / 4)
     assert torch.equal(shards.moments()["exp_avg"][0], first)
     assert shards.optimizer_steps == 1.0

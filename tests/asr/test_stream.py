@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.data.batching import deal, padded_seconds
+from asr.data.batching import padded_seconds, split_into_micro_batches
 from asr.data.sampler import AudioStream, Position
 from asr.data.segments import GroupedCorpus, Kind, Segment
 from asr.errors import UserError
@@ -122,7 +122,7 @@ segments = st.lists(
 def test_dealing_loses_nothing_and_respects_the_limit(
     batch: list[Segment], ranks: int, limit: float
 ) -> None:
-    slots = deal(batch, ranks, limit)
+    slots = split_into_micro_batches(batch, ranks, limit)
     dealt = [s for slot in slots for part in slot for s in part]
     assert Counter(dealt) == Counter(batch)
     for slot in slots:
@@ -137,7 +137,7 @@ def test_dealt_costs_are_balanced_and_little_padded() -> None:
     batch = [
         Segment(Kind.LABELLED, i, 0, s) for i, s in enumerate(random.uniform(2, 17, 300).tolist())
     ]
-    slots = deal(batch, 8, 290.0)
+    slots = split_into_micro_batches(batch, 8, 290.0)
     costs = [padded_seconds(part) for slot in slots for part in slot]
     assert min(costs) > 0.8 * max(costs)
     assert sum(s.seconds for s in batch) > 0.9 * sum(costs)

@@ -12,13 +12,8 @@ from lhotse.audio import AudioSource
 
 from asr.cli import score
 from asr.errors import UserError
-from asr.evaluation.transcripts import (
-    FORMATS,
-    guess_format,
-    into_segments,
-    read_ctm,
-    read_transcripts,
-)
+from asr.evaluation.ctm import into_segments, read_ctm
+from asr.evaluation.transcripts import FORMATS, guess_format, read_transcripts
 
 SAMPLE = Path(__file__).parents[3] / "shared/data/librispeech-sample/LibriSpeech"
 

@@ -16,7 +16,7 @@ from conftest import asr_command, read_lines
 
 from asr.__main__ import main
 from asr.config.recipe import load_config
-from asr.model.acoustic_model import AcousticModel
+from asr.model.acoustic_model import make_model
 from asr.planning.estimates import parameter_count
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +142,7 @@ def test_the_networks_on_the_meta_device(name: str, millions: float, stride: int
     config = load_config(RECIPES / f"{name}.yaml")
     vocabulary = 29
     with torch.device("meta"):
-        model = AcousticModel(config.features.mel_bins, vocabulary, config.model)
+        model = make_model(config, vocabulary)
         logits, lengths = model(torch.empty(2, 1000, 80), torch.empty(2, dtype=torch.long))
     count = sum(parameter.numel() for parameter in model.parameters())
     assert count == parameter_count(config, vocabulary)

@@ -52,9 +52,12 @@ def test_the_method_of_your_own_runs_as_it_stands(
     [
         (["pseudo_label.decision=nowhere.py:Some"], "no file nowhere.py"),
         (["pseudo_label.decision=own.py:Missing"], "has no class 'Missing'"),
-        (["pseudo_label.teacher=own.py:Other"], "derives from asr.teacher.teachers.Labeller"),
+        (["pseudo_label.teacher=own.py:Other"], "derives from asr.teacher.Teacher"),
         (["pseudo_label.decision=broken.py:Some"], "cannot be loaded: ZeroDivisionError"),
-        (["pseudo_label.decision=own.py:Unfinished"], "lacks tokens, which Decision wants of it"),
+        (
+            ["pseudo_label.decision=own.py:Unfinished"],
+            "lacks tokens, which LabelDecoder wants of it",
+        ),
         (["pseudo_label.decision=leaves.py:Some"], "cannot be loaded: SystemExit: 3"),
         (["pseudo_label.options={since: 2024-01-01}"], "pseudo_label.options"),
         (["pseudo_label.decision=gredy"], "did you mean 'greedy'?"),
@@ -70,8 +73,8 @@ def test_what_is_wrong_with_a_method_is_said_in_a_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     own = (
-        "from asr.pseudo_labels.decoders import Decision\n"
-        "class Other: pass\nclass Unfinished(Decision): pass\n"
+        "from asr.pseudo_labels import LabelDecoder\n"
+        "class Other: pass\nclass Unfinished(LabelDecoder): pass\n"
     )
     (tmp_path / "own.py").write_text(own, encoding="utf-8")
     (tmp_path / "leaves.py").write_text("raise SystemExit(3)\n", encoding="utf-8")

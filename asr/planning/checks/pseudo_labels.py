@@ -8,22 +8,22 @@ from asr.config.schema import Config
 from asr.data.dataset import SpeechSet
 from asr.errors import UserError
 from asr.planning.checks.finding import Finding, note
-from asr.pseudo_labels.decoders import decision_class
+from asr.pseudo_labels.decoders import label_decoder_class
 from asr.pseudo_labels.schedules import schedule_class
-from asr.teacher.teachers import AverageOfBest, labeller_class
+from asr.teacher.teachers import BestAverageTeacher, teacher_class
 
 
 def check_method(config: Config, untranscribed: Sequence[SpeechSet]) -> Iterator[Finding]:
     """Classes that cannot be had, and numbers that do not fit the corpus or the run's hours."""
     if config.pseudo_label.start_hours is None:
         return
-    for find in (decision_class, schedule_class, labeller_class):
+    for find in (label_decoder_class, schedule_class, teacher_class):
         try:
             found = find(config)
         except UserError as error:
             yield Finding.of(error)
             continue
-        if found is AverageOfBest and not config.corpus.dev:
+        if found is BestAverageTeacher and not config.corpus.dev:
             yield Finding(
                 "pseudo_label.teacher average_of_best: corpus.dev is empty, so no student is best",
                 "name a dev set",

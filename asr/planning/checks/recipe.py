@@ -11,6 +11,7 @@ from asr.errors import UserError
 from asr.planning.checks.finding import Finding, note
 from asr.scaling.card import off_grid, scaling_cards
 from asr.scaling.rule import in_force
+from asr.tracking.run_log import logger_class
 
 _FEWEST_HALF_LIVES = 1.0
 _FEWEST_STEPS_A_HALF_LIFE = 2.0
@@ -162,6 +163,11 @@ def _files(config: Config) -> Iterator[Finding]:
         yield Finding(
             f"fork_from: {config.fork_from} is not a checkpoint", "name EXP/checkpoints/hours-..."
         )
+    for name in config.trainer.loggers:
+        try:
+            logger_class(name)
+        except UserError as error:
+            yield Finding.of(error)
     policy = config.pseudo_label
     if policy.start_hours is None or policy.decision != "beam":
         return

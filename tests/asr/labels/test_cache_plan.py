@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.config.pseudo_label import CacheConfig
-from asr.data.batching import deal
+from asr.data.batching import split_into_micro_batches
 from asr.data.cache_sampler import CachePlan
 from asr.data.sampler import AudioStream, Position
 from asr.data.segments import GroupedCorpus, Kind, Segment
 from asr.errors import UserError
-from asr.pseudo_labels.cache_policy import Replacement
+from asr.pseudo_labels.cache_policy import CachePolicy
 from asr.pseudo_labels.health import LabelCounts
 
 
@@ -99,7 +99,7 @@ def test_the_turns_are_the_same_whatever_the_batches_and_across_a_resume(
 
 def test_what_is_only_labelled_comes_first_in_slots_of_its_own() -> None:
     batch = stream(40, 1.0).next_batch(Position(), 60)
-    slots = deal(batch.segments, 2, 60.0)
+    slots = split_into_micro_batches(batch.segments, 2, 60.0)
     flags = [{s.is_trained for part in slot for s in part} for slot in slots]
     assert all(len(flag) == 1 for flag in flags)
     order = [flag.pop() for flag in flags]
@@ -113,7 +113,7 @@ def changed(share: float) -> LabelCounts:
 
 
 def test_the_probability_follows_the_change_of_labels() -> None:
-    replacement = Replacement(CacheConfig(replacement_probability=0.1, change_for_replacement=0.4))
+    replacement = CachePolicy(CacheConfig(replacement_probability=0.1, change_for_replacement=0.4))
     assert replacement.probability(0) == replacement.probability(1) == 1.0
     with pytest.raises(UserError, match="enlarge it"):
         replacement.probability(2)
@@ -121,8 +121,8 @@ def test_the_probability_follows_the_change_of_labels() -> None:
         replacement.passed(cache_pass, changed(share))
         replacement.passed(cache_pass, changed(0.5))  # later in the same pass: decided already
         assert replacement.probability(cache_pass + 1) == pytest.approx(expected)
-    resumed = Replacement(replacement.policy)
+    resumed = CachePolicy(replacement.policy)
     resumed.load(replacement.state())
     assert resumed.probability(4) == 0.1
-    constant = Replacement(CacheConfig(replacement_probability=0.3))
+    constant = CachePolicy(CacheConfig(replacement_probability=0.3))
     assert constant.probability(17) == 0.3

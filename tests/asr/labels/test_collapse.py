@@ -14,10 +14,10 @@ from asr.utils.files import read_json
 _SPOILT_UPDATE = 25
 _SPOIL = (
     "import sys; from asr.__main__ import main\n"
-    "from asr.distributed.engine import Engine; from asr.teacher.ema import Teacher\n"
+    "from asr.distributed.engine import Engine; from asr.teacher.ema import WeightAverage\n"
     "whom, token = sys.argv[1], int(sys.argv[2])\n"
     "calls, offset = [], 100.0 if token >= 0 else float('nan')\n"
-    "def teacher(self, momentum, update=Teacher.update):\n"
+    "def teacher(self, momentum, update=WeightAverage.update):\n"
     "    update(self, momentum)\n"
     "    calls.append(1)\n"
     f"    if len(calls) == {_SPOILT_UPDATE}:\n"
@@ -30,7 +30,7 @@ _SPOIL = (
     f"    if len(calls) == {_SPOILT_UPDATE}:\n"
     "        self.student.head.bias.data[token] += offset\n"
     "    return done\n"
-    "if whom == 'teacher': Teacher.update = teacher\n"
+    "if whom == 'teacher': WeightAverage.update = teacher\n"
     "else: Engine.step = student\n"
     "sys.exit(main(sys.argv[3:]))"
 )

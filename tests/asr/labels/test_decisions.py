@@ -26,7 +26,7 @@ from asr.config.schema import Config
 from asr.data.segments import Kind, Segment
 from asr.decoding.greedy import greedy
 from asr.model.tokenizer import CharacterTokenizer
-from asr.pseudo_labels.decoders import Asked, make_decision
+from asr.pseudo_labels.decoders import LabelRequest, make_label_decoder
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def recipe_with(decision: str, **settings: object) -> Config:
 TOKENIZER = CharacterTokenizer(LETTERS)
 
 
-def asked(count: int, hours: float = 0.0) -> Asked:
+def asked(count: int, hours: float = 0.0) -> LabelRequest:
     segments = [Segment(Kind.UNTRANSCRIBED, index, 0, 1.0) for index in range(count)]
-    return Asked(segments, [""] * count, hours)
+    return LabelRequest(segments, [""] * count, hours)
 
 
 def random_logits(utterances: int, frames: int) -> torch.Tensor:
@@ -66,15 +66,15 @@ def test_the_search_decides_and_the_confidence_stays_the_path_s(letters_model: P
     logits, lengths = random_logits(3, 40), torch.tensor([40, 25, 0])
     paths = greedy(logits, lengths)
     weak, strong = (
-        make_decision(
+        make_label_decoder(
             recipe_with("beam", beam={"language_model": str(letters_model), **search}), TOKENIZER
         )
         for search in ({"lm_weight": 0.0, "beam_size": 100}, {"lm_weight": 3.0})
     )
-    said = make_decision(recipe_with("greedy"), TOKENIZER)(logits, lengths, asked(3))
+    said = make_label_decoder(recipe_with("greedy"), TOKENIZER)(logits, lengths, asked(3))
     assert [label.tokens for label in said] == [path.tokens for path in paths]
     labels = strong(logits, lengths, asked(3))
-    confidences = [label.figures.confidence for label in labels]
+    confidences = [label.metrics.confidence for label in labels]
     assert confidences == pytest.approx([path.confidence for path in paths])
     assert labels[0].tokens != weak(logits, lengths, asked(3))[0].tokens
     assert labels[2].tokens == []
@@ -85,15 +85,17 @@ def test_the_search_decides_and_the_confidence_stays_the_path_s(letters_model: P
 def test_figures_of_a_known_distribution() -> None:
     logits = torch.zeros(1, 4, TOKENIZER.vocabulary_size)
     logits[0, :3, 0] = 50.0  # three frames of certain blank, one of no idea
-    [label] = make_decision(recipe_with("greedy"), TOKENIZER)(logits, torch.tensor([4]), asked(1))
+    [label] = make_label_decoder(recipe_with("greedy"), TOKENIZER)(
+        logits, torch.tensor([4]), asked(1)
+    )
     size = TOKENIZER.vocabulary_size
-    assert label.figures.blank_share == 1.0
-    assert label.figures.confidence == pytest.approx((3 + 1 / size) / 4)
-    assert label.figures.entropy == pytest.approx(math.log(size) / 4)
+    assert label.metrics.blank_share == 1.0
+    assert label.metrics.confidence == pytest.approx((3 + 1 / size) / 4)
+    assert label.metrics.entropy == pytest.approx(math.log(size) / 4)
 
 
 def test_samples_follow_the_distribution_and_anneal_to_the_path() -> None:
-    decision = make_decision(
+    decision = make_label_decoder(
         recipe_with("sample", sample={"temperature": 0.8, "anneal_hours": 10}), TOKENIZER
     )
     probabilities = torch.zeros(TOKENIZER.vocabulary_size)
@@ -109,7 +111,7 @@ def test_samples_follow_the_distribution_and_anneal_to_the_path() -> None:
     entropies = []
     for hours in (0.0, 5.0, 9.0, 10.0, 20.0):
         labels = decision(logits, lengths, asked(3, hours))
-        entropies.append(labels[0].figures.entropy)
+        entropies.append(labels[0].metrics.entropy)
         again = decision(logits[:1], lengths[:1], asked(1, hours))
         assert again[0].tokens == labels[0].tokens, "a draw is the segment's own"
     assert entropies == sorted(entropies, reverse=True)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from asr.config.pseudo_label import FilterConfig, HealthConfig
 from asr.pseudo_labels.filters import Dropped, judge, token_error_rate
-from asr.pseudo_labels.health import LabelCounts, LabelHealth, shown_figures
-from asr.pseudo_labels.label import Figures, Label
-from asr.pseudo_labels.records import LabelRow
+from asr.pseudo_labels.health import LabelCounts, LabelHealth, shown_metrics
+from asr.pseudo_labels.label import Label, LabelMetrics
+from asr.pseudo_labels.records import LabelRecord
 
 POLICY = FilterConfig(
     min_confidence=0.5, min_length_ratio=0.5, max_length_ratio=2.0, max_change=0.4
@@ -35,7 +35,7 @@ HEALTH = HealthConfig(max_broken_share=0.3)
 def test_each_reason(
     tokens: list[int], confidence: float, change: float | None, expected: Dropped | None
 ) -> None:
-    label = Label(tokens, Figures(confidence, 0.5, 0.1))
+    label = Label(tokens, LabelMetrics(confidence, 0.5, 0.1))
     assert judge(label, 1.0, 4.0, change, POLICY) is expected
 
 
@@ -45,9 +45,9 @@ def test_change_is_relative_to_the_former_label() -> None:
     assert token_error_rate([], [1, 2]) == 1.0
 
 
-def row(tokens: list[int], seconds: float = 1.0) -> LabelRow:
-    label = Label(tokens, Figures(0.9, 0.5, 0.1))
-    return LabelRow((0, 0), "u", seconds, label, "", None, None)
+def row(tokens: list[int], seconds: float = 1.0) -> LabelRecord:
+    label = Label(tokens, LabelMetrics(0.9, 0.5, 0.1))
+    return LabelRecord((0, 0), "u", seconds, label, "", None, None)
 
 
 def of(*labels: list[int], disagreement: float = 0.2) -> LabelCounts:
@@ -95,12 +95,12 @@ def test_figures_are_averages_of_what_was_observed(steps: list[tuple[int, int]])
     for labels, tokens in steps:
         health.observe(LabelCounts(labels=labels, tokens=tokens, seconds=float(labels)))
     for smoothed in (health.shown, health.recent):
-        ratio = shown_figures(smoothed, 10.0)["pseudo_label_length_ratio"]
+        ratio = shown_metrics(smoothed, 10.0)["pseudo_label_length_ratio"]
         rates = [tokens / labels / 10 for labels, tokens in steps]
         assert ratio is not None
         assert min(rates) - 1e-9 <= ratio <= max(rates) + 1e-9
 
 
 def test_no_labels_no_figures() -> None:
-    assert set(shown_figures(LabelCounts(), 10.0).values()) == {None}
+    assert set(shown_metrics(LabelCounts(), 10.0).values()) == {None}
     assert LabelHealth().faults(HEALTH, 10.0) == []

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from asr.__main__ import main
-from asr.pseudo_labels.label import Figures, Label
+from asr.pseudo_labels.label import Label, LabelMetrics
 from asr.pseudo_labels.ledger import LabelLedger, copy_ledger, read_ledger
-from asr.pseudo_labels.records import Errors, LabelRow, UseRow
+from asr.pseudo_labels.records import Errors, LabelRecord, LabelUseRecord
 
 
 def row(
     name: str, text: str, hours: float, errors: int | None = 0, dropped: str | None = None
-) -> LabelRow:
-    label = Label([1] * len(text), Figures(0.9, 0.5, hours / 10), hours, 0.25, dropped)
+) -> LabelRecord:
+    label = Label([1] * len(text), LabelMetrics(0.9, 0.5, hours / 10), hours, 0.25, dropped)
     known = None if errors is None else Errors(1, 2, errors, 4)
-    return LabelRow((int(hours), 7), name, 2.0, label, text, None if hours < 2 else 0.5, known)
+    return LabelRecord((int(hours), 7), name, 2.0, label, text, None if hours < 2 else 0.5, known)
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def run(tmp_path: Path) -> Path:
             batch, [row("a", "ab" * batch, hours, 3 - batch), row("b", "", hours, 4, "empty")]
         )
         if batch > 1:
-            ledger.note_uses(batch, hours, [UseRow((1, 7), "a", batch - 1, 1.0, None)])
+            ledger.note_uses(batch, hours, [LabelUseRecord((1, 7), "a", batch - 1, 1.0, None)])
         ledger.write(batch)
-    ledger.note_uses(4, 4.0, [UseRow((2, 7), "a", 1, 2.0, "infeasible")])
+    ledger.note_uses(4, 4.0, [LabelUseRecord((2, 7), "a", 1, 2.0, "infeasible")])
     ledger.write(4)
     return folder
 

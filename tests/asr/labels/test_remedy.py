@@ -10,9 +10,9 @@ from torch import Tensor
 
 from asr.config.pseudo_label import HealthConfig
 from asr.pseudo_labels.health import LabelCounts, LabelHealth
-from asr.pseudo_labels.label import Figures, Label
-from asr.pseudo_labels.records import LabelRow
-from asr.pseudo_labels.recovery import Remedy
+from asr.pseudo_labels.label import Label, LabelMetrics
+from asr.pseudo_labels.records import LabelRecord
+from asr.pseudo_labels.recovery import Recovery
 from asr.pseudo_labels.store import LabelStore
 
 SOUND = LabelCounts(labels=2, tokens=20, seconds=2)
@@ -33,14 +33,14 @@ class Weights:
     def keep(self) -> None:
         self.states = [*self.states[-1:], self.value]
 
-    def go_back(self) -> None:
+    def roll_back(self) -> None:
         self.value = self.states[0]
         self.states = self.states[:1]
 
     def is_finite(self) -> bool:
         return self.value == self.value
 
-    def begin_anew(self) -> None:
+    def reset_to_student(self) -> None:
         self.value = 0.0
 
     def whole(self, number: int) -> dict[str, Tensor]:
@@ -58,8 +58,8 @@ class Run:
         self.average, self.health, self.store = Weights(1.0), LabelHealth(), LabelStore()
         states = self.average if self.policy.action == "rollback" else None
         half_life_hours = 160.0 if average_labels else None
-        self.remedy = Remedy(self.policy, self.average, states, half_life_hours)  # type: ignore[arg-type]
-        self.remedy.begin(0.0)
+        self.recovery = Recovery(self.policy, self.average, states, half_life_hours)  # type: ignore[arg-type]
+        self.recovery.begin(0.0)
         self.hours, self.said = 0.0, ""
 
     def go(self, counts: LabelCounts, updates: int) -> str:
@@ -68,7 +68,7 @@ class Run:
             self.hours += 1.0
             self.health.observe(counts)
             faults = self.health.faults(self.policy, 10.0)
-            said += self.remedy.treat(faults, self.hours, self.health, self.store)
+            said += self.recovery.respond(faults, self.hours, self.health, self.store)
         return "\n".join(said)
 
 
@@ -76,12 +76,12 @@ def test_a_pause_begins_once_and_ends_with_proof() -> None:
     run = Run(action="pause")
     assert run.go(SOUND, 100) == ""
     said = run.go(BROKEN, 100)
-    assert run.remedy.is_paused
+    assert run.recovery.is_paused
     assert said.count("unhealthy") == said.count("left out") == 1
     assert run.go(SOUND, 4) == ""
-    assert run.remedy.is_paused, "a few sound labels prove nothing"
+    assert run.recovery.is_paused, "a few sound labels prove nothing"
     assert "healthy again" in run.go(SOUND, 60)
-    assert not run.remedy.is_paused
+    assert not run.recovery.is_paused
     assert "left out" in run.go(BROKEN, 20), "and it can come again"
 
 
@@ -89,7 +89,7 @@ def test_a_student_that_disagrees_is_paused_for_a_while() -> None:
     run = Run(action="pause")
     differs = LabelCounts(labels=2, tokens=20, seconds=2, disagreements=60, agreed_on=20, uses=2)
     said = ""
-    while not run.remedy.is_paused:
+    while not run.recovery.is_paused:
         said += run.go(differs, 1)
     assert "differs" in said
     # While labels are left out, nothing is compared; labels that are sound end the pause.
@@ -108,9 +108,9 @@ def test_the_teacher_goes_back_beyond_the_last_state_and_not_twice_to_the_same()
     while "put back" not in said:
         said += run.go(BROKEN, 1)
     assert run.average.value == older
-    assert not run.remedy.is_paused
+    assert not run.recovery.is_paused
     assert "left out" in run.go(BROKEN, 5), "it did not help"
-    assert run.remedy.is_paused
+    assert run.recovery.is_paused
     run.go(SOUND, 100)
     run.average.value = -2.0
     assert "put back" in run.go(BROKEN, 10)
@@ -133,7 +133,7 @@ def test_what_is_not_finite_begins_anew() -> None:
 
 def test_an_average_that_stays_ill_begins_anew_once_a_pause() -> None:
     run = Run(action="pause", average_labels=True)
-    while not run.remedy.is_paused:
+    while not run.recovery.is_paused:
         run.go(BROKEN, 1)
     assert run.go(BROKEN, 39) == ""
     assert "begins anew" in run.go(BROKEN, 1), "a quarter of 160 hours"
@@ -149,7 +149,7 @@ def test_an_average_that_stays_ill_begins_anew_once_a_pause() -> None:
 
 def test_an_average_of_whom_nothing_is_heard_begins_anew_as_well() -> None:
     run = Run(action="pause", average_labels=True)
-    while not run.remedy.is_paused:
+    while not run.recovery.is_paused:
         run.go(BROKEN, 1)
     assert "begins anew" in run.go(LabelCounts(), 60), "a cache makes labels seldom"
 
@@ -167,11 +167,11 @@ def test_within_the_grace_it_is_only_said() -> None:
     run = Run(action="rollback", snapshot_hours=1.0, grace_hours=50.0)
     said = run.go(BROKEN, 49)
     assert said.count("unhealthy") == 1
-    assert not run.remedy.is_paused
+    assert not run.recovery.is_paused
     assert not run.average.states, "what cannot read yet is no healthy state"
     assert "left out" in run.go(BROKEN, 1), "it is ill at the end of the grace, too"
     run.go(SOUND, 60)
-    assert not run.remedy.is_paused
+    assert not run.recovery.is_paused
     assert len(run.average.states) == 2
     assert "put back" in run.go(BROKEN, 10)
 
@@ -183,10 +183,10 @@ def test_what_does_not_label_does_not_begin_anew() -> None:
 
 def test_the_latest_labels_are_not_used_any_more() -> None:
     run = Run(action="pause")
-    label = Label([1, 2], Figures(0.9, 0.5, 0.1))
-    run.store.keep(LabelRow((0, n), f"u{n}", 1.0, label, "", None, None) for n in range(3))
+    label = Label([1, 2], LabelMetrics(0.9, 0.5, 0.1))
+    run.store.keep(LabelRecord((0, n), f"u{n}", 1.0, label, "", None, None) for n in range(3))
     assert "3 labels made last" in run.go(BROKEN, 10)
-    assert {kept.dropped for kept in run.store.kept.values()} == {"forgotten"}
+    assert {kept.dropped for kept in run.store.kept.values()} == {"invalidated"}
 
 
 @pytest.mark.parametrize("action", ["pause", "rollback"])
@@ -195,7 +195,7 @@ def test_a_checkpoint_brings_it_back(action: str) -> None:
     run.go(SOUND, 50)
     run.go(BROKEN, 30)
     again = Run(action=action)
-    tensors = run.remedy.tensors()
-    again.remedy.load(run.remedy.state(), lambda name: tensors[name])
-    assert again.remedy.state() == run.remedy.state()
+    tensors = run.recovery.tensors()
+    again.recovery.load(run.recovery.state(), lambda name: tensors[name])
+    assert again.recovery.state() == run.recovery.state()
     assert again.average.states == run.average.states

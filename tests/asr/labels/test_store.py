@@ -6,23 +6,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.pseudo_labels.filters import Dropped
-from asr.pseudo_labels.label import Figures, Label
-from asr.pseudo_labels.records import LabelRow
+from asr.pseudo_labels.label import Label, LabelMetrics
+from asr.pseudo_labels.records import LabelRecord
 from asr.pseudo_labels.store import LabelStore
 
 keys = st.tuples(st.integers(0, 9), st.integers(0, 10**7))
 labels = st.builds(
     Label,
     st.lists(st.integers(1, 10**5), max_size=30),
-    st.just(Figures(0.5, 0.5, 0.1)),
+    st.just(LabelMetrics(0.5, 0.5, 0.1)),
     st.floats(0, 1e5),
     st.just(0.0),
     st.sampled_from([None, *Dropped]),
 )
 
 
-def row(key: tuple[int, int], label: Label) -> LabelRow:
-    return LabelRow(key, f"u{key[1]}", 1.0, label, "text", None, None)
+def row(key: tuple[int, int], label: Label) -> LabelRecord:
+    return LabelRecord(key, f"u{key[1]}", 1.0, label, "text", None, None)
 
 
 @given(st.dictionaries(keys, labels))
@@ -42,9 +42,9 @@ def test_a_checkpoint_brings_all_back(made: dict[tuple[int, int], Label]) -> Non
 def test_the_latest_are_distrusted_with_those_made_together() -> None:
     store = LabelStore()
     hours = [1.0, 2.0, 2.0, 3.0]
-    store.keep(row((0, n), Label([1], Figures(1, 0, 0), hour)) for n, hour in enumerate(hours))
-    assert store.distrust_latest(2) == 3
-    assert [label.dropped for label in store.kept.values()] == [None, *3 * ["forgotten"]]
-    store.let_go([(0, 1), (9, 9)])
+    store.keep(row((0, n), Label([1], LabelMetrics(1, 0, 0), hour)) for n, hour in enumerate(hours))
+    assert store.invalidate_latest(2) == 3
+    assert [label.dropped for label in store.kept.values()] == [None, *3 * ["invalidated"]]
+    store.discard([(0, 1), (9, 9)])
     assert len(store.kept) == 3
-    assert LabelStore().distrust_latest(5) == 0
+    assert LabelStore().invalidate_latest(5) == 0

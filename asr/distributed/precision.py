@@ -1,0 +1,68 @@
+"""In which type things are computed, stored and communicated: all that a `trainer.precision` means.
+
+No torch here: plans are made with it, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from asr.config.schema import Config
+
+Type = Literal["float32", "bfloat16"]
+"""As torch names it."""
+BYTES: dict[Type, int] = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The masters, the optimizer's state and the teacher's average are fp32 whatever this says."""
+
+    weights: Type = "float32"
+    """In which forward and backward passes find them; in another than fp32 the masters lie apart."""
+    autocast: Type | None = None
+    """Of matrix products, where not that of the weights: torch.autocast."""
+    gradients: Type = "float32"
+    """In which they are accumulated."""
+
+    @classmethod
+    def of(cls, config: Config) -> Precision:
+        """What a recipe asks for."""
+        return _BY_NAME[config.trainer.precision]
+
+    @property
+    def activations(self) -> Type:
+        """In which a forward pass keeps what its backward pass needs."""
+        return self.autocast or self.weights
+
+    @property
+    def is_low(self) -> bool:
+        """Whether anything is computed in less than fp32."""
+        return self.activations != "float32"
+
+    @property
+    def wants_masters_apart(self) -> bool:
+        """Whether ZeRO must hold the fp32 masters: stage 0 does not."""
+        return self.weights != "float32"
+
+    def deepspeed(self) -> dict[str, Any]:
+        """Its part of DeepSpeed's configuration."""
+        apart = self.wants_masters_apart
+        return {
+            "bf16": {"enabled": self.weights == "bfloat16"},
+            **({"data_types": {"grad_accum_dtype": "fp32"}} if apart else {}),
+            "torch_autocast": {
+                "enabled": self.autocast is not None,
+                "dtype": self.autocast or "bfloat16",
+                # Modules whose gradients may be communicated in bf16: none.
+                "lower_precision_safe_modules": [],
+            },
+        }
+
+
+_BY_NAME = {
+    "fp32": Precision(),
+    "autocast": Precision(autocast="bfloat16"),
+    "bf16": Precision(weights="bfloat16"),
+}

@@ -1,0 +1,1 @@
+"""Features or waveforms -> hidden states: an encoder a file, behind one protocol."""

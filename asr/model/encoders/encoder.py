@@ -1,0 +1,52 @@
+"""What the rest of the library needs of an encoder.
+
+Shape suffixes: B utterances, T input frames, F features of a frame, S encoder frames, D model width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module, ABC):
+    """Speech with its lengths -> hidden states with theirs; masked, so that a batch changes nothing."""
+
+    wants: ClassVar[Literal["log_mel", "waveform"]] = "log_mel"
+    """Its input: log-mel features (B, T, F) and their frames, or waveforms (B, T) and their samples."""
+    width: int
+    """D"""
+    stride: int
+    """Input frames of an encoder frame."""
+    layers: int
+    """Layers that LayerDrop may skip."""
+    layer_drop: float
+    """Probability of each to be skipped; drawn by the caller, who passes `kept_layers`."""
+
+    @abstractmethod
+    def output_lengths(self, lengths_B: Tensor) -> Tensor:
+        """Encoder frames S (B,) of utterances with `lengths_B` input frames."""
+
+    @abstractmethod
+    def set_dropout(self, dropout: float, layer_drop: float) -> None:
+        """Change dropout and LayerDrop from here on."""
+
+    @abstractmethod
+    def forward(
+        self,
+        features_BTF: Tensor,
+        lengths_B: Tensor,
+        kept_layers: Sequence[bool] | None = None,
+        reach: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states (B, S, D) and their lengths (B,) in encoder frames.
+
+        `reach` limits, for inference, how many encoder frames away a frame may attend; None is no limit.
+
+        `kept_layers` (one flag a layer) is the caller's LayerDrop decision for this batch: a dropped
+        layer is skipped whole, without rescaling. It is an argument, and not drawn here, because all
+        ranks must skip the same layers.
+        """

@@ -1,0 +1,49 @@
+"""The optimizers: how the rule scales each, and what each keeps besides the weights.
+
+One more needs an entry here, its constructor in asr/distributed/optimizers.py, and its name in
+asr/config/schema.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asr.config.schema import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class OptimizerRule:
+    """One optimizer under the scaling rule."""
+
+    learning_rate_factor: Callable[[float], float]
+    """Of kappa."""
+    has_betas: bool
+    """Whether it averages moments by Adam's betas, and divides with eps: both are scaled."""
+    decay_is_decoupled: bool
+    """Whether weight decay stands apart from the gradient (AdamW)."""
+    moments: Callable[[OptimizerConfig], int]
+    """Tensors of the weights' size that it keeps."""
+    rescaled_state: tuple[str, ...] = ()
+    """Of its state, what is inversely proportional to kappa where gradients are mostly noise."""
+
+
+def _adam(decay_is_decoupled: bool) -> OptimizerRule:
+    """The square-root rule: Malladi et al. 2022, arXiv 2205.10287.
+
+    Adam's count of steps, which corrects the bias of the young moments, counts audio: it is rescaled, too.
+    """
+    return OptimizerRule(
+        math.sqrt, True, decay_is_decoupled, lambda config: 2, ("exp_avg_sq", "step")
+    )
+
+
+OPTIMIZERS: dict[str, OptimizerRule] = {
+    "adam": _adam(decay_is_decoupled=False),
+    "adamw": _adam(decay_is_decoupled=True),
+    # The linear rule: Goyal et al. 2017, arXiv 1706.02677.
+    "sgd": OptimizerRule(
+        lambda kappa: kappa, False, False, lambda config: 1 if config.momentum else 0
+    ),
+}

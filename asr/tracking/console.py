@@ -1,0 +1,58 @@
+"""What a person reads while a run trains: messages, which train.log keeps, and a bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Console:
+    """The terminal, and RUN/train.log."""
+
+    def __init__(self, run: Path, hours: float, total_hours: float) -> None:
+        self._text = (run / "train.log").open("a", encoding="utf-8")
+        self._bar = tqdm(
+            total=round(total_hours, 2),
+            initial=hours,
+            unit="h",
+            desc="audio",
+            file=sys.stderr,
+            disable=None,
+            bar_format="{desc} {n:.2f}/{total:.2f} h |{bar:20}| {elapsed}<{remaining}{postfix}",
+        )
+        self._wer: dict[str, float] = {}
+
+    def say(self, message: str) -> None:
+        """On the terminal and in train.log."""
+        self._text.write(message + "\n")
+        self._text.flush()
+        tqdm.write(message, file=sys.stderr)
+
+    def update(self, record: Mapping[str, Any], real_time: float) -> None:
+        """One update, trained at so many times real time: moves the bar."""
+        postfix = {
+            "loss": f"{record['loss']:.3f}",
+            **{f"WER {model}": f"{wer:.1f}" for model, wer in self._wer.items()},
+            "x real time": f"{real_time:.0f}",
+            "wait": f"{record['data_wait_share']:.0%}",
+            "padding": f"{record['padding_share']:.0%}",
+        }
+        self._bar.n = record["hours"]
+        self._bar.set_postfix(postfix, refresh=False)
+        self._bar.update(0)
+
+    def evaluation(self, record: Mapping[str, Any]) -> None:
+        """One model on one dev set: a message."""
+        self._wer[record["model"]] = record["wer"]
+        self.say(
+            f"{record['hours']:8.2f} h  {record['set']:<12} {record['model']:<8} "
+            f"WER {record['wer']:6.2f} %  CER {record['cer']:6.2f} %"
+        )
+
+    def close(self) -> None:
+        self._bar.close()
+        self._text.close()

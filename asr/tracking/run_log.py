@@ -1,0 +1,73 @@
+"""All of a run's logs: metrics.jsonl and other loggers, utterances.jsonl, train.log and a bar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asr.tracking.console import Console
+from asr.tracking.jsonl import JsonLines, JsonLinesLogger
+from asr.tracking.metric_logger import MetricLogger, RunInfo
+from asr.tracking.tensorboard import TensorBoardLogger
+from asr.utils.plugins import find_class
+
+_LOGGERS: dict[str, type[MetricLogger]] = {"tensorboard": TensorBoardLogger}
+
+
+def logger_class(name: str) -> type[MetricLogger]:
+    """What an entry of `trainer.loggers` names. Raises UserError if it cannot be had."""
+    return find_class("trainer.loggers", name, _LOGGERS, MetricLogger)
+
+
+class RunLog:
+    """The first rank's."""
+
+    def __init__(
+        self,
+        run: RunInfo,
+        loggers: Sequence[str],
+        hours: float,
+        total_hours: float,
+        utterance_ledger: bool,
+    ) -> None:
+        """Open all of it; `loggers` come besides metrics.jsonl. Raises UserError where one cannot be had."""
+        classes: list[type[MetricLogger]] = [JsonLinesLogger, *map(logger_class, loggers)]
+        self.loggers = [one(run) for one in classes]
+        self.utterances: JsonLines | None = None
+        if utterance_ledger:
+            self.utterances = JsonLines(run.folder / "utterances.jsonl", run.batches)
+        self.console = Console(run.folder, hours, total_hours)
+
+    def say(self, message: str) -> None:
+        """For people: on the terminal and in train.log."""
+        self.console.say(message)
+
+    def training(
+        self, record: Mapping[str, Any], ids: Mapping[str, list[str]], real_time: float
+    ) -> None:
+        """One update; `ids` are its utterances by kind."""
+        for logger in self.loggers:
+            logger.log(record, "train")
+        if self.utterances is not None:
+            self.utterances.write({"step": record["step"], "batch": record["batch"], **ids})
+        self.console.update(record, real_time)
+
+    def evaluation(self, record: Mapping[str, Any]) -> None:
+        """One model on one dev set."""
+        for logger in self.loggers:
+            logger.log(record, f"{record['set']}/{record['model']}")
+        self.console.evaluation(record)
+
+    def flush_to_disk(self) -> None:
+        """So that no checkpoint is ever ahead of the lines that led to it."""
+        for logger in self.loggers:
+            logger.flush_to_disk()
+        if self.utterances is not None:
+            self.utterances.flush_to_disk()
+
+    def close(self) -> None:
+        self.console.close()
+        for logger in self.loggers:
+            logger.close()
+        if self.utterances is not None:
+            self.utterances.close()

@@ -1,0 +1,39 @@
+"""What a global batch comes to: losses, audio, and what was left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from asr.distributed.process_group import Ranks
+
+
+@dataclass
+class BatchStats:
+    """Sums over a global batch; a rank's own until `summed`."""
+
+    loss_labelled: float = 0.0
+    """In nats."""
+    loss_pseudo_labelled: float = 0.0
+    labelled_seconds: float = 0.0
+    pseudo_labelled_seconds: float = 0.0
+    """Untranscribed audio whose label was trained on."""
+    micro_batches: int = 0
+    """Those that were trained on."""
+    micro_batch_squares: float = 0.0
+    """Squared gradient norm of each micro-batch's mean loss per second, times its seconds."""
+    infeasible_transcripts: int = 0
+    non_finite: int = 0
+    wait_seconds: float = 0.0
+    non_finite_ids: list[str] = field(default_factory=list)
+    """This rank's, by name; not summed."""
+
+    @property
+    def trained_seconds(self) -> float:
+        """Audio whose transcript or label was trained on."""
+        return self.labelled_seconds + self.pseudo_labelled_seconds
+
+    def summed(self, ranks: Ranks) -> BatchStats:
+        """The same over all ranks. A collective."""
+        names = [f.name for f in fields(self) if f.name != "non_finite_ids"]
+        sums = ranks.sum([float(getattr(self, name)) for name in names])
+        return BatchStats(**dict(zip(names, sums, strict=True)))  # type: ignore[arg-type]

@@ -1,0 +1,162 @@
+"""What the student is trained for: a micro-batch and the student -> a loss.
+
+The training step knows the protocol alone. Which objective a micro-batch has depends on its kind.
+
+Shape suffixes: B utterances, T feature frames, F mel bins, S encoder frames, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr.data.dataloader import MicroBatch
+from asr.data.segments import Kind
+from asr.distributed.process_group import Ranks
+from asr.model.ctc import best_paths, ctc_losses, is_feasible
+from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
+from asr.training.batch_stats import BatchStats
+
+Targets = list[list[int]]
+"""Token ids of each utterance."""
+
+
+@dataclass(frozen=True)
+class StudentInput:
+    """A micro-batch as the student receives it: read, and augmented."""
+
+    micro_batch: MicroBatch
+    frames: list[int]
+    """Encoder frames of each utterance."""
+    forward: Callable[[list[int]], tuple[Tensor, Tensor]]
+    """Places of the utterances to look at -> their logits (B, S, V) and lengths (B,).
+
+    A collective, which always draws the same dropout. Without places, logits of silence: with them a rank
+    that has nothing to train on takes part in the passes of the others.
+    """
+
+
+class Objective(ABC):
+    """What turns a micro-batch and the student into a loss."""
+
+    @abstractmethod
+    def loss(self, given: StudentInput, stats: BatchStats) -> Tensor:
+        """The loss summed over the micro-batch, in nats, with its graph; what was done goes into `stats`.
+
+        A collective: every rank calls it, also with an empty micro-batch, and gets a loss with a graph.
+        """
+
+
+class CtcObjective(Objective):
+    """CTC (Graves et al. 2006) on the targets that a subclass finds."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+
+    @abstractmethod
+    def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
+        """Targets of each utterance, and the places of those to train on."""
+
+    @abstractmethod
+    def trained(
+        self,
+        loss: Tensor,
+        seconds: float,
+        paths: Callable[[], Targets],
+        targets: Targets,
+        stats: BatchStats,
+    ) -> Tensor:
+        """The loss as it counts, of utterances that were trained on.
+
+        `seconds` is their audio, `paths` gives the student's own greedy paths, `targets` are theirs.
+        """
+
+    def loss(self, given: StudentInput, stats: BatchStats) -> Tensor:
+        """Utterances whose loss is NaN or infinite are counted, named, and left out."""
+        targets, kept = self.targets(given, stats)
+        losses_B = torch.empty(0)
+        while True:
+            logits_BSV, lengths_B = given.forward(kept)
+            if kept:
+                losses_B = ctc_losses(logits_BSV, lengths_B, [targets[i] for i in kept])
+            finite = torch.isfinite(losses_B).tolist()
+            # All ranks go round together, since the forward pass may be a collective.
+            if not self.ranks.sum([float(len(finite) - sum(finite))])[0]:
+                break
+            bad = [i for i, good in zip(kept, finite, strict=True) if not good]
+            stats.non_finite += len(bad)
+            stats.non_finite_ids += [given.micro_batch.ids[i] for i in bad]
+            kept = [i for i in kept if i not in bad]
+            losses_B = torch.empty(0)
+        if not kept:
+            return logits_BSV.float().sum() * 0.0
+        seconds = sum(given.micro_batch.segments[i].seconds for i in kept)
+        return self.trained(
+            losses_B.sum(),
+            seconds,
+            lambda: best_paths(logits_BSV.detach(), lengths_B),
+            [targets[i] for i in kept],
+            stats,
+        )
+
+
+class TranscriptCtc(CtcObjective):
+    """CTC on transcripts. Those that CTC cannot emit in an utterance's frames are left out, and counted."""
+
+    def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
+        targets = given.micro_batch.targets
+        pairs = zip(targets, given.frames, strict=True)
+        kept = [i for i, (target, frames) in enumerate(pairs) if is_feasible(target, frames)]
+        stats.infeasible_transcripts += len(targets) - len(kept)
+        return targets, kept
+
+    def trained(
+        self,
+        loss: Tensor,
+        seconds: float,
+        paths: Callable[[], Targets],
+        targets: Targets,
+        stats: BatchStats,
+    ) -> Tensor:
+        stats.loss_labelled += loss.item()
+        stats.labelled_seconds += seconds
+        return loss
+
+
+class PseudoLabelCtc(CtcObjective):
+    """CTC on the pseudo-labels of untranscribed speech."""
+
+    def __init__(self, ranks: Ranks, labeler: PseudoLabeler, weight: float) -> None:
+        """`weight`: of the loss, beside that of transcripts."""
+        super().__init__(ranks)
+        self.labeler, self.weight = labeler, weight
+
+    def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
+        return self.labeler.targets(given.micro_batch, given.frames)
+
+    def trained(
+        self,
+        loss: Tensor,
+        seconds: float,
+        paths: Callable[[], Targets],
+        targets: Targets,
+        stats: BatchStats,
+    ) -> Tensor:
+        stats.loss_pseudo_labelled += loss.item()
+        stats.pseudo_labelled_seconds += seconds
+        self.labeler.compare(paths(), targets)
+        return loss * self.weight
+
+
+def make_objectives(
+    ranks: Ranks, labeler: PseudoLabeler | None, loss_weight: float
+) -> dict[Kind, Objective]:
+    """The objective of each kind of speech; without a labeler, of transcribed speech alone."""
+    found: dict[Kind, Objective] = {Kind.LABELLED: TranscriptCtc(ranks)}
+    if labeler is not None:
+        found[Kind.UNTRANSCRIBED] = PseudoLabelCtc(ranks, labeler, loss_weight)
+    return found

@@ -1,0 +1,74 @@
+"""Where a run stands, but for its weights and labels: plain numbers, as state.json has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from asr.config.schema import Config
+from asr.data.sampler import Position
+from asr.scaling.clock import AudioClock, TeacherSchedule
+from asr.training.noise_scale import GradientNoiseScale
+
+
+@dataclass
+class TrainingState:
+    """Counters and positions of a run; the same on all ranks."""
+
+    batch_seconds: float
+    """Nominal audio of a global batch, for which the values in force are."""
+    schedule: TeacherSchedule
+    clock: AudioClock = field(default_factory=AudioClock)
+    position: Position = field(default_factory=Position)
+    noise_scale: GradientNoiseScale = field(default_factory=GradientNoiseScale)
+    batches_drawn: int = 0
+    non_finite: int = 0
+    """Utterances that were left out since their loss was NaN or infinite."""
+    skipped_updates: int = 0
+    """Updates that the engine did not apply, since their gradient was not finite."""
+    dev_wer: float | None = None
+    """Of the teacher, in percent: the mean over the dev sets."""
+
+    @classmethod
+    def at_the_start(cls, config: Config, batch_seconds: float) -> TrainingState:
+        """Of a run that has no checkpoint."""
+        return cls(batch_seconds, TeacherSchedule.for_batch(config, batch_seconds))
+
+    def change_batch(self, config: Config, batch_seconds: float) -> None:
+        """From here on batches of another size; the audio that no teacher update has seen is kept."""
+        pending_seconds = self.schedule.pending_seconds
+        self.schedule = TeacherSchedule.for_batch(config, batch_seconds)
+        self.schedule.pending_seconds = pending_seconds
+        self.batch_seconds = batch_seconds
+
+    def forget_cache(self) -> None:
+        """Begin with an empty cache of labels."""
+        self.position = replace(self.position, cache=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `restore` takes."""
+        return {
+            "clock": asdict(self.clock),
+            "position": asdict(self.position),
+            "noise_scale": asdict(self.noise_scale),
+            "teacher_pending_seconds": self.schedule.pending_seconds,
+            "batches_drawn": self.batches_drawn,
+            "non_finite": self.non_finite,
+            "skipped_updates": self.skipped_updates,
+            "dev_wer": self.dev_wer,
+            "batch_seconds": self.batch_seconds,
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint; the schedule stays that of the recipe."""
+        # Of the kappa that the checkpoint knew. The first batch finds out if it has changed.
+        self.batch_seconds = saved["batch_seconds"]
+        self.clock = AudioClock(**saved["clock"])
+        self.position = Position.from_state(saved["position"])
+        self.noise_scale = GradientNoiseScale(**saved["noise_scale"])
+        self.schedule.pending_seconds = saved["teacher_pending_seconds"]
+        self.batches_drawn = saved["batches_drawn"]
+        self.non_finite = saved["non_finite"]
+        self.skipped_updates = saved.get("skipped_updates", 0)
+        self.dev_wer = saved["dev_wer"]
