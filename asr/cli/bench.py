@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asr.cli.options import add_recipe, make_parser
 from asr.config.recipe import load_config
 from asr.errors import UserError
 from asr.planning.benchmark import measure
 from asr.utils.files import write_json
-
-if TYPE_CHECKING:
-    pass
-
 
 _DESCRIPTION = """\
 Time real updates of a recipe: the audio is read, the teacher labels, DeepSpeed steps; nothing is kept.

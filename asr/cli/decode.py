@@ -15,7 +15,7 @@ from asr.model.tokenizer import tokenizer_sha256
 from asr.utils.files import write_json, write_jsonl
 
 if TYPE_CHECKING:
-    from asr.model.model_folder import LoadedModel
+    from asr.model.loaded_model import LoadedModel
 
 
 _DESCRIPTION = """\
@@ -34,14 +34,12 @@ def main(argv: list[str]) -> int:
     arguments = _parse(argv)
 
     from asr.data.dataset import SpeechSet
-    from asr.model.model_folder import find_checkpoint, load_average, load_model
+    from asr.model.model_folder import load_model
 
-    checkpoint = find_checkpoint(arguments.model_folder, best=arguments.best)
     speech = SpeechSet.load(arguments.manifest)
-    if arguments.average:
-        model = load_average(arguments.model_folder, arguments.model, arguments.average)
-    else:
-        model = load_model(checkpoint, arguments.model)
+    model = load_model(
+        arguments.model_folder, arguments.model, average=arguments.average, best=arguments.best
+    )
     speech.at_rate(model.config.features.sample_rate_hz)
     name = arguments.model + (f"_average{arguments.average}" if arguments.average else "")
     output = arguments.output
@@ -55,17 +53,17 @@ def main(argv: list[str]) -> int:
     records = decode_set(model, speech, decoder, token_times=arguments.token_times)
     write_jsonl(output, records)
     stamp = {
-        "checkpoint": str(model.averaged[-1] if model.averaged else checkpoint),
+        "checkpoint": str(model.checkpoint),
         "model": arguments.model,
         **({"average_of": [str(path) for path in model.averaged]} if model.averaged else {}),
         "weights_sha256": model.weights_sha256,
-        "tokenizer_sha256": tokenizer_sha256(checkpoint),
+        "tokenizer_sha256": tokenizer_sha256(model.checkpoint),
         "set": speech.name,
         "manifest": str(arguments.manifest),
         **decoder_stamp,
     }
     write_json(output.with_suffix(".stamp.json"), stamp)
-    print(f"decoded {len(speech)} utterances of '{speech.name}' with {checkpoint}: {output}")
+    print(f"decoded {len(speech)} utterances of '{speech.name}' with {model.checkpoint}: {output}")
     return 0
 
 

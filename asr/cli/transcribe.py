@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from asr.cli.options import add_model, make_parser
 from asr.decoding.captions import FORMATS
@@ -13,10 +12,6 @@ from asr.decoding.transcribe import CONTEXT_SECONDS, WINDOW_SECONDS, transcribe
 from asr.decoding.words import Transcription
 from asr.errors import UserError
 from asr.utils.files import write_text
-
-if TYPE_CHECKING:
-    pass
-
 
 _DESCRIPTION = """\
 Print the text of audio files (wav, flac, mp3, ogg; any length, sample rate and number of channels), one line a
@@ -34,10 +29,9 @@ def main(argv: list[str]) -> int:
 
     from tqdm import tqdm
 
-    from asr.model.model_folder import find_checkpoint, load_model
+    from asr.model.model_folder import load_model
 
-    checkpoint = find_checkpoint(arguments.model_folder, best=arguments.best)
-    model = load_model(checkpoint, arguments.model)
+    model = load_model(arguments.model_folder, arguments.model, best=arguments.best)
     failed = 0
     for path in tqdm(arguments.files, unit="file", disable=None if arguments.output_dir else True):
         try:
@@ -100,8 +94,8 @@ def _output_name(path: Path) -> str:
 
 def _deliver(found: Transcription, path: Path, kind: str | None, folder: Path | None) -> None:
     if folder is not None:
-        write_text(folder / f"{_output_name(path)}.{kind or 'txt'}", FORMATS[kind or "txt"](found))
+        write_text(folder / f"{_output_name(path)}.{kind or 'txt'}", found.to(kind or "txt"))
     elif kind is None:
         print(f"{path}\t{found.text}", flush=True)
     else:
-        print(FORMATS[kind](found), end="", flush=True)
+        print(found.to(kind), end="", flush=True)

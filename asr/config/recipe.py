@@ -11,7 +11,7 @@ Units stand in the names. Paths are relative to the working directory.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,28 @@ from asr.errors import UserError
 _SETTINGS_SHOWN = "`asr train RECIPE --print-config` shows and documents every setting"
 
 
-def load_config(recipe: str | Path, overrides: list[str] | None = None) -> Config:
-    """Read a recipe and apply `key.path=value` overrides (values are YAML).
+def load_config(
+    recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None = None
+) -> Config:
+    """Read a recipe, and put overrides over it.
 
-    Raises UserError, naming the file, the field, the value received and the remedy.
+    They are `key.path=value` texts, whose values are YAML, or values by their key paths. Raises UserError,
+    naming the file, the field, the value received and the remedy.
+
+    >>> import asr
+    >>> config = asr.load_config("recipe.yaml", {"model.layers": 1, "output": "exp/short"})
+    >>> config.model.layers
+    1
     """
     tree: dict[str, Any] = {}
     for part in _read_recipe(Path(recipe)):
         tree = _merge(tree, part)
-    for override in overrides or []:
-        _apply_override(tree, override)
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            _put(tree, key, value)
+    else:
+        for override in overrides or []:
+            _apply_override(tree, override)
     return parse_config(tree, source=str(recipe))
 
 
@@ -98,13 +110,17 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"override '{override}': the value is not valid YAML", "quote it") from None
+    _put(tree, key, value)
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.strip().split(".")
     node = tree
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):
             raise UserError(
-                f"override '{override}': '{parent}' is a value, not a section", _SETTINGS_SHOWN
+                f"override of '{key}': '{parent}' is a value, not a section", _SETTINGS_SHOWN
             )
         node = child
     node[leaf] = value

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchaudio.transforms import Resample
 
@@ -52,6 +53,34 @@ class AudioFile:
         if not path.is_file():
             raise UserError(f"{path}: no such file", "check the path")
         return cls(path)
+
+
+@dataclass(frozen=True)
+class AudioArray:
+    """Samples in memory: (N,), or (N, channels); floats, or integers of full scale."""
+
+    samples: NDArray[Any]
+    rate_hz: int
+    path: Path = Path("array")
+    """For messages."""
+
+
+def stream_array(array: AudioArray, sample_rate_hz: int) -> Iterator[Tensor]:
+    """As `stream_audio`, of samples in memory. Raises UserError where they are none, or not finite."""
+    samples = np.asarray(array.samples)
+    if samples.ndim not in (1, 2) or not samples.size:
+        raise UserError(
+            f"audio of shape {samples.shape}", "give samples of shape (N,) or (N, channels)"
+        )
+    if samples.dtype.kind == "i":
+        samples = samples / (float(np.iinfo(samples.dtype).max) + 1.0)
+    samples = samples.astype(np.float32)
+    if not np.isfinite(samples).all():
+        raise UserError("audio holds NaN or infinite samples", "record or export it again")
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+    block = _BLOCK_SECONDS * array.rate_hz
+    blocks = (torch.from_numpy(mono[n : n + block]) for n in range(0, len(mono), block))
+    yield from resampled(blocks, array.rate_hz, sample_rate_hz)
 
 
 def stream_audio(file: AudioFile, sample_rate_hz: int) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from asr.decoding.words import Transcription, Word
+from asr.decoding.words import Cue, Transcription, Word
 
 _CUE_SECONDS = 7.0
 _CUE_CHARACTERS = 84  # two lines of 42, as broadcasters have it
@@ -69,14 +69,14 @@ FORMATS: dict[str, Callable[[Transcription], str]] = {
 }
 
 
-def cues_of(transcription: Transcription) -> list[tuple[float, float, str]]:
-    """(begin, end, text): words until a pause, or until a cue is long enough to be read."""
+def cues_of(transcription: Transcription) -> list[Cue]:
+    """Words until a pause, or until a cue is long enough to be read."""
     cues: list[list[Word]] = []
     for word in transcription.words:
         if not cues or not _goes_on(cues[-1], word):
             cues.append([])
         cues[-1].append(word)
-    return [(c[0].begin, c[-1].end, " ".join(word.text for word in c)) for c in cues]
+    return [Cue(c[0].begin, c[-1].end, " ".join(word.text for word in c)) for c in cues]
 
 
 def _goes_on(cue: Sequence[Word], word: Word) -> bool:

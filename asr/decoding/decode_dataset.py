@@ -1,10 +1,11 @@
-"""`asr decode`: logits -> text. Greedy CTC: best token of each frame, merge repeats, then drop blanks."""
+"""A set of utterances -> hypotheses, with their words' times, beside the references."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,24 +14,87 @@ from asr.decoding.alignment import align_tokens
 from asr.decoding.greedy import Decoder, greedy_only
 from asr.decoding.words import TimedToken, words_of
 from asr.errors import UserError
+from asr.evaluation.hypotheses import Utterance, utterance_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from lhotse import MonoCut
+    from numpy.typing import NDArray
 
-    from asr.data.dataset import SpeechSet
     from asr.data.segments import Segment
-    from asr.model.model_folder import LoadedModel
+    from asr.model.loaded_model import LoadedModel
+
+
+class Speech(Protocol):
+    """Utterances by their places: a SpeechSet, or cuts in memory."""
+
+    @property
+    def cuts(self) -> Sequence[MonoCut]: ...
+    @property
+    def references(self) -> Sequence[str]:
+        """Empty where they are not known."""
+
+    @property
+    def seconds(self) -> Sequence[float] | NDArray[np.float64]: ...
+
+
+@dataclass(frozen=True)
+class CutsInMemory:
+    """Lhotse's cuts as Speech."""
+
+    cuts: Sequence[MonoCut]
+    references: Sequence[str]
+    seconds: Sequence[float]
+
+    @classmethod
+    def of(cls, cuts: Iterable[MonoCut], sample_rate_hz: int) -> CutsInMemory:
+        """Audio of another rate is resampled when it is read."""
+        kept = [
+            c if c.sampling_rate == sample_rate_hz else c.resample(sample_rate_hz) for c in cuts
+        ]
+        texts = [" ".join(s.text for s in cut.supervisions if s.text) for cut in kept]
+        return cls(kept, texts, [float(cut.duration) for cut in kept])
+
+
+def decode(
+    model: LoadedModel,
+    cuts: str | Path | Iterable[MonoCut],
+    decoder: Decoder = greedy_only,
+    max_seconds: float = 120.0,
+) -> list[Utterance]:
+    """The best hypothesis of each utterance, in the order of the set, beside its reference.
+
+    `cuts` is a prepared set's manifest, or Lhotse's cuts (a CutSet). `decoder` turns logits (B, S, V) and
+    lengths (B,) into hypotheses: `asr.BeamDecoder` is one. `max_seconds` bounds the padded audio of a batch.
+    Raises UserError for a set that cannot be read.
+
+    >>> import asr
+    >>> model = asr.load_model("exp/run", device="cpu")
+    >>> utterances = asr.decode(model, "data/dev.jsonl.gz")
+    >>> 0 <= asr.score(utterances).wer
+    True
+    """
+    rate_hz = model.config.features.sample_rate_hz
+    speech: Speech
+    if isinstance(cuts, (str, Path)):
+        from asr.data.dataset import SpeechSet
+
+        speech = SpeechSet.load(Path(cuts)).at_rate(rate_hz)
+    else:
+        speech = CutsInMemory.of(cuts, rate_hz)
+    found = {r["id"]: r for r in decode_set(model, speech, decoder, max_seconds)}
+    return [utterance_of(found[cut.id]) for cut in speech.cuts]
 
 
 @torch.inference_mode()
 def decode_set(
     model: LoadedModel,
-    speech: SpeechSet,
+    speech: Speech,
     decoder: Decoder = greedy_only,
     max_seconds: float = 120.0,
     token_times: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """One record an utterance, by length: what was said and heard, when, and what the manifest says of it.
+    """One record an utterance, by length: reference and hypothesis, when, and what the manifest says of it.
 
     With several hypotheses also `nbest`, with `token_times` also `tokens`. `max_seconds` bounds the padded
     audio of a batch.
@@ -101,7 +165,7 @@ def _timed_reference(
 
 @torch.inference_mode()
 def set_logits(
-    model: LoadedModel, speech: SpeechSet, max_seconds: float = 120.0
+    model: LoadedModel, speech: Speech, max_seconds: float = 120.0
 ) -> Iterator[tuple[Segment, Tensor]]:
     """Each utterance with its logits (S, V) on the CPU, by length."""
     from asr.data.batching import split_into_micro_batches

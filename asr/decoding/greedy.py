@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from asr.model.ctc import collapse
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from asr.model.tokenizer import BLANK
 
 if TYPE_CHECKING:
     from asr.model.features import Recording
-    from asr.model.model_folder import LoadedModel
+    from asr.model.loaded_model import LoadedModel
 
 _WINDOWS_AT_ONCE = 4
 _PAUSE_FRAMES = 9

@@ -1,17 +1,18 @@
-"""`asr transcribe`: audio files of any length -> text, with a trained model's folder alone."""
+"""Audio of any length, a file or an array -> words with times."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr.decoding.words import Transcription, words_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
-    from asr.model.model_folder import LoadedModel
+    from asr.model.loaded_model import LoadedModel
 
 WINDOW_SECONDS = 60.0
 CONTEXT_SECONDS = 8.0
@@ -19,19 +20,38 @@ CONTEXT_SECONDS = 8.0
 
 def transcribe(
     model: LoadedModel,
-    path: Path,
+    audio: str | Path | tuple[NDArray[Any], int],
     window_seconds: float = WINDOW_SECONDS,
     context_seconds: float = CONTEXT_SECONDS,
 ) -> Transcription:
-    """Words with times of one file. Raises UserError if it cannot be read."""
-    from asr.data.audio import AudioFile, stream_audio
+    """Words with times, by greedy decoding.
+
+    `audio` is a file in any format that libsndfile reads, `-` for the standard input; or (samples, rate in Hz),
+    samples (N,) or (N, channels), floats or integers. Any rate and length; what is longer than a window is
+    decoded in windows that overlap by two contexts, in bounded memory. Raises UserError if it cannot be read.
+
+    >>> import asr
+    >>> model = asr.load_model("exp/run", device="cpu")
+    >>> talk = asr.transcribe(model, "talk.wav")
+    >>> talk.text == " ".join(word.text for word in talk.words)
+    True
+    >>> print(talk.to("srt").splitlines()[0])
+    1
+    """
+    from asr.data.audio import AudioArray, AudioFile, stream_array, stream_audio
     from asr.decoding.long_form import greedy_path, timed_tokens
 
-    file = AudioFile.named(path)
+    if isinstance(audio, tuple):
+        source: AudioArray | AudioFile = AudioArray(*audio)
+    else:
+        source = AudioFile.named(Path(audio))
 
     def blocks() -> Iterator[Tensor]:
-        return stream_audio(file, model.config.features.sample_rate_hz)
+        rate_hz = model.config.features.sample_rate_hz
+        if isinstance(source, AudioArray):
+            return stream_array(source, rate_hz)
+        return stream_audio(source, rate_hz)
 
     greedy = greedy_path(model, blocks, window_seconds, context_seconds)
     words = words_of(timed_tokens(greedy), model.tokenizer)
-    return Transcription(str(path), greedy.seconds, words)
+    return Transcription(str(source.path), greedy.seconds, words)

@@ -15,7 +15,7 @@ from asr.evaluation.edit_distance import error_counts
 
 if TYPE_CHECKING:
     from asr.data.dataset import SpeechSet
-    from asr.model.model_folder import LoadedModel
+    from asr.model.loaded_model import LoadedModel
 
 LM_WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 WORD_SCORES = (-1.0, 0.0, 1.0, 2.0)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
 
 
@@ -31,22 +33,50 @@ class TimedToken:
     confidence: float
 
 
+class Cue(NamedTuple):
+    """A piece of a transcript, as captions show it."""
+
+    begin: float
+    """Seconds from the start of the recording."""
+    end: float
+    text: str
+
+
 @dataclass(frozen=True)
 class Transcription:
     """What was recognised in a file."""
 
     file: str
     seconds: float
+    """Length of the recording."""
     words: list[Word]
 
     @property
     def text(self) -> str:
+        """The words, with spaces between them."""
         return " ".join(word.text for word in self.words)
 
     @property
     def confidence(self) -> float:
         """Mean over the words; 0 without any."""
         return math.fsum(w.confidence for w in self.words) / max(1, len(self.words))
+
+    @property
+    def segments(self) -> list[Cue]:
+        """The words in pieces: until a pause, or until one is long enough to be read."""
+        from asr.decoding.captions import cues_of
+
+        return cues_of(self)
+
+    def to(self, form: str) -> str:
+        """As txt, json, srt, vtt or ctm. Raises UserError for another form."""
+        from asr.decoding.captions import FORMATS
+
+        if form not in FORMATS:
+            raise UserError(
+                f"no form '{form}' of a transcript", f"name one of {', '.join(FORMATS)}"
+            )
+        return FORMATS[form](self)
 
 
 def words_of(tokens: Iterable[TimedToken], tokenizer: Tokenizer) -> list[Word]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from dataclasses import dataclass
@@ -46,7 +47,10 @@ class Ranks:
 
 
 def join(matmul_precision: str) -> Ranks:
-    """Join the process group that the launcher announces, or form one of a single process."""
+    """Join the process group that the launcher announces, or form one of a single process.
+
+    It stays until the process leaves it: DeepSpeed would not find its way in another one.
+    """
     cuda = torch.cuda.is_available()
     os.environ.setdefault("LOCAL_RANK", "0")
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if cuda else "cpu")
@@ -61,6 +65,7 @@ def join(matmul_precision: str) -> Ranks:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
     torch.set_float32_matmul_precision(matmul_precision)
     if not torch.distributed.is_initialized():
+        atexit.register(leave)
         backend = "nccl" if cuda else "gloo"
         if "RANK" in os.environ:
             torch.distributed.init_process_group(backend)

@@ -1,4 +1,4 @@
-"""`asr compare`: do two or several systems differ, by how much, and may it be chance?"""
+"""Do two or several systems differ, by how much, and may it be chance?"""
 
 from __future__ import annotations
 
@@ -13,18 +13,48 @@ from asr.evaluation.bootstrap import (
     paired,
 )
 from asr.evaluation.significance import SegmentTest, SentenceTest, holm, mapsswe, mcnemar
-from asr.evaluation.systems import System
+from asr.evaluation.systems import System, Texts, system_of
 
 
 @dataclass(frozen=True)
 class Pair:
-    """All that is said of two systems; a minus b."""
+    """All that is said of two systems; a minus b, so below 0 a is better."""
 
     a: str
     b: str
     comparison: Comparison
+    """By the paired bootstrap: differences with intervals and p-values, of words and of characters."""
     segments: SegmentTest
+    """MAPSSWE (Gillick & Cox 1989), of words."""
     sentences: SentenceTest
+    """McNemar's test, of sentences."""
+
+    @property
+    def delta_wer(self) -> float:
+        """WER of a minus that of b, in percentage points."""
+        return self.comparison.delta_wer
+
+    @property
+    def p_wer(self) -> float:
+        """Two-sided p-value of it, by the paired bootstrap."""
+        return self.comparison.p_wer
+
+
+def compare(a: Texts, b: Texts, references: Texts | None = None, normaliser: str = "none") -> Pair:
+    """Two systems on the same utterances: paired bootstrap, MAPSSWE, McNemar.
+
+    `a` and `b` are what `asr.decode` returned, or files of `asr decode`; or texts of any form that `asr.score`
+    takes, with `references` of the same form. Raises UserError unless utterances and references are the same.
+
+    >>> import asr
+    >>> words = ["one two three"] * 40
+    >>> found = asr.compare(words, ["one too three"] * 40, references=words)
+    >>> round(found.delta_wer, 2), found.p_wer < 0.05
+    (-33.33, True)
+    """
+    systems = [system_of(a, references, normaliser, "a"), system_of(b, references, normaliser, "b")]
+    check_stamps(systems)
+    return compare_systems(*systems)
 
 
 def compare_systems(a: System, b: System) -> Pair:

@@ -80,12 +80,21 @@ def _parse(line: str) -> Utterance:
         if not isinstance(record.get(name), str):
             raise ValueError(f"'{name}' is not text ({json.dumps(record.get(name))})")
     seconds: Any = record.get("seconds")
-    speaker = record.get("speaker")
     if not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
         raise ValueError(f"'seconds' is not a length ({json.dumps(seconds)})")
-    named = None if speaker is None else str(speaker)
+    return utterance_of(record)
+
+
+def utterance_of(record: Mapping[str, Any]) -> Utterance:
+    """A record of `asr decode` as an Utterance."""
+    speaker = record.get("speaker")
     return Utterance(
-        record["id"], record["reference"], record["hypothesis"], float(seconds), named, record
+        record["id"],
+        record["reference"],
+        record["hypothesis"],
+        float(record["seconds"]),
+        None if speaker is None else str(speaker),
+        record,
     )
 
 

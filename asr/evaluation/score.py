@@ -1,8 +1,8 @@
-"""`asr score`: word and character error rates, as a table or as JSON."""
+"""Word, character and sentence error rates with their intervals, and as plain text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from asr.evaluation.bootstrap import (
@@ -14,13 +14,33 @@ from asr.evaluation.bootstrap import (
     score_aligned,
     verdict,
 )
-from asr.evaluation.edit_distance import align
-from asr.evaluation.hypotheses import Utterance
+from asr.evaluation.systems import Texts, system_of
 
 
-def score(utterances: Sequence[Utterance], draws: int = INTERVAL_DRAWS, seed: int = SEED) -> Score:
-    """Rates and 95 % percentile-bootstrap intervals. Raises UserError without utterances."""
-    return score_aligned(align(utterances), draws, seed)
+def score(
+    references: Texts,
+    hypotheses: Texts | None = None,
+    normaliser: str = "none",
+    draws: int = INTERVAL_DRAWS,
+    seed: int = SEED,
+) -> Score:
+    """WER, CER and SER in percent, with 95 % percentile-bootstrap intervals.
+
+    Both are texts by id, or lists of texts in the same order, or files in any format that `asr score` reads.
+    What `asr.decode` returned, or the path of what `asr decode` wrote, holds both and stands alone.
+    `normaliser`: none, librispeech, whisper-english, or PATH.py:FUNCTION. Raises UserError where the texts
+    do not go together, or there are none.
+
+    >>> import asr
+    >>> result = asr.score(["the cat sat", "hello"], ["the cat sat", "hallo"])
+    >>> result.wer, result.substitutions, result.words
+    (25.0, 1, 4)
+    """
+    if hypotheses is None:
+        system = system_of(references, None, normaliser)
+    else:
+        system = system_of(hypotheses, references, normaliser)
+    return score_aligned(system.aligned, draws, seed)
 
 
 def describe(comparison: Comparison, a: str, b: str) -> str:

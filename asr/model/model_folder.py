@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -16,14 +15,14 @@ from torch import Tensor
 from asr.config.recipe import parse_config
 from asr.config.schema import Config
 from asr.errors import UserError
-from asr.model.acoustic_model import AcousticModel, make_model
-from asr.model.features import LogMel, Recording
+from asr.model.acoustic_model import make_model
+from asr.model.features import LogMel
+from asr.model.loaded_model import LoadedModel
 from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from asr.utils.files import read_json
 
-# On festvox_ru windows then give the text of the whole, which unlimited attention does not (one word in six
-# differs), and the whole reads no worse: recipes/festvox_ru/RESULTS.md.
-ATTENTION_REACH_SECONDS = 5.0
+Weights = Literal["teacher", "student"]
+"""The average of the student's weights, or the student's own."""
 
 
 def pointed_at(run: Path, pointer: str) -> Path | None:
@@ -51,59 +50,6 @@ def read_config(checkpoint: Path) -> Config:
     return parse_config(tree, str(path))
 
 
-@dataclass
-class LoadedModel:
-    """A student or teacher with its features and tokenizer, in evaluation mode."""
-
-    config: Config
-    tokenizer: Tokenizer
-    log_mel: LogMel
-    network: AcousticModel
-    device: torch.device
-    weights_sha256: str
-    """Of the weights' file, or of those that were averaged, one after the other."""
-    averaged: list[Path] = field(default_factory=list)
-    """Checkpoints whose mean this is; empty for one checkpoint's own weights."""
-
-    @property
-    def frame_samples(self) -> int:
-        """Samples of an encoder frame."""
-        return self.log_mel.hop_samples * self.network.encoder.stride
-
-    @property
-    def frame_seconds(self) -> float:
-        """Audio of an encoder frame."""
-        return self.frame_samples / self.config.features.sample_rate_hz
-
-    @torch.inference_mode()
-    def logits(
-        self, waveforms_BN: Tensor, samples_B: Tensor, recording: Recording | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """CTC logits (B, S, V) and lengths (B,) of waveforms (B, N) at the model's sample rate.
-
-        Waveforms are utterances, or pieces of a `recording` that has been surveyed. In pieces, and in
-        utterances longer than any in training, a frame attends to its neighbourhood alone: attention over
-        minutes was never learnt, and a piece of a recording then gives what the whole would give.
-        """
-        features_BTF, lengths_B = self.log_mel(
-            waveforms_BN.to(self.device), samples_B.to(self.device), recording
-        )
-        limit = self.config.corpus.max_seconds * self.config.features.sample_rate_hz
-        is_long_B = torch.full_like(samples_B, recording is not None, dtype=torch.bool)
-        is_long_B |= samples_B > limit
-        reach = round(ATTENTION_REACH_SECONDS / self.frame_seconds)
-        parts = [
-            (rows, *self.network(features_BTF[rows], lengths_B[rows], reach=limited))
-            for limited, chosen_B in ((None, ~is_long_B), (reach, is_long_B))
-            for rows in [chosen_B.nonzero()[:, 0].to(self.device)]
-            if len(rows)
-        ]
-        order = torch.cat([rows for rows, _, _ in parts]).argsort()
-        logits_BSV = torch.cat([logits for _, logits, _ in parts])[order]
-        frames_B = torch.cat([frames for _, _, frames in parts])[order]
-        return logits_BSV, frames_B
-
-
 def find_checkpoint(folder: Path, best: bool = False) -> Path:
     """A checkpoint folder: the given one, or a run's latest (or best by dev WER)."""
     if (folder / "config.yaml").is_file() and any(folder.glob("*.safetensors")):
@@ -118,24 +64,31 @@ def find_checkpoint(folder: Path, best: bool = False) -> Path:
 
 
 def load_model(
-    checkpoint: Path, model: Literal["teacher", "student"] | str, device: torch.device | None = None
+    folder: str | Path,
+    weights: Weights = "teacher",
+    device: str | torch.device | None = None,
+    average: int | None = None,
+    best: bool = False,
 ) -> LoadedModel:
-    """Read a model from its folder alone: safetensors, config.yaml and tokenizer.
+    """A trained model, from its folder alone: safetensors, config.yaml and tokenizer.
 
-    Raises UserError where a part is missing or does not fit.
+    `folder` is a run's, of which the latest checkpoint is taken, or with `best` that with the best dev WER, or
+    with `average` the mean of the weights of the last so many; or a checkpoint's own. `device`: a GPU
+    where there is one, at None. Raises UserError where a part is missing or does not fit.
+
+    >>> import asr
+    >>> model = asr.load_model("exp/run", weights="teacher", device="cpu")
+    >>> model.config.features.sample_rate_hz
+    16000
     """
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config = read_config(checkpoint)
-    tokenizer = _tokenizer_of(checkpoint)
-    return _loaded(checkpoint, config, tokenizer, [checkpoint / f"{model}.safetensors"], device)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    checkpoint = find_checkpoint(Path(folder), best)
+    if average is not None:
+        return load_average(Path(folder), weights, average, device)
+    return _loaded([checkpoint], weights, device)
 
 
-def load_average(
-    run: Path,
-    model: Literal["teacher", "student"] | str,
-    count: int,
-    device: torch.device | None = None,
-) -> LoadedModel:
+def load_average(run: Path, weights: Weights, count: int, device: torch.device) -> LoadedModel:
     """The mean of the weights of a run's last `count` checkpoints.
 
     Raises UserError where the run has fewer.
@@ -146,12 +99,8 @@ def load_average(
             f"--average {count}: {run} has {len(found)} checkpoints",
             "keep more of them with trainer.keep_last, or average fewer",
         )
-    last = found[-count:]
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config, tokenizer = read_config(last[-1]), _tokenizer_of(last[-1])
-    paths = [checkpoint / f"{model}.safetensors" for checkpoint in last]
-    loaded = _loaded(last[-1], config, tokenizer, paths, device)
-    loaded.averaged = last
+    loaded = _loaded(found[-count:], weights, device)
+    loaded.averaged = found[-count:]
     return loaded
 
 
@@ -169,13 +118,14 @@ def _tokenizer_of(checkpoint: Path) -> Tokenizer:
     return load_tokenizer(checkpoint)
 
 
-def _loaded(
-    checkpoint: Path, config: Config, tokenizer: Tokenizer, paths: list[Path], device: torch.device
-) -> LoadedModel:
+def _loaded(checkpoints: list[Path], weights: Weights, device: torch.device) -> LoadedModel:
+    """The mean of some checkpoints' weights; config and tokenizer are the last one's."""
+    last = checkpoints[-1]
+    config, tokenizer = read_config(last), _tokenizer_of(last)
     network = make_model(config, tokenizer.vocabulary_size)
-    weights: dict[str, Tensor] = {}
+    mean: dict[str, Tensor] = {}
     digest = hashlib.sha256()
-    for path in paths:
+    for path in (checkpoint / f"{weights}.safetensors" for checkpoint in checkpoints):
         try:
             digest.update(path.read_bytes())
             one = load_file(path)
@@ -186,8 +136,8 @@ def _loaded(
                 f"{path}: not this model's weights ({message})",
                 "copy the checkpoint again, weights and config.yaml together",
             ) from None
-        weights = {name: weights.get(name, 0) + tensor / len(paths) for name, tensor in one.items()}
-    network.load_weights(weights)
+        mean = {n: mean.get(n, 0) + tensor / len(checkpoints) for n, tensor in one.items()}
+    network.load_weights(mean)
     network = network.to(device).eval().requires_grad_(False)
     log_mel = LogMel(config.features).to(device)
-    return LoadedModel(config, tokenizer, log_mel, network, device, digest.hexdigest())
+    return LoadedModel(config, tokenizer, log_mel, network, device, last, digest.hexdigest())

@@ -54,7 +54,7 @@ def reference(config: Config) -> Hyperparameters:
 
 
 def in_force(config: Config, batch_seconds: float) -> Hyperparameters:
-    """The values at a global batch of `batch_seconds`, after `scaling.rule` (DESIGN.md, section 3).
+    """The values at a global batch of `batch_seconds`, after `scaling.rule`.
 
     Raises UserError where the linear rule for Adam's betas has no solution.
     """

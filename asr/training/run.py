@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asr.config.recipe import dump_config
 from asr.config.schema import Config
-from asr.distributed.process_group import Ranks, join, leave
+from asr.distributed.process_group import Ranks, join
 from asr.errors import UserError
 from asr.pseudo_labels.ledger import copy_ledger
 from asr.scaling.card import off_grid, render_card, scaling_card, scaling_cards
@@ -27,6 +27,13 @@ def train(config: Config, say: Say = lambda message: None) -> bool:
 
     `say` receives, on the first rank, what a person wants to know. Returns True at the end of the run, False
     where SIGTERM or SIGINT stopped it, saved. Raises UserError for what the user can fix.
+
+    One process trains; for several ranks, start Python on each of them with torchrun.
+
+    >>> import asr
+    >>> config = asr.load_config("recipe.yaml", {"trainer.total_hours": 0.01, "output": "exp/short"})
+    >>> asr.train(config)
+    True
     """
     ranks = join(config.trainer.matmul_precision)
     run = Path(config.output)
@@ -34,13 +41,10 @@ def train(config: Config, say: Say = lambda message: None) -> bool:
         f"{run}: another process is training there",
         "wait for it, stop it, or choose another output",
     )
-    try:
-        if ranks.is_first:
-            run.mkdir(parents=True, exist_ok=True)
-        with locked(run / ".lock", busy) if ranks.is_first else nullcontext():
-            return _train(config, ranks, say if ranks.is_first else lambda message: None)
-    finally:
-        leave()
+    if ranks.is_first:
+        run.mkdir(parents=True, exist_ok=True)
+    with locked(run / ".lock", busy) if ranks.is_first else nullcontext():
+        return _train(config, ranks, say if ranks.is_first else lambda message: None)
 
 
 def _train(config: Config, ranks: Ranks, say: Say) -> bool:
