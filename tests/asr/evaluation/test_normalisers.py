@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from asr.errors import UserError
 from asr.evaluation.normalisers import librispeech, make_normaliser
 
-SAMPLE = Path(__file__).parents[3] / "shared/data/librispeech-sample/LibriSpeech"
+SAMPLE = Path(__file__).parents[4] / "shared/data/librispeech-sample/LibriSpeech"
 
 
 @pytest.mark.parametrize(

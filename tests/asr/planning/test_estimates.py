@@ -29,7 +29,7 @@ from asr.planning.estimates import (
 )
 from asr.planning.plan import describe_noise_scale, full_row
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 LIBRISPEECH = RECIPES / "librispeech/100h_860h.yaml"
 FESTVOX = RECIPES / "festvox_ru/pseudo_labelled.yaml"
 VARIANTS = [

@@ -15,7 +15,7 @@ from asr.errors import UserError
 from asr.evaluation.ctm import into_segments, read_ctm
 from asr.evaluation.transcripts import FORMATS, guess_format, read_transcripts
 
-SAMPLE = Path(__file__).parents[3] / "shared/data/librispeech-sample/LibriSpeech"
+SAMPLE = Path(__file__).parents[4] / "shared/data/librispeech-sample/LibriSpeech"
 
 
 def written(path: Path, text: str) -> Path:

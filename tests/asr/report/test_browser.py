@@ -19,7 +19,7 @@ from report_helpers import decode, train, write_lines
 from asr.report.comparison_page import write_comparison
 from asr.report.run_page import write_report
 
-SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 

@@ -104,7 +104,7 @@ def test_the_tree_cannot_be_changed_once_read() -> None:
     assert issubclass(Config, Section)
 
 
-@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("recipes/**/*.yaml")))
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[3].glob("recipes/**/*.yaml")))
 def test_every_recipe_is_valid(path: Path) -> None:
     """A method is put on top of a recipe that has untranscribed speech."""
     load_config(path, ["corpus.untranscribed=[some]"] if path.parent.name == "methods" else [])
