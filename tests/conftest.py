@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from safetensors.torch import load_file
 
 LETTERS = "abcdefgh"
 SAMPLE_RATE_HZ = 16_000
+
+needs_beam_search = pytest.mark.skipif(
+    find_spec("flashlight") is None, reason="flashlight-text is not installed"
+)
 
 
 def tones(text: str, random: np.random.Generator) -> np.ndarray:
@@ -132,6 +137,9 @@ PLAIN = [
 ]
 """Overrides that switch dropout and augmentation off."""
 
+# LayerDrop stays on: all ranks must skip the same layers.
+DROP = [override for override in PLAIN if "layer_drop" not in override]
+
 
 def asr_command(ranks: int = 1) -> list[str]:
     """The command line of `asr` on so many ranks."""
@@ -194,6 +202,15 @@ def fluent(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         if line.get("model") == "teacher" and line["hours"] > 0.12
     ]
     assert wer == 0.0
+    return run
+
+
+@pytest.fixture(scope="session")
+def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The uninterrupted run on one rank at stage 0. Read only."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    command = [*asr_command(), "train", str(recipe), f"output={run}", *DROP]
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
     return run
 
 

@@ -57,6 +57,25 @@ def train(run: Path, labels: bool) -> None:
     write_lines(run / "metrics.jsonl", lines)
 
 
+def make_run(folder: Path) -> Path:
+    """A run with everything."""
+    for model, wrong in (("supervised", 3), ("student", 2), ("teacher", 1)):
+        decode(folder, model, wrong)
+    train(folder, labels=True)
+    card = {
+        "kappa": 2.0,
+        "reference": {"learning_rate": 0.001},
+        "in_force": {"learning_rate": 0.0014},
+    }
+    (folder / "scaling.json").write_text(json.dumps(card))
+    (folder / "environment.json").write_text(json.dumps({"torch": "2.9", "gpus": 8}))
+    (folder / "config.yaml").write_text("name: my run\npseudo_label:\n  start_hours: 1.0\n")
+    (folder / "decode/test/teacher.stamp.json").write_text(
+        json.dumps({"weights_sha256": "ab" * 32})
+    )
+    return folder
+
+
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 

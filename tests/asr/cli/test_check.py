@@ -1,17 +1,13 @@
-"""`asr check`: each way to break a recipe is named with its remedy, all in one go; a sound one passes."""
+"""`asr check` names each fault of a recipe with its remedy, all in one go; a sound one passes."""
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import pytest
-from conftest import LETTERS, write_folder
-from lhotse import CutSet
+from check_helpers import check
 
 from asr.__main__ import main
-
-SOUND = ["pseudo_label.health.max_broken_share=1"]
 
 LONG = "trainer.total_hours=2"
 BROKEN = {
@@ -79,12 +75,6 @@ BROKEN = {
 }
 
 
-def check(capsys: pytest.CaptureFixture[str], recipe: Path, *settings: str) -> tuple[int, str]:
-    capsys.readouterr()
-    status = main(["check", str(recipe), *SOUND, *settings])
-    return status, capsys.readouterr().out
-
-
 def test_a_sound_recipe_passes(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,88 +109,11 @@ def test_all_faults_in_one_go(recipe: Path, capsys: pytest.CaptureFixture[str]) 
     assert len([line for line in said.splitlines() if line.startswith("problem")]) >= len(names)
 
 
-def test_a_trial_run_may_have_the_schedule_of_a_long_one(
-    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = ["teacher.half_life_hours=5", "optimizer.warmup_hours=3", "optimizer.decay=linear"]
-    settings += ["optimizer.decay_start_hours=4", f"output={tmp_path / 'run'}"]
-    status, said = check(capsys, recipe, *settings)
-    assert status == 0
-    assert "note: the teacher's half-life of 5 h is longer than the run" in said
-    assert "note: optimizer.warmup_hours 3 is not before trainer.total_hours" in said
-
-
-def test_faults_of_the_corpus_itself(
-    recipe: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    cuts = list(CutSet.from_file(corpus / "labelled.jsonl.gz"))
-    dev = list(CutSet.from_file(corpus / "dev.jsonl.gz"))
-    cuts[0].supervisions[0].text = ""
-    cuts[1].recording.sources[0].source = str(tmp_path / "gone.wav")
-    CutSet.from_cuts([*cuts, dev[0]]).to_file(data / "labelled.jsonl.gz")
-    lines = gzip.decompress((corpus / "labelled.jsonl.gz").read_bytes())
-    (data / "again.jsonl.gz").write_bytes(gzip.compress(lines + lines[: lines.index(b"\n") + 1]))
-    CutSet.from_cuts(dev).to_file(data / "dev.jsonl.gz")
-    for cut in dev:
-        cut.supervisions = []
-    CutSet.from_cuts(dev).to_file(data / "mute.jsonl.gz")
-    (data / "untranscribed.jsonl.gz").write_bytes(b"no gzip")
-    settings = [f"corpus.directory={data}", "corpus.test=[mute, again]"]
-    status, said = check(capsys, recipe, *settings)
-    assert status == 2
-    for what in (
-        f"1 of 41 utterances of the labelled set 'labelled' have no transcript, the first '{cuts[0].id}'",
-        "gone.wav",
-        f"1 utterances are in 'labelled' (corpus.labelled) and in 'dev' (corpus.dev), the first '{dev[0].id}'",
-        "8 of 8 utterances of 'mute' (corpus.test) have no reference",
-        "untranscribed.jsonl.gz: not a readable manifest",
-        f"set 'again' of corpus.test: utterance id '{cuts[0].id}' occurs twice",
-    ):
-        assert what in said
-
-
-def test_an_output_that_cannot_be_continued(
-    recipe: Path, trained: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status, said = check(capsys, recipe, f"output={trained}")
-    assert status == 0
-    status, said = check(capsys, recipe, f"output={trained}", "model.width=64")
-    assert status == 2
-    assert "cannot be continued with another 'model'" in said
-
-
 def test_a_recipe_that_does_not_parse(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(recipe), "model.widht=3", "trainer.zero_stage=7"]) == 2
     said = capsys.readouterr().err
     assert "did you mean 'width'" in said
     assert "zero_stage" in said
-
-
-def test_many_ranks(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["--ranks", "8", f"output={tmp_path / 'run'}"]
-    status, said = check(capsys, recipe, *settings)
-    assert status == 0
-    assert "note: a global batch gives each of 8 ranks" in said
-    per_rank = ["batch.batch_seconds=null", "batch.batch_seconds_per_rank=30"]
-    status, said = check(capsys, recipe, *settings, *per_rank)
-    assert status == 2
-    assert "on 8 rank(s): optimizer.betas" in said
-
-
-def test_letters_of_the_corpus_are_listed(
-    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_folder(tmp_path / "audio", 3, 7, transcribed=True)
-    options = ["--root", str(tmp_path / "audio"), "--output", str(tmp_path / "data")]
-    assert main(["prepare", "folder", *options]) == 0
-    settings = [f"corpus.directory={tmp_path / 'data'}", "corpus.dev=[]", "corpus.untranscribed=[]"]
-    settings += ["pseudo_label.start_hours=null", f"tokenizer.characters={LETTERS[1:]}"]
-    status, said = check(capsys, recipe, *settings)
-    assert status == 2
-    assert "it lacks 'a'" in said
-    assert "note: corpus.dev is empty" in said
 
 
 @pytest.mark.parametrize("memory_gb", ["0", "-8", "nan"])

@@ -1,4 +1,4 @@
-"""The cache's turns: uses and ages of labels, whatever the batches; and how it follows change."""
+"""The cache's turns: uses and ages of labels, whatever the batches."""
 
 from __future__ import annotations
 
@@ -8,24 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stream_helpers import stream
 
-from asr.config.pseudo_label import CacheConfig
-from asr.data.batching import split_into_micro_batches
-from asr.data.cache_sampler import CachePlan
 from asr.data.sampler import AudioStream, Position
-from asr.data.segments import GroupedCorpus, Kind, Segment
-from asr.errors import UserError
-from asr.pseudo_labels.cache_policy import CachePolicy
-from asr.pseudo_labels.health import LabelCounts
-
-
-def stream(capacity: int, probability: float, utterances: int = 400) -> AudioStream:
-    seconds = np.random.default_rng(0).uniform(2.0, 12.0, utterances)
-    labelled, untranscribed = (
-        GroupedCorpus(kind, seconds, 30.0, 1, (0.9, 1.0, 1.1)) for kind in Kind
-    )
-    cache = CachePlan(untranscribed, capacity, lambda _: probability, seed=1)
-    return AudioStream(labelled, untranscribed, (1, 1), 0.0, 1, cache)
+from asr.data.segments import Kind, Segment
 
 
 def drawn(source: AudioStream, batches: int, groups: int = 1) -> list[list[Segment]]:
@@ -95,34 +81,3 @@ def test_the_turns_are_the_same_whatever_the_batches_and_across_a_resume(
         several += [s for s in batch.segments if s.kind is Kind.UNTRANSCRIBED]
         position = batch.after
     assert several == one
-
-
-def test_what_is_only_labelled_comes_first_in_slots_of_its_own() -> None:
-    batch = stream(40, 1.0).next_batch(Position(), 60)
-    slots = split_into_micro_batches(batch.segments, 2, 60.0)
-    flags = [{s.is_trained for part in slot for s in part} for slot in slots]
-    assert all(len(flag) == 1 for flag in flags)
-    order = [flag.pop() for flag in flags]
-    assert order == sorted(order)
-    assert not order[0]
-    assert order[-1]
-
-
-def changed(share: float) -> LabelCounts:
-    return LabelCounts(changed=10 * share, compared=10)
-
-
-def test_the_probability_follows_the_change_of_labels() -> None:
-    replacement = CachePolicy(CacheConfig(replacement_probability=0.1, change_for_replacement=0.4))
-    assert replacement.probability(0) == replacement.probability(1) == 1.0
-    with pytest.raises(UserError, match="enlarge it"):
-        replacement.probability(2)
-    for cache_pass, share, expected in ((1, 0.9, 1.0), (2, 0.2, 0.5), (3, 0.01, 0.1)):
-        replacement.passed(cache_pass, changed(share))
-        replacement.passed(cache_pass, changed(0.5))  # later in the same pass: decided already
-        assert replacement.probability(cache_pass + 1) == pytest.approx(expected)
-    resumed = CachePolicy(replacement.policy)
-    resumed.load(replacement.state())
-    assert resumed.probability(4) == 0.1
-    constant = CachePolicy(CacheConfig(replacement_probability=0.3))
-    assert constant.probability(17) == 0.3

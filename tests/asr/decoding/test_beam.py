@@ -1,31 +1,24 @@
-"""Beam search against greedy and by hand; forced alignment; decoding from the command line."""
+"""Beam search against greedy and by hand."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import LETTERS, read_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asr.__main__ import main
-from asr.data.dataset import SpeechSet
 from asr.decoding.alignment import align_tokens
-from asr.decoding.decode_dataset import decode_set
-from asr.decoding.greedy import greedy, greedy_only
+from asr.decoding.beam import BeamDecoder, BeamSettings
+from asr.decoding.greedy import greedy
 from asr.errors import UserError
-from asr.model.ctc import ctc_losses, shortest_feasible
-from asr.model.model_folder import find_checkpoint, load_average, load_model
 from asr.model.tokenizer import CharacterTokenizer
 
 pytest.importorskip("flashlight.lib.text")
-from asr.decoding.beam import BeamDecoder, BeamSettings
 
 TOKENIZER = CharacterTokenizer("abc")
 
@@ -121,99 +114,3 @@ def test_what_cannot_be_used_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "torchaudio.models.decoder", None)
     with pytest.raises(UserError, match=r"pip install 'asr-ema\[beam\]'"):
         BeamDecoder(TOKENIZER, BeamSettings())
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 12), st.lists(st.integers(1, 4), max_size=6))
-def test_an_alignment_spells_its_tokens(seed: int, frames: int, tokens: list[int]) -> None:
-    logits = torch.from_numpy(np.random.default_rng(seed).normal(0, 2, (frames, 5))).float()
-    if shortest_feasible(tokens) > frames:
-        with pytest.raises(UserError, match="longer than the audio"):
-            align_tokens(logits, tokens, 0.04)
-        return
-    found = align_tokens(logits, tokens, 0.04)
-    assert [token.token for token in found] == tokens
-    edges = [time for token in found for time in (token.begin, token.end)]
-    assert edges == sorted(edges)
-    assert all(0 < token.confidence <= 1 for token in found)
-    if not tokens:
-        return
-    # The path is one of those whose probabilities CTC sums.
-    path = -float(ctc_losses(logits[None], torch.tensor([frames]), [tokens])[0])
-    log_posteriors, at = logits.log_softmax(-1), [0] * frames
-    for token in found:
-        for frame in range(round(token.begin / 0.04), round(token.end / 0.04)):
-            at[frame] = token.token
-    assert sum(float(log_posteriors[f, t]) for f, t in enumerate(at)) <= path + 1e-4
-
-
-def test_decoding_is_the_same_for_any_batch(trained: Path, corpus: Path) -> None:
-    model = load_model(find_checkpoint(trained), "teacher", torch.device("cpu"))
-    speech = SpeechSet.load(corpus / "dev.jsonl.gz")
-    beam = BeamDecoder(model.tokenizer, BeamSettings())
-    for decoder in (greedy_only, beam):
-        found = [
-            {r["id"]: r["hypothesis"] for r in decode_set(model, speech, decoder, seconds)}
-            for seconds in (0.1, 4.0, 500.0)
-        ]
-        assert found[0] == found[1] == found[2]
-
-
-def test_the_command_tunes_and_stamps(trained: Path, corpus: Path, tmp_path: Path) -> None:
-    lm, output = tmp_path / "lm.arpa", tmp_path / "out.jsonl"
-    cuts = str(corpus / "labelled.jsonl.gz")
-    assert main(["prepare", "lm", "--cuts", cuts, "--output", str(lm), "--order", "3"]) == 0
-    dev = str(corpus / "dev.jsonl.gz")
-    command = [
-        "decode",
-        str(trained),
-        dev,
-        "--output",
-        str(output),
-        "--nbest",
-        "3",
-        "--token-times",
-    ]
-    command += ["--decoder", "beam", "--lm", str(lm), "--beam-size", "20"]
-    assert main([*command, "--tune", dev]) == 0
-    stamp = json.loads(output.with_suffix(".stamp.json").read_text())
-    assert len(stamp["language_model_sha256"]) == 64
-    grid = json.loads(output.with_suffix(".tuning.json").read_text())["grid"]
-    [chosen] = [
-        (g["wer"], g["cer"])
-        for g in grid
-        if (g["lm_weight"], g["word_score"]) == (stamp["lm_weight"], stamp["word_score"])
-    ]
-    assert chosen == min((g["wer"], g["cer"]) for g in grid)
-    for record in read_lines(output):
-        assert record["nbest"][0]["text"] == record["hypothesis"]
-        assert " ".join(word["text"] for word in record["words"]) == record["hypothesis"]
-        spelt = "".join(token["token"] for token in record["tokens"])
-        assert " ".join(spelt.split()) == record["hypothesis"]
-        times = [t for token in record["tokens"] for t in (token["begin"], token["end"])]
-        assert times == sorted(times)
-        assert set(record["hypothesis"]) <= set(LETTERS + " ")
-
-
-def test_options_of_the_beam_need_the_beam(trained: Path, corpus: Path) -> None:
-    dev = str(corpus / "dev.jsonl.gz")
-    assert main(["decode", str(trained), dev, "--lm", "x.arpa"]) == 2
-    assert main(["decode", str(trained), dev, "--nbest", "0"]) == 2
-
-
-def test_an_average_of_checkpoints_by_name(trained: Path, corpus: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
-    checkpoints = sorted((trained / "checkpoints").iterdir())
-    count = len(checkpoints)
-    model = load_average(trained, "student", count, torch.device("cpu"))
-    weights = [load_file(c / "student.safetensors") for c in checkpoints]
-    for name, parameter in model.network.named_weights():
-        mean = torch.stack([w[name] for w in weights]).mean(dim=0)
-        assert torch.allclose(parameter, mean, atol=1e-6)
-    output = tmp_path / "out.jsonl"
-    command = ["decode", str(trained), str(corpus / "dev.jsonl.gz"), "--output", str(output)]
-    assert main([*command, "--model", "student", "--average", "2"]) == 0
-    stamp = json.loads(output.with_suffix(".stamp.json").read_text())
-    assert stamp["average_of"] == [str(path) for path in checkpoints[-2:]]
-    assert main([*command, "--average", str(count + 1)]) == 2

@@ -1,10 +1,7 @@
-"""Audio of any length: windows against the whole, resampling in blocks, captions."""
+"""Audio of any length: windows against the whole."""
 
 from __future__ import annotations
 
-import io
-import itertools
-import json
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -19,38 +16,11 @@ import torch
 from conftest import LETTERS, SAMPLE_RATE_HZ, asr_command, tones
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchaudio.functional import resample
 
-from asr.__main__ import main
-from asr.config.schema import FeatureConfig
-from asr.data.audio import read_audio, resampled
-from asr.decoding import captions
+from asr.data.audio import read_audio
 from asr.decoding import long_form as long_audio
-from asr.decoding.words import TimedToken, Transcription, Word, words_of
 from asr.errors import UserError
-from asr.evaluation.ctm import read_ctm
-from asr.model.features import LogMel
 from asr.model.model_folder import find_checkpoint, load_model
-from asr.model.tokenizer import CharacterTokenizer
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    st.sampled_from([8_000, 11_025, 22_050, 44_100, 48_000]),
-    st.integers(1, 60_000),
-    st.lists(st.integers(1, 30_000), min_size=1, max_size=4),
-)
-def test_resampling_in_blocks_is_resampling(rate: int, samples: int, cuts: list[int]) -> None:
-    signal = torch.from_numpy(np.random.default_rng(samples).standard_normal(samples)).float()
-    blocks, start, index = [], 0, 0
-    while start < samples:
-        size = cuts[index % len(cuts)] + 200
-        blocks.append(signal[start : start + size])
-        start, index = start + size, index + 1
-    joined = torch.cat(list(resampled(blocks, rate, 16_000)))
-    whole = resample(signal, rate, 16_000)
-    assert joined.shape == whole.shape
-    assert (joined - whole).abs().max() < 1e-4
 
 
 class Nearby:
@@ -150,111 +120,6 @@ def test_an_utterance_is_transcribed_as_it_is_decoded(fluent: Path) -> None:
     found = long_audio.greedy_path(model, lambda: signal.split(1_000), 60.0, 8.0)
     assert torch.equal(found.tokens, logits[0].argmax(-1).int())
     assert torch.allclose(found.posteriors, logits[0].softmax(-1).amax(-1), atol=1e-4)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(1, 40_000), st.lists(st.integers(1, 9_000), min_size=1, max_size=4))
-def test_a_survey_in_blocks_gives_the_statistics_of_the_whole(
-    samples: int, sizes: list[int]
-) -> None:
-    log_mel = LogMel(FeatureConfig())
-    signal = torch.from_numpy(np.random.default_rng(samples).standard_normal(samples)).float()
-    blocks, start = [], 0
-    for size in itertools.cycle(sizes):
-        blocks.append(signal[start : start + size + 50])
-        start += size + 50
-        if start >= samples:
-            break
-    recording = log_mel.survey(blocks)
-    count = torch.tensor([samples])
-    expected, lengths = log_mel(signal[None], count)
-    normalised, _ = log_mel(signal[None], count, recording)
-    assert recording.samples == samples
-    assert torch.allclose(normalised, expected, atol=1e-3) or lengths.item() < 2
-
-
-def timed(text: str) -> list[TimedToken]:
-    tokenizer = CharacterTokenizer("abc")
-    return [TimedToken(t, 1 + i, 1.5 + i, 0.5) for i, t in enumerate(tokenizer.encode(text))]
-
-
-def test_tokens_become_words_with_their_times() -> None:
-    tokenizer = CharacterTokenizer("abc")
-    words = words_of(timed("ab c"), tokenizer)
-    assert words == [Word("ab", 1, 2.5, 0.5), Word("c", 4, 4.5, 0.5)]
-    assert words_of([], tokenizer) == []
-    space = tokenizer.encode("a a")[1]
-    assert words_of([TimedToken(space, 0, 1, 1.0)], tokenizer) == []
-
-
-def test_pieces_of_sentencepiece_begin_words() -> None:
-    pieces = {1: " the", 2: "re", 3: " is", 4: " "}
-    tokenizer = SimpleNamespace(piece=pieces.__getitem__)
-    tokens = [TimedToken(t, t, t + 0.5, 1.0) for t in (1, 2, 3, 4)]
-    assert [w.text for w in words_of(tokens, tokenizer)] == ["there", "is"]  # type: ignore[arg-type]
-
-
-TALK = Transcription(
-    "dir/my talk.wav",
-    3700.0,
-    [Word("a&b", 0.5, 0.9, 0.8), Word("<c>", 1.0, 1.25, 0.6), Word("d", 3661.0, 3661.5, 1.0)],
-)
-
-
-def test_captions_break_at_pauses_and_escape() -> None:
-    assert captions.as_srt(TALK) == (
-        "1\n00:00:00,500 --> 00:00:01,250\na&b <c>\n\n2\n01:01:01,000 --> 01:01:01,500\nd\n"
-    )
-    assert captions.as_vtt(TALK) == (
-        "WEBVTT\n\n00:00:00.500 --> 00:00:01.250\na&amp;b &lt;c>\n\n"
-        "01:01:01.000 --> 01:01:01.500\nd\n"
-    )
-    long = Transcription("x", 100.0, [Word("word", i, i + 0.9, 1.0) for i in range(40)])
-    cues = captions.cues_of(long)
-    assert all(end - begin <= 7 and len(text) <= 84 for begin, end, text in cues)
-    assert " ".join(text for _, _, text in cues) == long.text
-
-
-def test_ctm_is_what_score_reads(tmp_path: Path) -> None:
-    path = tmp_path / "talk.ctm"
-    path.write_text(captions.as_ctm(TALK))
-    [(name, words)] = read_ctm(path).items()
-    assert name == "my_talk-1"
-    assert [w.text for w in words] == ["a&b", "<c>", "d"]
-
-
-@pytest.mark.parametrize("kind", sorted(captions.FORMATS))
-def test_the_command_writes_every_format(trained: Path, tmp_path: Path, kind: str) -> None:
-    audio = tmp_path / "talk.wav"
-    soundfile.write(audio, tones("abc def", np.random.default_rng(0)), SAMPLE_RATE_HZ)
-    output = ["--format", kind, "--output-dir", str(tmp_path / "out")]
-    assert main(["transcribe", str(trained), str(audio), *output]) == 0
-    written = (tmp_path / "out" / f"talk.{kind}").read_text()
-    if kind == "json":
-        record = json.loads(written)
-        assert record["text"] == " ".join(word["text"] for word in record["words"])
-        assert all(0 <= w["begin"] < w["end"] <= record["seconds"] + 0.1 for w in record["words"])
-
-
-def test_the_standard_input(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stream = io.BytesIO()
-    soundfile.write(stream, tones("abc", np.random.default_rng(0)), 22_050, format="WAV")
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stream.getvalue())))
-    assert main(["transcribe", str(trained), "-"]) == 0
-    assert capsys.readouterr().out.startswith("-\t")
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
-    assert main(["transcribe", str(trained), "-"]) == 2
-    assert "-: not readable as audio" in capsys.readouterr().err
-
-
-def test_two_files_of_one_name_do_not_overwrite_each_other(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = [str(tmp_path / "a/x.wav"), str(tmp_path / "b/x.flac")]
-    assert main(["transcribe", str(trained), *files, "--output-dir", str(tmp_path)]) == 2
-    assert "two files would be written to 'x'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

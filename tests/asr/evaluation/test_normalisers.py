@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from evaluation_helpers import SAMPLE
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import UserError
 from asr.evaluation.normalisers import librispeech, make_normaliser
-
-SAMPLE = Path(__file__).parents[4] / "shared/data/librispeech-sample/LibriSpeech"
 
 
 @pytest.mark.parametrize(

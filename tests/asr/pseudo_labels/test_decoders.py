@@ -1,4 +1,4 @@
-"""How labels are decided: the path, samples, or a beam search with a language model, in whole runs too."""
+"""How labels are decided: the path, samples, or a beam search with a language model."""
 
 from __future__ import annotations
 

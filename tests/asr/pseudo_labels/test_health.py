@@ -1,4 +1,4 @@
-"""Filters: each reason. Health: figures, alarms, and what is done about them."""
+"""The health of labels: figures and alarms."""
 
 from __future__ import annotations
 
@@ -8,41 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.config.pseudo_label import FilterConfig, HealthConfig
-from asr.pseudo_labels.filters import Dropped, judge, token_error_rate
+from asr.config.pseudo_label import HealthConfig
 from asr.pseudo_labels.health import LabelCounts, LabelHealth, shown_metrics
 from asr.pseudo_labels.label import Label, LabelMetrics
 from asr.pseudo_labels.records import LabelRecord
 
-POLICY = FilterConfig(
-    min_confidence=0.5, min_length_ratio=0.5, max_length_ratio=2.0, max_change=0.4
-)
 HEALTH = HealthConfig(max_broken_share=0.3)
-
-
-@pytest.mark.parametrize(
-    ("tokens", "confidence", "change", "expected"),
-    [
-        ([1, 2, 3, 4], 0.9, None, None),
-        ([], 0.9, None, Dropped.EMPTY),
-        ([1], 0.9, None, Dropped.TOO_SHORT),
-        ([1, 2] * 5, 0.9, None, Dropped.TOO_LONG),
-        ([1, 2, 3, 4], 0.4, None, Dropped.LOW_CONFIDENCE),
-        ([1, 2, 3, 4], 0.9, 0.5, Dropped.CHANGED),
-        ([1, 2, 3, 4], 0.9, 0.3, None),
-    ],
-)
-def test_each_reason(
-    tokens: list[int], confidence: float, change: float | None, expected: Dropped | None
-) -> None:
-    label = Label(tokens, LabelMetrics(confidence, 0.5, 0.1))
-    assert judge(label, 1.0, 4.0, change, POLICY) is expected
-
-
-def test_change_is_relative_to_the_former_label() -> None:
-    assert token_error_rate([1, 2, 3, 4], [1, 2, 3, 5]) == 0.25
-    assert token_error_rate([1], []) == 1.0
-    assert token_error_rate([], [1, 2]) == 1.0
 
 
 def row(tokens: list[int], seconds: float = 1.0) -> LabelRecord:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import soundfile
 from conftest import read_lines
 from report_helpers import decode, parsed, write_lines
 
-from asr.__main__ import main
 from asr.cli import report
 from asr.report.run_page import write_report
 
@@ -113,30 +111,3 @@ def test_records_that_others_wrote_do_no_harm(run: Path) -> None:
     records[5]["words"] = [{"text": "A", "begin": 1e9, "end": 1e9}]
     write_lines(path, records)
     parsed(write_report(run).read_text(encoding="utf-8"))
-
-
-def test_decoding_notes_the_audio_and_every_field(
-    fluent: Path, corpus: Path, tmp_path: Path
-) -> None:
-    from lhotse import CutSet
-
-    cuts = list(CutSet.from_file(corpus / "dev.jsonl.gz"))
-    for number, cut in enumerate(cuts):
-        cut.supervisions[0].gender = "F" if number % 2 else "M"
-        cut.supervisions[0].custom = {"room": f"r{number % 3}", "id": "hostile", "list": [1]}
-    manifest = tmp_path / "dev.jsonl.gz"
-    CutSet.from_cuts(cuts).to_file(manifest)
-    run = tmp_path / "run"
-    output = run / "decode/dev/teacher.jsonl"
-    assert main(["decode", str(fluent), str(manifest), "--output", str(output)]) == 0
-    for record in read_lines(output):
-        assert Path(record["audio"]).is_file()
-        assert record["id"] != "hostile"
-        assert "list" not in record
-        # It reads the tones without an error: both rows are the same words at the same times.
-        assert record["words"] == record["reference_words"]
-        assert [w["text"] for w in record["words"]] == record["reference"].split()
-    assert main(["report", str(run), "--by", "gender,room"]) == 0
-    by = json.loads((run / "report/results.json").read_text())["by"]
-    assert set(by["room"]["teacher"]) == {"r0", "r1", "r2"}
-    assert set(by["gender"]["teacher"]) == {"F", "M"}

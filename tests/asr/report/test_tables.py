@@ -1,4 +1,4 @@
-"""What the report says of the figures: the summary, the alignments, the worst utterances."""
+"""What the report says of the figures: the summary and the worst utterances."""
 
 from __future__ import annotations
 
@@ -29,22 +29,6 @@ def test_summary_in_words() -> None:
     assert "too few to rely on" in sentence(6.0, 8.0, 0.01, utterances=5)
 
 
-def words(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
-    [one] = edits.align([Utterance("u", reference, hypothesis, 1.0)])
-    return edits.aligned_words(one)
-
-
-def test_alignment_of_words() -> None:
-    assert words("A B C", "A X C D") == [
-        ("equal", "A", "A"),
-        ("substitute", "B", "X"),
-        ("equal", "C", "C"),
-        ("insert", "", "D"),
-    ]
-    assert words("A B", "") == [("delete", "A", ""), ("delete", "B", "")]
-    assert words("", "A") == [("insert", "", "A")]
-
-
 def test_worst_utterances_come_first() -> None:
     made = [
         Utterance("good", "A B", "A B", 1.0),
@@ -52,15 +36,3 @@ def test_worst_utterances_come_first() -> None:
         Utterance("short", "A B", "", 1.0),
     ]
     assert [w["utterance"].id for w in worst_utterances(edits.align(made))] == ["short", "long"]
-
-
-def test_the_commonest_errors() -> None:
-    made = [
-        Utterance("a", "A B C", "A X C D", 1.0),
-        Utterance("b", "B B", "X Y", 1.0),
-        Utterance("c", "E F", "F", 1.0),
-    ]
-    found = edits.commonest_errors(edits.align(made), 5)
-    assert found["substitute"] == [("B", "X", 2), ("B", "Y", 1)]
-    assert found["delete"] == [("E", "", 1)]
-    assert found["insert"] == [("", "D", 1)]

@@ -1,8 +1,9 @@
-"""Whole runs, in processes of their own: ranks, accumulation, kappa, ZeRO, kill and resume."""
+"""Whole runs: kappa, signals, and updates that are skipped."""
 
 from __future__ import annotations
 
-import random
+import json
+import math
 import signal
 import subprocess
 import sys
@@ -10,31 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import (
-    PLAIN,
-    Train,
-    asr_command,
-    final,
-    kill_after_lines,
-    losses,
-    read_lines,
-    relative_distance,
-    same_weights,
-    without_wall_time,
-)
+from conftest import PLAIN, Train, asr_command, read_lines, without_wall_time
+from training_helpers import LONG, SCHEDULE, updates
 
-
-def test_ranks_and_accumulation_only_cut_the_same_stream(train: Train) -> None:
-    one = train("one", *PLAIN)
-    two = train("two", *PLAIN, ranks=2)
-    accumulated = train("accumulated", *PLAIN, "batch.max_seconds_per_micro_batch=6")
-    for other in (two, accumulated):
-        assert losses(other) == pytest.approx(losses(one), rel=1e-4)
-        assert read_lines(other / "utterances.jsonl") == read_lines(one / "utterances.jsonl")
-        teachers = (final(run) / "teacher.safetensors" for run in (one, other))
-        assert relative_distance(*teachers) < 1e-5
-    labels = [line["untranscribed"] for line in read_lines(one / "utterances.jsonl")]
-    assert any(labels), "the run never pseudo-labelled"
+from asr.config.recipe import load_config
+from asr.scaling.rule import in_force
 
 
 def test_a_batch_at_kappa_four_is_the_union_of_four(train: Train) -> None:
@@ -49,29 +30,6 @@ def test_a_batch_at_kappa_four_is_the_union_of_four(train: Train) -> None:
             assert batch[kind] == [name for part in four for name in part[kind]]
     update = next(line for line in read_lines(large_run / "metrics.jsonl") if "loss" in line)
     assert update["kappa"] == 4.0
-
-
-def test_bf16_trains_beside_fp32(train: Train) -> None:
-    shorter = "trainer.total_hours=0.03"
-    reference = train("reference", *PLAIN, shorter)
-    run = train("bf16", *PLAIN, shorter, "trainer.zero_stage=1", "trainer.precision=bf16")
-    assert losses(run) == pytest.approx(losses(reference), rel=0.05)
-
-
-def test_a_killed_run_resumes_exactly(train: Train, recipe: Path, tmp_path: Path) -> None:
-    whole = train("whole")
-    killed = tmp_path / "killed"
-    command = [*asr_command(), "train", str(recipe), f"output={killed}"]
-    moments = random.Random(0)
-    for _ in range(3):
-        kill_after_lines(command, killed, moments.randint(6, 7))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "resuming from" in done.stdout
-    assert without_wall_time(killed) == without_wall_time(whole)
-    assert read_lines(killed / "utterances.jsonl") == read_lines(whole / "utterances.jsonl")
-    assert same_weights(final(killed) / "teacher.safetensors", final(whole) / "teacher.safetensors")
-    assert same_weights(final(killed) / "student.safetensors", final(whole) / "student.safetensors")
 
 
 def test_sigterm_saves_and_exits_cleanly(train: Train, recipe: Path, tmp_path: Path) -> None:
@@ -142,3 +100,41 @@ def test_updates_that_are_skipped_for_ever_stop_the_run(recipe: Path, tmp_path: 
     )
     assert stopped.returncode == 2
     assert "4 updates had a gradient that is not finite" in stopped.stderr
+
+
+def test_a_progressive_run_keeps_stream_and_half_life(train: Train, recipe: Path) -> None:
+    run = train("progressive", LONG, SCHEDULE)
+    lines = updates(run)
+    kappas = [line["kappa"] for line in lines]
+    assert [k for k, before in zip(kappas, [0, *kappas], strict=False) if k != before] == [1, 4, 2]
+    plain = read_lines(train("plain", LONG) / "utterances.jsonl")
+    for kind in ("labelled", "untranscribed"):
+        together = [name for line in read_lines(run / "utterances.jsonl") for name in line[kind]]
+        reference = [name for line in plain for name in line[kind]]
+        shorter = min(len(together), len(reference))
+        assert together[:shorter] == reference[:shorter]
+    for line in lines:
+        assert line["teacher_momentum"] == pytest.approx(0.5 ** (line["batch_seconds"] / 36))
+    product = math.prod(line["teacher_momentum"] for line in lines)
+    assert product == pytest.approx(0.5 ** (lines[-1]["hours"] / 0.01))
+    config = load_config(recipe, [LONG, SCHEDULE])
+    history = json.loads((run / "scaling.json").read_text())["history"]
+    assert [card["kappa"] for card in history] == [1, 4, 2]
+    for card in history:
+        values = in_force(config, 15 * card["kappa"])
+        assert card["in_force"]["learning_rate"] == values.learning_rate
+        assert tuple(card["in_force"]["betas"]) == values.betas
+        assert card["in_force"]["half_life_hours"] == 0.01
+    starts = [next(u for u in lines if u["kappa"] == k)["hours"] for k in (1, 4, 2)]
+    assert all(c["from_hours"] < hours for c, hours in zip(history, starts, strict=True))
+
+
+def test_a_diverging_run_stops_and_names_utterances(recipe: Path, tmp_path: Path) -> None:
+    command = [*asr_command(), "train", str(recipe), f"output={tmp_path / 'diverged'}"]
+    command += ["optimizer.learning_rate=1e30", "optimizer.max_gradient_norm=0"]
+    command += ["optimizer.warmup_hours=0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "NaN or infinite loss" in done.stderr
+    assert "u0-" in done.stderr, "no utterance is named"
+    assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Manifests opened by an index: what is read is what the manifest says, and a changed file is seen."""
+"""An index reads what the manifest says, and sees that it changed."""
 
 from __future__ import annotations
 
@@ -6,47 +6,18 @@ import errno
 import gzip
 import json
 import os
-import pickle
-import sys
+import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
+from conftest import asr_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lhotse import CutSet
+from manifest_helpers import line, write
 
 from asr.data.dataset import SpeechSet
-from asr.data.manifest import scan as manifest_scan
 from asr.data.manifest.index import open_index
 from asr.errors import UserError
-
-
-def line(name: str, seconds: float = 1.5, text: str | None = "a b", rate: int = 16_000) -> str:
-    supervision = {"id": name, "recording_id": name, "start": 0.0, "duration": seconds}
-    record = {
-        "id": name,
-        "start": 0.0,
-        "duration": seconds,
-        "channel": 0,
-        "supervisions": [] if text is None else [{**supervision, "channel": 0, "text": text}],
-        "recording": {
-            "id": name,
-            "sources": [{"type": "file", "channels": [0], "source": f"/{name}.wav"}],
-            "sampling_rate": rate,
-            "num_samples": round(seconds * rate),
-            "duration": seconds,
-            "channel_ids": [0],
-        },
-        "type": "MonoCut",
-    }
-    return json.dumps(record, ensure_ascii=False) + "\n"
-
-
-def write(path: Path, lines: list[str]) -> Path:
-    content = "".join(lines).encode()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    return path
 
 
 @settings(max_examples=25, deadline=None)
@@ -68,12 +39,6 @@ def test_it_reads_what_the_manifest_says(
             assert speech.references[place] == record["supervisions"][0]["text"].strip()
             assert speech.seconds[place] == record["duration"]
         assert set(speech.characters) == set("".join(s.strip() for s in speech.references))
-
-
-def test_lhotse_reads_the_same(corpus: Path) -> None:
-    manifest = corpus / "labelled.jsonl.gz"
-    theirs = sorted(CutSet.from_file(manifest), key=lambda cut: cut.id)
-    assert list(SpeechSet.load(manifest).cuts) == theirs
 
 
 def test_a_changed_manifest_is_indexed_anew(tmp_path: Path) -> None:
@@ -100,27 +65,6 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     left = made.rename(made.with_name(f".partial-{made.name}-x"))
     assert len(open_index(manifest)) == 1
     assert not left.exists()
-
-
-def test_it_travels_to_workers(tmp_path: Path) -> None:
-    speech = SpeechSet.load(write(tmp_path / "a.jsonl.gz", [line("x"), line("y")]))
-    assert speech.cuts[0].id == "x"
-    assert [cut.id for cut in pickle.loads(pickle.dumps(speech)).cuts] == ["x", "y"]
-
-
-def test_sets_cut_and_sliced(tmp_path: Path) -> None:
-    lines = [line(f"u{i}", 1.0 + i, None if i == 3 else "a") for i in range(6)]
-    speech = SpeechSet.load(write(tmp_path / "a.jsonl.gz", lines))
-    kept = speech.within(2.0, 5.0)
-    assert list(kept.ids) == ["u1", "u2", "u3", "u4"]
-    assert kept.without_text().tolist() == [2]
-    assert list(kept.references[1:]) == ["a", "", "a"]
-    assert np.array_equal(kept.keys, speech.keys[1:5])
-    (tmp_path / "references").mkdir()
-    (tmp_path / "references/a.tsv").write_text("u3\tkept aside\nu1\tanother\n")
-    aside = SpeechSet.load(tmp_path / "a.jsonl.gz")
-    assert aside.without_text().tolist() == []
-    assert list(aside.references[1:4]) == ["another", "a", "kept aside"]
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOLCK])
@@ -164,77 +108,9 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes, says: st
     assert not list((tmp_path / ".index").glob(".partial-*"))
 
 
-def in_blocks(monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
-    """A block for every few lines, the first one parsed by this process."""
-    monkeypatch.setattr(manifest_scan, "_BLOCK_BYTES", 1000)
-    monkeypatch.setattr(manifest_scan, "_PACKED_BYTES", 100)
-    monkeypatch.setattr(manifest_scan, "_ALONE_BYTES", 1000)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-
-
-def found_in(manifest: Path) -> tuple[object, ...]:
-    index = open_index(manifest)
-    names = ("starts", "lengths", "seconds", "keys", "has_text")
-    arrays = [getattr(index, name).tolist() for name in names]
-    records = [index.record(row) for row in range(len(index))]
-    return arrays, records, index.characters, index.rates, index.rejects
-
-
-@pytest.mark.parametrize("executable", [sys.executable, "/bin/false", "/no/such/file"])
-def test_processes_find_what_one_finds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str
-) -> None:
-    """Also where they die at once, or cannot be started."""
-    names = [f"{i * 7919 % 1000:03d}-\u0436" for i in range(200)]
-    lines = [
-        line(name, 1 + i, f"\u0430{chr(97 + i % 26)} x" if i % 5 else None, 16_000 + i // 150)
-        for i, name in enumerate(names)
-    ]
-    lines[50] += "\n \n"
-    lines[120] = line(names[120], text="z" * 5000)
-    lines[-1] = lines[-1].rstrip()
-    for folder in ("one", "several"):
-        (tmp_path / folder).mkdir()
-    suffixes = (".jsonl", ".jsonl.gz")
-    one = [found_in(write(tmp_path / f"one/a{suffix}", lines)) for suffix in suffixes]
-    in_blocks(monkeypatch, cores=3)
-    monkeypatch.setattr(sys, "executable", executable)
-    for suffix, expected in zip(suffixes, one, strict=True):
-        assert found_in(write(tmp_path / f"several/a{suffix}", lines)) == expected
-    assert one[0][1] == one[1][1]
-    assert list(one[0][3].items()) == [(16_000, names[0]), (16_001, names[150])]  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("cores", [1, 3])
-def test_a_bad_line_is_named_wherever_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
-) -> None:
-    in_blocks(monkeypatch, cores)
-    lines = [line(f"u{i}") for i in range(100)]
-    lines[70] = '{"id": "u70", "duration": "long"}\n'
-    with pytest.raises(UserError, match="line 71: ValueError: could not convert"):
-        open_index(write(tmp_path / "a.jsonl.gz", ["\n", *lines]))
-
-
-def test_gzip_files_that_were_joined(tmp_path: Path) -> None:
-    parts = [gzip.compress(line(name).encode()) for name in "yxz"]
-    (tmp_path / "a.jsonl.gz").write_bytes(parts[0] + parts[1] + bytes(20) + parts[2] + bytes(7))
-    assert list(SpeechSet.load(tmp_path / "a.jsonl.gz").ids) == ["x", "y", "z"]
-    damaged = bytearray(parts[0])
-    damaged[-6] ^= 1  # of the checksum
-    (tmp_path / "b.jsonl.gz").write_bytes(bytes(damaged))
-    with pytest.raises(UserError, match="not a readable manifest"):
-        open_index(tmp_path / "b.jsonl.gz")
-
-
-def test_what_json_reads_and_the_fast_parser_does_not(tmp_path: Path) -> None:
-    surrogate = line("x").replace("/x.wav", "/\\udcff.wav")
-    index = open_index(write(tmp_path / "a.jsonl.gz", [surrogate, "\ufeff" + line("y")]))
-    assert index.record(0)["recording"]["sources"][0]["source"] == "/\udcff.wav"
-    assert index.record(1)["id"] == "y"
-    with pytest.raises(UserError, match="line 1: UnicodeEncodeError"):
-        open_index(
-            write(tmp_path / "b.jsonl.gz", [line("x", text="a").replace('"a"', '"\\udcff"')])
-        )
-    with pytest.raises(UserError, match="line 1: AttributeError"):
-        open_index(write(tmp_path / "c.jsonl.gz", [line("x").replace('"x"', "7")]))
+def test_a_missing_set_lists_those_there_are(recipe: Path, tmp_path: Path) -> None:
+    command = [*asr_command(), "train", str(recipe), f"output={tmp_path}", "corpus.dev=[devv]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "devv.jsonl.gz" in done.stderr
+    assert "dev, labelled, untranscribed" in done.stderr

@@ -1,4 +1,4 @@
-"""`asr audit`: cells that are run once, and distances in the spread of kappa = 1."""
+"""An audit's cells are run once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-import numpy as np
-import pytest
 from conftest import asr_command, read_lines
-
-from asr.cli import audit
-from asr.errors import UserError
-from asr.planning.audit.metrics import Cell, compare, verdict
 
 
 def test_an_audit_runs_each_cell_once_and_reports(recipe: Path, tmp_path: Path) -> None:
@@ -46,50 +40,3 @@ def test_an_audit_runs_each_cell_once_and_reports(recipe: Path, tmp_path: Path) 
     refused = subprocess.run(changed, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode == 2
     assert "other settings (optimizer)" in refused.stderr
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--kappa", "1,16"], "largest kappa allowed is below 10"),
-        (["--kappa", "1,0.5"], "no whole number of groups"),
-        (["--kappa", "1,1"], "different positive numbers"),
-        (["--rules", "all"], "one or several of"),
-        (["--seeds", "0"], "at least 1"),
-        (["--hours", "-1"], "above 0"),
-        (["--hours", "1", "--burn-in-hours", "2"], "between 0 and 1"),
-    ],
-)
-def test_what_cannot_be_run_is_refused_before_anything_is(
-    recipe: Path, tmp_path: Path, options: list[str], message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        audit.main([str(recipe), "--output", str(tmp_path / "audit"), *options])
-    assert not (tmp_path / "audit").exists()
-
-
-def test_distances_are_in_units_of_the_seed_spread() -> None:
-    random = np.random.default_rng(0)
-    hours = [float(h) for h in range(1, 11)]
-
-    def cell(offset: float) -> dict[str, list[tuple[float, float]]]:
-        values = 50 + offset + 2.0 * random.standard_normal() * np.ones(10)
-        return {"teacher_wer": list(zip(hours, values.tolist(), strict=True))}
-
-    seeds = range(200)
-    curves = {Cell(1.0, "full", s): cell(0.0) for s in seeds}
-    curves |= {Cell(4.0, "full", s): cell(0.0) for s in seeds}
-    curves |= {Cell(4.0, "none", s): cell(12.0) for s in seeds}
-    found = {(d.kappa, d.rule): d for d in compare(curves, 10.0, 1.0)}
-    assert found[1.0, "full"].curve_in_spreads == pytest.approx(1.0, rel=0.01)
-    assert found[1.0, "full"].final_spread == pytest.approx(2.0, rel=0.2)
-    assert found[4.0, "full"].curve_in_spreads == pytest.approx(1.0, rel=0.2)
-    assert abs(found[4.0, "full"].final_in_spreads or 9) < 0.3
-    assert found[4.0, "none"].final_in_spreads == pytest.approx(6.0, rel=0.2)
-
-
-def test_verdicts() -> None:
-    assert verdict(None).startswith("no spread")
-    assert verdict(-0.9) == "within seed spread"
-    assert verdict(1.9) == "within twice the seed spread"
-    assert verdict(-3.04) == "3.0 seed spreads away"

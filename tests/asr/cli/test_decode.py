@@ -1,0 +1,53 @@
+"""`asr decode` with a beam search."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from conftest import LETTERS, needs_beam_search, read_lines
+
+from asr.__main__ import main
+
+
+@needs_beam_search
+def test_the_command_tunes_and_stamps(trained: Path, corpus: Path, tmp_path: Path) -> None:
+    lm, output = tmp_path / "lm.arpa", tmp_path / "out.jsonl"
+    cuts = str(corpus / "labelled.jsonl.gz")
+    assert main(["prepare", "lm", "--cuts", cuts, "--output", str(lm), "--order", "3"]) == 0
+    dev = str(corpus / "dev.jsonl.gz")
+    command = [
+        "decode",
+        str(trained),
+        dev,
+        "--output",
+        str(output),
+        "--nbest",
+        "3",
+        "--token-times",
+    ]
+    command += ["--decoder", "beam", "--lm", str(lm), "--beam-size", "20"]
+    assert main([*command, "--tune", dev]) == 0
+    stamp = json.loads(output.with_suffix(".stamp.json").read_text())
+    assert len(stamp["language_model_sha256"]) == 64
+    grid = json.loads(output.with_suffix(".tuning.json").read_text())["grid"]
+    [chosen] = [
+        (g["wer"], g["cer"])
+        for g in grid
+        if (g["lm_weight"], g["word_score"]) == (stamp["lm_weight"], stamp["word_score"])
+    ]
+    assert chosen == min((g["wer"], g["cer"]) for g in grid)
+    for record in read_lines(output):
+        assert record["nbest"][0]["text"] == record["hypothesis"]
+        assert " ".join(word["text"] for word in record["words"]) == record["hypothesis"]
+        spelt = "".join(token["token"] for token in record["tokens"])
+        assert " ".join(spelt.split()) == record["hypothesis"]
+        times = [t for token in record["tokens"] for t in (token["begin"], token["end"])]
+        assert times == sorted(times)
+        assert set(record["hypothesis"]) <= set(LETTERS + " ")
+
+
+def test_options_of_the_beam_need_the_beam(trained: Path, corpus: Path) -> None:
+    dev = str(corpus / "dev.jsonl.gz")
+    assert main(["decode", str(trained), dev, "--lm", "x.arpa"]) == 2
+    assert main(["decode", str(trained), dev, "--nbest", "0"]) == 2

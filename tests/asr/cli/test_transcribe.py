@@ -1,0 +1,84 @@
+"""`asr transcribe`: any audio, every format, the standard input."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import LETTERS, SAMPLE_RATE_HZ, tones
+
+from asr.__main__ import main
+from asr.decoding import captions
+from asr.model.model_folder import find_checkpoint
+
+
+def test_transcribe_takes_any_audio_and_survives_bad_files(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The folder alone must do: nothing of the run around it.
+    folder = tmp_path / "model"
+    shutil.copytree(find_checkpoint(trained), folder)
+    (folder / "optimizer.safetensors").unlink()
+    random = np.random.default_rng(0)
+    mono = tones("abc def", random)
+    stereo = np.stack([mono, mono], axis=1)
+    good = []
+    for name, rate in (("a.wav", 16_000), ("b.flac", 8_000), ("c.mp3", 44_100)):
+        good.append(tmp_path / name)
+        soundfile.write(good[-1], stereo, rate)
+    broken = tmp_path / "broken.flac"
+    broken.write_bytes(good[1].read_bytes()[:300])
+    (tmp_path / "text.wav").write_text("not audio")
+    (tmp_path / "empty.wav").touch()
+    bad = [broken, tmp_path / "text.wav", tmp_path / "empty.wav", tmp_path / "missing.wav"]
+    arguments = [str(path) for path in (good[0], *bad, *good[1:])]
+    assert main(["transcribe", str(folder), *arguments]) == 2
+    output, errors = capsys.readouterr()
+    assert [line.split("\t")[0] for line in output.splitlines()] == [str(path) for path in good]
+    for path in bad:
+        assert any(str(path) in line for line in errors.splitlines()), path
+    assert main(["transcribe", str(folder), str(good[0]), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["seconds"] == pytest.approx(len(mono) / 16_000)
+    assert set(record["text"]) <= set(LETTERS + " ")
+
+
+@pytest.mark.parametrize("kind", sorted(captions.FORMATS))
+def test_the_command_writes_every_format(trained: Path, tmp_path: Path, kind: str) -> None:
+    audio = tmp_path / "talk.wav"
+    soundfile.write(audio, tones("abc def", np.random.default_rng(0)), SAMPLE_RATE_HZ)
+    output = ["--format", kind, "--output-dir", str(tmp_path / "out")]
+    assert main(["transcribe", str(trained), str(audio), *output]) == 0
+    written = (tmp_path / "out" / f"talk.{kind}").read_text()
+    if kind == "json":
+        record = json.loads(written)
+        assert record["text"] == " ".join(word["text"] for word in record["words"])
+        assert all(0 <= w["begin"] < w["end"] <= record["seconds"] + 0.1 for w in record["words"])
+
+
+def test_the_standard_input(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, tones("abc", np.random.default_rng(0)), 22_050, format="WAV")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stream.getvalue())))
+    assert main(["transcribe", str(trained), "-"]) == 0
+    assert capsys.readouterr().out.startswith("-\t")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    assert main(["transcribe", str(trained), "-"]) == 2
+    assert "-: not readable as audio" in capsys.readouterr().err
+
+
+def test_two_files_of_one_name_do_not_overwrite_each_other(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / "a/x.wav"), str(tmp_path / "b/x.flac")]
+    assert main(["transcribe", str(trained), *files, "--output-dir", str(tmp_path)]) == 2
+    assert "two files would be written to 'x'" in capsys.readouterr().err

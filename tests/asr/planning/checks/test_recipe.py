@@ -1,0 +1,30 @@
+"""What is noted of a recipe's own numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from check_helpers import check
+
+
+def test_a_trial_run_may_have_the_schedule_of_a_long_one(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["teacher.half_life_hours=5", "optimizer.warmup_hours=3", "optimizer.decay=linear"]
+    settings += ["optimizer.decay_start_hours=4", f"output={tmp_path / 'run'}"]
+    status, said = check(capsys, recipe, *settings)
+    assert status == 0
+    assert "note: the teacher's half-life of 5 h is longer than the run" in said
+    assert "note: optimizer.warmup_hours 3 is not before trainer.total_hours" in said
+
+
+def test_many_ranks(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--ranks", "8", f"output={tmp_path / 'run'}"]
+    status, said = check(capsys, recipe, *settings)
+    assert status == 0
+    assert "note: a global batch gives each of 8 ranks" in said
+    per_rank = ["batch.batch_seconds=null", "batch.batch_seconds_per_rank=30"]
+    status, said = check(capsys, recipe, *settings, *per_rank)
+    assert status == 2
+    assert "on 8 rank(s): optimizer.betas" in said

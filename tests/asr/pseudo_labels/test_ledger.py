@@ -1,0 +1,40 @@
+"""The ledger's files across resumes and forks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ledger_helpers import row
+
+from asr.__main__ import main
+from asr.pseudo_labels.ledger import LabelLedger, copy_ledger, read_ledger
+
+
+def test_all_is_there_and_what_came_after_a_checkpoint_is_dropped(
+    run: Path, tmp_path: Path
+) -> None:
+    labels = read_ledger(run, "labels").to_pylist()
+    assert [(r["utterance"], r["text"], r["dropped"]) for r in labels[:2]] == [
+        ("a", "ab", None),
+        ("b", "", "empty"),
+    ]
+    assert [r["batch"] for r in labels] == [1, 1, 2, 2, 3, 3]
+    assert labels[2]["tokens_per_second"] == 2.0
+    fork = tmp_path / "fork"
+    copy_ledger(run, fork)
+    ledger = LabelLedger(fork, 2)
+    assert [r["batch"] for r in read_ledger(fork, "labels").to_pylist()] == [1, 1, 2, 2]
+    ledger.note_labels(3, [row("c", "other", 3.0)])
+    ledger.write(3, wait=False)
+    assert len(read_ledger(fork, "labels")) == 4, "little may wait"
+    ledger.write(3)
+    assert read_ledger(fork, "labels")["utterance"].to_pylist()[-1] == "c"
+    assert len(read_ledger(run, "labels")) == 6, "the run that was forked is as it was"
+
+
+def test_a_damaged_file_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = next((run / "pseudo_labels/labels").glob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:100])
+    assert main(["labels", "stats", str(run)]) == 2
+    assert path.name in capsys.readouterr().err

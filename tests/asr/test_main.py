@@ -1,0 +1,19 @@
+"""The roof imports only what a subcommand needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"]])
+def test_help_and_plan_do_not_import_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from asr.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, *arguments], check=False).returncode == 0
