@@ -10,10 +10,10 @@ The public interface; what is not here may change. Everything is imported when i
     asr.train(asr.load_config("recipe.yaml"))                a recipe -> a run
 """
 
-from typing import TYPE_CHECKING
-
 from asr.errors import UserError
 from asr.utils.lazy import offer
+
+TYPE_CHECKING = False  # `typing` itself takes milliseconds
 
 if TYPE_CHECKING:
     from asr.config.recipe import load_config

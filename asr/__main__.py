@@ -35,8 +35,8 @@ USAGE = (
     "Semi-supervised speech recognition with an EMA teacher and the EMA scaling rule.\n\n"
     "commands:\n"
     + "\n".join(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items())
-    + "\n\n`asr COMMAND --help` explains one. Exit status: 0 done; 2 something that you can mend "
-    "(one line\nsays what, where and how); anything else is a bug of ours."
+    + "\n\n`asr COMMAND --help` explains one. Exit status: 0 done; 2 something that you can fix "
+    "(one message\nsays what, where and how); anything else is a bug of ours."
 )
 
 
@@ -45,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     # Idle OpenMP threads must sleep: spinning ones take the cores from the working ranks. Read when
     # torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Pydantic would look for plug-ins of its own in all that is installed, a tenth of `asr plan`'s time.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     arguments = sys.argv[1:] if argv is None else argv
     # The deepspeed launcher puts its own option before the command; the environment says the same.
     if arguments and arguments[0].startswith("--local_rank="):
@@ -67,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(
-            f"asr {arguments[0]}: {where}{error.strerror or error}; mend the path, its permissions or "
+            f"asr {arguments[0]}: {where}{error.strerror or error}; fix the path, its permissions or "
             "the space on its disk",
             file=sys.stderr,
         )

@@ -3,54 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import math
-import os
-from pathlib import Path
 
 from asr.errors import UserError
 
-from .pipeline import MIN_ITEMS_FOR_SHARE, Settings
-
-_DESCRIPTION = """\
-Turn a corpus into Lhotse manifests that `asr train` reads.
-
-Every recording is decoded once. What cannot be used is left out, and listed with the reason in
-OUT/rejects.jsonl; recordings that are not mono 16 kHz are converted to OUT/audio. Counts are in
-OUT/summary.json, written last. An interrupted preparation continues when started again. Sets that
-earlier calls made in OUT, of the same corpus, stay there; a set that is prepared again is replaced."""
-
-_FOLDER = """\
-Prepare any folder of audio files (wav, flac, mp3, ogg, opus, ...), to any depth.
-
-The id of an utterance is its path under DIR without the extension. Transcripts stand in a text
-file, UTF-8, one line an utterance: id or relative path, TAB, text. With a transcript an utterance
-goes to OUT/labelled.jsonl.gz, without one to OUT/untranscribed.jsonl.gz.
-
-Further sets in the same OUT, as a recipe wants them, have names of their own:
-  asr prepare folder --root my_train --output data/mine
-  asr prepare folder --root my_dev --output data/mine --set-name dev"""
-
-_FESTVOX = """\
-Prepare the demonstration corpus: 620 Russian sentences of one speaker, from Debian's festvox-ru.
-
-Without --source the package (179 MB) is fetched by apt-get; no root is needed, and nothing is
-installed. Sets: labelled, untranscribed (transcripts kept aside in OUT/references), dev, test."""
-
-_LIBRISPEECH = """\
-Prepare LibriSpeech (https://www.openslr.org/12) as it was unpacked; each part becomes a set."""
-
-
-_LIBRILIGHT = """\
-Make Libri-Light's limited sets from prepared LibriSpeech: DATA/train-10h.jsonl.gz (and train-1h,
-train-10min), and each training part without them, PART-without-10h, to pseudo-label.
-
-DIR is the unpacked librispeech_finetuning of Libri-Light (only its file names are used), or holds
-10h.txt, 1h.txt, 10min.txt with ids, one a line."""
+from .parser import make_parser
+from .pipeline import Settings
 
 
 def main(argv: list[str]) -> int:
-    """Serve `asr prepare ARGV`; 0 when done. Raises UserError for what the user can mend."""
-    arguments = _parser().parse_args(argv)
+    """Serve `asr prepare ARGV`; 0 when done. Raises UserError for what the user can fix."""
+    arguments = make_parser().parse_args(argv)
     serve = {
         "festvox_ru": _festvox_ru,
         "librispeech": _librispeech,
@@ -65,222 +27,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="asr prepare", description=_DESCRIPTION, formatter_class=raw
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="WHAT")
-
-    def command(name: str, summary: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=summary, description=text, formatter_class=raw)
-
-    _add_festvox_ru(command("festvox_ru", "the demonstration corpus, 1.7 h of Russian", _FESTVOX))
-    _add_librispeech(command("librispeech", "LibriSpeech, or parts of it", _LIBRISPEECH))
-    _add_librilight(command("librilight", "10 h, 1 h, 10 min of LibriSpeech", _LIBRILIGHT))
-    _add_folder(command("folder", "any folder of recordings", _FOLDER))
-    text = "Train a sentencepiece model on the transcripts of prepared sets."
-    _add_tokenizer(command("tokenizer", "a sentencepiece model from transcripts", text))
-    text = (
-        "Estimate an n-gram language model (interpolated Kneser-Ney) on the transcripts of prepared sets,\n"
-        "as an ARPA file for `asr decode --lm`. Characters suit a recipe of letters, words a lexicon.\n\n"
-        "Or take one that others made, from a file or an address, plain or gzipped, with its lexicon:\n"
-        "  asr prepare lm --arpa 3-gram.pruned.1e-7.arpa.gz --output lm.arpa --lexicon words.txt"
-    )
-    _add_lm(command("lm", "an n-gram language model from transcripts", text))
-    text = (
-        "Compute log-mel features of prepared sets and store them, for features.source=precomputed;"
-        "\nDIR/NAME.features.jsonl.gz then holds the cuts of the set NAME with features."
-    )
-    _add_features(command("features", "log-mel features of prepared sets", text))
-    text = (
-        "Pack prepared sets into Lhotse Shar, some thousand utterances a tar, for file systems that dislike\n"
-        "small files. A recipe names such a set NAME.shar, and draws the same batches as from single files."
-    )
-    _add_shar(command("shar", "prepared sets in large tar files", text))
-    return parser
-
-
-def _add_festvox_ru(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--source",
-        type=Path,
-        metavar="PATH",
-        help="a festvox-ru .deb, or a folder unpacked from it",
-    )
-    parser.add_argument(
-        "--download-dir",
-        type=Path,
-        metavar="DIR",
-        help="default: OUT/download; keep it, it is used",
-    )
-    parser.add_argument(
-        "--labelled-share",
-        type=float,
-        default=0.3333,
-        metavar="SHARE",
-        help="share of the training sentences whose text is given (default %(default)s)",
-    )
-    parser.add_argument(
-        "--limit-minutes",
-        type=float,
-        metavar="M",
-        help="at most M minutes of each set: a quick run",
-    )
-    _add_common(parser, "data/festvox_ru")
-
-
-def _add_librispeech(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--root",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="the folder LibriSpeech, or the one that holds it",
-    )
-    parser.add_argument(
-        "--parts", nargs="+", metavar="PART", help="default: those of the seven that are present"
-    )
-    parser.add_argument(
-        "--download",
-        action="store_true",
-        help="fetch the named parts that are missing, to DIR; continued and checked",
-    )
-    parser.add_argument("--mirror", metavar="URL", help="where from, instead of openslr.org")
-    _add_common(parser, "data/librispeech")
-
-
-def _add_librilight(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lists", type=Path, required=True, metavar="DIR")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("data/librispeech"),
-        metavar="DATA",
-        help="where `asr prepare librispeech` wrote (default %(default)s)",
-    )
-    parser.add_argument(
-        "--sizes", nargs="+", choices=["10h", "1h", "10min"], default=["10h"], metavar="SIZE"
-    )
-
-
-def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the recordings")
-    parser.add_argument(
-        "--transcripts", type=Path, metavar="FILE", help="default: DIR/transcripts.tsv if present"
-    )
-    parser.add_argument(
-        "--characters",
-        metavar="STRING",
-        help="reject transcripts with other characters than these and the space (default: any)",
-    )
-    parser.add_argument(
-        "--set-name",
-        metavar="NAME",
-        help="write NAME and NAME-untranscribed instead of labelled and untranscribed",
-    )
-    _add_common(parser, None)
-
-
-def _add_tokenizer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--cuts", type=Path, nargs="+", required=True, metavar="FILE", help="manifests with text"
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="gets tokenizer.model and .vocab"
-    )
-    parser.add_argument("--kind", choices=["bpe", "unigram"], default="unigram")
-    parser.add_argument("--vocabulary-size", type=int, default=500, metavar="N")
-
-
-def _add_lm(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--cuts", type=Path, nargs="+", metavar="FILE", help="manifests with text")
-    source.add_argument("--arpa", metavar="FILE_OR_URL", help="a model that others made")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.arpa")
-    parser.add_argument("--lexicon", type=Path, metavar="FILE", help="of --arpa: write its words")
-    parser.add_argument(
-        "--case", choices=["same", "upper", "lower"], default="same", help="of the words of --arpa"
-    )
-    parser.add_argument(
-        "--characters", metavar="STRING", help="of --arpa: only words of these go into the lexicon"
-    )
-    parser.add_argument("--unit", choices=["characters", "words"], default="characters")
-    parser.add_argument("--order", type=int, default=6, metavar="N", help="default %(default)s")
-
-
-def _add_features(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder of prepared manifests"
-    )
-    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME")
-    parser.add_argument(
-        "--recipe", type=Path, metavar="YAML", help="use its section 'features' (default: defaults)"
-    )
-
-
-def _add_shar(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder of prepared manifests"
-    )
-    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME")
-    parser.add_argument("--output", type=Path, metavar="OUT", help="default: DIR")
-    parser.add_argument("--shard-size", type=_count, default=1000, metavar="N")
-    parser.add_argument("--format", choices=["flac", "wav"], default="flac")
-    parser.add_argument(
-        "--url",
-        metavar="ADDRESS",
-        help="of an object store (http, https) to which you will copy OUT: the tars need not stay here",
-    )
-    parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N")
-
-
-def _add_common(parser: argparse.ArgumentParser, output: str | None) -> None:
-    parser.add_argument(
-        "--output",
-        type=Path,
-        required=output is None,
-        default=output and Path(output),
-        metavar="OUT",
-        help="folder of the manifests" + (" (default %(default)s)" if output else ""),
-    )
-    parser.add_argument(
-        "--jobs",
-        type=_count,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="recordings decoded at a time (default: the CPUs, here %(default)s)",
-    )
-    parser.add_argument(
-        "--max-reject-share",
-        type=_share,
-        default=0.10,
-        metavar="SHARE",
-        help="fail when more than this share of all entries is rejected (default %(default)s); "
-        f"not judged with fewer than {MIN_ITEMS_FOR_SHARE} entries",
-    )
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 on")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1 or math.isnan(value):
-        raise argparse.ArgumentTypeError(f"{text}: give a number from 0 to 1")
-    return value
-
-
 def _settings(arguments: argparse.Namespace) -> Settings:
     return Settings(arguments.output, arguments.jobs, arguments.max_reject_share)
 
 
 def _festvox_ru(arguments: argparse.Namespace) -> None:
-    from .festvox_ru import prepare_festvox_ru
+    from .corpora.festvox_ru import prepare_festvox_ru
 
     prepare_festvox_ru(
         _settings(arguments),
@@ -292,7 +44,7 @@ def _festvox_ru(arguments: argparse.Namespace) -> None:
 
 
 def _librispeech(arguments: argparse.Namespace) -> None:
-    from .librispeech import MIRROR, prepare_librispeech
+    from .corpora.librispeech import MIRROR, prepare_librispeech
 
     prepare_librispeech(
         arguments.root,
@@ -304,13 +56,13 @@ def _librispeech(arguments: argparse.Namespace) -> None:
 
 
 def _librilight(arguments: argparse.Namespace) -> None:
-    from .librilight import prepare_librilight
+    from .corpora.librilight import prepare_librilight
 
     prepare_librilight(arguments.lists, arguments.data, arguments.sizes)
 
 
 def _folder(arguments: argparse.Namespace) -> None:
-    from .folder import prepare_folder
+    from .corpora.folder import prepare_folder
 
     prepare_folder(
         arguments.root,

@@ -228,5 +228,5 @@ def _judge(kept: list[Kept], rejects: list[Reject], settings: Settings) -> None:
         raise UserError(
             f"{len(rejects)} of {total} entries ({share:.0%}) were rejected, more than "
             f"--max-reject-share {settings.max_reject_share:g}; {where}",
-            "mend them or raise it",
+            "fix them or raise it",
         )

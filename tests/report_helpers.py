@@ -1,4 +1,4 @@
-"""A run's folder as training and decoding leave it, made of invented figures."""
+"""A run's folder as training and decoding leave it, made of invented numbers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def decode(run: Path, model: str, wrong: int, number: int = 40, folder: str = "t
     records = []
     for i in range(number):
         words = [f"W{i}", "THE", "CAT", "SAT"]
-        heard = ["X" if (i + j) % 7 < wrong else word for j, word in enumerate(words)]
+        recognised = ["X" if (i + j) % 7 < wrong else word for j, word in enumerate(words)]
         records.append(
             {
                 "id": f"u{i:03d}",
                 "reference": " ".join(words),
-                "hypothesis": " ".join(heard),
+                "hypothesis": " ".join(recognised),
                 "seconds": 2.0 + i % 12,
                 "speaker": f"s{i % 2}",
             }

@@ -31,13 +31,10 @@ def main(argv: list[str]) -> int:
     if arguments.updates < 1:
         raise UserError(f"--updates {arguments.updates} is too small", "it must be at least 1")
     config = load_config(arguments.recipe, arguments.overrides)
-    from asr.distributed.process_group import join, leave
+    from asr.distributed.process_group import join
 
     ranks = join(config.trainer.matmul_precision)
-    try:
-        measured = measure(config, ranks, arguments.updates)
-    finally:
-        leave()
+    measured = measure(config, ranks, arguments.updates)
     if ranks.is_first:
         write_json(arguments.output, {"recipe": arguments.recipe, **measured})
         print(_describe(measured))

@@ -7,16 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from asr.cli.options import add_recipe
+from asr.cli.options import add_recipe, make_parser
 from asr.config.recipe import load_config
 from asr.config.schema import Config
 from asr.errors import UserError
-from asr.planning.benchmark import Bench
-from asr.planning.estimates import (
-    Network,
-    vocabulary_size,
-    wall_hours,
-)
+from asr.planning.estimates import Network, vocabulary_size, wall_hours
 from asr.planning.plan import (
     UNKNOWN_VOCABULARY,
     describe_noise_scale,
@@ -27,50 +22,61 @@ from asr.planning.plan import (
 from asr.scaling.card import render_card, scaling_cards
 
 _BANDWIDTH_GB_PER_SECOND = 25.0
-
-
 _LATENCY_MICROSECONDS = 20.0
 
-
-def _rank_counts(text: str) -> list[int]:
-    try:
-        ranks = [int(part) for part in text.split(",")]
-    except ValueError:
-        ranks = []
-    if not ranks or min(ranks) < 1:
-        raise UserError(
-            f"--ranks '{text}' is no list of ranks", "write positive whole numbers, as in 1,8,64"
-        )
-    return ranks
-
-
-def _speed(arguments: argparse.Namespace, config: Config) -> tuple[float, Network] | None:
-    """Throughput and network for `wall_hours`: as given, as measured, or usual; or None."""
-    bench = None if arguments.bench is None else Bench.read(arguments.bench)
-    bandwidth = arguments.bandwidth_gb_per_second or _BANDWIDTH_GB_PER_SECOND
-    latency = arguments.latency_microseconds
-    if bench is not None and bench.network is not None:
-        bandwidth = arguments.bandwidth_gb_per_second or bench.network.bandwidth_gb_per_second
-        latency = bench.network.latency_microseconds if latency is None else latency
-    network = Network(bandwidth, _LATENCY_MICROSECONDS if latency is None else latency)
-    throughput = arguments.throughput
-    if throughput is None and bench is not None:
-        throughput = bench.throughput(config)
-    if throughput is None:
-        return None
-    for name, value in (("throughput", throughput), ("bandwidth-gb-per-second", bandwidth)):
-        if not value > 0:
-            raise UserError(f"--{name} {value:g} is too small", "it must be above 0")
-    return throughput, network
+_DESCRIPTION = """\
+Show the hyperparameters that the scaling rule derives from a recipe's reference batch, for one or several
+numbers of ranks (GPUs). Nothing is trained.
+"""
 
 
 def main(argv: list[str]) -> int:
     """Print scaling cards and the table, or with --json the rows; fail if a rank count is impossible."""
-    parser = argparse.ArgumentParser(
-        prog="asr plan",
-        description="Show the hyperparameters that the scaling rule derives from a recipe's reference "
-        "batch, for one or several numbers of ranks (GPUs). Nothing is trained.",
-    )
+    arguments = _parse(argv)
+    overrides = list(arguments.overrides)
+    if arguments.batch_seconds_per_rank is not None:
+        seconds = arguments.batch_seconds_per_rank
+        overrides += ["batch.batch_seconds=null", f"batch.batch_seconds_per_rank={seconds}"]
+    config = load_config(arguments.recipe, overrides)
+    rows, impossible = _rows(config, _rank_counts(arguments.ranks), _speed(arguments, config))
+    if arguments.json:
+        if arguments.run is not None:
+            found = noise_scale_of(arguments.run)
+            for row in rows:
+                row["gradient_noise_scale_seconds"] = found[1] if found else None
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
+        print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))
+    if arguments.run is not None and not arguments.json:
+        print(describe_noise_scale(arguments.run, config.scaling.reference_batch_seconds))
+    if impossible:
+        *others, last = impossible
+        raise UserError("; ".join([*map(str, others), last.what]), last.remedy)
+    return 0
+
+
+def _rows(
+    config: Config, ranks: list[int], speed: tuple[float, Network] | None
+) -> tuple[list[dict[str, Any]], list[UserError]]:
+    """A row for each count of ranks; and the errors of those for which the rule has no solution."""
+    rows: list[dict[str, Any]] = []
+    impossible: list[UserError] = []
+    for count in ranks:
+        try:
+            row = full_row(config, count)
+        except UserError as error:
+            impossible.append(error.at(f"{count} ranks"))
+            continue
+        if speed is not None:
+            vocabulary = vocabulary_size(config) or UNKNOWN_VOCABULARY
+            row["wall_hours"] = wall_hours(config, vocabulary, row, *speed)
+        rows.append(row)
+    return rows, impossible
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser("plan", _DESCRIPTION)
     add_recipe(parser, "e.g. teacher.half_life_hours=50")
     parser.add_argument("--ranks", default="1", help="rank counts, comma-separated (default: 1)")
     parser.add_argument(
@@ -106,37 +112,40 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--json", action="store_true", help="print a JSON list, one object a rank count"
     )
-    arguments = parser.parse_intermixed_args(argv)
-    overrides = list(arguments.overrides)
-    if arguments.batch_seconds_per_rank is not None:
-        seconds = arguments.batch_seconds_per_rank
-        overrides += ["batch.batch_seconds=null", f"batch.batch_seconds_per_rank={seconds}"]
-    config = load_config(arguments.recipe, overrides)
-    speed = _speed(arguments, config)
-    rows: list[dict[str, Any]] = []
-    impossible: list[UserError] = []
-    for count in _rank_counts(arguments.ranks):
-        try:
-            row = full_row(config, count)
-        except UserError as error:
-            impossible.append(error.at(f"{count} ranks"))
-            continue
-        if speed is not None:
-            vocabulary = vocabulary_size(config) or UNKNOWN_VOCABULARY
-            row["wall_hours"] = wall_hours(config, vocabulary, row, *speed)
-        rows.append(row)
-    if arguments.json:
-        if arguments.run is not None:
-            found = noise_scale_of(arguments.run)
-            for row in rows:
-                row["gradient_noise_scale_seconds"] = found[1] if found else None
-        print(json.dumps(rows, indent=2))
-    elif rows:
-        cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
-        print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))
-    if arguments.run is not None and not arguments.json:
-        print(describe_noise_scale(arguments.run, config.scaling.reference_batch_seconds))
-    if impossible:
-        *others, last = impossible
-        raise UserError("; ".join([*map(str, others), last.what]), last.remedy)
-    return 0
+    return parser.parse_intermixed_args(argv)
+
+
+def _rank_counts(text: str) -> list[int]:
+    try:
+        ranks = [int(part) for part in text.split(",")]
+    except ValueError:
+        ranks = []
+    if not ranks or min(ranks) < 1:
+        raise UserError(
+            f"--ranks '{text}' is no list of ranks", "write positive whole numbers, as in 1,8,64"
+        )
+    return ranks
+
+
+def _speed(arguments: argparse.Namespace, config: Config) -> tuple[float, Network] | None:
+    """Throughput and network for `wall_hours`: as given, as measured, or usual; or None."""
+    bench = None
+    if arguments.bench is not None:
+        from asr.planning.benchmark import Bench
+
+        bench = Bench.read(arguments.bench)
+    bandwidth = arguments.bandwidth_gb_per_second or _BANDWIDTH_GB_PER_SECOND
+    latency = arguments.latency_microseconds
+    if bench is not None and bench.network is not None:
+        bandwidth = arguments.bandwidth_gb_per_second or bench.network.bandwidth_gb_per_second
+        latency = bench.network.latency_microseconds if latency is None else latency
+    network = Network(bandwidth, _LATENCY_MICROSECONDS if latency is None else latency)
+    throughput = arguments.throughput
+    if throughput is None and bench is not None:
+        throughput = bench.throughput(config)
+    if throughput is None:
+        return None
+    for name, value in (("throughput", throughput), ("bandwidth-gb-per-second", bandwidth)):
+        if not value > 0:
+            raise UserError(f"--{name} {value:g} is too small", "it must be above 0")
+    return throughput, network

@@ -25,7 +25,7 @@ from asr.pseudo_labels.ledger_stats import (
 _DESCRIPTION = """\
 Read the ledger of a run, EXP/pseudo_labels/*/*.parquet: every label, and every use of one that was kept.
 
-  asr labels stats EXP              figures by hours of audio; uses and ages of labels that are kept
+  asr labels stats EXP              metrics by hours of audio; uses and ages of labels that are kept
   asr labels diff EXP [OTHER]       what changed between the first and the last label of each utterance, or
                                     between two times (--from, --to), or between the last labels of two runs
   asr labels worst EXP              the last labels with the most character errors, or the least confidence
@@ -172,7 +172,7 @@ def _records(labels: Columns) -> list[dict[str, Any]]:
 
 
 def _with_references(run: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was said, where the run's manifests are still there and know it."""
+    """References, where the run's manifests are still there and know it."""
     from asr.data.dataset import load_role
     from asr.data.segments import Kind
     from asr.model.model_folder import read_config
@@ -273,5 +273,5 @@ def _render_worst(found: dict[str, Any]) -> str:
             f"{row['hours']:.2f} h{dropped}\n  {row['text']}"
         )
         if row.get("reference"):
-            lines.append(f"  said: {row['reference']}")
+            lines.append(f"  reference: {row['reference']}")
     return "\n".join(lines)

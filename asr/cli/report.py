@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
         "utterances with their sound. Of several runs, a page that sets them side by side. A page is "
         "self-contained: mail it, or open it in any browser.",
         epilog="Reads RUN/decode/SET/MODEL.jsonl, RUN/metrics.jsonl, scaling.json, environment.json "
-        "and config.yaml; what is missing is said on the page. Writes index.html, report.md and "
+        "and config.yaml; what is missing is named on the page. Writes index.html, report.md and "
         "results.json into RUN/report; of several runs into `comparison` in the folder that holds them all.",
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output folder of a run")
@@ -62,5 +62,5 @@ def main(argv: list[str]) -> int:
             arguments.output,
             ["asr", "report", *argv],
         )
-    print(f"report: {page}{os.linesep}figures: {page.with_name('results.json')}")
+    print(f"report: {page}{os.linesep}results: {page.with_name('results.json')}")
     return 0

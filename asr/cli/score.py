@@ -41,7 +41,7 @@ Where sclite differs: it aligns with the weights 4 (substitution), 3, 3 and so m
 smallest number, which is counted here; it scores only utterances that have a hypothesis (--missing
 left_out); optionally deletable words, (so), are plain words here, and alternatives, { a / b }, are refused.
 
-Intervals say how much a figure depends on the choice of utterances, not on the seed of training.
+Intervals say how much a rate depends on the choice of utterances, not on the seed of training.
 """
 
 

@@ -35,11 +35,7 @@ def main(argv: list[str]) -> int:
         return 0
     # Before torch is imported, which takes seconds: what the rule cannot do, it refuses at once.
     scaling_cards(config, int(os.environ.get("WORLD_SIZE", "1")))
-    from asr.distributed.process_group import leave
     from asr.training.run import train
 
-    try:
-        train(config, partial(print, flush=True))
-    finally:
-        leave()
+    train(config, partial(print, flush=True))
     return 0

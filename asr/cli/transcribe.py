@@ -74,7 +74,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--context-seconds",
         type=float,
         default=CONTEXT_SECONDS,
-        help=f"of a window on both sides that is only heard ({CONTEXT_SECONDS:g})",
+        help=f"of a window on both sides that is only context ({CONTEXT_SECONDS:g})",
     )
     arguments = parser.parse_args(argv)
     if arguments.output_dir is not None:

@@ -1,4 +1,4 @@
-"""What a recipe's `pseudo_label:` can say: one field an axis, and a section for each mechanism's numbers."""
+"""What a recipe's `pseudo_label:` can say: one field an axis, and a section for each choice's numbers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class RoundsConfig(Section):
     every_hours: Positive = 100.0
     """Audio between two rounds; labels change at no other time."""
     share: Share = 1.0
-    """Of the untranscribed utterances, drawn anew for each round after the first, which labels all."""
+    """Of the untranscribed utterances, drawn again for each round after the first, which labels all."""
 
 
 class FilterConfig(Section):
@@ -99,7 +99,7 @@ class HealthConfig(Section):
     none."""
     action: Literal["warn", "pause", "rollback"] = "pause"
     """Say so; or also leave labels out of training until they are healthy (an average whose labels are ill
-    for a quarter of its half-life begins anew, as the student is); or else put what labels (the average, or
+    for a quarter of its half-life is reset to the student); or else put what labels (the average, or
     the student) back to its last healthy state, and pause where that does not help."""
     snapshot_hours: Positive = 1.0
     """Audio between two states that rollback keeps; it goes back to the last but one."""

@@ -51,7 +51,7 @@ def load_config(
 
 
 def parse_config(tree: dict[str, Any], source: str) -> Config:
-    """Validate a plain tree. Raises UserError with every fault in one line."""
+    """Validate a plain tree. Raises UserError with every fault in one message."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -79,7 +79,7 @@ def _read_recipe(
         return
     read.add(here)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such recipe", "see the recipes folder for examples") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -92,6 +92,11 @@ def _read_recipe(
     for base in bases if isinstance(bases, list) else [bases]:
         yield from _read_recipe(path.parent / str(base), (*above, here), read)
     yield tree
+
+
+def _parse_yaml(text: str) -> Any:
+    # libyaml's loader, where PyYAML has it: recipes are read at each command, and this takes a tenth.
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +112,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not equals:
         raise UserError(f"override '{override}' has no '='", "write it as key.path=value")
     try:
-        value = yaml.safe_load(text)
+        value = _parse_yaml(text)
     except yaml.YAMLError:
         raise UserError(f"override '{override}': the value is not valid YAML", "quote it") from None
     _put(tree, key, value)

@@ -38,9 +38,9 @@ class CorpusConfig(Section):
 
 class TokenizerConfig(Section):
     kind: Literal["characters", "sentencepiece"] = "characters"
-    """Letters with a word boundary, or a sentencepiece model (`asr prepare tokenizer`)."""
+    """Characters with a word boundary, or a sentencepiece model (`asr prepare tokenizer`)."""
     characters: str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'"
-    """The letters, for kind characters. The space is always a token and is not written here."""
+    """The characters, for kind characters. The space is always a token and is not written here."""
     sentencepiece_model: str | None = None
     """Path of the .model file, for kind sentencepiece."""
 
@@ -77,7 +77,7 @@ class SpecAugmentConfig(Section):
 
 class AugmentationConfig(Section):
     spec_augment: SpecAugmentConfig = SpecAugmentConfig()
-    """Masks on the student's input. The teacher always hears clean speech."""
+    """Masks on the student's input. The teacher always receives clean speech."""
     speed_factors: Annotated[list[Positive], Field(min_length=1)] = [1.0]
     """Each utterance of each pass is played at one of these speeds, drawn with equal probability."""
 
@@ -173,7 +173,7 @@ class ScalingConfig(Section):
     gradient_clipping: Literal["none", "sqrt"] = "none"
     """Threshold unchanged, or divided by sqrt(kappa), as a noise-dominated gradient norm shrinks."""
     second_moment: Literal["rescale", "keep", "reset"] = "rescale"
-    """Adam's second moment where kappa changes in mid-run: times old / new kappa, left, or begun anew."""
+    """Adam's second moment where kappa changes in mid-run: times old / new kappa, left, or reset."""
 
 
 BatchSeconds = Positive | Annotated[list[tuple[NonNegative, Positive]], Field(min_length=1)]

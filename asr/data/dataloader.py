@@ -142,8 +142,8 @@ class TrainingData:
     ) -> None:
         """Read the manifests. Raises UserError for what is missing or does not fit the tokenizer.
 
-        `labels_at_use`: the teacher hears what the student trains on. `cache_probability`: untranscribed speech
-        goes through a cache, with this probability of replacement in a pass over it.
+        `labels_at_use`: the teacher receives what the student trains on. `cache_probability`: untranscribed
+        speech goes through a cache, with this probability of replacement in a pass over it.
         """
         self.config, self.labels_at_use = config, labels_at_use
         self.sets: dict[Kind, SpeechSet] = {}

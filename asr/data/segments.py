@@ -53,7 +53,7 @@ class Segment:
 
     @property
     def augmented_seconds(self) -> float:
-        """Audio that the student hears."""
+        """Audio that the student receives."""
         return self.seconds / self.speed
 
     def seed(self, run_seed: int) -> tuple[int, ...]:

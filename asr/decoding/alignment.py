@@ -1,4 +1,4 @@
-"""Forced alignment: when was each token of a text said?
+"""Forced alignment: at what time is each token of a text spoken?
 
 Shape suffixes: S encoder frames, V vocabulary.
 """

@@ -77,7 +77,7 @@ class BeamDecoder:
             tokenizer.piece(token).replace(" ", _SPACE_NAME)
             for token in range(1, tokenizer.vocabulary_size)
         ]
-        # Of letters, the space is a token of its own; a piece of sentencepiece may begin with one.
+        # Of characters, the space is a token of its own; a piece of sentencepiece may begin with one.
         of_letters = all(name == _SPACE_NAME or _SPACE_NAME not in name for name in names)
         if not of_letters and (settings.lexicon or settings.word_score):
             raise UserError(

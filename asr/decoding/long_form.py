@@ -1,10 +1,10 @@
 """Audio of any length -> a greedy path with times, in bounded memory.
 
 A first pass measures the recording; a second cuts it into windows that overlap and decodes them, normalised by
-the whole, with attention to what is near. Two neighbours are joined in a pause that both hear, away from
-their ends, so every frame comes from a window that heard what is around it, and the text is that of a decode in
-one piece. A file that fits into one window is decoded as an utterance. Absolute (sinusoidal) positions begin
-anew in each window, which is then never longer than the utterances of training.
+the whole, with attention to what is near. Two neighbours are joined in a pause that both contain, away from
+their ends, so every frame comes from a window that holds what is around it, and the text is that of a decode in
+one piece. A file that fits into one window is decoded as an utterance. Absolute (sinusoidal) positions restart
+in each window, which is then never longer than the utterances of training.
 
 Shape suffixes: N samples, S encoder frames, V vocabulary.
 """
@@ -72,7 +72,7 @@ def greedy_path(
     window_seconds: float,
     context_seconds: float,
 ) -> GreedyPath:
-    """Decode one recording; each call of `blocks` gives it anew, as (N,) at the model's sample rate.
+    """Decode one recording; each call of `blocks` gives it again, as (N,) at the model's sample rate.
 
     Raises UserError for a window shorter than four contexts.
     """
@@ -147,8 +147,8 @@ def _decoded(
 def _joined(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
     """Pieces without their overlaps, cut where both are surest of a pause.
 
-    So no token is cut in two, or said twice. A seam lies in the middle half of an overlap: what is kept has
-    been heard with half a context or more on both sides.
+    So no token is cut in two, or comes out twice. A seam lies in the middle half of an overlap: what is kept
+    has been decoded with half a context or more on both sides.
     """
     left: _Piece | None = None
     for right in pieces:

@@ -13,18 +13,23 @@ from asr.config.schema import Config
 Type = Literal["float32", "bfloat16"]
 """As torch names it."""
 BYTES: dict[Type, int] = {"float32": 4, "bfloat16": 2}
+_DEEPSPEED_NAMES: dict[Type, str] = {"float32": "fp32", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True)
 class Precision:
-    """The masters, the optimizer's state and the teacher's average are fp32 whatever this says."""
+    """What is stored, computed, accumulated and communicated in which type.
+
+    The masters, the optimizer's state and the teacher's average are fp32 whatever this says. The loss is not
+    scaled: bf16 has fp32's range.
+    """
 
     weights: Type = "float32"
     """In which forward and backward passes find them; in another than fp32 the masters lie apart."""
     autocast: Type | None = None
     """Of matrix products, where not that of the weights: torch.autocast."""
     gradients: Type = "float32"
-    """In which they are accumulated."""
+    """In which they are accumulated. Ranks exchange them in the type of the weights, as DeepSpeed does."""
 
     @classmethod
     def of(cls, config: Config) -> Precision:
@@ -48,10 +53,10 @@ class Precision:
 
     def deepspeed(self) -> dict[str, Any]:
         """Its part of DeepSpeed's configuration."""
-        apart = self.wants_masters_apart
+        apart = {"data_types": {"grad_accum_dtype": _DEEPSPEED_NAMES[self.gradients]}}
         return {
             "bf16": {"enabled": self.weights == "bfloat16"},
-            **({"data_types": {"grad_accum_dtype": "fp32"}} if apart else {}),
+            **(apart if self.wants_masters_apart else {}),
             "torch_autocast": {
                 "enabled": self.autocast is not None,
                 "dtype": self.autocast or "bfloat16",

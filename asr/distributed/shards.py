@@ -153,7 +153,7 @@ class Shards:
 
     @torch.no_grad()
     def reset_moments(self) -> None:
-        """Begin the optimizer's moments anew."""
+        """Reset the optimizer's moments."""
         for master in self.masters:
             for value in self._state.get(master, {}).values():
                 if isinstance(value, Tensor):

@@ -4,7 +4,7 @@ A rate is errors over reference length of the whole set, in percent.
 
 Intervals and p-values resample utterances with replacement: Bisani & Ney 2004, "Bootstrap estimates
 for confidence intervals in ASR performance evaluation" (ICASSP). They cover the choice of
-utterances, not the randomness of training. Utterances are sorted by id first: a figure does not
+utterances, not the randomness of training. Utterances are sorted by id first: a rate does not
 depend on the order of a file.
 
 Shapes: N utterances, S speakers, R resamples ("draws"), K columns that are summed.
@@ -28,7 +28,7 @@ PAIRED_DRAWS = 10_000
 SIGNIFICANT = 0.05
 FEW_UTTERANCES = 30
 """Below this a bootstrap is not to be trusted: it sees too few different samples."""
-SEED = 20_041  # any fixed number: the same files give the same figures
+SEED = 20_041  # any fixed number: the same files give the same intervals
 _RESAMPLED_AT_ONCE = 1 << 20  # utterances; bounds the memory at about 25 MB
 
 
@@ -190,13 +190,13 @@ def compare_aligned(
     sums_RK = resampled_sums(np.hstack([a_NK - b_NK, a_NK[:, [1, 3]]]), draws, seed)
     totals_K = a_NK.sum(axis=0)
     difference_K = (a_NK - b_NK).sum(axis=0)
-    figures: dict[str, float] = {}
+    values: dict[str, float] = {}
     for unit, errors, length, drawn_length in (("wer", 0, 1, 4), ("cer", 2, 3, 5)):
         low, high = _bounds(_rates(sums_RK[:, errors], sums_RK[:, drawn_length]))
-        figures[f"delta_{unit}"] = float(100.0 * difference_K[errors] / max(1.0, totals_K[length]))
-        figures[f"delta_{unit}_low"], figures[f"delta_{unit}_high"] = low, high
-        figures[f"p_{unit}"] = _two_sided(sums_RK[:, errors])
-    return Comparison(**figures)
+        values[f"delta_{unit}"] = float(100.0 * difference_K[errors] / max(1.0, totals_K[length]))
+        values[f"delta_{unit}_low"], values[f"delta_{unit}_high"] = low, high
+        values[f"p_{unit}"] = _two_sided(sums_RK[:, errors])
+    return Comparison(**values)
 
 
 def _two_sided(differences_R: NDArray[np.float64]) -> float:
@@ -221,21 +221,19 @@ def paired(a: Sequence[Aligned], b: Sequence[Aligned]) -> tuple[list[Aligned], l
         if utterance.id not in in_b:
             raise UserError(
                 f"not comparable: utterance '{utterance.id}' is missing from the second",
-                f"{remedy}",
+                remedy,
             )
         other = in_b[utterance.id].utterance
         if other.reference != utterance.reference:
             raise UserError(
                 f"not comparable: the references of '{utterance.id}' differ "
                 f"('{utterance.reference}' and '{other.reference}')",
-                f"{remedy}",
+                remedy,
             )
     in_a = {one.utterance.id for one in a}
     for name in in_b:
         if name not in in_a:
-            raise UserError(
-                f"not comparable: utterance '{name}' is missing from the first", f"{remedy}"
-            )
+            raise UserError(f"not comparable: utterance '{name}' is missing from the first", remedy)
     ordered = sorted(a, key=lambda one: one.utterance.id)
     return ordered, [in_b[one.utterance.id] for one in ordered]
 

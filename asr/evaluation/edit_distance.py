@@ -42,7 +42,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Aligned:
-    """An utterance and its edits: aligned once, for all figures that are made of it."""
+    """An utterance and its edits: aligned once, for all metrics that are made of it."""
 
     utterance: Utterance
     words: Counts

@@ -99,7 +99,7 @@ def utterance_of(record: Mapping[str, Any]) -> Utterance:
 
 
 def headline_model(models: Mapping[str, object]) -> str | None:
-    """Whose figures stand for a run: its teacher's, or those of the next best that was decoded."""
+    """Whose metrics stand for a run: its teacher's, or those of the next best that was decoded."""
     return next((name for name in (*reversed(MODELS), *models) if name in models), None)
 
 

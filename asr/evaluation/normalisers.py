@@ -57,7 +57,7 @@ def librispeech(text: str) -> str:
     """As LibriSpeech's transcripts are: upper case, no punctuation but apostrophes at a letter.
 
     Accents on Latin letters go (LibriSpeech has A to Z), and stress marks; a hyphen parts words. Digits and
-    the letters of other scripts stay, with their vowel signs: nothing that was said is lost. LibriSpeech's
+    the letters of other scripts stay, with their vowel signs: no word is lost. LibriSpeech's
     own transcripts do not change.
     """
     text = text.replace("’", "'").replace("‘", "'")

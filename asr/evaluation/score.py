@@ -45,13 +45,13 @@ def score(
 
 def describe(comparison: Comparison, a: str, b: str) -> str:
     """The comparison in words, a line for words and one for characters."""
-    figures = asdict(comparison)
+    rates = asdict(comparison)
     lines = []
     for unit in ("wer", "cer"):
-        low, high = figures[f"delta_{unit}_low"], figures[f"delta_{unit}_high"]
-        p = figures[f"p_{unit}"]
+        low, high = rates[f"delta_{unit}_low"], rates[f"delta_{unit}_high"]
+        p = rates[f"p_{unit}"]
         lines.append(
-            f"{a} minus {b}: {unit.upper()} {figures[f'delta_{unit}']:+.2f} points "
+            f"{a} minus {b}: {unit.upper()} {rates[f'delta_{unit}']:+.2f} points "
             f"[{low:+.2f}, {high:+.2f}], p = {p:.2g}, {verdict(p)}"
         )
     return "\n".join(lines)

@@ -54,7 +54,7 @@ def json_record(line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise LineError(f"not JSON ({error.msg}, column {error.colno})", "mend the line") from None
+        raise LineError(f"not JSON ({error.msg}, column {error.colno})", "fix the line") from None
     if not isinstance(record, dict):
         raise LineError("not a JSON object", "write one object a line")
     return record
@@ -65,7 +65,7 @@ def _text(record: Mapping[str, Any], name: str) -> str:
     if name not in record:
         raise LineError(f"has no '{name}'", "add it")
     if not isinstance(record[name], str):
-        raise LineError(f"'{name}' is not text ({json.dumps(record[name])})", "mend it")
+        raise LineError(f"'{name}' is not text ({json.dumps(record[name])})", "fix it")
     return str(record[name])
 
 
@@ -79,7 +79,7 @@ def _seconds(value: Any) -> float | None:
         return None
     if isinstance(value, (int, float)) and 0 <= value < math.inf:
         return float(value)
-    raise LineError(f"'{value}' is not a length in seconds", "mend it")
+    raise LineError(f"'{value}' is not a length in seconds", "fix it")
 
 
 def _asr(line: str, role: Role) -> Transcript:

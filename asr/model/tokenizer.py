@@ -38,17 +38,17 @@ class Tokenizer(Protocol):
 
 
 class CharacterTokenizer:
-    """Letters and the space as word boundary."""
+    """Characters, and the space as word boundary."""
 
     def __init__(self, characters: str) -> None:
-        letters = characters.replace(" ", "")
-        if not letters or len(set(letters)) != len(letters):
+        alphabet = characters.replace(" ", "")
+        if not alphabet or len(set(alphabet)) != len(alphabet):
             raise UserError(
                 f"tokenizer.characters '{characters}' is no alphabet",
                 "give each character once, without the space",
             )
-        self.characters = letters
-        self._tokens: list[str] = [" ", *letters]
+        self.characters = alphabet
+        self._tokens: list[str] = [" ", *alphabet]
         self._ids = {token: index for index, token in enumerate(self._tokens, start=1)}
 
     @property

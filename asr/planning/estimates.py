@@ -67,7 +67,7 @@ def activation_bytes(config: Config, vocabulary: int) -> float:
 def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) -> dict[str, float]:
     """Gigabytes (1e9 bytes) that a rank needs at a ZeRO stage, by what they are for, and their total."""
     count = parameter_count(config, vocabulary)
-    low = BYTES[Precision.of(config).weights]
+    precision = Precision.of(config)
     moments = OPTIMIZERS[config.optimizer.kind].moments(config.optimizer)
 
     def share(from_stage: int) -> float:
@@ -76,8 +76,8 @@ def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) 
     # At stage 0 in fp32 the weights are their own masters, and the teacher's copy is its average.
     masters = share(1) * _FP32 if stage > 0 else 0.0
     parts = {
-        "parameters": share(3) * low,
-        "gradients": share(2) * _FP32,
+        "parameters": share(3) * BYTES[precision.weights],
+        "gradients": share(2) * BYTES[precision.gradients],
         "optimizer": masters + share(1) * _FP32 * moments,
         "teacher": share(1) * _FP32 if stage > 0 else 0.0,
         "labelling_copy": float(count * _FP32),

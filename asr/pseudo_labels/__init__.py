@@ -3,9 +3,9 @@
 Bases of methods of your own, at a path that stays: `LabelDecoder`, `LabelRequest`, `Schedule`.
 """
 
-from typing import TYPE_CHECKING
-
 from asr.utils.lazy import offer
+
+TYPE_CHECKING = False  # `typing` itself takes milliseconds
 
 if TYPE_CHECKING:
     from asr.pseudo_labels.decoders import LabelDecoder, LabelRequest

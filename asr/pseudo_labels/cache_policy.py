@@ -2,7 +2,7 @@
 
 Continuous Pseudo-Labeling from the Start (Berrebbi et al., ICLR 2023, arXiv 2210.08711): as long as labels
 change quickly a kept one is soon outdated, and the cache turns over fast; later it may live. There a label
-is compared with one made anew whenever it is used; here each new label with the utterance's former one.
+is compared with a new one whenever it is used; here each new label with the utterance's former one.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class LabelDecoder(ABC):
     """Logits (B, S, V) and lengths (B,) -> a label for each utterance."""
 
     def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
-        """Raises UserError for what the user can mend, before training begins."""
+        """Raises UserError for what the user can fix, before training begins."""
         self.config, self.tokenizer = config, tokenizer
 
     @abstractmethod
@@ -66,8 +66,8 @@ class LabelDecoder(ABC):
 
     def __call__(self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest) -> list[Label]:
         decided = self.tokens(logits_BSV, lengths_B, request)
-        said = label_metrics(logits_BSV, lengths_B, self.temperature(request.hours))
-        return [Label(*label) for label in zip(decided, said, strict=True)]
+        metrics = label_metrics(logits_BSV, lengths_B, self.temperature(request.hours))
+        return [Label(*label) for label in zip(decided, metrics, strict=True)]
 
 
 class GreedyDecoder(LabelDecoder):

@@ -1,4 +1,4 @@
-"""The mechanisms that a recipe's `pseudo_label:` names, put together."""
+"""The parts that a recipe's `pseudo_label:` names, put together."""
 
 from __future__ import annotations
 
@@ -71,7 +71,6 @@ class PseudoLabelerFactory:
         )
         return PseudoLabeler(
             self.config,
-            self.tokenizer,
             data,
             models.ranks,
             maker,

@@ -1,4 +1,4 @@
-"""The health of the labels: smoothed figures, and the alarm when they leave their bands."""
+"""The health of the labels: smoothed metrics, and the alarm when they leave their bands."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def shown_metrics(counts: LabelCounts, tokens_per_second: float) -> dict[str, fl
 
 @dataclass
 class LabelHealth:
-    """The smoothed figures of a run. State is plain numbers: a checkpoint holds `asdict(self)`."""
+    """The smoothed metrics of a run. State is plain numbers: a checkpoint holds `asdict(self)`."""
 
     shown: LabelCounts = field(default_factory=LabelCounts)
     recent: LabelCounts = field(default_factory=LabelCounts)
@@ -135,7 +135,7 @@ class LabelHealth:
         self.recent = self.recent.decayed(counts, _ALARM_HALF_LIFE_LABELS, _ALARM_HALF_LIFE_USES)
 
     def faults(self, policy: HealthConfig, tokens_per_second: float) -> list[str]:
-        """Which figures are outside of their bands, for people."""
+        """Which metrics are outside of their bands, for people."""
         metrics = shown_metrics(self.recent, tokens_per_second)
         found: list[str] = []
         if self.recent.labels < _FEWEST_LABELS:

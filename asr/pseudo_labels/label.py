@@ -1,4 +1,4 @@
-"""A pseudo-label: the tokens, and the figures of its making.
+"""A pseudo-label: the tokens, and the metrics of its making.
 
 Shape suffixes: B utterances, S encoder frames, V vocabulary.
 """

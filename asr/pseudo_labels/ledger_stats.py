@@ -1,4 +1,4 @@
-"""What a ledger says: figures by hours of audio, changes between two times or two runs, the worst labels."""
+"""What a ledger says: metrics by hours of audio, changes between two times or two runs, the worst labels."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _uses_per_label(uses: Columns) -> float | None:
 
 
 def by_hours(labels: Columns, every_hours: float) -> list[dict[str, Any]]:
-    """Figures of the labels made in each so many hours of audio."""
+    """Metrics of the labels made in each so many hours of audio."""
     rows = []
     number = np.floor(labels.of["hours"] / every_hours).astype(np.int64)
     for one in np.unique(number).tolist():

@@ -23,7 +23,6 @@ from asr.data.sampler import GlobalBatch
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
 from asr.model.ctc import is_feasible
-from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.cache_policy import CachePolicy
 from asr.pseudo_labels.filters import Dropped, token_edits
 from asr.pseudo_labels.health import LabelCounts, LabelHealth, shown_metrics
@@ -46,7 +45,6 @@ class PseudoLabeler:
     """The labels of one run."""
 
     config: Config
-    tokenizer: Tokenizer
     data: TrainingData
     ranks: Ranks
     maker: LabelMaker
@@ -298,10 +296,10 @@ class PseudoLabeler:
             self.teacher.load(state["labeller"], read("labeller"), folder)
             self.is_begun = state["is_begun"]
         elif state["is_begun"]:
-            yield f"{folder} was labelled by another teacher ({state['teacher']}); it begins anew"
+            yield f"{folder} was labelled by another teacher ({state['teacher']}); labelling restarts"
         if is_same_teacher and state["action"] == policy.health.action:
             self.recovery.load(state["remedy"], read)
-        else:  # labels are judged anew, by whom and as the recipe says now
+        else:  # labels are judged afresh, by whom and as the recipe says now
             self.health.is_ill = False
             self.health.forget_recent()
         if state["schedule"] == policy.schedule:
@@ -312,7 +310,7 @@ class PseudoLabeler:
         else:
             self.store.former = store.former
             if state["is_begun"]:
-                yield f"{folder} had another schedule of labels ({state['schedule']}); it begins anew"
+                yield f"{folder} had another schedule of labels ({state['schedule']}); it restarts"
 
     def _about_the_cache(self, capacity_before: int, folder: Path) -> Iterator[str]:
         now = self.config.pseudo_label.cache.capacity_utterances

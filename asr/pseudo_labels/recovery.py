@@ -13,14 +13,14 @@ from asr.pseudo_labels.store import LabelStore
 from asr.teacher.ema import WeightAverage
 from asr.teacher.snapshots import Snapshots
 
-_LABELS_DISTRUSTED = 100
+_LABELS_INVALIDATED = 100
 """Those made last when the alarm rings: some eight of its half-lives."""
 _LABELS_TOLD = 24.0
 """Labels between two healthy states that are kept: so many would have rung the alarm."""
 _LABELS_OF_PROOF = 10.0
 """Labels that must be healthy, nearly all of them, to end a pause."""
 _PATIENCE_HALF_LIVES = 0.25
-"""Of an average whose labels stay ill: then it begins anew, since the student mends it too slowly."""
+"""Of an average whose labels stay ill: then it is reset, since the student heals it too slowly."""
 
 
 class Recovery:
@@ -73,19 +73,19 @@ class Recovery:
         if not newly and not (acts and self.was_ill_in_grace):
             return []
         self.was_ill_in_grace = not acts
-        said = [
+        messages = [
             f"warning: pseudo-labels look unhealthy: {'; '.join(faults)}. Start pseudo-labelling later "
             "(pseudo_label.start_hours), or lower the untranscribed share"
         ]
         if acts:
-            said += self._act(hours, health, store)
-        return [f"{hours:8.2f} h  {line}" for line in said]
+            messages += self._act(hours, health, store)
+        return [f"{hours:8.2f} h  {line}" for line in messages]
 
     def _act(self, hours: float, health: LabelHealth, store: LabelStore) -> Iterator[str]:
-        distrusted = store.invalidate_latest(_LABELS_DISTRUSTED)
-        if distrusted:
-            yield f"the {distrusted} labels made last are not used any more"
-        # From here on labels are judged anew: the student is not compared with those that are left out.
+        count = store.invalidate_latest(_LABELS_INVALIDATED)
+        if count:
+            yield f"the {count} labels made last are not used any more"
+        # From here on labels are judged afresh: the student is not compared with those that are left out.
         health.forget_recent()
         health.is_ill = False
         if self.states is not None and self.states.kept and not self.has_rolled_back:
@@ -95,13 +95,13 @@ class Recovery:
             yield "the teacher is put back to its last healthy state"
             if self.half_life_hours is None:  # it averages what collapsed, and would for half-lives
                 self.average.reset_to_student()
-                yield "and the average begins anew from there"
+                yield "and the average restarts from there"
             return
         self.is_paused = True
         yield "pseudo-labels are left out until they are healthy"
         if not self.average.is_finite():  # and would stay so for ever
             self.average.reset_to_student()
-            yield "the average holds NaN or infinity: it begins anew, as the student is"
+            yield "the average holds NaN or infinity: it is reset to the student"
         elif self.half_life_hours is not None:
             self.resets_at_hours = hours + _PATIENCE_HALF_LIVES * self.half_life_hours
 
@@ -112,7 +112,7 @@ class Recovery:
         self.resets_at_hours = None
         self.average.reset_to_student()
         health.forget_recent()
-        return [f"{hours:8.2f} h  the average labels no better: it begins anew, as the student is"]
+        return [f"{hours:8.2f} h  the average labels no better: it is reset to the student"]
 
     def _on_healthy(self, hours: float, health: LabelHealth) -> list[str]:
         if self.is_paused:

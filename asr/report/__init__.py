@@ -1,1 +1,1 @@
-"""The figures of finished runs -> pages."""
+"""The results of finished runs -> pages."""

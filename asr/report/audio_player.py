@@ -77,9 +77,9 @@ def player_source(sound: Sound) -> str:
 def spectrogram(
     sound: Sound, utterance: Utterance, tokens: Sequence[tuple[str, str, str]], name: str
 ) -> str:
-    """An `<svg>`: the spectrogram, under it what was said and what was heard, each word in its place.
+    """An `<svg>`: the spectrogram, under it reference and hypothesis, each word in its place.
 
-    `tokens` are the alignment's (kind, said, heard); words in error are red.
+    `tokens` are the alignment's (kind, reference word, hypothesis word); words in error are red.
     """
     seconds = len(sound.samples) / sound.rate_hz
     reference, hypothesis = (
@@ -103,7 +103,7 @@ def spectrogram(
         image.set_ylabel("kHz")
         image.tick_params(labelbottom=False)
         rows.set(xlim=(0.0, seconds), ylim=(0.0, 2.0), xlabel="seconds")
-        rows.set_yticks([1.5, 0.5], ["said", "heard"])
+        rows.set_yticks([1.5, 0.5], ["reference", "hypothesis"])
         rows.tick_params(axis="y", length=0)
         rows.patch.set_visible(False)
         rows.spines[["top", "right"]].set_visible(False)

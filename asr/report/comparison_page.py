@@ -15,7 +15,7 @@ from asr.evaluation.hypotheses import headline_model, read_decoded
 from asr.evaluation.results import Sets, align_sets, main_set
 from asr.evaluation.significance import holm
 from asr.report import curves
-from asr.report import tables as report_figures
+from asr.report import tables as report_metrics
 from asr.report.render import drawn, write_pages
 from asr.tracking.run_reader import RunReader
 
@@ -90,11 +90,11 @@ def _results(sets: Mapping[str, Sets]) -> tuple[dict[str, Any], list[str]]:
     pairs: dict[str, dict[str, Any]] = {}
     for (a, left), (b, right) in itertools.combinations(compared.items(), 2):
         try:
-            figures = compare_aligned(right, left).to_json()
+            metrics = compare_aligned(right, left).to_json()
         except UserError as error:
             faults.append(f"On {main}, {a} and {b} cannot be compared: {error}.")
         else:
-            pairs[f"{b}_vs_{a}"] = {"first": b, "second": a, **figures}
+            pairs[f"{b}_vs_{a}"] = {"first": b, "second": a, **metrics}
     for unit in ("wer", "cer"):
         adjusted = holm({name: pair[f"p_{unit}"] for name, pair in pairs.items()})
         for name, pair in pairs.items():
@@ -104,7 +104,7 @@ def _results(sets: Mapping[str, Sets]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _is_one(scores: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether figures are of sets of one size: rates of unlike sets must not be ranked."""
+    """Whether metrics are of sets of one size: rates of unlike sets must not be ranked."""
     return len({(s["utterances"], s["words"]) for s in scores}) <= 1
 
 
@@ -134,7 +134,7 @@ def _context(
         "summary": _summary(results, main),
         "main_set": main,
         "tables": {
-            name: report_figures.result_rows(
+            name: report_metrics.result_rows(
                 results["sets"][name], _is_one(results["sets"][name].values())
             )
             for name in sorted(results["sets"], key=lambda name: name != main)
@@ -153,16 +153,16 @@ def _context(
 
 def _summary(results: Mapping[str, Any], main: str | None) -> str:
     if main is None:
-        return "Nothing has been decoded in these runs yet, so there are no final figures."
+        return "Nothing has been decoded in these runs yet, so there are no final results."
     models = results["sets"][main]
     if not _is_one(models.values()):
         return (
             f"The runs were decoded on different data under the name {main}: no rate is compared."
         )
-    best, figures = min(models.items(), key=lambda item: item[1]["wer"])
+    best, metrics = min(models.items(), key=lambda item: item[1]["wer"])
     opening = (
-        f"On {main}, {best} has the lowest word error rate, {figures['wer']:.2f} % "
-        f"(95 % interval {figures['wer_low']:.2f} to {figures['wer_high']:.2f})."
+        f"On {main}, {best} has the lowest word error rate, {metrics['wer']:.2f} % "
+        f"(95 % interval {metrics['wer_low']:.2f} to {metrics['wer_high']:.2f})."
     )
     pairs = sorted(results["paired"].values(), key=lambda pair: pair["p_wer_holm"])
     found = [_difference(pair) for pair in pairs if pair["p_wer_holm"] < SIGNIFICANT]
@@ -175,13 +175,13 @@ def _difference(pair: Mapping[str, Any]) -> str:
     way, p = ("lower" if pair["delta_wer"] < 0 else "higher"), pair["p_wer_holm"]
     return (
         f"{pair['first']} is {abs(pair['delta_wer']):.2f} points {way} than {pair['second']}: "
-        f"{verdict(p)} ({report_figures.p_value(p)})."
+        f"{verdict(p)} ({report_metrics.p_value(p)})."
     )
 
 
 def side_by_side(trees: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows {name, values, changed} of nested settings, a value for each tree."""
-    flats = [dict(report_figures.flat(tree)) if tree else {} for tree in trees.values()]
+    flats = [dict(report_metrics.flat(tree)) if tree else {} for tree in trees.values()]
     names = dict.fromkeys(name for flat in flats for name in flat)
     rows = []
     for name in names:

@@ -126,7 +126,7 @@ def noise_scale_chart(run: Run) -> list[Chart]:
 
 def pseudo_label_charts(run: Run) -> list[Chart]:
     """Error rates of the labels, how much is used and empty, and what was dropped and why."""
-    lines = run.labelling
+    lines = run.with_pseudo_labels
     quality = [
         *curve(lines, "pseudo_label_wer", "WER", TEACHER),
         *curve(lines, "pseudo_label_cer", "CER", STUDENT),

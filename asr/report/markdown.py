@@ -1,4 +1,4 @@
-"""The report's figures as Markdown, for a pull request or a results page."""
+"""The report's results as Markdown, for a pull request or a results page."""
 
 from __future__ import annotations
 

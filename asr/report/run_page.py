@@ -1,4 +1,4 @@
-"""`asr report`: one self-contained HTML page about a run, or several, and its figures as results.json.
+"""`asr report`: one self-contained HTML page about a run, or several, and its results as results.json.
 
 The page needs no network: charts are inline SVG, and jinja2 escapes transcripts. What a run lacks (a
 baseline, pseudo-labels, a dev curve) is said in words on the page.
@@ -88,8 +88,8 @@ def _context(
         ),
         "start_hours": start_hours,
         "labels": drawn(curves.pseudo_label_charts(main_run)),
-        "labelled_lines": len(main_run.labelling),
-        "last_label": main_run.labelling[-1] if main_run.labelling else {},
+        "labelled_lines": len(main_run.with_pseudo_labels),
+        "last_label": main_run.with_pseudo_labels[-1] if main_run.with_pseudo_labels else {},
         "dropped": main_run.dropped_labels,
         "card": report_figures.scaling_card(reader.read_json(exp / "scaling.json")),
         "worst_model": worst_model,
@@ -128,10 +128,10 @@ def _worst(aligned: Sequence[Aligned], with_audio: bool) -> list[dict[str, Any]]
 
 def _start_hours(config: Mapping[str, Any], run: Run) -> float | None:
     """Where pseudo-labelling began: as configured, or else as first logged; None where it did not."""
-    if not run.labelling:
+    if not run.with_pseudo_labels:
         return None
     configured = (config.get("pseudo_label") or {}).get("start_hours")
-    first_logged = float(run.labelling[0]["hours"])
+    first_logged = float(run.with_pseudo_labels[0]["hours"])
     return min(float(configured), first_logged) if configured else first_logged
 
 

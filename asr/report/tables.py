@@ -1,4 +1,4 @@
-"""What the report says of a run's figures: the summary in words, and the rows of its tables."""
+"""What the report says of a run's metrics: the summary in words, and the rows of its tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODEL_NAMES = {
 def summary(results: Mapping[str, Any], main_set: str | None) -> str:
     """In one or two sentences: who is better, by how much, and whether that may be chance."""
     if main_set is None:
-        return "Nothing has been decoded yet, so there are no final figures."
+        return "Nothing has been decoded yet, so there are no final results."
     models = results["sets"][main_set]
     teacher, supervised = models.get("teacher"), models.get("supervised")
     if teacher is None or supervised is None:
@@ -85,10 +85,10 @@ def result_rows(
     ]
 
 
-def pair_row(name: str, figures: Mapping[str, float]) -> dict[str, Any]:
-    """The figures of a pair, named first_vs_second."""
+def pair_row(name: str, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """The metrics of a pair, named first_vs_second."""
     first, _, second = name.partition("_vs_")
-    return {"first": first, "second": second, **figures}
+    return {"first": first, "second": second, **metrics}
 
 
 def breakdown(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:

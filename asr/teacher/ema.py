@@ -1,6 +1,6 @@
 """The teacher: an fp32 exponential moving average of the student's fp32 master weights.
 
-It starts as a copy, is always in evaluation mode and hears clean speech. An average in bf16 would
+It starts as a copy, is always in evaluation mode and receives clean speech. An average in bf16 would
 stall at a momentum near 1, so average and source are fp32 whatever the engine's precision. Each rank
 averages the part of the weights that it owns, so an update communicates nothing; the copy that labels
 is put together when somebody wants to label with an average that has moved.
@@ -24,7 +24,7 @@ class WeightAverage:
     """The average, and a model to label with."""
 
     def __init__(self, network: AcousticModel, shards: Shards, ranks: Ranks) -> None:
-        """Start as the student is; `labeller` is a module of its shapes, which becomes the teacher's own."""
+        """Start as the student is; `network` is a module of its shapes, which becomes the teacher's own."""
         self.shards, self.ranks = shards, ranks
         self._model = network.float().to(ranks.device).eval().requires_grad_(False)
         if self.shards.is_sharded:
@@ -71,7 +71,7 @@ class WeightAverage:
         return self._average
 
     def moved(self) -> None:
-        """The model that labels must be put together anew."""
+        """The model that labels must be put together again."""
         self._moved = True
 
     def is_finite(self) -> bool:

@@ -30,7 +30,7 @@ _CANDIDATES = "candidates"
 
 @dataclass(frozen=True)
 class Models:
-    """What a labeller can label with, or copy."""
+    """What a teacher can label with, or copy."""
 
     config: Config
     engine: Engine
@@ -124,13 +124,13 @@ class StudentTeacher(Teacher):
         return self.models.config.trainer.zero_stage == 3
 
     def forward(self) -> Forward:
-        def labelling(features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        def forward(features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
             try:
                 return self.models.engine.evaluate(features_BTF, lengths_B)
             finally:
                 self.models.engine.student.train()
 
-        return labelling
+        return forward
 
     def stepped(self, hours: float, average_moved: bool) -> None:
         self.hours = hours

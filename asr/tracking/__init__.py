@@ -3,9 +3,9 @@
 The base of a logger of your own, at a path that stays: `MetricLogger`, and `RunInfo`, what it is told.
 """
 
-from typing import TYPE_CHECKING
-
 from asr.utils.lazy import offer
+
+TYPE_CHECKING = False  # `typing` itself takes milliseconds
 
 if TYPE_CHECKING:
     from asr.tracking.metric_logger import MetricLogger, RunInfo

@@ -25,13 +25,13 @@ class RunLog:
     def __init__(
         self,
         run: RunInfo,
-        loggers: Sequence[str],
+        loggers: Sequence[type[MetricLogger]],
         hours: float,
         total_hours: float,
         utterance_ledger: bool,
     ) -> None:
-        """Open all of it; `loggers` come besides metrics.jsonl. Raises UserError where one cannot be had."""
-        classes: list[type[MetricLogger]] = [JsonLinesLogger, *map(logger_class, loggers)]
+        """Open all of it; `loggers` come besides metrics.jsonl."""
+        classes: list[type[MetricLogger]] = [JsonLinesLogger, *loggers]
         self.loggers = [one(run) for one in classes]
         self.utterances: JsonLines | None = None
         if utterance_ledger:

@@ -18,7 +18,7 @@ class Run:
     """Lines that are no JSON object with step and hours: a run may be killed while it writes one."""
 
     @property
-    def labelling(self) -> list[dict[str, Any]]:
+    def with_pseudo_labels(self) -> list[dict[str, Any]]:
         """Training lines whose batch held pseudo-labelled audio."""
         return [line for line in self.training if (line.get("pseudo_labelled_share") or 0) > 0]
 

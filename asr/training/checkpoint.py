@@ -55,7 +55,7 @@ class CheckpointStore:
     def latest(self) -> Path | None:
         """The checkpoint to resume from: the one `latest` names, or where that is gone the newest.
 
-        Raises UserError if the run had checkpoints and none is left: starting anew would wipe its logs.
+        Raises UserError if the run had checkpoints and none is left: a restart would wipe its logs.
         """
         named = pointed_at(self.run, "latest")
         if named is not None:
@@ -66,7 +66,7 @@ class CheckpointStore:
         if (self.run / "latest").exists():
             raise UserError(
                 f"{self.run}: its checkpoints are gone",
-                f"put them back into {self.folder}, or delete the run's folder to start anew",
+                f"put them back into {self.folder}, or delete the run's folder to restart",
             )
         return None
 

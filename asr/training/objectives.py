@@ -40,6 +40,20 @@ class StudentInput:
     """
 
 
+@dataclass(frozen=True)
+class TrainedOn:
+    """The utterances of a micro-batch that are trained on."""
+
+    loss: Tensor
+    """Their sum, in nats, with its graph."""
+    seconds: float
+    """Their audio."""
+    targets: Targets
+    logits_BSV: Tensor
+    """Of the student as it trains, without a graph."""
+    lengths_B: Tensor
+
+
 class Objective(ABC):
     """What turns a micro-batch and the student into a loss."""
 
@@ -62,18 +76,8 @@ class CtcObjective(Objective):
         """Targets of each utterance, and the places of those to train on."""
 
     @abstractmethod
-    def trained(
-        self,
-        loss: Tensor,
-        seconds: float,
-        paths: Callable[[], Targets],
-        targets: Targets,
-        stats: BatchStats,
-    ) -> Tensor:
-        """The loss as it counts, of utterances that were trained on.
-
-        `seconds` is their audio, `paths` gives the student's own greedy paths, `targets` are theirs.
-        """
+    def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
+        """The loss as it counts, of utterances that were trained on; what they come to goes into `stats`."""
 
     def loss(self, given: StudentInput, stats: BatchStats) -> Tensor:
         """Utterances whose loss is NaN or infinite are counted, named, and left out."""
@@ -95,13 +99,9 @@ class CtcObjective(Objective):
         if not kept:
             return logits_BSV.float().sum() * 0.0
         seconds = sum(given.micro_batch.segments[i].seconds for i in kept)
-        return self.trained(
-            losses_B.sum(),
-            seconds,
-            lambda: best_paths(logits_BSV.detach(), lengths_B),
-            [targets[i] for i in kept],
-            stats,
-        )
+        kept_targets = [targets[i] for i in kept]
+        trained = TrainedOn(losses_B.sum(), seconds, kept_targets, logits_BSV.detach(), lengths_B)
+        return self.weighted(trained, stats)
 
 
 class TranscriptCtc(CtcObjective):
@@ -114,17 +114,10 @@ class TranscriptCtc(CtcObjective):
         stats.infeasible_transcripts += len(targets) - len(kept)
         return targets, kept
 
-    def trained(
-        self,
-        loss: Tensor,
-        seconds: float,
-        paths: Callable[[], Targets],
-        targets: Targets,
-        stats: BatchStats,
-    ) -> Tensor:
-        stats.loss_labelled += loss.item()
-        stats.labelled_seconds += seconds
-        return loss
+    def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
+        stats.loss_labelled += trained.loss.item()
+        stats.labelled_seconds += trained.seconds
+        return trained.loss
 
 
 class PseudoLabelCtc(CtcObjective):
@@ -138,18 +131,12 @@ class PseudoLabelCtc(CtcObjective):
     def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
         return self.labeler.targets(given.micro_batch, given.frames)
 
-    def trained(
-        self,
-        loss: Tensor,
-        seconds: float,
-        paths: Callable[[], Targets],
-        targets: Targets,
-        stats: BatchStats,
-    ) -> Tensor:
-        stats.loss_pseudo_labelled += loss.item()
-        stats.pseudo_labelled_seconds += seconds
-        self.labeler.compare(paths(), targets)
-        return loss * self.weight
+    def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
+        stats.loss_pseudo_labelled += trained.loss.item()
+        stats.pseudo_labelled_seconds += trained.seconds
+        student_paths = best_paths(trained.logits_BSV, trained.lengths_B)
+        self.labeler.compare(student_paths, trained.targets)
+        return trained.loss * self.weight
 
 
 def make_objectives(

@@ -32,7 +32,7 @@ from asr.scaling.rule import SECONDS_PER_HOUR, in_force, kappa_of
 from asr.teacher.ema import WeightAverage
 from asr.teacher.teachers import Models
 from asr.tracking.metric_logger import RunInfo
-from asr.tracking.run_log import RunLog
+from asr.tracking.run_log import RunLog, logger_class
 from asr.tracking.scaling_history import note_card
 from asr.training.batch_stats import BatchStats
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
@@ -50,6 +50,7 @@ class Trainer:
         """Build everything and restore the state. Raises UserError for what the user can fix."""
         self.config, self.ranks = config, ranks
         self.run = Path(config.output)
+        self.logger_classes = [logger_class(name) for name in config.trainer.loggers]
         self.tokenizer = make_tokenizer(config.tokenizer)
         factory = make_factory(config, self.tokenizer)
         self.data = TrainingData(
@@ -135,7 +136,7 @@ class Trainer:
         settings = self.config.model_dump(mode="json")
         run = RunInfo(self.run, self.config.name, settings, clock.steps, batches)
         self.log = RunLog(
-            run, trainer.loggers, clock.hours, trainer.total_hours, trainer.utterance_ledger
+            run, self.logger_classes, clock.hours, trainer.total_hours, trainer.utterance_ledger
         )
         if self.labeler is not None and self.config.pseudo_label.ledger:
             self.labeler.ledger = LabelLedger(self.run, batches)

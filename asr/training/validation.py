@@ -1,4 +1,4 @@
-"""Dev figures in training: the same greedy decoding and the same counts as `asr decode` and `asr score`.
+"""Dev metrics in training: the same greedy decoding and the same counts as `asr decode` and `asr score`.
 
 But for utterances longer than corpus.max_seconds, in which `asr decode` limits the attention's reach.
 """

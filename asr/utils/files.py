@@ -80,7 +80,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         partial.unlink(missing_ok=True)
         raise UserError(
             f"{path}: cannot be written ({error})",
-            "free space on its disk, or mend its permissions, and run "
+            "free space on its disk, or fix its permissions, and run "
             "the same command: a run goes on from its last checkpoint",
         ) from None
 

@@ -26,7 +26,7 @@ if [ -n "$quick" ]; then
     limit=(--limit-minutes 10)
     settings=(trainer.total_hours=2.25 augmentation.spec_augment.start_hours=1 teacher.half_life_hours=0.2
               trainer.evaluation_every_hours=0.25 trainer.checkpoint_every_hours=0.25)
-    note=(--note "Quick run on a part of the audio and a fraction of the hours: its figures prove nothing.")
+    note=(--note "Quick run on a part of the audio and a fraction of the hours: its results prove nothing.")
 fi
 language_model=$data/letters.arpa # 6-gram of the labelled transcripts, for the search that decides the labels
 settings+=("seed=$seed" "corpus.directory=$data" "pseudo_label.beam.language_model=$language_model")
@@ -35,7 +35,7 @@ cores=$(nproc)
 ranks=$((cores < 2 ? 1 : 2)) # of the burn-in; the same batches and gradients, faster
 echo "run.sh: $([ -n "$quick" ] && echo 'quick run, about 5 minutes' || echo 'about 35 minutes') on 2 cores," \
      "installation and download (180 MB) aside; this machine has $cores. Results: $exp/report/index.html"
-[ -n "$quick" ] && echo "run.sh: the figures of a quick run prove nothing"
+[ -n "$quick" ] && echo "run.sh: the results of a quick run prove nothing"
 [ -e "$exp" ] && [ ! -e "$exp/report/index.html" ] && echo "run.sh: $exp exists: going on where it stopped"
 [ -e "$exp/report/index.html" ] && echo "run.sh: $exp is complete: only checking each stage"
 started=$SECONDS

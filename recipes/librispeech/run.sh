@@ -14,7 +14,7 @@
 #                      machines are those of the hostfile, or N with --ranks each. Only R = 0 does the
 #                      stages before and after the training; the disk is shared.
 #   KEY=VALUE          settings, over the recipe's
-# Run it again after an interruption: the training goes on where it stopped; what else is done is done anew.
+# Run it again after an interruption: the training goes on where it stopped; all else is done again.
 # Exit status 75: the training was asked to stop, and has saved.
 set -euo pipefail
 here=$PWD self=$(realpath "${BASH_SOURCE[0]}")

@@ -9,7 +9,7 @@ import pytest
 from data_prep_helpers import cuts_of, write_audio
 
 from asr.data_prep import cli
-from asr.data_prep.librilight import prepare_librilight
+from asr.data_prep.corpora.librilight import prepare_librilight
 from asr.errors import UserError
 
 IDS = ["1-2-0000", "1-2-0001", "3-4-0000", "5-6-0000"]

@@ -3,8 +3,8 @@
     DIRECTORY/.index/NAME-*/  starts.npy lengths.npy seconds.npy keys.npy has_text.npy index.json [lines.jsonl]
 
 Made from DIRECTORY/NAME.jsonl.gz, or the Lhotse Shar folder DIRECTORY/NAME.shar, when it is first opened, and
-anew when that changes; in the order of the ids. The arrays are mapped, not read, so ranks and loader workers of
-one machine share them.
+again when that changes; in the order of the ids. The arrays are mapped, not read, so ranks and loader workers
+of one machine share them.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def open_index(manifest: Path) -> ManifestIndex:
         return found
     raise UserError(
         f"{manifest}: its index can be written neither beside it nor to {_cache(manifest)} ({last})",
-        "mend the permissions, or set XDG_CACHE_HOME",
+        "fix the permissions, or set XDG_CACHE_HOME",
     )
 
 
@@ -151,7 +151,7 @@ def _no_such_set(manifest: Path) -> UserError:
         if path.name.endswith((MANIFEST_SUFFIX, SHAR_SUFFIX))
     )
     found = f"it has {', '.join(others)}" if others else "it holds no manifests"
-    return UserError(f"{manifest}: no such set; {found}", "run `asr prepare` or mend corpus.*")
+    return UserError(f"{manifest}: no such set; {found}", "run `asr prepare` or fix corpus.*")
 
 
 def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex | None:

@@ -6,7 +6,7 @@ For a metric, c(run, h) is a run's curve at hours h of audio, m(h) the mean of k
     distance = root mean square of c(run, h) - m(h) over the runs of a cell's kappa and rule, and over h
 
 A run from the same distribution as those at kappa = 1 has distance = spread x sqrt(1 + 1/S) on average,
-since m is itself a mean of S runs: 1.15 for three seeds. The same two figures at the last hour alone
+since m is itself a mean of S runs: 1.15 for three seeds. The same two metrics at the last hour alone
 compare the final values.
 """
 
@@ -92,7 +92,7 @@ def curves_of(run: Run) -> dict[str, Curve]:
         for quantity in ("wer", "cer", "dev_loss"):
             add(f"{line['model']}_{quantity}", line["hours"], line.get(quantity))
         add("teacher_student_distance", line["hours"], line.get("teacher_student_distance"))
-    for line in run.labelling:
+    for line in run.with_pseudo_labels:
         add("pseudo_label_wer", line["hours"], line.get("pseudo_label_wer"))
     return {
         metric: [(hours, math.fsum(v) / len(v)) for hours, v in sorted(points.items())]

@@ -72,7 +72,7 @@ class Corpora:
         if not directory.is_dir():
             yield Finding(
                 f"corpus.directory: {directory} does not exist",
-                "prepare the corpus (asr prepare --help), or mend the path; it is relative to the working "
+                "prepare the corpus (asr prepare --help), or fix the path; it is relative to the working "
                 "directory",
             )
             return
@@ -192,7 +192,7 @@ class Corpora:
         return counts
 
     def _overlaps(self) -> Iterator[Finding]:
-        """An utterance has one role: heard in training, it measures nothing."""
+        """An utterance has one role: one that was trained on measures nothing."""
         sets = [(role, speech) for role, speeches in self.sets.items() for speech in speeches]
         for (a, left), (b, right) in itertools.combinations(sets, 2):
             # One set in two roles is said of the recipe, and dev sets may be test sets.

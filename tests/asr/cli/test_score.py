@@ -40,6 +40,6 @@ def test_the_mean_of_utterances_is_only_given_on_demand(
     assert score_command.main([str(path), "--json"]) == 0
     assert "mean_utterance_wer" not in capsys.readouterr().out
     assert score_command.main([str(path), "--json", "--utterance-mean"]) == 0
-    figures = json.loads(capsys.readouterr().out)["systems"][0]
-    assert figures["wer"] == pytest.approx(20)
-    assert figures["mean_utterance_wer"] == pytest.approx(50)
+    rates = json.loads(capsys.readouterr().out)["systems"][0]
+    assert rates["wer"] == pytest.approx(20)
+    assert rates["mean_utterance_wer"] == pytest.approx(50)

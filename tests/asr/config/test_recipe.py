@@ -50,7 +50,7 @@ def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_recipe_is_the_user_s_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_recipe_is_the_user_s_to_fix(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "nowhere.yaml"]) == 2
     assert "nowhere.yaml" in capsys.readouterr().err
 

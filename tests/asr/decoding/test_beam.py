@@ -64,8 +64,8 @@ def test_labels_have_the_spaces_of_transcripts(character_model: Path) -> None:
     [hypotheses] = decoder(logits_of(*frames), torch.tensor([len(frames)]))
     for hypothesis in hypotheses:
         assert hypothesis.tokens == TOKENIZER.encode(TOKENIZER.decode(hypothesis.tokens))
-    [[heard, *_]] = BeamDecoder(TOKENIZER, BeamSettings())(logits_of(*frames), torch.tensor([11]))
-    assert heard.tokens == TOKENIZER.encode("ab c")
+    [[found, *_]] = BeamDecoder(TOKENIZER, BeamSettings())(logits_of(*frames), torch.tensor([11]))
+    assert found.tokens == TOKENIZER.encode("ab c")
     [[nothing]] = BeamDecoder(TOKENIZER, BeamSettings())(logits_of("-", "-"), torch.tensor([2]))
     assert nothing.tokens == []
     # As many frames as letters: nothing is added that forced alignment could not place.

@@ -141,5 +141,5 @@ def test_an_hour_in_bounded_memory(fluent: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", script, *command], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) * 1024 < 2e9
-    heard = done.stderr.partition("hour.wav\t")[2]
-    assert jiwer.wer(" ".join(texts), heard.strip()) < 0.1
+    text = done.stderr.partition("hour.wav\t")[2]
+    assert jiwer.wer(" ".join(texts), text.strip()) < 0.1

@@ -37,7 +37,7 @@ def test_bootstrap_in_pieces_equals_a_plain_loop(monkeypatch: pytest.MonkeyPatch
     assert np.array_equal(statistics.resampled_sums(table_NK, draws=11, seed=3), whole_RK)
 
 
-def test_same_seed_same_figures_whatever_the_order_of_the_file() -> None:
+def test_same_seed_same_intervals_whatever_the_order_of_the_file() -> None:
     made = utterances(0.2)
     shuffled = random.Random(3).sample(made, len(made))
     assert score.score(made) == score.score(shuffled)

@@ -19,18 +19,18 @@ def build_results(decoded: dict[str, dict[str, list[Utterance]]], **how: Any) ->
 def test_results_follow_the_contract() -> None:
     models = {"supervised": utterances(0.4), "student": utterances(0.2), "teacher": utterances(0.1)}
     found = build_results({"dev": {"teacher": utterances(0.1)}, "test": models})
-    figures = found["sets"]["test"]["teacher"]
+    metrics = found["sets"]["test"]["teacher"]
     wanted = {"wer", "wer_low", "wer_high", "cer", "cer_low", "cer_high"}
-    assert wanted | {"words", "utterances", "hours_of_audio", "ser"} <= set(figures)
+    assert wanted | {"words", "utterances", "hours_of_audio", "ser"} <= set(metrics)
     pair = found["paired"]["teacher_vs_supervised"]
     assert set(pair) == {"delta_wer", "p_wer", "delta_cer", "p_cer"}
     assert pair["delta_wer"] == pytest.approx(
-        figures["wer"] - found["sets"]["test"]["supervised"]["wer"]
+        metrics["wer"] - found["sets"]["test"]["supervised"]["wer"]
     )
     assert list(found["by"]["duration"]["teacher"]) == ["<5 s", "5-10 s", "10-15 s", ">15 s"]
     assert list(found["by"]["speaker"]["student"]) == ["s0", "s1", "s2"]
     words = [group["words"] for group in found["by"]["duration"]["teacher"].values()]
-    assert sum(words) == figures["words"]
+    assert sum(words) == metrics["words"]
     json.dumps(found, allow_nan=False)
 
 

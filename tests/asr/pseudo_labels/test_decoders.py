@@ -82,7 +82,7 @@ def test_the_search_decides_and_the_confidence_stays_the_path_s(letters_model: P
     assert alone[0].tokens == labels[1].tokens
 
 
-def test_figures_of_a_known_distribution() -> None:
+def test_metrics_of_a_known_distribution() -> None:
     logits = torch.zeros(1, 4, TOKENIZER.vocabulary_size)
     logits[0, :3, 0] = 50.0  # three frames of certain blank, one of no idea
     [label] = make_label_decoder(recipe_with("greedy"), TOKENIZER)(
@@ -159,7 +159,7 @@ def test_runs_with_a_language_model(
         for run in (greedy_labels, one)
     ]
     assert errors[0] < 1
-    assert errors[1] > errors[0] + 1, "so heavy a language model spoils what is heard"
+    assert errors[1] > errors[0] + 1, "so heavy a language model spoils what is recognised"
 
     of_others = letters_model.with_name("other.arpa")
     options = ["--cuts", str(corpus / "dev.jsonl.gz"), "--output", str(of_others), "--order", "3"]

@@ -1,4 +1,4 @@
-"""The health of labels: figures and alarms."""
+"""The health of labels: metrics and alarms."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_collapse_is_noticed_within_ten_updates_of_two_labels(
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 300)), min_size=1, max_size=20))
-def test_figures_are_averages_of_what_was_observed(steps: list[tuple[int, int]]) -> None:
+def test_metrics_are_averages_of_what_was_observed(steps: list[tuple[int, int]]) -> None:
     health = LabelHealth()
     for labels, tokens in steps:
         health.observe(LabelCounts(labels=labels, tokens=tokens, seconds=float(labels)))
@@ -72,6 +72,6 @@ def test_figures_are_averages_of_what_was_observed(steps: list[tuple[int, int]])
         assert min(rates) - 1e-9 <= ratio <= max(rates) + 1e-9
 
 
-def test_no_labels_no_figures() -> None:
+def test_no_labels_no_metrics() -> None:
     assert set(shown_metrics(LabelCounts(), 10.0).values()) == {None}
     assert LabelHealth().faults(HEALTH, 10.0) == []

@@ -129,19 +129,19 @@ def test_states_that_labels_have_not_told_of_are_not_kept() -> None:
     assert len(run.average.states) == 2
 
 
-def test_what_is_not_finite_begins_anew() -> None:
+def test_what_is_not_finite_is_reset() -> None:
     run = Run(action="pause")
     run.average.value = float("nan")
-    assert "begins anew" in run.go(BROKEN, 10)
+    assert "is reset" in run.go(BROKEN, 10)
     assert run.average.value == 0.0
 
 
-def test_an_average_that_stays_ill_begins_anew_once_a_pause() -> None:
+def test_an_average_that_stays_ill_is_reset_once_a_pause() -> None:
     run = Run(action="pause", average_labels=True)
     while not run.recovery.is_paused:
         run.go(BROKEN, 1)
     assert run.go(BROKEN, 39) == ""
-    assert "begins anew" in run.go(BROKEN, 1), "a quarter of 160 hours"
+    assert "is reset" in run.go(BROKEN, 1), "a quarter of 160 hours"
     assert run.average.value == 0.0
     run.average.value = 2.0
     assert run.go(BROKEN, 100) == ""
@@ -152,20 +152,20 @@ def test_an_average_that_stays_ill_begins_anew_once_a_pause() -> None:
     assert run.average.value == 2.0, "it was healthy in time"
 
 
-def test_an_average_of_whom_nothing_is_heard_begins_anew_as_well() -> None:
+def test_an_average_of_whom_nothing_is_known_is_reset_as_well() -> None:
     run = Run(action="pause", average_labels=True)
     while not run.recovery.is_paused:
         run.go(BROKEN, 1)
-    assert "begins anew" in run.go(LabelCounts(), 60), "a cache makes labels seldom"
+    assert "is reset" in run.go(LabelCounts(), 60), "a cache makes labels seldom"
 
 
-def test_the_average_of_a_student_that_went_back_begins_anew() -> None:
+def test_the_average_of_a_student_that_was_rolled_back_restarts() -> None:
     run = Run(action="rollback")
     run.go(SOUND, 100)
-    assert "average begins anew" in run.go(BROKEN, 10)
+    assert "average restarts" in run.go(BROKEN, 10)
     run = Run(action="rollback", average_labels=True)
     run.go(SOUND, 100)
-    assert "average begins anew" not in run.go(BROKEN, 10)
+    assert "average restarts" not in run.go(BROKEN, 10)
 
 
 def test_within_the_grace_it_is_only_said() -> None:
@@ -181,9 +181,9 @@ def test_within_the_grace_it_is_only_said() -> None:
     assert "put back" in run.go(BROKEN, 10)
 
 
-def test_what_does_not_label_does_not_begin_anew() -> None:
+def test_what_does_not_label_is_not_reset() -> None:
     run = Run(action="pause")
-    assert "begins anew" not in run.go(BROKEN, 300)
+    assert "is reset" not in run.go(BROKEN, 300)
 
 
 def test_the_latest_labels_are_not_used_any_more() -> None:
@@ -313,7 +313,7 @@ def test_a_collapse_is_noticed_and_survived(
     assert 0 <= updates_until_the_alarm(run, fluent, said) <= 50
     assert ("put back" in said) == (action == "rollback")
     if method is SELDOM:  # and so labels do not prove it before the end
-        assert "begins anew" in said
+        assert "is reset" in said
     else:
         assert ("healthy again" in said) == (action == "pause")
     # As without the collapse: `fluent` reads the tones without an error, or nearly so.

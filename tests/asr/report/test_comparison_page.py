@@ -1,4 +1,4 @@
-"""Several runs on one page: figures as of each, compared, and what differs between them."""
+"""Several runs on one page: metrics as of each, compared, and what differs between them."""
 
 from __future__ import annotations
 

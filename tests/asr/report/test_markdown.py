@@ -13,7 +13,7 @@ def test_markdown_says_what_the_json_says(run: Path) -> None:
     text = (run / "report" / "report.md").read_text()
     results = json.loads((run / "report" / "results.json").read_text())
     for models in results["sets"].values():
-        for figures in models.values():
-            assert f"{figures['wer']:.2f} [{figures['wer_low']:.2f}" in text
+        for metrics in models.values():
+            assert f"{metrics['wer']:.2f} [{metrics['wer_low']:.2f}" in text
     assert "Teacher (EMA) - Supervised baseline" in text
     assert all(line.count("|") >= 3 for line in text.splitlines() if line.startswith("|"))

@@ -20,12 +20,12 @@ def test_whole_report(run: Path, tmp_path: Path) -> None:
     baseline = tmp_path / "supervised"
     baseline.mkdir()
     train(baseline, labels=False)
-    path = write_report(run, baseline, note="A quick run: its figures prove nothing.")
+    path = write_report(run, baseline, note="A quick run: its results prove nothing.")
     assert path == run / "report/index.html"
     page = path.read_text(encoding="utf-8")
     tags = parsed(page)
     assert tags.values("lang")[0] == "en"
-    assert "A quick run: its figures prove nothing." in page
+    assert "A quick run: its results prove nothing." in page
     assert "my run" in page
     assert "supervised teacher" in page
     assert "pseudo-labels from here" in page
@@ -121,7 +121,7 @@ def test_broken_files_are_named_on_the_page(run: Path) -> None:
     assert "1 unreadable lines" in page
 
 
-def test_malformed_hypotheses_are_the_users_to_mend(run: Path) -> None:
+def test_malformed_hypotheses_are_the_users_to_fix(run: Path) -> None:
     (run / "decode/test/student.jsonl").write_text("oops\n")
     with pytest.raises(UserError, match=r"student\.jsonl, line 1: not JSON"):
         write_report(run)

@@ -1,4 +1,4 @@
-"""What the report says of the figures: the summary and the worst utterances."""
+"""What the report says of the metrics: the summary and the worst utterances."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from asr.report.tables import summary, worst_utterances
 
 
 def sentence(teacher_wer: float, supervised_wer: float, p: float, utterances: int = 100) -> str:
-    figures = {"wer_low": 0.0, "wer_high": 9.0, "utterances": utterances}
+    metrics = {"wer_low": 0.0, "wer_high": 9.0, "utterances": utterances}
     models = {
-        "supervised": {"wer": supervised_wer, "cer": 4.0, **figures},
-        "teacher": {"wer": teacher_wer, "cer": 3.0, **figures},
+        "supervised": {"wer": supervised_wer, "cer": 4.0, **metrics},
+        "teacher": {"wer": teacher_wer, "cer": 3.0, **metrics},
     }
     pair = {"delta_wer": teacher_wer - supervised_wer, "p_wer": p, "delta_cer": -1.0, "p_cer": 0.03}
     return summary({"sets": {"test": models}, "paired": {"teacher_vs_supervised": pair}}, "test")

@@ -41,7 +41,7 @@ def test_it_reads_what_the_manifest_says(
         assert set(speech.characters) == set("".join(s.strip() for s in speech.references))
 
 
-def test_a_changed_manifest_is_indexed_anew(tmp_path: Path) -> None:
+def test_a_changed_manifest_is_indexed_again(tmp_path: Path) -> None:
     manifest = write(tmp_path / "a.jsonl.gz", [line("x"), line("y")])
     first = open_index(manifest)
     [made] = (tmp_path / ".index").glob("a-*/index.json")

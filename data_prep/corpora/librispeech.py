@@ -15,9 +15,9 @@ from pathlib import Path
 
 from asr.errors import UserError
 
-from .fetch import checksums, fetch
-from .manifests import Listing, Reject, Utterance
-from .pipeline import Settings, prepare
+from ..fetch import checksums, fetch
+from ..manifests import Listing, Reject, Utterance
+from ..pipeline import Settings, prepare
 
 PARTS = (
     *("train-clean-100", "train-clean-360", "train-other-500"),
@@ -29,7 +29,7 @@ MINI_PARTS = ("train-clean-5", "dev-clean-2")
 MIRROR = "https://www.openslr.org/resources"
 """Where the archives come from; 12 and 31 below it hold them, with md5sum.txt."""
 CHARACTERS = string.ascii_uppercase + "'"
-"""Letters of the official transcripts."""
+"""Characters of the official transcripts."""
 
 _LAYOUT = "<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from asr.errors import UserError
 
-from .contents import Contents, opened_contents
-from .manifests import Listing, Reject, Utterance
-from .pipeline import Settings, prepare
-from .validate import check_id
+from ..contents import Contents, opened_contents
+from ..manifests import Listing, Reject, Utterance
+from ..pipeline import Settings, prepare
+from ..validate import check_id
 
 TRANSCRIPTS = "transcripts.tsv"
 """Name of the transcripts that are found without being named."""

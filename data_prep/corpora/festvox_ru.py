@@ -19,11 +19,11 @@ import soundfile
 
 from asr.errors import UserError
 
-from .manifests import Listing, Reject, Utterance
-from .pipeline import Settings, prepare
+from ..manifests import Listing, Reject, Utterance
+from ..pipeline import Settings, prepare
 
 CHARACTERS = "абвгдеёжзийклмнопрстуфхцчшщъыьэюя"
-"""Letters that a cleaned sentence may hold; the space is one too."""
+"""Characters that a cleaned sentence may hold; the space is one too."""
 TEST_SHARE, DEV_SHARE = 0.12, 0.06
 """Shares of all sentences, by the hash of the text."""
 
@@ -209,9 +209,7 @@ def _call(command: list[str], folder: Path) -> None:
             command, cwd=folder, capture_output=True, errors="replace", check=False
         )
     except FileNotFoundError:
-        raise UserError(
-            f"{command[0]} is not on this machine (not Debian?)", f"{elsewhere}"
-        ) from None
+        raise UserError(f"{command[0]} is not on this machine (not Debian?)", elsewhere) from None
     if done.returncode == 0:
         return
     words = " ".join((done.stderr or done.stdout).split())

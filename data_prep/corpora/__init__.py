@@ -1,0 +1,1 @@
+"""Corpora: a file each, from what lies on the disk to a listing of its utterances."""

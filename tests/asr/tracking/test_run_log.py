@@ -1,0 +1,74 @@
+"""Loggers: those that a recipe names receive every record of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Train, read_lines
+
+from asr.__main__ import main
+
+OWN = """
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from asr.tracking import MetricLogger, RunInfo
+
+
+class Own(MetricLogger):
+    def __init__(self, run: RunInfo) -> None:
+        super().__init__(run)
+        self.file = (run.folder / "own.jsonl").open("a", encoding="utf-8")
+        told = {"told": run.name, "batches": run.batches, "seed": run.settings["seed"]}
+        self.file.write(json.dumps(told) + "\\n")
+
+    def log(self, record: Mapping[str, Any], prefix: str) -> None:
+        self.file.write(json.dumps([prefix, record]) + "\\n")
+
+    def close(self) -> None:
+        self.file.close()
+"""
+
+
+def test_a_logger_of_your_own_receives_what_metrics_jsonl_does(
+    train: Train, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+    loggers = f"trainer.loggers=[{tmp_path}/own.py:Own]"
+    short = ["pseudo_label.start_hours=null", "name=short"]
+    run = train("run", loggers, *short, "trainer.total_hours=0.02")
+    told, *records = read_lines(run / "own.jsonl")
+    assert told == {"told": "short", "batches": 0, "seed": 1}
+    assert [record for _, record in records] == read_lines(run / "metrics.jsonl")
+    assert {prefix for prefix, _ in records} == {"train", "dev/student", "dev/teacher"}
+    assert not (run / "tensorboard").exists()
+    train("run", loggers, *short, "trainer.total_hours=0.03")
+    told = json.loads((run / "own.jsonl").read_text().splitlines()[len(records) + 1])
+    assert told["batches"] == records[-1][1]["batch"]
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("wandb", "choose of tensorboard, or FILE.py:CLASS"),
+        ("nowhere.py:Own", "no file nowhere.py"),
+        ("own.py:Other", "derives from asr.tracking.MetricLogger"),
+    ],
+)
+def test_a_logger_that_cannot_be_had_is_named(
+    named: str,
+    message: str,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text("class Other: pass\n", encoding="utf-8")
+    for command in ("check", "train"):
+        assert main([command, str(recipe), f"trainer.loggers=[{named}]", "output=run"]) == 2
+        output = capsys.readouterr()
+        assert message in output.out + output.err
