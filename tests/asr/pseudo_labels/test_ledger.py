@@ -38,3 +38,19 @@ def test_a_damaged_file_is_named(run: Path, capsys: pytest.CaptureFixture[str]) 
     path.write_bytes(path.read_bytes()[:100])
     assert main(["labels", "stats", str(run)]) == 2
     assert path.name in capsys.readouterr().err
+
+
+def test_reasons_of_older_runs_are_read_by_their_names_of_today(tmp_path: Path) -> None:
+    ledger = LabelLedger(tmp_path, 0)
+    older = [
+        row("a", "ab", 1.0, dropped="forgotten"),
+        row("b", "ab", 1.0),
+        row("c", "", 1.0, dropped="empty"),
+    ]
+    ledger.note_labels(1, older)
+    ledger.write(1)
+    ledger.note_labels(2, [row("a", "ab", 2.0, dropped="invalidated")])
+    ledger.write(2)
+    dropped = read_ledger(tmp_path, "labels")["dropped"].to_pylist()
+    assert dropped == ["invalidated", None, "empty", "invalidated"]
+    assert len(read_ledger(tmp_path, "labels", without=["dropped"])) == 4

@@ -1,7 +1,8 @@
-"""Labels that are kept: through a checkpoint, and distrusted."""
+"""Labels that are kept: through a checkpoint, and invalidated."""
 
 from __future__ import annotations
 
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,7 +40,7 @@ def test_a_checkpoint_brings_all_back(made: dict[tuple[int, int], Label]) -> Non
         assert (kept.tokens, kept.hours, kept.dropped) == (label.tokens, label.hours, label.dropped)
 
 
-def test_the_latest_are_distrusted_with_those_made_together() -> None:
+def test_the_latest_are_invalidated_with_those_made_together() -> None:
     store = LabelStore()
     hours = [1.0, 2.0, 2.0, 3.0]
     store.keep(row((0, n), Label([1], LabelMetrics(1, 0, 0), hour)) for n, hour in enumerate(hours))
@@ -48,3 +49,34 @@ def test_the_latest_are_distrusted_with_those_made_together() -> None:
     store.discard([(0, 1), (9, 9)])
     assert len(store.kept) == 3
     assert LabelStore().invalidate_latest(5) == 0
+
+
+def test_older_checkpoints_number_their_reasons_and_are_read_as_they_were_meant() -> None:
+    """As commit f544ffb wrote them: 0 for none, and a place in its list of reasons."""
+    store = LabelStore()
+    numbered = {
+        "empty": 1,
+        "too_short": 2,
+        "too_long": 3,
+        "low_confidence": 4,
+        "changed": 5,
+        "infeasible": 6,
+        "paused": 7,
+        "invalidated": 8,
+        "unlabelled": 9,
+    }
+    made = [Label([1], LabelMetrics(1, 0, 0), dropped=reason) for reason in [None, *numbered]]
+    store.keep(row((0, place), label) for place, label in enumerate(made))
+    tensors = store.tensors()
+    del tensors["kept/reasons"]
+    tensors["kept/dropped"] = torch.tensor([0, *numbered.values()])
+    assert LabelStore.from_tensors(tensors) == store
+
+
+def test_a_reason_is_stored_by_its_name() -> None:
+    """So that a filter that is added in the middle of the list changes no label that is kept."""
+    store = LabelStore()
+    label = Label([1], LabelMetrics(1, 0, 0), dropped="a_filter_of_tomorrow")
+    store.keep([row((0, 0), label)])
+    again = LabelStore.from_tensors(store.tensors())
+    assert again.kept[0, 0].dropped == "a_filter_of_tomorrow"
