@@ -37,5 +37,5 @@ def main(argv: list[str]) -> int:
     scaling_cards(config, int(os.environ.get("WORLD_SIZE", "1")))
     from asr.training.run import train
 
-    train(config, partial(print, flush=True))
+    train(config, partial(print, flush=True), show_progress=True)
     return 0

@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 
 class Console:
-    """The terminal, and RUN/train.log."""
+    """RUN/train.log, and where it `shows` them, the terminal's standard error."""
 
-    def __init__(self, run: Path, hours: float, total_hours: float) -> None:
+    def __init__(self, run: Path, hours: float, total_hours: float, shows: bool) -> None:
+        self.shows = shows
         self._text = (run / "train.log").open("a", encoding="utf-8")
         self._bar = tqdm(
             total=round(total_hours, 2),
@@ -21,7 +22,7 @@ class Console:
             unit="h",
             desc="audio",
             file=sys.stderr,
-            disable=None,
+            disable=None if shows else True,  # None: where there is no terminal
             bar_format="{desc} {n:.2f}/{total:.2f} h |{bar:20}| {elapsed}<{remaining}{postfix}",
         )
         self._wer: dict[str, float] = {}
@@ -30,7 +31,8 @@ class Console:
         """On the terminal and in train.log."""
         self._text.write(message + "\n")
         self._text.flush()
-        tqdm.write(message, file=sys.stderr)
+        if self.shows:
+            tqdm.write(message, file=sys.stderr)
 
     def update(self, record: Mapping[str, Any], real_time: float) -> None:
         """One update, trained at so many times real time: moves the bar."""

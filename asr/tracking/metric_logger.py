@@ -18,6 +18,8 @@ class RunInfo:
     """Of the run, for titles."""
     settings: Mapping[str, Any]
     """The whole recipe as a plain tree."""
+    hours: float
+    """Of audio that it has trained on before."""
     steps: int
     """Optimizer steps that were applied before: 0 for a new run."""
     batches: int

@@ -22,21 +22,15 @@ def logger_class(name: str) -> type[MetricLogger]:
 class RunLog:
     """The first rank's."""
 
-    def __init__(
-        self,
-        run: RunInfo,
-        loggers: Sequence[type[MetricLogger]],
-        hours: float,
-        total_hours: float,
-        utterance_ledger: bool,
-    ) -> None:
-        """Open all of it; `loggers` come besides metrics.jsonl."""
+    def __init__(self, run: RunInfo, loggers: Sequence[type[MetricLogger]], shows: bool) -> None:
+        """Open all of it; `loggers` come besides metrics.jsonl. `shows`: on the terminal, too."""
         classes: list[type[MetricLogger]] = [JsonLinesLogger, *loggers]
         self.loggers = [one(run) for one in classes]
+        trainer = run.settings["trainer"]
         self.utterances: JsonLines | None = None
-        if utterance_ledger:
+        if trainer["utterance_ledger"]:
             self.utterances = JsonLines(run.folder / "utterances.jsonl", run.batches)
-        self.console = Console(run.folder, hours, total_hours)
+        self.console = Console(run.folder, run.hours, trainer["total_hours"], shows)
 
     def say(self, message: str) -> None:
         """For people: on the terminal and in train.log."""

@@ -22,10 +22,11 @@ from asr.utils.locks import locked
 Say = Callable[[str], None]
 
 
-def train(config: Config, say: Say = lambda message: None) -> bool:
+def train(config: Config, say: Say = lambda message: None, show_progress: bool = False) -> bool:
     """Train a recipe into its folder `output`, from its last checkpoint on where it has one.
 
-    `say` receives, on the first rank, what a person wants to know. Returns True at the end of the run, False
+    `say` receives, on the first rank, what a person wants to know before and after; `show_progress` shows on
+    the terminal what train.log gets meanwhile, and a bar. Returns True at the end of the run, False
     where SIGTERM or SIGINT stopped it, saved. Raises UserError for what the user can fix.
 
     One process trains; for several ranks, start Python on each of them with torchrun.
@@ -44,12 +45,13 @@ def train(config: Config, say: Say = lambda message: None) -> bool:
     if ranks.is_first:
         run.mkdir(parents=True, exist_ok=True)
     with locked(run / ".lock", busy) if ranks.is_first else nullcontext():
-        return _train(config, ranks, say if ranks.is_first else lambda message: None)
+        say = say if ranks.is_first else lambda message: None
+        return _train(config, ranks, say, show_progress)
 
 
-def _train(config: Config, ranks: Ranks, say: Say) -> bool:
+def _train(config: Config, ranks: Ranks, say: Say, show_progress: bool) -> bool:
     say("\n\n".join(map(render_card, scaling_cards(config, ranks.world))))
-    trainer = Trainer(config, ranks)
+    trainer = Trainer(config, ranks, show_progress)
     _introduce(trainer, say)
     if ranks.is_first and not trainer.is_complete:
         _describe_run(trainer)

@@ -46,9 +46,12 @@ from asr.training.validation import evaluate
 class Trainer:
     """One run on these ranks, from wherever its last checkpoint stands."""
 
-    def __init__(self, config: Config, ranks: Ranks) -> None:
-        """Build everything and restore the state. Raises UserError for what the user can fix."""
-        self.config, self.ranks = config, ranks
+    def __init__(self, config: Config, ranks: Ranks, shows: bool = False) -> None:
+        """Build everything and restore the state; `shows` progress on the terminal.
+
+        Raises UserError for what the user can fix.
+        """
+        self.config, self.ranks, self.shows = config, ranks, shows
         self.run = Path(config.output)
         self.logger_classes = [logger_class(name) for name in config.trainer.loggers]
         self.tokenizer = make_tokenizer(config.tokenizer)
@@ -132,12 +135,10 @@ class Trainer:
         """On the first rank: what a killed run logged after its checkpoint is dropped."""
         if not self.ranks.is_first:
             return
-        trainer, clock, batches = self.config.trainer, self.state.clock, self.state.batches_drawn
+        clock, batches = self.state.clock, self.state.batches_drawn
         settings = self.config.model_dump(mode="json")
-        run = RunInfo(self.run, self.config.name, settings, clock.steps, batches)
-        self.log = RunLog(
-            run, self.logger_classes, clock.hours, trainer.total_hours, trainer.utterance_ledger
-        )
+        run = RunInfo(self.run, self.config.name, settings, clock.hours, clock.steps, batches)
+        self.log = RunLog(run, self.logger_classes, self.shows)
         if self.labeler is not None and self.config.pseudo_label.ledger:
             self.labeler.ledger = LabelLedger(self.run, batches)
 
