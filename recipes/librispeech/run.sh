@@ -137,7 +137,7 @@ fi
 
 if due tokenizer; then
     if [ "$(setting tokenizer.kind)" = characters ]; then
-        echo "letters: nothing to train"
+        echo "characters: nothing to train"
     else
         model=$(setting tokenizer.sentencepiece_model)
         [ "$(basename "$model")" = tokenizer.model ] || [ -f "$model" ] \
