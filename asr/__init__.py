@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from asr.config.schema import Config
     from asr.decoding.beam import BeamDecoder, BeamSettings
     from asr.decoding.decode_dataset import decode
+    from asr.decoding.greedy import Decoder, Hypothesis
     from asr.decoding.transcribe import transcribe
-    from asr.decoding.words import Transcription
+    from asr.decoding.words import Cue, Transcription, Word
     from asr.evaluation.bootstrap import Score
     from asr.evaluation.comparison import Pair, compare
     from asr.evaluation.hypotheses import Utterance
@@ -34,12 +35,16 @@ __all__ = [
     "BeamDecoder",
     "BeamSettings",
     "Config",
+    "Cue",
+    "Decoder",
+    "Hypothesis",
     "LoadedModel",
     "Pair",
     "Score",
     "Transcription",
     "UserError",
     "Utterance",
+    "Word",
     "compare",
     "decode",
     "load_config",
@@ -55,11 +60,15 @@ __getattr__ = offer(
         "BeamDecoder": "asr.decoding.beam",
         "BeamSettings": "asr.decoding.beam",
         "Config": "asr.config.schema",
+        "Cue": "asr.decoding.words",
+        "Decoder": "asr.decoding.greedy",
+        "Hypothesis": "asr.decoding.greedy",
         "LoadedModel": "asr.model.loaded_model",
         "Pair": "asr.evaluation.comparison",
         "Score": "asr.evaluation.bootstrap",
         "Transcription": "asr.decoding.words",
         "Utterance": "asr.evaluation.hypotheses",
+        "Word": "asr.decoding.words",
         "compare": "asr.evaluation.comparison",
         "decode": "asr.decoding.decode_dataset",
         "load_config": "asr.config.recipe",

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -102,23 +102,28 @@ def opened_contents(output: Path, corpus: str) -> Iterator[Contents]:
 
     Raises UserError when OUT cannot be made, holds another corpus, or is being written to.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot create the output folder {output}: {error.strerror}", "give another --output"
-        ) from None
-    with locked(output, busy(output)):
+    with folder_to_ourselves(output):
         if (output / STAGING / manifests.SUMMARY).is_file():
             _rename_all(output)
         yield _read(output, corpus)
 
 
-def busy(output: Path) -> UserError:
-    """What to say where another preparation is at work."""
-    return UserError(
-        f"{output}: another preparation is writing there", "wait for it, or give another --output"
+@contextmanager
+def folder_to_ourselves(folder: Path) -> Iterator[None]:
+    """A folder, made if need be, for this process alone. Raises UserError when that cannot be."""
+    busy = UserError(
+        f"{folder}: another preparation is writing there", "wait for it, or give another --output"
     )
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder, busy, where_possible=True))
+        except OSError as error:
+            raise UserError(
+                f"cannot create the output folder {folder}: {error.strerror}",
+                "give another --output, or fix its permissions",
+            ) from None
+        yield
 
 
 def clear(contents: Contents, names: Collection[str]) -> Contents:

@@ -81,7 +81,7 @@ def _attach(
             raise UserError(
                 f"cut {cut.id} has {cut.sampling_rate} Hz, but features.sample_rate_hz is "
                 f"{config.sample_rate_hz}",
-                "preparation makes 16000 Hz",
+                "set it to the audio's rate, or prepare again: preparation makes 16000",
             )
         waveform = torch.from_numpy(cut.load_audio())
         features, frames = log_mel(waveform, torch.tensor([waveform.shape[1]]))

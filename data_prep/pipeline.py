@@ -222,7 +222,10 @@ def _judge(kept: list[Kept], rejects: list[Reject], settings: Settings) -> None:
     total = len(kept) + len(rejects)
     where = f"see {settings.output / manifests.REJECTS}"
     if not kept:
-        raise UserError(f"nothing is usable: all {total} entries were rejected", f"{where}")
+        raise UserError(
+            f"nothing is usable: all {total} entries were rejected",
+            f"{where} for the reasons, and fix the most frequent one",
+        )
     share = len(rejects) / total
     if total >= MIN_ITEMS_FOR_SHARE and share > settings.max_reject_share:
         raise UserError(

@@ -22,9 +22,8 @@ from tqdm import tqdm
 from asr.data.manifest.shar import ADDRESS, SHAR_SUFFIX
 from asr.errors import UserError
 from asr.utils.files import read_json, write_json
-from asr.utils.locks import locked
 
-from .contents import busy
+from .contents import folder_to_ourselves
 from .pipeline import die_with_parent
 
 _STAMP = "shar.json"
@@ -88,8 +87,7 @@ def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str,
         return
     mark = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]
     partial_folder = target.with_name(f".{target.name}.partial-{mark}")
-    partial_folder.mkdir(parents=True, exist_ok=True)
-    with locked(partial_folder, busy(partial_folder)):
+    with folder_to_ourselves(partial_folder):
         _write_shards(manifest, partial_folder, count, shard_size, audio_format, jobs)
         write_json(partial_folder / _STAMP, stamp)
         partial_folder.rename(target)

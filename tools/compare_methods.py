@@ -76,7 +76,7 @@ def tables(folder: Path) -> Iterator[str]:
     )
     yield "|---|---|---|---|---|---|---|"
     for name, found in rows:
-        yield from (f"| {name} | {run.mechanism} |" for run in found[:1] if len(run.labels))
+        yield from (f"| {name} | {run.method} |" for run in found[:1] if len(run.labels))
 
 
 class _Run:
@@ -111,7 +111,7 @@ class _Run:
         return metrics(self.labels.last_of_each())["cer"] if len(self.labels) else None
 
     @property
-    def mechanism(self) -> str:
+    def method(self) -> str:
         """Cells of the second table."""
         made, uses = metrics(self.labels), use_metrics(self.uses)
         hours = self.labels.of["hours"]

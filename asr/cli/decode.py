@@ -34,8 +34,9 @@ def main(argv: list[str]) -> int:
     arguments = _parse(argv)
 
     from asr.data.dataset import SpeechSet
-    from asr.model.model_folder import load_model
+    from asr.model.model_folder import find_checkpoint, load_model
 
+    find_checkpoint(arguments.model_folder, arguments.best)  # a misspelt folder is named at once
     speech = SpeechSet.load(arguments.manifest)
     model = load_model(
         arguments.model_folder, arguments.model, average=arguments.average, best=arguments.best

@@ -11,7 +11,13 @@ from asr.cli.options import add_recipe, make_parser
 from asr.config.recipe import load_config
 from asr.config.schema import Config
 from asr.errors import UserError
-from asr.planning.estimates import Network, vocabulary_size, wall_hours
+from asr.planning.estimates import (
+    BANDWIDTH_GB_PER_SECOND,
+    LATENCY_MICROSECONDS,
+    Network,
+    vocabulary_size,
+    wall_hours,
+)
 from asr.planning.plan import (
     UNKNOWN_VOCABULARY,
     describe_noise_scale,
@@ -20,9 +26,6 @@ from asr.planning.plan import (
     render_table,
 )
 from asr.scaling.card import render_card, scaling_cards
-
-_BANDWIDTH_GB_PER_SECOND = 25.0
-_LATENCY_MICROSECONDS = 20.0
 
 _DESCRIPTION = """\
 Show the hyperparameters that the scaling rule derives from a recipe's reference batch, for one or several
@@ -101,10 +104,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--bandwidth-gb-per-second",
         type=float,
-        help=f"between ranks ({_BANDWIDTH_GB_PER_SECOND:g})",
+        help=f"between ranks ({BANDWIDTH_GB_PER_SECOND:g})",
     )
     parser.add_argument(
-        "--latency-microseconds", type=float, help=f"of a message ({_LATENCY_MICROSECONDS:g})"
+        "--latency-microseconds", type=float, help=f"of a message ({LATENCY_MICROSECONDS:g})"
     )
     parser.add_argument(
         "--run", type=Path, metavar="EXP", help="show that run's gradient noise scale"
@@ -128,24 +131,15 @@ def _rank_counts(text: str) -> list[int]:
 
 
 def _speed(arguments: argparse.Namespace, config: Config) -> tuple[float, Network] | None:
-    """Throughput and network for `wall_hours`: as given, as measured, or usual; or None."""
-    bench = None
-    if arguments.bench is not None:
-        from asr.planning.benchmark import Bench
-
-        bench = Bench.read(arguments.bench)
-    bandwidth = arguments.bandwidth_gb_per_second or _BANDWIDTH_GB_PER_SECOND
-    latency = arguments.latency_microseconds
-    if bench is not None and bench.network is not None:
-        bandwidth = arguments.bandwidth_gb_per_second or bench.network.bandwidth_gb_per_second
-        latency = bench.network.latency_microseconds if latency is None else latency
-    network = Network(bandwidth, _LATENCY_MICROSECONDS if latency is None else latency)
-    throughput = arguments.throughput
-    if throughput is None and bench is not None:
-        throughput = bench.throughput(config)
-    if throughput is None:
+    if arguments.throughput is None and arguments.bench is None:
         return None
-    for name, value in (("throughput", throughput), ("bandwidth-gb-per-second", bandwidth)):
-        if not value > 0:
-            raise UserError(f"--{name} {value:g} is too small", "it must be above 0")
-    return throughput, network
+    from asr.planning.benchmark import Bench, speed_of
+
+    bench = None if arguments.bench is None else Bench.read(arguments.bench)
+    return speed_of(
+        config,
+        bench,
+        arguments.throughput,
+        arguments.bandwidth_gb_per_second,
+        arguments.latency_microseconds,
+    )

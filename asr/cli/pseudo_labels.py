@@ -6,21 +6,12 @@ import argparse
 import difflib
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from asr.cli.options import make_parser
 from asr.errors import UserError
-from asr.pseudo_labels.ledger import FOLDER, read_ledger
-from asr.pseudo_labels.ledger_stats import (
-    Columns,
-    by_hours,
-    changes,
-    metrics,
-    use_metrics,
-    worst,
-)
+from asr.pseudo_labels.ledger_report import by_hours_of, difference, worst_of
 
 _DESCRIPTION = """\
 Read the ledger of a run, EXP/pseudo_labels/*/*.parquet: every label, and every use of one that was kept.
@@ -32,22 +23,21 @@ Read the ledger of a run, EXP/pseudo_labels/*/*.parquet: every label, and every 
 
 Any tool for Parquet reads the files, too: pandas.read_parquet("EXP/pseudo_labels/labels").
 """
-_ROWS_SHOWN = 12
 
 
 def main(argv: list[str]) -> int:
     """`asr labels`."""
     arguments = _parse(argv)
-    labels = _labels(arguments.run, ["text"] if arguments.command == "stats" else [])
+    run = arguments.run
     if arguments.command == "stats":
-        found = _stats(arguments, labels)
+        found = by_hours_of(run, arguments.every)
         text = _render_stats(found)
     elif arguments.command == "diff":
-        found = _diff(arguments, labels)
+        span = (arguments.begin, arguments.end)
+        found = difference(run, arguments.other, *span, arguments.count)
         text = _render_diff(found)
     else:
-        by, rows = worst(labels, arguments.count)
-        found = {"by": by, "labels": _with_references(arguments.run, _records(rows))}
+        found = worst_of(run, arguments.count)
         text = _render_worst(found)
     print(json.dumps(found, indent=2, ensure_ascii=False) if arguments.json else text)
     return 0
@@ -90,108 +80,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     if arguments.command != "stats" and arguments.count < 1:
         raise UserError(f"--count {arguments.count} is too small", "it must be at least 1")
     return arguments
-
-
-def _labels(run: Path, without: list[str]) -> Columns:
-    labels = Columns.read(read_ledger(run, "labels", without))
-    if not len(labels):
-        raise UserError(
-            f"{run / FOLDER}: holds no labels",
-            "name the folder of a run that has pseudo-labelled with "
-            "pseudo_label.ledger on, and has saved a checkpoint since",
-        )
-    return labels
-
-
-def _stats(arguments: argparse.Namespace, labels: Columns) -> dict[str, Any]:
-    hours = labels.of["hours"]
-    every = arguments.every or _round_hours((hours.max() - hours.min()) / _ROWS_SHOWN)
-    return {
-        "all": metrics(labels),
-        "every_hours": every,
-        "by_hours": by_hours(labels, every),
-        "uses": use_metrics(Columns.read(read_ledger(arguments.run, "uses"))),
-    }
-
-
-def _round_hours(hours: float) -> float:
-    """1, 2 or 5 times a power of ten, not below; 1 for nothing."""
-    power = 1e-3
-    while hours > 0:
-        for digit in (1, 2, 5):
-            if digit * power >= hours:
-                return float(digit * power)
-        power *= 10
-    return 1.0
-
-
-def _diff(arguments: argparse.Namespace, labels: Columns) -> dict[str, Any]:
-    hours = labels.of["hours"]
-    if arguments.other is not None:
-        before, after = labels.last_of_each(), _labels(arguments.other, []).last_of_each()
-        between = f"the last labels of {arguments.run} and of {arguments.other}"
-    else:
-        end = hours.max() if arguments.end is None else arguments.end
-        after = labels.where(hours <= end).last_of_each()
-        if arguments.begin is None:
-            firsts = labels.where(_firsts(labels))
-            before, between = firsts, f"the first labels and the last until {end:g} h"
-        else:
-            before = labels.where(hours <= arguments.begin).last_of_each()
-            between = f"the last labels until {arguments.begin:g} h and until {end:g} h"
-    found = changes(before, after)
-    if not found:
-        raise UserError(
-            f"no utterance has a label on both sides of {between}",
-            f"labels were made from {hours.min():.2f} to {hours.max():.2f} h",
-        )
-    errors = [one.character_errors for one in found if one.character_errors is not None]
-    return {
-        "between": between,
-        "utterances": len(found),
-        "changed": sum(one.change > 0 for one in found),
-        "mean_change": sum(one.change for one in found) / len(found),
-        "better": sum(now < then for then, now in errors),
-        "worse": sum(now > then for then, now in errors),
-        "most_changed": [asdict(one) for one in found[: arguments.count] if one.change > 0],
-    }
-
-
-def _firsts(labels: Columns) -> Any:
-    import numpy as np
-
-    _, rows = np.unique(labels.of["utterance"].astype(str), return_index=True)
-    return np.sort(rows)
-
-
-def _records(labels: Columns) -> list[dict[str, Any]]:
-    return [
-        {name: _plain(values[row]) for name, values in labels.of.items()}
-        for row in range(len(labels))
-    ]
-
-
-def _with_references(run: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """References, where the run's manifests are still there and know it."""
-    from asr.data.dataset import load_role
-    from asr.data.segments import Kind
-    from asr.model.model_folder import read_config
-
-    try:
-        speech = load_role(read_config(run), Kind.UNTRANSCRIBED)
-    except UserError:
-        return rows
-    places = speech.places_of([row["utterance"] for row in rows])
-    return [
-        {**row, "reference": None if place is None else speech.references[place] or None}
-        for row, place in zip(rows, places, strict=True)
-    ]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return None if value != value else float(value)
-    return value
 
 
 _COLUMNS = (

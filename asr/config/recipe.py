@@ -30,8 +30,8 @@ def load_config(
 ) -> Config:
     """Read a recipe, and put overrides over it.
 
-    They are `key.path=value` texts, whose values are YAML, or values by their key paths. Raises UserError,
-    naming the file, the field, the value received and the remedy.
+    They are `key.path=value` texts, whose values are YAML, or values by their key paths; a mapping is put over
+    the section that is there. Raises UserError, naming the file, the field, the value and the remedy.
 
     >>> import asr
     >>> config = asr.load_config("recipe.yaml", {"model.layers": 1, "output": "exp/short"})
@@ -43,9 +43,9 @@ def load_config(
         tree = _merge(tree, part)
     if isinstance(overrides, Mapping):
         for key, value in overrides.items():
-            _put(tree, key, value)
+            _put(tree, key, value, merges=True)
     else:
-        for override in overrides or []:
+        for override in [overrides] if isinstance(overrides, str) else overrides or []:
             _apply_override(tree, override)
     return parse_config(tree, source=str(recipe))
 
@@ -118,7 +118,10 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     _put(tree, key, value)
 
 
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+def _put(tree: dict[str, Any], key: str, value: Any, merges: bool = False) -> None:
+    """Put a value in its place; a mapping over the section there if it `merges`, else instead of it."""
+    if not isinstance(key, str):
+        raise UserError(f"override {key!r} is no key", "write a key path, as in 'model.layers'")
     *parents, leaf = key.strip().split(".")
     node = tree
     for parent in parents:
@@ -128,7 +131,10 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
                 f"override of '{key}': '{parent}' is a value, not a section", _SETTINGS_SHOWN
             )
         node = child
-    node[leaf] = value
+    if merges and isinstance(value, Mapping) and isinstance(node.get(leaf), dict):
+        node[leaf] = _merge(node[leaf], dict(value))
+    else:
+        node[leaf] = str(value) if isinstance(value, Path) else value
 
 
 def _section_at(location: tuple[Any, ...]) -> type[Section] | None:

@@ -127,7 +127,7 @@ class ModelConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """Values at the reference batch; scaling.py derives those in force."""
+    """Values at the reference batch; the scaling rule derives those in force."""
 
     kind: Literal["adam", "adamw", "sgd"] = "adamw"
     """Adam with decoupled weight decay, Adam without any, or SGD."""

@@ -23,6 +23,7 @@ from asr.errors import UserError
 
 STDIN = Path("-")
 _BLOCK_SECONDS = 10
+_LEAST_RATE_HZ, _MOST_RATE_HZ = 1_000, 384_000
 # Audio on both sides of a block that takes part in its resampling: far more than the filter's width.
 _MARGIN_SECONDS = 0.05
 
@@ -57,29 +58,55 @@ class AudioFile:
 
 @dataclass(frozen=True)
 class AudioArray:
-    """Samples in memory: (N,), or (N, channels); floats, or integers of full scale."""
+    """Samples in memory, one channel."""
 
-    samples: NDArray[Any]
+    samples: NDArray[np.float32]
+    """(N,)"""
     rate_hz: int
     path: Path = Path("array")
     """For messages."""
 
+    @classmethod
+    def checked(cls, samples: Any, rate_hz: Any) -> AudioArray:
+        """Samples (N,) or (N, channels), floats, or integers of full scale; mixed down to one channel.
+
+        Raises UserError for another shape or type, for samples that are not finite, and for a rate that is no
+        whole number of Hz.
+        """
+        if isinstance(rate_hz, bool) or not isinstance(rate_hz, (int, float, np.number)):
+            raise UserError(f"a rate of {rate_hz!r}", "give the samples a second, as in 16000")
+        if not _LEAST_RATE_HZ <= rate_hz <= _MOST_RATE_HZ or rate_hz != int(rate_hz):
+            raise UserError(
+                f"a rate of {rate_hz} Hz",
+                f"give a whole number of Hz from {_LEAST_RATE_HZ} to {_MOST_RATE_HZ}",
+            )
+        array = np.asarray(samples)
+        if array.ndim not in (1, 2) or not array.size:
+            raise UserError(
+                f"audio of shape {array.shape}", "give samples of shape (N,) or (N, channels)"
+            )
+        if array.ndim == 2 and array.shape[1] > array.shape[0]:
+            raise UserError(
+                f"audio of shape {array.shape} has more channels than samples",
+                "give (N, channels): transpose it",
+            )
+        if array.dtype in (np.int16, np.int32):
+            array = array / (float(np.iinfo(array.dtype).max) + 1.0)
+        elif array.dtype not in (np.float16, np.float32, np.float64):
+            raise UserError(
+                f"audio of type {array.dtype}", "give floats from -1 to 1, or int16 or int32"
+            )
+        if not np.isfinite(array).all():
+            raise UserError("audio holds NaN or infinite samples", "record or export it again")
+        mono = array if array.ndim == 1 else array.mean(axis=1)
+        return cls(np.ascontiguousarray(mono, dtype=np.float32), int(rate_hz))
+
 
 def stream_array(array: AudioArray, sample_rate_hz: int) -> Iterator[Tensor]:
-    """As `stream_audio`, of samples in memory. Raises UserError where they are none, or not finite."""
-    samples = np.asarray(array.samples)
-    if samples.ndim not in (1, 2) or not samples.size:
-        raise UserError(
-            f"audio of shape {samples.shape}", "give samples of shape (N,) or (N, channels)"
-        )
-    if samples.dtype.kind == "i":
-        samples = samples / (float(np.iinfo(samples.dtype).max) + 1.0)
-    samples = samples.astype(np.float32)
-    if not np.isfinite(samples).all():
-        raise UserError("audio holds NaN or infinite samples", "record or export it again")
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+    """As `stream_audio`, of samples in memory."""
     block = _BLOCK_SECONDS * array.rate_hz
-    blocks = (torch.from_numpy(mono[n : n + block]) for n in range(0, len(mono), block))
+    starts = range(0, len(array.samples), block)
+    blocks = (torch.from_numpy(array.samples[n : n + block]) for n in starts)
     yield from resampled(blocks, array.rate_hz, sample_rate_hz)
 
 

@@ -1,4 +1,4 @@
-"""A global batch, cut into micro-batches that fit memory and dealt out to the ranks."""
+"""A global batch, cut into micro-batches that fit memory, one a rank and slot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asr.data.segments import Kind, Segment
 def split_into_micro_batches(
     segments: Sequence[Segment], ranks: int, max_micro_batch_seconds: float
 ) -> list[list[list[Segment]]]:
-    """Cut a global batch into micro-batches and deal them out: [slot][rank] -> segments.
+    """Cut a global batch into micro-batches: [slot][rank] -> segments.
 
     A slot is of one kind on all ranks, those that are only labelled come first, every rank has the same
     number of slots, and the padded audio of a micro-batch is as balanced as contiguous cuts of the

@@ -33,7 +33,7 @@ _MOST_TRANSCRIPTS_COUNTED = 10_000
 _MOST_LABELLED_IN_RATIO = 10
 
 Slots = list[list[list[Segment]]]
-"""[slot][rank] -> segments, as `stream.deal` makes them."""
+"""[slot][rank] -> segments, as `split_into_micro_batches` makes them."""
 
 
 @dataclass

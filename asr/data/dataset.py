@@ -153,7 +153,7 @@ class SpeechSet:
                     raise UserError(
                         f"utterance '{name}' of '{self.name}' has {rate} Hz, the recipe says "
                         f"features.sample_rate_hz={sample_rate_hz}",
-                        "preparation makes 16000",
+                        "set it to the audio's rate, or prepare again: preparation makes 16000",
                     )
         return self
 

@@ -67,25 +67,20 @@ class BeamDecoder:
     def __init__(self, tokenizer: Tokenizer, settings: BeamSettings) -> None:
         """Raises UserError where the extra is not installed or a file is of no use."""
         self.tokenizer, self.settings = tokenizer, settings
-        for name, path in (
-            ("language model", settings.language_model),
-            ("lexicon", settings.lexicon),
-        ):
-            if path is not None and not path.is_file():
-                raise UserError(f"{name} {path}: no such file", "`asr prepare lm` makes one")
+        _check_files(settings)
         names = [_BLANK_NAME] + [
             tokenizer.piece(token).replace(" ", _SPACE_NAME)
             for token in range(1, tokenizer.vocabulary_size)
         ]
         # Of characters, the space is a token of its own; a piece of sentencepiece may begin with one.
-        of_letters = all(name == _SPACE_NAME or _SPACE_NAME not in name for name in names)
-        if not of_letters and (settings.lexicon or settings.word_score):
+        of_characters = all(name == _SPACE_NAME or _SPACE_NAME not in name for name in names)
+        if not of_characters and (settings.lexicon or settings.word_score):
             raise UserError(
                 "a lexicon and a word score need a tokenizer of characters",
                 "with sentencepiece leave them "
                 "out (and do not tune them), and use a model of its pieces",
             )
-        space = _SPACE_NAME if of_letters and _SPACE_NAME in names else _BLANK_NAME
+        space = _SPACE_NAME if of_characters and _SPACE_NAME in names else _BLANK_NAME
         self._space = names.index(_SPACE_NAME) if space == _SPACE_NAME else None
         lexicon = (
             None if settings.lexicon is None else _spellings(settings.lexicon, tokenizer, names)
@@ -159,6 +154,15 @@ class BeamDecoder:
             if token != BLANK:
                 cleaned.append(token)
         return cleaned[:-1] if cleaned and cleaned[-1] == self._space else cleaned
+
+
+def _check_files(settings: BeamSettings) -> None:
+    files = {"language model": settings.language_model, "lexicon": settings.lexicon}
+    for name, path in files.items():
+        if path is not None and not path.is_file():
+            raise UserError(
+                f"{name} {path}: no such file", "check the path; `asr prepare lm` makes one"
+            )
 
 
 def _sha256_of(path: Path) -> str:

@@ -48,10 +48,8 @@ class CutsInMemory:
 
     @classmethod
     def of(cls, cuts: Iterable[MonoCut], sample_rate_hz: int) -> CutsInMemory:
-        """Audio of another rate is resampled when it is read."""
-        kept = [
-            c if c.sampling_rate == sample_rate_hz else c.resample(sample_rate_hz) for c in cuts
-        ]
+        """Audio of another rate is resampled when it is read. Raises UserError for what is no cut of audio."""
+        kept = [_at_rate(cut, sample_rate_hz) for cut in _each(cuts)]
         texts = [" ".join(s.text for s in cut.supervisions if s.text) for cut in kept]
         return cls(kept, texts, [float(cut.duration) for cut in kept])
 
@@ -74,6 +72,12 @@ def decode(
     >>> 0 <= asr.score(utterances).wer
     True
     """
+    if isinstance(model, (str, Path)):
+        raise UserError(f"model is a path ({model})", "load it: asr.load_model(path)")
+    if not callable(decoder) or isinstance(decoder, type):
+        raise UserError(
+            f"decoder {decoder!r} cannot decode", "give asr.BeamDecoder(model.tokenizer, settings)"
+        )
     rate_hz = model.config.features.sample_rate_hz
     speech: Speech
     if isinstance(cuts, (str, Path)):
@@ -82,11 +86,31 @@ def decode(
         speech = SpeechSet.load(Path(cuts)).at_rate(rate_hz)
     else:
         speech = CutsInMemory.of(cuts, rate_hz)
-    found = {r["id"]: r for r in decode_set(model, speech, decoder, max_seconds)}
-    return [utterance_of(found[cut.id]) for cut in speech.cuts]
+    found = dict(_decoded(model, speech, decoder, max_seconds, token_times=False))
+    return [utterance_of(found[place]) for place in range(len(found))]
 
 
-@torch.inference_mode()
+def _each(cuts: Iterable[Any]) -> Iterator[Any]:
+    if not isinstance(cuts, Iterable):
+        raise UserError(f"cuts is a {type(cuts).__name__}", "give a manifest's path, or a CutSet")
+    yield from cuts
+
+
+def _at_rate(cut: Any, sample_rate_hz: int) -> MonoCut:
+    from lhotse import MonoCut
+
+    if not isinstance(cut, MonoCut) or not cut.has_recording:
+        name = getattr(cut, "id", cut)
+        raise UserError(
+            f"'{name}' is no cut of one recording, but a {type(cut).__name__}",
+            "give a manifest's path, or a CutSet of MonoCuts with their audio",
+        )
+    if cut.sampling_rate == sample_rate_hz:
+        return cut
+    resampled: MonoCut = cut.resample(sample_rate_hz)
+    return resampled
+
+
 def decode_set(
     model: LoadedModel,
     speech: Speech,
@@ -99,6 +123,15 @@ def decode_set(
     With several hypotheses also `nbest`, with `token_times` also `tokens`. `max_seconds` bounds the padded
     audio of a batch.
     """
+    for _, record in _decoded(model, speech, decoder, max_seconds, token_times):
+        yield record
+
+
+@torch.inference_mode()
+def _decoded(
+    model: LoadedModel, speech: Speech, decoder: Decoder, max_seconds: float, token_times: bool
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The place of each utterance in its set, and its record."""
     for segment, logits_SV in set_logits(model, speech, max_seconds):
         frames = torch.tensor([len(logits_SV)])
         [hypotheses] = decoder(logits_SV[None], frames)
@@ -126,7 +159,7 @@ def decode_set(
                 {"text": model.tokenizer.decode(h.tokens), "confidence": round(h.confidence, 4)}
                 for h in hypotheses
             ]
-        yield record
+        yield segment.index, record
 
 
 def manifest_fields(cut: MonoCut) -> dict[str, Any]:

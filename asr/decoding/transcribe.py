@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.decoding.words import Transcription, words_of
+from asr.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,10 +42,17 @@ def transcribe(
     from asr.data.audio import AudioArray, AudioFile, stream_array, stream_audio
     from asr.decoding.long_form import greedy_path, timed_tokens
 
-    if isinstance(audio, tuple):
-        source: AudioArray | AudioFile = AudioArray(*audio)
-    else:
+    if isinstance(model, (str, Path)):
+        raise UserError(f"model is a path ({model})", "load it: asr.load_model(path)")
+    source: AudioArray | AudioFile
+    if isinstance(audio, (str, Path)):
         source = AudioFile.named(Path(audio))
+    elif isinstance(audio, (tuple, list)) and len(audio) == 2:
+        source = AudioArray.checked(*audio)
+    else:
+        raise UserError(
+            f"audio is a {type(audio).__name__}", "give a file's path, or (samples, rate in Hz)"
+        )
 
     def blocks() -> Iterator[Tensor]:
         rate_hz = model.config.features.sample_rate_hz

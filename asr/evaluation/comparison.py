@@ -13,7 +13,8 @@ from asr.evaluation.bootstrap import (
     paired,
 )
 from asr.evaluation.significance import SegmentTest, SentenceTest, holm, mapsswe, mcnemar
-from asr.evaluation.systems import System, Texts, system_of
+from asr.evaluation.systems import System
+from asr.evaluation.texts import Texts, system_of
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ def make_normaliser(name: str) -> Normaliser:
 
     Raises UserError for what there is not.
     """
+    if not isinstance(name, str):
+        raise UserError(f"normaliser {name!r} is no name", f"name one of {', '.join(NAMES)}")
     if name == "none":
         return Normaliser("none/1", lambda text: " ".join(text.split()))
     if name == "librispeech":
@@ -44,7 +46,7 @@ def make_normaliser(name: str) -> Normaliser:
     if colon and path.endswith(".py"):
         return _of_user(Path(path), function)
     raise UserError(
-        f"--normaliser '{name}' is unknown",
+        f"normaliser '{name}' is unknown",
         f"name one of {', '.join(NAMES)}, or PATH.py:FUNCTION, a function of yours",
     )
 
@@ -86,14 +88,14 @@ def _whisper_english() -> Normaliser:
         from whisper_normalizer.english import EnglishTextNormalizer
     except ImportError:
         raise UserError(
-            "--normaliser whisper-english needs a package that is not installed",
+            "normaliser whisper-english needs a package that is not installed",
             "pip install 'asr-ema[whisper]'",
         ) from None
     return Normaliser(f"whisper-english/{version('whisper-normalizer')}", EnglishTextNormalizer())
 
 
 def _of_user(file: Path, name: str) -> Normaliser:
-    where = f"--normaliser {file}:{name}"
+    where = f"normaliser {file}:{name}"
     function = find_function(where, file, name)
 
     def apply(text: str) -> str:

@@ -42,7 +42,7 @@ def align_sets(
 
 
 def main_set(sets: Mapping[str, object]) -> str | None:
-    """The set of the headline figures: `test`, or the first named test..., or the first."""
+    """The set of the headline rates: `test`, or the first named test..., or the first."""
     tests = [name for name in sets if name.startswith("test")]
     return "test" if "test" in sets else next(iter([*tests, *sets]), None)
 

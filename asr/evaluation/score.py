@@ -14,7 +14,7 @@ from asr.evaluation.bootstrap import (
     score_aligned,
     verdict,
 )
-from asr.evaluation.systems import Texts, system_of
+from asr.evaluation.texts import Texts, system_of
 
 
 def score(

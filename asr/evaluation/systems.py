@@ -14,7 +14,7 @@ from asr.errors import UserError
 from asr.evaluation.ctm import into_segments, read_ctm
 from asr.evaluation.edit_distance import Aligned, align
 from asr.evaluation.hypotheses import Utterance, read_hypotheses
-from asr.evaluation.normalisers import Normaliser, make_normaliser
+from asr.evaluation.normalisers import Normaliser
 from asr.evaluation.transcript_lines import Transcript
 from asr.evaluation.transcripts import guess_format, read_transcripts
 
@@ -73,65 +73,12 @@ class Source:
         return texts, [f"{outside} words of {path} lie in no segment"] if outside else []
 
 
-Texts = Mapping[str, str] | Sequence[str | Utterance] | str | Path
-"""Texts by id; or in an order of their own; or what `asr.decode` returned; or a file of them."""
-
-
-def system_of(
-    hypotheses: Texts,
-    references: Texts | None = None,
-    normaliser: str = "none",
-    name: str = "hypotheses",
-) -> System:
-    """Hypotheses against references, which utterances of `asr.decode` and its files hold themselves.
-
-    Both are of one form: mappings by id, lists in the same order, or files in any format that `asr score`
-    reads. Raises UserError where they do not go together.
-    """
-    source = Source(make_normaliser(normaliser))
-    if isinstance(hypotheses, (str, Path)):
-        if references is not None and not isinstance(references, (str, Path)):
-            raise UserError(f"{hypotheses} is a file and the references are none", "give two files")
-        return source.load(Path(hypotheses), None if references is None else Path(references))
-    if references is None:
-        utterances = [one for one in hypotheses if isinstance(one, Utterance)]
-        if len(utterances) < len(hypotheses):
-            raise UserError(
-                "texts without references", "give references, or utterances of asr.decode"
-            )
-        return make_system(name, utterances, source.normaliser)
-    texts, known = _by_id(hypotheses), _by_id(references)
-    if texts.keys() != known.keys():
-        odd = next(iter(texts.keys() ^ known.keys()))
-        raise UserError(
-            f"{len(texts)} hypotheses and {len(known)} references do not go together (first: '{odd}')",
-            "give one of each for every utterance",
-        )
-    pairs = [Utterance(key, text, texts[key], 0.0) for key, text in known.items()]
-    return make_system(name, pairs, source.normaliser)
-
-
-def _by_id(texts: Texts) -> Mapping[str, str]:
-    if isinstance(texts, Mapping):
-        return texts
-    if isinstance(texts, (str, Path)):
-        raise UserError(f"{texts} is a file and the hypotheses are none", "give two files")
-    width = len(str(len(texts)))  # so that the order of the ids is that of the list
-    found: dict[str, str] = {}
-    for place, one in enumerate(texts):
-        if isinstance(one, Utterance):
-            found[one.id] = one.hypothesis
-        else:
-            found[f"{place:0{width}d}"] = one
-    return found
-
-
 def make_system(
     name: str, utterances: Sequence[Utterance], normaliser: Normaliser, notes: Sequence[str] = ()
 ) -> System:
     """Normalise and align. Raises UserError without utterances."""
     if not utterances:
-        raise UserError(f"{name}: nothing to score", "decode the set again")
+        raise UserError(f"{name}: nothing to score", "give at least one utterance")
     normal = [
         replace(
             u, reference=normaliser.apply(u.reference), hypothesis=normaliser.apply(u.hypothesis)
@@ -161,7 +108,7 @@ def _pair(
         raise UserError(
             f"{path}: no hypothesis for {len(without)} of {len(references)} references (first: "
             f"'{without[0]}')",
-            "decode them, or say --missing deleted or left_out",
+            "decode them, or say what they count as (asr score --missing deleted or left_out)",
         )
     notes = []
     if without:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from torchaudio.transforms import MelSpectrogram
 
 from asr.config.schema import FeatureConfig
 
+Input = Literal["log_mel", "waveform"]
+"""What an encoder wants: log-mel features (B, T, F) and their frames, or waveforms (B, T) and their samples."""
 _LOG_FLOOR = 1e-6
 _STD_FLOOR = 1e-3
 # Batches are padded to a multiple of this many frames: oneDNN and cuDNN prepare a kernel for each new
@@ -126,23 +129,23 @@ def _normalise(features_BTF: Tensor, mask_BT1: Tensor, lengths_B: Tensor) -> Ten
 class FeatureExtractor:
     """What was read -> what the encoder wants, on the device."""
 
-    def __init__(self, config: FeatureConfig, device: torch.device) -> None:
+    def __init__(self, config: FeatureConfig, wants: Input, device: torch.device) -> None:
         self.log_mel = LogMel(config).to(device)
-        self.mel_bins, self.device = config.mel_bins, device
-        self.is_precomputed = config.source == "precomputed"
+        self.device = device
+        self.computes = wants == "log_mel" and config.source == "waveform"
+        self._idle_shape = (0, IDLE_FRAMES) + ((config.mel_bins,) if wants == "log_mel" else ())
 
     def __call__(self, read: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F), T a multiple of 64, and lengths (B,).
+        """Features (B, T, F), or waveforms (B, T), and lengths (B,); T is a multiple of 64.
 
         Of waveforms (B, N) and their samples (B,), or of features that were stored; of nothing, which an idle
         rank has, B = 0.
         """
         if read is None:
-            return (
-                torch.zeros(0, IDLE_FRAMES, self.mel_bins, device=self.device),
-                torch.zeros(0, dtype=torch.long, device=self.device),
-            )
+            nobody_B = torch.zeros(0, dtype=torch.long, device=self.device)
+            return torch.zeros(self._idle_shape, device=self.device), nobody_B
         values, lengths_B = (tensor.to(self.device, non_blocking=True) for tensor in read)
-        if not self.is_precomputed:
+        if self.computes:
             values, lengths_B = self.log_mel(values, lengths_B)
-        return nn.functional.pad(values, (0, 0, 0, -values.shape[1] % _FRAME_MULTIPLE)), lengths_B
+        padding = (*(0, 0) * (values.dim() - 2), 0, -values.shape[1] % _FRAME_MULTIPLE)
+        return nn.functional.pad(values, padding), lengths_B

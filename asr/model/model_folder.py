@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import yaml
@@ -81,11 +81,34 @@ def load_model(
     >>> model.config.features.sample_rate_hz
     16000
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if weights not in get_args(Weights):
+        raise UserError(f"weights {weights!r}", f"name one of {', '.join(get_args(Weights))}")
+    chosen = _device(device)
     checkpoint = find_checkpoint(Path(folder), best)
-    if average is not None:
-        return load_average(Path(folder), weights, average, device)
-    return _loaded([checkpoint], weights, device)
+    if average is None:
+        return _loaded([checkpoint], weights, chosen)
+    if best or isinstance(average, bool) or not isinstance(average, int) or average < 1:
+        raise UserError(
+            f"average {average!r}" + (" of the best checkpoint" if best else ""),
+            "give a number of the last checkpoints from 1 on, without best",
+        )
+    if checkpoint == Path(folder):
+        raise UserError(f"{folder}: is one checkpoint", "name the run's folder to average several")
+    return load_average(Path(folder), weights, average, chosen)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    """Raises UserError for a device that is not here."""
+    has_cuda = torch.cuda.is_available()
+    try:
+        chosen = torch.device(device or ("cuda" if has_cuda else "cpu"))
+    except (RuntimeError, TypeError) as error:
+        raise UserError(
+            f"device {device!r}: {str(error).splitlines()[0]}", "cpu, or cuda"
+        ) from None
+    if chosen.type == "cuda" and not has_cuda:
+        raise UserError(f"device {device!r}: no GPU that torch can use is here", "take cpu")
+    return chosen
 
 
 def load_average(run: Path, weights: Weights, count: int, device: torch.device) -> LoadedModel:
@@ -96,7 +119,7 @@ def load_average(run: Path, weights: Weights, count: int, device: torch.device) 
     found = sorted(p for p in (run / "checkpoints").glob("hours-*") if (p / "state.json").is_file())
     if len(found) < count:
         raise UserError(
-            f"--average {count}: {run} has {len(found)} checkpoints",
+            f"{run}: has {len(found)} checkpoints and not the {count} to average",
             "keep more of them with trainer.keep_last, or average fewer",
         )
     loaded = _loaded(found[-count:], weights, device)

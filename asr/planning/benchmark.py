@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from asr.config.schema import Config
 from asr.errors import UserError
-from asr.planning.estimates import Network, micro_batches_per_rank
+from asr.planning.estimates import (
+    BANDWIDTH_GB_PER_SECOND,
+    LATENCY_MICROSECONDS,
+    Network,
+    micro_batches_per_rank,
+)
 from asr.scaling.card import plan_row
 
 if TYPE_CHECKING:
@@ -234,3 +239,32 @@ class Bench:
         supervised_speed = self.throughputs["supervised"]
         labelling_speed = self.throughputs.get("pseudo_labelled", supervised_speed)
         return total / (supervised / supervised_speed + (total - supervised) / labelling_speed)
+
+
+def speed_of(
+    config: Config,
+    bench: Bench | None,
+    throughput: float | None,
+    bandwidth_gb_per_second: float | None,
+    latency_microseconds: float | None,
+) -> tuple[float, Network]:
+    """Throughput of a rank and network for `wall_hours`: as given, else as measured, else usual.
+
+    One of `bench` and `throughput` is there. Raises UserError for what is not above 0.
+    """
+    measured = bench.network if bench is not None else None
+    usual = measured or Network(BANDWIDTH_GB_PER_SECOND, LATENCY_MICROSECONDS)
+    network = Network(
+        bandwidth_gb_per_second or usual.bandwidth_gb_per_second,
+        usual.latency_microseconds if latency_microseconds is None else latency_microseconds,
+    )
+    if throughput is None:
+        assert bench is not None
+        throughput = bench.throughput(config)
+    for name, value in (
+        ("throughput", throughput),
+        ("bandwidth-gb-per-second", network.bandwidth_gb_per_second),
+    ):
+        if not value > 0:
+            raise UserError(f"--{name} {value:g} is too small", "it must be above 0")
+    return throughput, network

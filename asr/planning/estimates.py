@@ -16,6 +16,9 @@ from asr.scaling.optimizers import OPTIMIZERS
 
 _FP32 = BYTES["float32"]
 _BYTES_PER_GB = 1e9
+BANDWIDTH_GB_PER_SECOND = 25.0
+LATENCY_MICROSECONDS = 20.0
+"""Between ranks, where nothing else is known."""
 _PADDING = 1.05
 """Padded over plain audio of micro-batches that are sorted by length."""
 

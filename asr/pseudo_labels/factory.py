@@ -20,7 +20,7 @@ from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.pseudo_labels.recovery import Recovery
 from asr.pseudo_labels.schedules import Schedule, schedule_class
 from asr.teacher.snapshots import Snapshots
-from asr.teacher.teachers import Models, teacher_class
+from asr.teacher.teachers import TeacherContext, teacher_class
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PseudoLabelerFactory:
 
     def make(
         self,
-        models: Models,
+        models: TeacherContext,
         data: TrainingData,
         features: FeatureExtractor,
         say: Callable[[str], None],

@@ -80,8 +80,9 @@ class LabelMaker:
                 )
             return []
         features = self.features(micro_batch.teacher_input)
-        is_low = Precision.of(self.config).is_low
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=is_low):
+        precision = Precision.of(self.config)
+        dtype = getattr(torch, precision.activations)
+        with torch.autocast(self.ranks.device.type, dtype, enabled=precision.is_low):
             logits_BSV, lengths_B = forward(*features)
         logits_BSV = _blank_where_not_finite(logits_BSV, lengths_B)
         request = LabelRequest(micro_batch.segments, micro_batch.references, hours)

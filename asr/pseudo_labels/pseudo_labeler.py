@@ -190,10 +190,10 @@ class PseudoLabeler:
         In parts that do not depend on the ranks, so that the ledger does not either.
         """
         speech, number = self.data.sets[Kind.UNTRANSCRIBED], self.schedule.rounds_done
-        forgotten = [
+        invalidated = [
             key[1] for key, one in self.store.kept.items() if one.dropped == Dropped.INVALIDATED
         ]
-        chosen = np.union1d(self.schedule.chosen(len(speech)), np.array(forgotten, np.int64))
+        chosen = np.union1d(self.schedule.chosen(len(speech)), np.array(invalidated, np.int64))
         counts, done = LabelCounts(), 0
         for start in range(0, len(chosen), _ROUND_PART):
             segments = [

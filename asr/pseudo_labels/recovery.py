@@ -31,14 +31,14 @@ class Recovery:
         policy: HealthConfig,
         average: WeightAverage,
         states: Snapshots | None,
-        labelling_half_life_hours: float | None = None,
+        teacher_half_life_hours: float | None = None,
     ) -> None:
         """`states` of the weights that label; None where they cannot go back, or shall not.
 
         The half-life is the average's; None where it does not label.
         """
         self.policy, self.average, self.states = policy, average, states
-        self.half_life_hours = labelling_half_life_hours
+        self.half_life_hours = teacher_half_life_hours
         self.is_paused = False
         """Labels are made and watched, and not trained on."""
         self.resets_at_hours: float | None = None

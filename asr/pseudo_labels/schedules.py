@@ -71,7 +71,7 @@ class OnlineSchedule(Schedule):
 
 
 class CacheSchedule(Schedule):
-    """Once for several uses (slimIPL, arXiv 2010.11524): cache_plan.py has the turns."""
+    """Once for several uses (slimIPL, arXiv 2010.11524): data/cache_sampler.py has the turns."""
 
     labels_at_use = False
     has_cache = True

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asr.report.plots import Chart, Series, Style
-from asr.tracking.run_reader import Run, is_number
+from asr.tracking.run_reader import Run, dropped_of, is_number
 
 TEACHER = Style("#8b5cf6", "-", "o")
 STUDENT = Style("#2f81c7", (0, (5, 2)), "s")
@@ -168,10 +168,7 @@ def pseudo_label_charts(run: Run) -> list[Chart]:
 
 def _dropped(lines: Sequence[Mapping[str, Any]], reason: str) -> list[dict[str, Any]]:
     """A reason that a line leaves out has no label."""
-    return [
-        {"hours": line["hours"], "count": (line.get("pseudo_labels_dropped") or {}).get(reason, 0)}
-        for line in lines
-    ]
+    return [{"hours": line["hours"], "count": dropped_of(line).get(reason, 0)} for line in lines]
 
 
 def _percent(lines: Sequence[Mapping[str, Any]], key: str) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Whose weights label: the average, the student, a frozen copy, the mean of the best; and their snapshots.
 
-The base of a teacher of your own, at a path that stays: `Teacher`, and `Models`, what it is given.
+The base of a teacher of your own, at a path that stays: `Teacher`, and `TeacherContext`, what it is given.
 """
 
 from asr.utils.lazy import offer
@@ -8,8 +8,10 @@ from asr.utils.lazy import offer
 TYPE_CHECKING = False  # `typing` itself takes milliseconds
 
 if TYPE_CHECKING:
-    from asr.teacher.teachers import Models, Teacher
+    from asr.teacher.teachers import Teacher, TeacherContext
 
-__all__ = ["Models", "Teacher"]
+__all__ = ["Teacher", "TeacherContext"]
 
-__getattr__ = offer(__name__, {"Models": "asr.teacher.teachers", "Teacher": "asr.teacher.teachers"})
+__getattr__ = offer(
+    __name__, {"TeacherContext": "asr.teacher.teachers", "Teacher": "asr.teacher.teachers"}
+)

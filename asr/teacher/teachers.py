@@ -29,7 +29,7 @@ _CANDIDATES = "candidates"
 
 
 @dataclass(frozen=True)
-class Models:
+class TeacherContext:
     """What a teacher can label with, or copy."""
 
     config: Config
@@ -48,7 +48,7 @@ class Teacher(ABC):
     `state`, `tensors` and `files`, and comes back by `load`.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: TeacherContext) -> None:
         self.models = models
         self.hours = 0.0
         """Of audio, when the labelling weights last changed."""
@@ -145,7 +145,7 @@ class StudentTeacher(Teacher):
 class _CopiedTeacher(Teacher):
     """A network of its own."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: TeacherContext) -> None:
         super().__init__(models)
         device = models.ranks.device
         self.network = models.new_network().float().to(device).eval().requires_grad_(False)
@@ -184,7 +184,7 @@ class BestAverageTeacher(_CopiedTeacher):
     Until the first is evaluated, the average as it was at the beginning.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: TeacherContext) -> None:
         super().__init__(models)
         if not models.config.corpus.dev:
             raise UserError(

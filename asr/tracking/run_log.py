@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from asr.errors import UserError
 from asr.tracking.console import Console
 from asr.tracking.jsonl import JsonLines, JsonLinesLogger
 from asr.tracking.metric_logger import MetricLogger, RunInfo
@@ -19,13 +20,24 @@ def logger_class(name: str) -> type[MetricLogger]:
     return find_class("trainer.loggers", name, _LOGGERS, MetricLogger)
 
 
+def _opened(logger: type[MetricLogger], run: RunInfo) -> MetricLogger:
+    try:
+        return logger(run)
+    except Exception as error:  # anything may happen in a class of the user's
+        raise UserError(
+            f"trainer.loggers: {logger.__name__}: {type(error).__name__}: {error}",
+            "fix it, or leave it out",
+        ) from error
+
+
 class RunLog:
     """The first rank's."""
 
     def __init__(self, run: RunInfo, loggers: Sequence[type[MetricLogger]], shows: bool) -> None:
         """Open all of it; `loggers` come besides metrics.jsonl. `shows`: on the terminal, too."""
-        classes: list[type[MetricLogger]] = [JsonLinesLogger, *loggers]
-        self.loggers = [one(run) for one in classes]
+        self.loggers: list[MetricLogger] = [JsonLinesLogger(run)]
+        for logger in loggers:
+            self.loggers.append(_opened(logger, run))
         trainer = run.settings["trainer"]
         self.utterances: JsonLines | None = None
         if trainer["utterance_ledger"]:

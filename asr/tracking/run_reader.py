@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,17 @@ class Run:
         """Dropped labels by reason, summed over the logged updates; the commonest reason first."""
         totals: dict[str, int] = {}
         for line in self.training:
-            for reason, count in (line.get("pseudo_labels_dropped") or {}).items():
+            for reason, count in dropped_of(line).items():
                 totals[reason] = totals.get(reason, 0) + int(count)
         return dict(sorted(totals.items(), key=lambda item: (-item[1], item[0])))
+
+
+def dropped_of(line: Mapping[str, Any]) -> dict[str, int]:
+    """Dropped labels of an update by reason, as these are called now: `forgotten` was the older word."""
+    counts: dict[str, int] = dict(line.get("pseudo_labels_dropped") or {})
+    if "forgotten" in counts:
+        counts["invalidated"] = counts.get("invalidated", 0) + counts.pop("forgotten")
+    return counts
 
 
 def read_run(folder: Path) -> Run:

@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from asr.config.schema import Config
-from asr.data.dataloader import RankBatch
 from asr.scaling.rule import kappa_of
 from asr.training.batch_stats import BatchStats
 from asr.training.state import TrainingState
 
 
-def update_record(
-    config: Config, state: TrainingState, stats: BatchStats, batch: RankBatch
-) -> dict[str, Any]:
-    """What an update's batch came to, over all ranks, after its step.
+@dataclass(frozen=True)
+class Update:
+    """What one update did, over all ranks."""
 
-    Losses are in nats per second of audio: `loss` over all of the batch's, the others over what was trained on.
-    """
-    trained_seconds = max(1e-9, stats.trained_seconds)
-    return {
-        "kappa": kappa_of(config, state.batch_seconds),
-        "loss": (stats.loss_labelled + stats.loss_pseudo_labelled) / batch.batch.seconds,
-        "loss_labelled": _per_second(stats.loss_labelled, stats.labelled_seconds),
-        "loss_pseudo_labelled": _per_second(
-            stats.loss_pseudo_labelled, stats.pseudo_labelled_seconds
-        ),
-        "micro_batches": int(stats.micro_batches),
-        "gradient_noise_scale_seconds": state.noise_scale.seconds,
-        "batch_seconds": batch.batch.seconds,
-        "pseudo_labelled_share": stats.pseudo_labelled_seconds / trained_seconds,
-        "infeasible_transcripts": int(stats.infeasible_transcripts),
-        "non_finite": state.non_finite,
-        "skipped_updates": state.skipped_updates,
-        "padding_share": batch.padding_share,
-    }
+    seconds: float
+    """Audio of its global batch."""
+    stats: BatchStats
+    learning_rate: float
+    teacher_momentum: float | None
+    """None where the teacher was not updated."""
+    gradient_norm: float
+    """Before clipping."""
+    padding_share: float
+    data_wait_share: float
 
+    def record(
+        self, config: Config, state: TrainingState, label_metrics: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """In the order of the file. `state` is that after the update.
 
-def finite(value: float) -> float | None:
-    """None for what JSON has no number for."""
-    return value if math.isfinite(value) else None
+        Losses are in nats per second of audio: `loss` over all of the batch's, the others over what was
+        trained on.
+        """
+        stats = self.stats
+        loss = stats.loss_labelled + stats.loss_pseudo_labelled
+        pseudo_labelled = stats.pseudo_labelled_seconds
+        return {
+            **state.place(),
+            "kappa": kappa_of(config, state.batch_seconds),
+            "learning_rate": self.learning_rate,
+            "teacher_momentum": self.teacher_momentum,
+            "loss": loss / self.seconds,
+            "loss_labelled": _per_second(stats.loss_labelled, stats.labelled_seconds),
+            "loss_pseudo_labelled": _per_second(stats.loss_pseudo_labelled, pseudo_labelled),
+            "gradient_norm": self.gradient_norm if math.isfinite(self.gradient_norm) else None,
+            "micro_batches": int(stats.micro_batches),
+            "gradient_noise_scale_seconds": state.noise_scale.seconds,
+            "batch_seconds": self.seconds,
+            "pseudo_labelled_share": pseudo_labelled / max(1e-9, stats.trained_seconds),
+            **label_metrics,
+            "infeasible_transcripts": int(stats.infeasible_transcripts),
+            "non_finite": state.non_finite,
+            "skipped_updates": state.skipped_updates,
+            "padding_share": self.padding_share,
+            "data_wait_share": round(self.data_wait_share, 3),
+        }
 
 
 def _per_second(loss: float, seconds: float) -> float | None:

@@ -29,13 +29,18 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
     the terminal what train.log gets meanwhile, and a bar. Returns True at the end of the run, False
     where SIGTERM or SIGINT stopped it, saved. Raises UserError for what the user can fix.
 
-    One process trains; for several ranks, start Python on each of them with torchrun.
+    One process trains; for several ranks, start Python on each of them with torchrun. The process joins a
+    process group, in which it stays, and takes the recipe's matrix precision and a share of the cores.
 
     >>> import asr
     >>> config = asr.load_config("recipe.yaml", {"trainer.total_hours": 0.01, "output": "exp/short"})
     >>> asr.train(config)
     True
     """
+    if not isinstance(config, Config):
+        raise UserError(
+            f"a recipe was expected, not {config!r:.60}", "read it: asr.load_config(path)"
+        )
     ranks = join(config.trainer.matmul_precision)
     run = Path(config.output)
     busy = UserError(
@@ -43,10 +48,20 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
         "wait for it, stop it, or choose another output",
     )
     if ranks.is_first:
-        run.mkdir(parents=True, exist_ok=True)
+        _make(run)
     with locked(run / ".lock", busy) if ranks.is_first else nullcontext():
         say = say if ranks.is_first else lambda message: None
         return _train(config, ranks, say, show_progress)
+
+
+def _make(run: Path) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"output: {run} cannot be made ({error.strerror})",
+            "choose another folder, or fix its permissions",
+        ) from None
 
 
 def _train(config: Config, ranks: Ranks, say: Say, show_progress: bool) -> bool:

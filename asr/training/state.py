@@ -42,12 +42,16 @@ class TrainingState:
         self.schedule.pending_seconds = pending_seconds
         self.batch_seconds = batch_seconds
 
+    def place(self) -> dict[str, Any]:
+        """Where a record stands in the run."""
+        return {"step": self.clock.steps, "batch": self.batches_drawn, "hours": self.clock.hours}
+
     def forget_cache(self) -> None:
         """Begin with an empty cache of labels."""
         self.position = replace(self.position, cache=None)
 
     def to_json(self) -> dict[str, Any]:
-        """What `restore` takes."""
+        """What `restore` takes, but for the batch's size, which state.json names last."""
         return {
             "clock": asdict(self.clock),
             "position": asdict(self.position),
@@ -57,7 +61,6 @@ class TrainingState:
             "non_finite": self.non_finite,
             "skipped_updates": self.skipped_updates,
             "dev_wer": self.dev_wer,
-            "batch_seconds": self.batch_seconds,
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 
@@ -30,17 +30,19 @@ from asr.scaling.card import scaling_card
 from asr.scaling.clock import crossed, learning_rate_share
 from asr.scaling.rule import SECONDS_PER_HOUR, in_force, kappa_of
 from asr.teacher.ema import WeightAverage
-from asr.teacher.teachers import Models
+from asr.teacher.teachers import TeacherContext
 from asr.tracking.metric_logger import RunInfo
 from asr.tracking.run_log import RunLog, logger_class
 from asr.tracking.scaling_history import note_card
 from asr.training.batch_stats import BatchStats
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
-from asr.training.records import finite, update_record
+from asr.training.records import Update
 from asr.training.resume_rules import check_corpora
 from asr.training.state import TrainingState
 from asr.training.train_step import TrainStep
 from asr.training.validation import evaluate
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Trainer:
@@ -73,11 +75,12 @@ class Trainer:
         batch_seconds = config.global_batch_seconds(ranks.world, drawn_seconds / SECONDS_PER_HOUR)
         self.engine = Engine(student, config, in_force(config, batch_seconds), ranks)
         self.average = WeightAverage(network, self.engine.shards, ranks)
-        self.features = FeatureExtractor(config.features, ranks.device)
+        wants = self.engine.student.encoder.wants
+        self.features = FeatureExtractor(config.features, wants, ranks.device)
         self.labeler: PseudoLabeler | None = None
         """None in a supervised run."""
         if factory is not None:
-            models = Models(config, self.engine, self.average, ranks, self._new_network)
+            models = TeacherContext(config, self.engine, self.average, ranks, self._new_network)
             self.labeler = factory.make(models, self.data, self.features, self._say)
         self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
         self.state = TrainingState.at_the_start(config, batch_seconds)
@@ -110,9 +113,11 @@ class Trainer:
 
     def train(self) -> bool:
         """Train to the end, or to a SIGTERM or SIGINT. True at the end, False where stopped."""
-        handlers = {s: signal.signal(s, self._note_signal) for s in (signal.SIGTERM, signal.SIGINT)}
-        self._open_logs()
+        handlers = {}
+        if threading.current_thread() is threading.main_thread():  # Python allows it there alone
+            handlers = {s: signal.signal(s, self._note_signal) for s in _STOP_SIGNALS}
         try:
+            self._open_logs()
             batches = self.data.batches(self.state.position, self.ranks.rank, self.ranks.world)
             while not self.is_complete:
                 started = time.perf_counter()
@@ -175,7 +180,11 @@ class Trainer:
         state.batches_drawn += 1
         state.position = batch.batch.after
         self._observe_noise(batch, stats)
-        self._record(batch, stats, learning_rate, momentum, time.perf_counter() - started)
+        wall_seconds = time.perf_counter() - started
+        wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
+        norm, padding = self.engine.gradient_norm, batch.padding_share
+        update = Update(seconds, stats, learning_rate, momentum, norm, padding, wait_share)
+        self._record(batch, update, wall_seconds)
         self._do_what_is_due(before_hours)
         return self.ranks.sum([self._stop_signal])[0] > 0
 
@@ -252,32 +261,11 @@ class Trainer:
                 f"{remedy}; the last checkpoint in {self.store.folder} is untouched",
             )
 
-    def _record(
-        self,
-        batch: RankBatch,
-        stats: BatchStats,
-        learning_rate: float,
-        momentum: float | None,
-        wall_seconds: float,
-    ) -> None:
-        if self.log is None:
-            return
-        seconds = batch.batch.seconds
-        record = {
-            **self._place(),
-            **update_record(self.config, self.state, stats, batch),
-            "learning_rate": learning_rate,
-            "teacher_momentum": momentum,
-            "gradient_norm": finite(self.engine.gradient_norm),
-            **(self.labeler.metrics() if self.labeler else no_metrics()),
-            "data_wait_share": round(stats.wait_seconds / self.ranks.world / wall_seconds, 3),
-        }
-        self.log.training(record, self._ids(batch), seconds / wall_seconds)
-
-    def _place(self) -> dict[str, Any]:
-        """Where a record stands in the run."""
-        state = self.state
-        return {"step": state.clock.steps, "batch": state.batches_drawn, "hours": state.clock.hours}
+    def _record(self, batch: RankBatch, update: Update, wall_seconds: float) -> None:
+        if self.log is not None:
+            label_metrics = self.labeler.metrics() if self.labeler else no_metrics()
+            record = update.record(self.config, self.state, label_metrics)
+            self.log.training(record, self._ids(batch), update.seconds / wall_seconds)
 
     def _ids(self, batch: RankBatch) -> dict[str, list[str]]:
         """Of the utterances that were trained on, by kind, where the ledger wants them."""
@@ -310,7 +298,7 @@ class Trainer:
                 metrics = evaluate(forward, speech, log_mel, self.tokenizer, self.ranks)
                 wers[model].append(metrics.wer)
                 if self.log:
-                    place = {**self._place(), "set": speech.name, "model": model}
+                    place = {**self.state.place(), "set": speech.name, "model": model}
                     record = {**place, **asdict(metrics), "teacher_student_distance": distance}
                     self.log.evaluation(record)
         self.state.dev_wer = _mean(wers["teacher"])
@@ -329,6 +317,7 @@ class Trainer:
             "corpora": self.data.fingerprints,
             "labelling": labeler.state() if labeler else None,
             "ranks": self.ranks.world,
+            "batch_seconds": self.state.batch_seconds,
         }
         folder = self.store.save(
             self.engine,

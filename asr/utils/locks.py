@@ -10,28 +10,27 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(path: Path, busy: Exception | None = None) -> Iterator[None]:
+def locked(
+    path: Path, busy: Exception | None = None, where_possible: bool = False
+) -> Iterator[None]:
     """Hold `path`: a folder that is there, or a file, which is made if need be.
 
-    Without `busy`, waits for it, and raises OSError on a file system without locks. With `busy`, raises that
-    at once where another process holds it; a file system without locks is then for the user to take care of.
+    Waits for it, or with `busy` raises that at once where another process holds it. On a file system without
+    locks raises OSError, or with `where_possible` goes on: then it is for the user to take care.
     """
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
-    descriptor = os.open(path, flags, 0o644)
+    descriptor = os.open(path, flags, 0o666)
     try:
-        if busy is None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        else:
-            _take_at_once(descriptor, busy)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+    except BlockingIOError:
+        os.close(descriptor)
+        assert busy is not None
+        raise busy from None
+    except OSError:
+        if not where_possible:
+            os.close(descriptor)
+            raise
+    try:
         yield
     finally:
         os.close(descriptor)
-
-
-def _take_at_once(descriptor: int, busy: Exception) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise busy from None
-    except OSError:
-        return

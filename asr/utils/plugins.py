@@ -59,6 +59,14 @@ def run_file(where: str, file: Path) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses look it up
     try:
         spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("asr.labels"):
+            raise UserError(f"{where}: cannot be loaded: {error}", "install that") from error
+        raise UserError(
+            f"{where}: {error.name} has moved",
+            "derive from asr.pseudo_labels.LabelDecoder, asr.pseudo_labels.Schedule or asr.teacher.Teacher "
+            "(CHANGELOG.md)",
+        ) from error
     except (Exception, SystemExit) as error:
         raise UserError(
             f"{where}: cannot be loaded: {type(error).__name__}: {error}", "fix the file"

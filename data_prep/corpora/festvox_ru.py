@@ -164,7 +164,8 @@ def _voice_folder(folder: Path) -> Path:
         if (candidate / "wav").is_dir() and (candidate / _SENTENCES).is_file():
             return candidate
     raise UserError(
-        f"{folder}: no voice found", f"expected **/{_VOICE}/wav and {_VOICE}/{_SENTENCES}"
+        f"{folder}: no voice found",
+        f"name a folder that holds {_VOICE}/wav and {_VOICE}/{_SENTENCES}",
     )
 
 

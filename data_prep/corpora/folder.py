@@ -56,7 +56,9 @@ def prepare_folder(
     listing = list_folder(root, settings.output, transcripts, sets)
     if not listing.utterances:
         known = " ".join(sorted(extension[1:] for extension in _EXTENSIONS))
-        raise UserError(f"--root {root}: no audio found", f"known extensions: {known}")
+        raise UserError(
+            f"--root {root}: no audio found", f"name a folder of files that end in {known}"
+        )
     options = {"root": os.path.abspath(root), "sets": sets}
     with opened_contents(settings.output, "folder") as there:
         mine = _claim(there, sets, root, listing)

@@ -46,7 +46,7 @@ def read_list(lists: Path, size: str) -> set[str]:
             names = plain.read_text(encoding="utf-8-sig").split()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
-                f"{plain}: not readable ({error})", "it holds ids, one a line"
+                f"{plain}: not readable ({error})", "write ids, one a line, in UTF-8"
             ) from None
         found = {name.removesuffix(".flac") for name in names}
     else:

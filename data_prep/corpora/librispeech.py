@@ -54,7 +54,7 @@ def prepare_librispeech(
     if not parts:
         raise UserError(
             f"--root {root}: no part of LibriSpeech found",
-            f"expected {corpus}/{_LAYOUT} with a part of {', '.join(PARTS)}",
+            f"unpack one of {', '.join(PARTS)} to {corpus}/{_LAYOUT}",
         )
     listings = [list_part(corpus, part) for part in parts]
     listing = Listing(
@@ -82,7 +82,7 @@ def list_part(corpus: Path, part: str) -> Listing:
     chapters = sorted(folder.glob("*/*/*.trans.txt"))
     if not chapters:
         raise UserError(
-            f"part '{part}': no transcripts in {folder}", f"expected {corpus}/{_LAYOUT}"
+            f"part '{part}': no transcripts in {folder}", f"unpack it to {corpus}/{_LAYOUT}"
         )
     listing = Listing([], [])
     for transcripts in chapters:
@@ -124,8 +124,8 @@ def _check_name(part: str) -> None:
     known = [*PARTS, *MINI_PARTS]
     if part not in known:
         nearest = difflib.get_close_matches(part, known, n=1)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(known)}"
-        raise UserError(f"--parts {part}: no part of LibriSpeech", f"{hint}")
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"name one of {', '.join(known)}"
+        raise UserError(f"--parts {part}: no part of LibriSpeech", hint)
 
 
 def _download(root: Path, parts: list[str] | None, mirror: str) -> None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor, nn
+
+from asr.model.features import Input
 
 
 class Encoder(nn.Module, ABC):
     """Speech with its lengths -> hidden states with theirs; masked, so that a batch changes nothing."""
 
-    wants: ClassVar[Literal["log_mel", "waveform"]] = "log_mel"
-    """Its input: log-mel features (B, T, F) and their frames, or waveforms (B, T) and their samples."""
+    wants: ClassVar[Input] = "log_mel"
     width: int
     """D"""
     stride: int

@@ -120,8 +120,9 @@ class Corpora:
             yield Finding(
                 f"{left_out} of {len(speech)} utterances of '{speech.name}' are not between "
                 f"corpus.min_seconds {corpus.min_seconds:g} and corpus.max_seconds {corpus.max_seconds:g} "
-                f"(they have {speech.seconds.min():.3g} to {speech.seconds.max():.3g} s)",
-                "they are left out of training: widen the limits if that is not meant",
+                f"(they have {speech.seconds.min():.3g} to {speech.seconds.max():.3g} s): they are left out of "
+                "training",
+                "widen the limits if that is not meant",
                 is_problem=left_out > _LARGE_SHARE * len(speech),
             )
         if not len(kept):

@@ -81,7 +81,7 @@ def _schedule(config: Config) -> Iterator[Finding]:
         if every > total:
             yield note(
                 f"trainer.{name} {every:g} is more than the run's {total:g} h: only the end is due",
-                "a tenth of trainer.total_hours is usual",
+                "lower it: a tenth of trainer.total_hours is usual",
             )
     for hours, _ in config.batch.pieces[1:]:
         if hours >= total:
@@ -153,8 +153,9 @@ def _roles(config: Config) -> Iterator[Finding]:
         )
     if corpus.min_seconds >= corpus.max_seconds:
         yield Finding(
-            f"corpus.min_seconds {corpus.min_seconds:g} is not below corpus.max_seconds {corpus.max_seconds:g}",
-            "no utterance can be kept: raise the one or lower the other",
+            f"corpus.min_seconds {corpus.min_seconds:g} is not below corpus.max_seconds "
+            f"{corpus.max_seconds:g}: no utterance can be kept",
+            "raise the one, or lower the other",
         )
 
 

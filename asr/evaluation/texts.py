@@ -1,0 +1,94 @@
+"""Texts in memory, or in files, in every form that the Python interface takes -> a system to score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from asr.errors import UserError
+from asr.evaluation.hypotheses import Utterance
+from asr.evaluation.normalisers import make_normaliser
+from asr.evaluation.systems import Source, System, make_system
+from asr.evaluation.transcript_lines import Role
+
+Texts = Mapping[str, str] | Sequence[str | Utterance] | str | Path
+"""Texts by id; or in an order of their own; or what `asr.decode` returned; or a file of them."""
+
+
+def system_of(
+    hypotheses: Texts,
+    references: Texts | None = None,
+    normaliser: str = "none",
+    name: str = "hypotheses",
+) -> System:
+    """Hypotheses against references, which utterances of `asr.decode` and its files hold themselves.
+
+    Both are of one form: mappings by id, lists in the same order, utterances, or files in any format that
+    `asr score` reads. Raises UserError where they do not go together, or are something else.
+    """
+    chosen = make_normaliser(normaliser)
+    paths = [isinstance(texts, (str, Path)) for texts in (hypotheses, references)]
+    if paths[0] and (references is None or paths[1]):
+        reference = None if references is None else Path(str(references))
+        return Source(chosen).load(Path(str(hypotheses)), reference)
+    if any(paths):
+        raise UserError(
+            "one of hypotheses and references is a file and the other is not", "give two files"
+        )
+    texts = _by_id(hypotheses, "hypothesis")
+    if references is None:
+        if not any(one.reference for one in texts.values()):
+            raise UserError(
+                f"{name}: none of {len(texts)} texts has a reference",
+                "give references, or decode a set that was prepared with its transcripts",
+            )
+        return make_system(name, list(texts.values()), chosen)
+    known = _by_id(references, "reference")
+    if texts.keys() != known.keys():
+        odd = next(iter(texts.keys() ^ known.keys()))
+        raise UserError(
+            f"{len(texts)} hypotheses and {len(known)} references do not go together (first: '{odd}')",
+            "give one of each for every utterance",
+        )
+    pairs = [
+        replace(
+            texts[key],
+            reference=one.reference,
+            seconds=texts[key].seconds or one.seconds,
+            speaker=texts[key].speaker or one.speaker,
+        )
+        for key, one in known.items()
+    ]
+    return make_system(name, pairs, chosen)
+
+
+def _by_id(texts: Any, role: Role) -> dict[str, Utterance]:
+    """Each text as an utterance, in the place of its role."""
+    if isinstance(texts, Mapping):
+        pairs = list(texts.items())
+    elif isinstance(texts, Iterable):
+        ones = list(texts)
+        width = len(str(len(ones)))  # so that the order of the ids is that of the list
+        pairs = [
+            (one.id if isinstance(one, Utterance) else f"{place:0{width}d}", one)
+            for place, one in enumerate(ones)
+        ]
+    else:
+        pairs = [("", texts)]
+    found: dict[str, Utterance] = {}
+    for key, one in pairs:
+        if key in found:
+            raise UserError(f"two {role} texts have the id '{key}'", "keep one of them")
+        if isinstance(one, Utterance):
+            found[key] = one
+        elif isinstance(one, str):
+            reference, hypothesis = (one, "") if role == "reference" else ("", one)
+            found[key] = Utterance(str(key), reference, hypothesis, 0.0)
+        else:
+            raise UserError(
+                f"a {role} text is a {type(one).__name__} ({str(one)[:40]!r})",
+                "give texts: a list, a mapping by id, what asr.decode returned, or a file's path",
+            )
+    return found
