@@ -9,8 +9,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal
 
 from lhotse import MonoCut
 from torch import Tensor
@@ -22,15 +20,11 @@ from asr.data.cache_sampler import CachePlan
 from asr.data.dataset import SpeechSet, load_features, load_role, load_waveforms
 from asr.data.manifest.index import digest
 from asr.data.sampler import AudioStream, GlobalBatch, Position
-from asr.data.segments import GroupedCorpus, Kind, Segment
+from asr.data.segments import GroupedCorpus, Kind, Segment, about_groups, label_ratio
+from asr.data.transcripts import check_transcripts, tokens_per_second_of
 from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
 from asr.scaling.rule import SECONDS_PER_HOUR
-
-_NOTED_GROUP_DEVIATION = 0.05
-_MOST_GROUP_EXCESS = 1.5
-_MOST_TRANSCRIPTS_COUNTED = 10_000
-_MOST_LABELLED_IN_RATIO = 10
 
 Slots = list[list[list[Segment]]]
 """[slot][rank] -> segments, as `split_into_micro_batches` makes them."""
@@ -158,8 +152,8 @@ class TrainingData:
                     self.left_out[f"shard {name} {lost['reason']}{first}"] = max(1, lost["count"])
                 self.sets[kind] = kept
         self.tokenizer = tokenizer
-        _check_transcripts(self.sets[Kind.LABELLED], tokenizer)
-        self.tokens_per_second = _tokens_per_second(self.sets[Kind.LABELLED], tokenizer)
+        check_transcripts(self.sets[Kind.LABELLED], tokenizer)
+        self.tokens_per_second = tokens_per_second_of(self.sets[Kind.LABELLED], tokenizer)
         """Of the transcripts: what healthy labels should come near."""
         corpora = {
             kind: GroupedCorpus(
@@ -181,7 +175,7 @@ class TrainingData:
         self.stream = AudioStream(
             corpora[Kind.LABELLED],
             untranscribed,
-            _ratio(policy.labelled_to_untranscribed, corpora),
+            label_ratio(policy.labelled_to_untranscribed, corpora),
             policy.start_hours,
             config.seed,
             cache,
@@ -253,38 +247,6 @@ class TrainingData:
         return _raising(iter(loader))
 
 
-def _ratio(
-    given: tuple[int, int] | Literal["natural"], corpora: dict[Kind, GroupedCorpus]
-) -> tuple[int, int]:
-    """N_L : N_U; the natural one is that of the audio, to within a few percent."""
-    if given != "natural":
-        return given
-    untranscribed = corpora.get(Kind.UNTRANSCRIBED)
-    if untranscribed is None:
-        return (1, 0)
-    labelled = corpora[Kind.LABELLED].groups_in_pass(0)
-    ratio = Fraction(untranscribed.groups_in_pass(0), labelled).limit_denominator(
-        _MOST_LABELLED_IN_RATIO
-    )
-    return (ratio.denominator, ratio.numerator) if ratio else (_MOST_LABELLED_IN_RATIO, 1)
-
-
-def about_groups(corpus: GroupedCorpus) -> list[str]:
-    """A note where groups hold clearly more audio than they should, or less.
-
-    Raises UserError where batches would have little to do with their nominal size.
-    """
-    nominal, mean = corpus.group_seconds, corpus.mean_group_seconds
-    holds = f"groups of {corpus.kind} speech hold {mean:.3g} s on average and not {nominal:g} s"
-    if mean > _MOST_GROUP_EXCESS * nominal and corpus.groups_in_pass(0) > 1:
-        raise UserError(
-            f"batch.group_seconds {nominal:g}: {holds}, since utterances are longer, and so batches would "
-            "be as much too large",
-            f"set batch.group_seconds to {2 * mean:.2g} or more",
-        )
-    return [holds] if abs(mean - nominal) > _NOTED_GROUP_DEVIATION * nominal else []
-
-
 def _raising(items: Iterator[MicroBatch | UserError]) -> Iterator[MicroBatch]:
     for item in items:
         if isinstance(item, UserError):
@@ -303,41 +265,3 @@ def padding_share(slots: Slots) -> float:
     processed = sum(max(map(padded_seconds, slot)) * len(slot) for slot in slots)
     played = sum(s.augmented_seconds for slot in slots for part in slot for s in part)
     return 1.0 - played / processed
-
-
-def _check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
-    """Raises UserError, naming an utterance, where a transcript is missing or cannot be spelt.
-
-    By the characters of the manifests, and not transcript by transcript: there may be millions.
-    """
-    empty = speech.without_text()
-    if len(empty):
-        raise UserError(
-            f"utterance '{speech.ids[int(empty[0])]}' of corpus.labelled has no transcript",
-            "move it to an untranscribed set",
-        )
-    lacking = {character for character in speech.characters if not is_spelt(tokenizer, character)}
-    if not lacking and not any(speech.reference_overrides):
-        return
-    for utterance_id, text in zip(speech.ids, speech.references, strict=True):
-        if lacking.intersection(text) or any(speech.reference_overrides):
-            try:
-                tokenizer.encode(text)
-            except UserError as error:
-                raise error.at(f"utterance '{utterance_id}'") from None
-
-
-def is_spelt(tokenizer: Tokenizer, character: str) -> bool:
-    """Whether a tokenizer has tokens for a character."""
-    try:
-        tokenizer.encode(character)
-    except UserError:
-        return False
-    return True
-
-
-def _tokens_per_second(speech: SpeechSet, tokenizer: Tokenizer) -> float:
-    """Of all transcripts, or of some spread over a large corpus."""
-    step = max(1, len(speech) // _MOST_TRANSCRIPTS_COUNTED)
-    tokens = sum(len(tokenizer.encode(text)) for text in speech.references[::step])
-    return tokens / max(1e-9, float(speech.seconds[::step].sum()))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ from asr.utils.seeds import SeedTag, generator
 # Durations are multiplied by 1 +- this before they are sorted, so that the members of a group are of
 # similar length and yet differ from pass to pass.
 _DURATION_JITTER = 0.1
+_NOTED_GROUP_DEVIATION = 0.05
+_MOST_GROUP_EXCESS = 1.5
+_MOST_LABELLED_IN_RATIO = 10
 
 
 class Kind(StrEnum):
@@ -120,3 +125,35 @@ class GroupedCorpus:
         self._groups = [groups[i] for i in random.permutation(len(groups))]
         self._speeds = random.choice(np.asarray(self.speed_factors), len(self.seconds))
         self._pass_index = pass_index
+
+
+def label_ratio(
+    given: tuple[int, int] | Literal["natural"], corpora: dict[Kind, GroupedCorpus]
+) -> tuple[int, int]:
+    """N_L : N_U; the natural one is that of the audio, to within a few percent."""
+    if given != "natural":
+        return given
+    untranscribed = corpora.get(Kind.UNTRANSCRIBED)
+    if untranscribed is None:
+        return (1, 0)
+    labelled = corpora[Kind.LABELLED].groups_in_pass(0)
+    ratio = Fraction(untranscribed.groups_in_pass(0), labelled).limit_denominator(
+        _MOST_LABELLED_IN_RATIO
+    )
+    return (ratio.denominator, ratio.numerator) if ratio else (_MOST_LABELLED_IN_RATIO, 1)
+
+
+def about_groups(corpus: GroupedCorpus) -> list[str]:
+    """A note where groups hold clearly more audio than they should, or less.
+
+    Raises UserError where batches would have little to do with their nominal size.
+    """
+    nominal, mean = corpus.group_seconds, corpus.mean_group_seconds
+    holds = f"groups of {corpus.kind} speech hold {mean:.3g} s on average and not {nominal:g} s"
+    if mean > _MOST_GROUP_EXCESS * nominal and corpus.groups_in_pass(0) > 1:
+        raise UserError(
+            f"batch.group_seconds {nominal:g}: {holds}, since utterances are longer, and so batches would "
+            "be as much too large",
+            f"set batch.group_seconds to {2 * mean:.2g} or more",
+        )
+    return [holds] if abs(mean - nominal) > _NOTED_GROUP_DEVIATION * nominal else []

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from asr.config.schema import Config
-from asr.data.dataloader import about_groups, is_spelt
 from asr.data.dataset import SpeechSet, check_stored_features, first_duplicate
 from asr.data.manifest.index import MANIFEST_SUFFIX
-from asr.data.segments import GroupedCorpus, Kind
+from asr.data.segments import GroupedCorpus, Kind, about_groups
+from asr.data.transcripts import is_spelt
 from asr.errors import UserError
 from asr.model.ctc import shortest_feasible
 from asr.model.features import LogMel
