@@ -72,6 +72,7 @@ def _attach(
     from lhotse import Features, NumpyFilesWriter
     from lhotse.utils import fastcopy
 
+    from asr.data.manifest.admission import FILES, admit, by_content
     from asr.model.features import LogMel
 
     log_mel = LogMel(config)
@@ -83,7 +84,9 @@ def _attach(
                 f"{config.sample_rate_hz}",
                 "set it to the audio's rate, or prepare again: preparation makes 16000",
             )
-        waveform = torch.from_numpy(cut.load_audio())
+        admit(cut.to_dict(), FILES)
+        with by_content():
+            waveform = torch.from_numpy(cut.load_audio())
         features, frames = log_mel(waveform, torch.tensor([waveform.shape[1]]))
         count = int(frames[0])
         if count == 0:

@@ -133,6 +133,7 @@ def _write_shard(
     from lhotse.shar import SharWriter
 
     from asr.data.dataset import SpeechSet
+    from asr.data.manifest.admission import by_content
     from asr.data.manifest.shar import audio_places, places_file
 
     speech = SpeechSet.load(manifest)
@@ -141,9 +142,12 @@ def _write_shard(
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
-        with SharWriter(
-            scratch, {"recording": audio_format}, shard_size, shard_offset=number
-        ) as writer:
+        with (
+            by_content(),
+            SharWriter(
+                scratch, {"recording": audio_format}, shard_size, shard_offset=number
+            ) as writer,
+        ):
             for cut in speech.cuts[start : start + shard_size]:
                 writer.write(cut)
     except Exception as error:  # lhotse raises a dozen kinds, depending on the backend

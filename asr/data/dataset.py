@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.config.schema import Config
+from asr.data.manifest.admission import FILES, FILES_AND_TARS, admit, by_content
 from asr.data.manifest.index import MANIFEST_SUFFIX, ManifestIndex, open_index
 from asr.data.manifest.rows import key_of, text_of
 from asr.data.manifest.shar import SHAR_SUFFIX, with_audio
@@ -174,7 +175,9 @@ class SpeechSet:
 
     def _cut(self, place: int) -> MonoCut:
         folder = self.manifests[self.manifest_of[place]].manifest
-        record = with_audio(self._record(place), folder)
+        record = self._record(place)
+        admit(record, FILES_AND_TARS if folder.is_dir() else FILES)
+        record = with_audio(record, folder)
         cut: MonoCut = MonoCut.from_dict({k: v for k, v in record.items() if k != "type"})
         return cut
 
@@ -284,7 +287,8 @@ def load_waveforms(
     for index, cut in enumerate(cuts):
         speed = 1.0 if speeds is None else speeds[index]
         try:
-            audio = (cut if speed == 1.0 else cut.perturb_speed(speed)).load_audio()
+            with by_content():
+                audio = (cut if speed == 1.0 else cut.perturb_speed(speed)).load_audio()
         except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
             source = _file_of(cut)
             raise UserError(

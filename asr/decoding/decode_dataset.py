@@ -99,12 +99,15 @@ def _each(cuts: Iterable[Any]) -> Iterator[Any]:
 def _at_rate(cut: Any, sample_rate_hz: int) -> MonoCut:
     from lhotse import MonoCut
 
+    from asr.data.manifest.admission import FILES_AND_MEMORY, admit
+
     if not isinstance(cut, MonoCut) or not cut.has_recording:
         name = getattr(cut, "id", cut)
         raise UserError(
             f"'{name}' is no cut of one recording, but a {type(cut).__name__}",
             "give a manifest's path, or a CutSet of MonoCuts with their audio",
         )
+    admit(cut.to_dict(), FILES_AND_MEMORY)
     if cut.sampling_rate == sample_rate_hz:
         return cut
     resampled: MonoCut = cut.resample(sample_rate_hz)

@@ -30,7 +30,7 @@ from asr.utils.files import read_json, write_json
 from asr.utils.locks import locked
 
 MANIFEST_SUFFIX = ".jsonl.gz"
-_VERSION = 2
+_VERSION = 3
 _FOLDER = ".index"
 _NOT_OURS = {
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -106,6 +106,10 @@ def open_index(manifest: Path) -> ManifestIndex:
         "files": len(states),
         "bytes": sum(state.st_size for state in states),
         "modified_ns": max((state.st_mtime_ns for state in states), default=0),
+        # An index that came along with a copied corpus is not believed: whoever made it may have written other
+        # lines. These two are the file system's own, and not to be had by copying.
+        "changed_ns": max((state.st_ctime_ns for state in states), default=0),
+        "inodes": sum(state.st_ino for state in states),
     }
     name = f"{_name(manifest)}-{hashlib.sha256(json.dumps(source).encode()).hexdigest()[:12]}"
     last: OSError | None = None

@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
+from asr.data.manifest.admission import FILES_AND_TARS, admit
+from asr.errors import UserError
+
 _KINDS = ("MonoCut", "Cut")
 
 
@@ -23,8 +26,10 @@ class Rows:
     ids: list[str] = field(default_factory=list)
     characters: str = ""
     rates: dict[int, str] = field(default_factory=dict)
-    fault: tuple[int, str] | None = None
-    """The first line that is no utterance, as the how manieth, and what is wrong with it."""
+    has_tars: bool = False
+    """Whether the audio of some lies in a tar."""
+    fault: tuple[int, str, str] | None = None
+    """The first line that is no utterance: the how manieth, what is wrong with it, the remedy."""
 
 
 def rows_of(start: int, block: bytes) -> Rows:
@@ -33,8 +38,11 @@ def rows_of(start: int, block: bytes) -> Rows:
     found = _Utterances()
     try:
         found.read(lines)
+    except UserError as error:
+        return Rows(fault=(len(found.keys) + 1, error.what, error.remedy))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return Rows(fault=(len(found.keys) + 1, f"{type(error).__name__}: {error}"))
+        what = f"{type(error).__name__}: {error}"
+        return Rows(fault=(len(found.keys) + 1, what, "run `asr prepare` again"))
     lengths = np.fromiter(map(len, lines), np.int64, len(lines))
     starts = start + np.cumsum(lengths + 1) - lengths - 1
     is_row = np.fromiter(map(bool, map(bytes.strip, lines)), np.bool_, len(lines))
@@ -46,7 +54,8 @@ def rows_of(start: int, block: bytes) -> Rows:
         "has_text": np.fromiter(map(bool, found.texts), np.bool_, len(found.texts)),
     }
     rates = {rate: found.ids[found.rates.index(rate)] for rate in dict.fromkeys(found.rates)}
-    return Rows(columns, found.ids, _characters("".join(found.texts)), rates)
+    characters = _characters("".join(found.texts))
+    return Rows(columns, found.ids, characters, rates, found.has_tars)
 
 
 def text_of(record: dict[str, Any]) -> str:
@@ -62,9 +71,10 @@ class _Utterances:
     rates: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
+    has_tars: bool = False
 
     def read(self, lines: list[bytes]) -> None:
-        """Raises what a line that is no utterance leads to: ValueError, KeyError, TypeError, AttributeError."""
+        """Raises what a line that is no utterance leads to, and UserError for one that is not admitted."""
         # One loop with few calls: it is what the first opening waits for.
         for line in lines:
             try:
@@ -79,8 +89,10 @@ class _Utterances:
                 raise ValueError(
                     f"a {record['type']}, and only single recordings can be trained on"
                 )
+            admit(record, FILES_AND_TARS)
             name = record["id"]
             holder = record.get("recording") or record.get("features") or {}
+            self.has_tars |= "place" in (holder.get("sources") or ({},))[0]
             self.seconds.append(float(record["duration"]))
             self.rates.append(int(holder["sampling_rate"]))
             self.texts.append(text_of(record))

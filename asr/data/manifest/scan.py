@@ -88,10 +88,15 @@ class _Gathered:
     def add(self, rows: Rows) -> None:
         """Raises UserError for a line that is no utterance."""
         if rows.fault is not None:
-            number, reason = rows.fault
+            number, reason, remedy = rows.fault
             raise UserError(
                 f"{self._manifest}: not a readable manifest (line {self.count + number}: {reason})",
-                "run `asr prepare` again",
+                remedy,
+            )
+        if rows.has_tars and not self._manifest.is_dir():
+            raise UserError(
+                f"{self._manifest}: its recordings lie in tars, and it is no folder of shards",
+                "name the folder SET.shar",
             )
         self.count += len(rows.ids)
         self.characters.update(rows.characters)
