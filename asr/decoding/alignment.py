@@ -30,7 +30,8 @@ def align_tokens(
         return []
     if not is_feasible(tokens, len(log_posteriors_SV)):
         raise UserError(
-            f"{len(tokens)} tokens cannot be aligned with {len(log_posteriors_SV)} frames",
+            f"{len(tokens)} tokens cannot be aligned with {len(log_posteriors_SV)} frames: "
+            "the text is longer than the audio",
             "shorten the text, or give all of its audio",
         )
     path_1S, _ = forced_align(

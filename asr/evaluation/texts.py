@@ -16,6 +16,9 @@ from asr.evaluation.transcript_lines import Role
 Texts = Mapping[str, str] | Sequence[str | Utterance] | str | Path
 """Texts by id; or in an order of their own; or what `asr.decode` returned; or a file of them."""
 
+_TEXT_ALONE = {"is_text_alone": True}
+"""Fields of an utterance that is made of one text here."""
+
 
 def system_of(
     hypotheses: Texts,
@@ -39,7 +42,9 @@ def system_of(
         )
     texts = _by_id(hypotheses, "hypothesis")
     if references is None:
-        if not any(one.reference for one in texts.values()):
+        # Of utterances that a program made, empty references may be meant: they are of silence.
+        are_meant = not any(one.fields for one in texts.values())
+        if not are_meant and not any(one.reference for one in texts.values()):
             raise UserError(
                 f"{name}: none of {len(texts)} texts has a reference",
                 "give references, or decode a set that was prepared with its transcripts",
@@ -84,8 +89,8 @@ def _by_id(texts: Any, role: Role) -> dict[str, Utterance]:
         if isinstance(one, Utterance):
             found[key] = one
         elif isinstance(one, str):
-            reference, hypothesis = (one, "") if role == "reference" else ("", one)
-            found[key] = Utterance(str(key), reference, hypothesis, 0.0)
+            pair = (one, "") if role == "reference" else ("", one)
+            found[key] = Utterance(str(key), *pair, 0.0, fields=_TEXT_ALONE)
         else:
             raise UserError(
                 f"a {role} text is a {type(one).__name__} ({str(one)[:40]!r})",
