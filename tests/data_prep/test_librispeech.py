@@ -104,7 +104,9 @@ def test_missing_parts_are_explained(tmp_path: Path, more: list[str], message: s
 def test_wrong_roots_are_explained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         prepare(tmp_path / "missing", tmp_path / "out")
-    with pytest.raises(UserError, match=r"no part of LibriSpeech found; unpack one of .*trans\.txt"):
+    with pytest.raises(
+        UserError, match=r"no part of LibriSpeech found; unpack one of .*trans\.txt"
+    ):
         prepare(tmp_path, tmp_path / "out")
     (tmp_path / "dev-clean").mkdir()
     with pytest.raises(UserError, match="no transcripts in"):
