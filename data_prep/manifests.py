@@ -9,7 +9,6 @@ OUT/audio/<set>/<id>.*.flac recordings that had to be converted to mono 16 kHz
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 from collections import Counter
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.errors import UserError
-from asr.utils.files import replacing
+from asr.utils.files import replacing, replacing_gzip
 
 from .validate import SAMPLE_RATE_HZ, Fault
 
@@ -117,7 +116,7 @@ def make_cut(kept: Kept) -> MonoCut:
 
 def write_cuts(path: Path, cuts: Iterable[MonoCut]) -> None:
     """Write a .jsonl.gz manifest atomically; equal cuts give equal bytes."""
-    with replacing(path) as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+    with replacing_gzip(path) as file:
         for cut in cuts:
             file.write(_json_line(cut.to_dict()))
 

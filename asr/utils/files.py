@@ -9,12 +9,24 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from asr.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """A place beside `path`: the file there takes its place at the end; after an error nothing is left."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -24,16 +36,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     What is written lies beside `path` until all of it is on the disk; after an error nothing is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with _partial(path) as partial, partial.open("wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 @contextmanager
@@ -44,6 +50,15 @@ def replacing_text(path: Path) -> Iterator[TextIO]:
         yield text
         text.flush()
         text.detach()
+
+
+@contextmanager
+def replacing_gzip(path: Path) -> Iterator[BinaryIO]:
+    """The same, compressed; without name and time, so that equal content gives equal bytes."""
+    import gzip
+
+    with replacing(path) as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as stream:
+        yield cast(BinaryIO, stream)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -73,12 +88,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file(dict(tensors), partial)
-        partial.replace(path)
+        with _partial(path) as partial:
+            save_file(dict(tensors), partial)
     except (SafetensorError, OSError) as error:
-        partial.unlink(missing_ok=True)
         raise UserError(
             f"{path}: cannot be written ({error})",
             "free space on its disk, or fix its permissions, and run "

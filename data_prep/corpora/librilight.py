@@ -11,11 +11,11 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from asr.errors import UserError
-from asr.utils.files import replacing
+from asr.utils.files import replacing_gzip
 
 FOLDERS = {"10min": ("1h/0",), "1h": ("1h",), "10h": ("1h", "9h")}
 """Sizes, and the folders of the archive that make them up."""
@@ -77,10 +77,10 @@ def _split(data: Path, parts: Sequence[str], size: str, wanted: set[str]) -> Non
         )
     counts = {}
     with ExitStack() as stack:
-        chosen = stack.enter_context(_manifest(data / f"train-{size}.jsonl.gz"))
+        chosen = stack.enter_context(replacing_gzip(data / f"train-{size}.jsonl.gz"))
         for part in parts:
             name, left = f"{part}-without-{size}", 0
-            others = stack.enter_context(_manifest(data / f"{name}.jsonl.gz"))
+            others = stack.enter_context(replacing_gzip(data / f"{name}.jsonl.gz"))
             for utterance, line in _lines(data / f"{part}.jsonl.gz"):
                 is_chosen = utterance in wanted
                 (chosen if is_chosen else others).write(line)
@@ -88,13 +88,6 @@ def _split(data: Path, parts: Sequence[str], size: str, wanted: set[str]) -> Non
             counts[name] = left
     rest = ", ".join(f"{name} {count}" for name, count in counts.items())
     print(f"{data}: train-{size} {len(wanted)} utterances; {rest}")
-
-
-@contextmanager
-def _manifest(path: Path) -> Iterator[gzip.GzipFile]:
-    """A .jsonl.gz that takes the place of `path` when the block ends without an error."""
-    with replacing(path) as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
-        yield file
 
 
 def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
