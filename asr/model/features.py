@@ -25,8 +25,7 @@ _STD_FLOOR = 1e-3
 # Batches are padded to a multiple of this many frames: oneDNN and cuDNN prepare a kernel for each new
 # shape, and this makes shapes recur.
 _FRAME_MULTIPLE = 64
-IDLE_FRAMES = 16
-"""Frames of silence that a rank without speech sends through a network whose passes are collectives."""
+_IDLE_FRAMES = 16
 
 
 def frame_mask(lengths_B: Tensor, frames: int) -> Tensor:
@@ -133,7 +132,9 @@ class FeatureExtractor:
         self.log_mel = LogMel(config).to(device)
         self.device = device
         self.computes = wants == "log_mel" and config.source == "waveform"
-        self._idle_shape = (0, IDLE_FRAMES) + ((config.mel_bins,) if wants == "log_mel" else ())
+        self._idle_shape = (
+            (_IDLE_FRAMES, config.mel_bins) if wants == "log_mel" else (_IDLE_FRAMES,)
+        )
 
     def __call__(self, read: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """Features (B, T, F), or waveforms (B, T), and lengths (B,); T is a multiple of 64.
@@ -142,10 +143,14 @@ class FeatureExtractor:
         rank has, B = 0.
         """
         if read is None:
-            nobody_B = torch.zeros(0, dtype=torch.long, device=self.device)
-            return torch.zeros(self._idle_shape, device=self.device), nobody_B
+            return self.silence(utterances=0)
         values, lengths_B = (tensor.to(self.device, non_blocking=True) for tensor in read)
         if self.computes:
             values, lengths_B = self.log_mel(values, lengths_B)
         padding = (*(0, 0) * (values.dim() - 2), 0, -values.shape[1] % _FRAME_MULTIPLE)
         return nn.functional.pad(values, padding), lengths_B
+
+    def silence(self, utterances: int = 1) -> tuple[Tensor, Tensor]:
+        """The same of short silent utterances: a rank without speech takes part in collectives with them."""
+        values = torch.zeros(utterances, *self._idle_shape, device=self.device)
+        return values, torch.full((utterances,), _IDLE_FRAMES, device=self.device)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from asr.model.features import frame_mask
 from asr.model.tokenizer import BLANK
 
 
@@ -51,7 +52,7 @@ def label_metrics(
     else:
         tempered_BSV = (log_BSV / temperature).log_softmax(dim=-1)
         entropy_BS = -(tempered_BSV.exp() * tempered_BSV).nan_to_num(0.0).sum(dim=-1)
-    inside_BS = torch.arange(best_BS.shape[1], device=best_BS.device) < lengths_B[:, None]
+    inside_BS = frame_mask(lengths_B, best_BS.shape[1])
     means = [
         # Numbers, whatever a teacher says that holds NaN: they are averaged for ever after.
         (

@@ -16,7 +16,7 @@ from asr.data.dataloader import MicroBatch
 from asr.data.segments import Segment
 from asr.distributed.precision import Precision
 from asr.distributed.process_group import Ranks
-from asr.model.features import IDLE_FRAMES, FeatureExtractor
+from asr.model.features import FeatureExtractor, frame_mask
 from asr.model.tokenizer import BLANK, Tokenizer
 from asr.pseudo_labels.decoders import LabelDecoder, LabelRequest
 from asr.pseudo_labels.filters import judge, token_error_rate
@@ -73,11 +73,7 @@ class LabelMaker:
         forward = self.teacher.forward()  # a collective: before a rank without a share turns back
         if not micro_batch.segments:
             if self.teacher.forward_is_collective:
-                bins, device = self.config.features.mel_bins, self.ranks.device
-                forward(
-                    torch.zeros(1, IDLE_FRAMES, bins, device=device),
-                    torch.full((1,), IDLE_FRAMES, device=device),
-                )
+                forward(*self.features.silence())
             return []
         features = self.features(micro_batch.teacher_input)
         precision = Precision.of(self.config)
@@ -91,9 +87,7 @@ class LabelMaker:
 
 def _blank_where_not_finite(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
     """An utterance of which the teacher makes NaN or infinity says nothing: its label is empty."""
-    is_padding_BS = (
-        torch.arange(logits_BSV.shape[1], device=logits_BSV.device) >= lengths_B[:, None]
-    )
+    is_padding_BS = ~frame_mask(lengths_B, logits_BSV.shape[1])
     is_sound_B = (logits_BSV.isfinite().all(dim=-1) | is_padding_BS).all(dim=-1)
     if bool(is_sound_B.all()):
         return logits_BSV

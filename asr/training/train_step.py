@@ -18,7 +18,7 @@ from asr.data.dataloader import MicroBatch, RankBatch
 from asr.data.segments import Kind
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
-from asr.model.features import IDLE_FRAMES, FeatureExtractor
+from asr.model.features import FeatureExtractor
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.training.augmentation import spec_augment
 from asr.training.batch_stats import BatchStats
@@ -118,8 +118,7 @@ class TrainStep:
             features_BTF, lengths_B = _select(features_BTF, lengths_B, kept)
         else:
             # Nothing to train on, but the forward and backward passes are collectives.
-            features_BTF = features_BTF.new_zeros(1, IDLE_FRAMES, features_BTF.shape[2])
-            lengths_B = torch.full((1,), IDLE_FRAMES, device=features_BTF.device)
+            features_BTF, lengths_B = self.features.silence()
         return self.engine.logits(features_BTF, lengths_B, kept_layers)
 
 
