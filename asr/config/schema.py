@@ -108,7 +108,10 @@ class ModelConfig(Section):
     attention_dropout: Fraction = 0.0
     """Dropout of the attention weights."""
     layer_drop: Fraction = 0.3
-    """Probability that a block is skipped for a global batch."""
+    """Probability that an utterance skips a block."""
+    layer_drop_unit: Literal["utterance", "batch"] = "utterance"
+    """Drawn for each utterance, so that its noise falls as the batch grows; or, to compare, once a global batch
+    as in slimIPL: then it does not, and the scaling rule does not hold."""
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import deepspeed
@@ -85,10 +84,10 @@ class Engine:
         return learning_rate
 
     def logits(
-        self, features_BTF: Tensor, lengths_B: Tensor, kept_layers: Sequence[bool] | None = None
+        self, features_BTF: Tensor, lengths_B: Tensor, kept_BL: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The student's logits (B, S, V) and lengths (B,)."""
-        logits_BSV, lengths = self.deepspeed(features_BTF.to(self.dtype), lengths_B, kept_layers)
+        """The student's logits (B, S, V) and lengths (B,); `kept_BL` as `Encoder.forward` takes it."""
+        logits_BSV, lengths = self.deepspeed(features_BTF.to(self.dtype), lengths_B, kept_BL)
         return logits_BSV, lengths
 
     def evaluate(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:

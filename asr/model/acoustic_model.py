@@ -1,12 +1,12 @@
 """The acoustic model: an encoder and a CTC head.
 
 Shape suffixes: B utterances, T input frames, F features of a frame, S encoder frames, D model width,
-V vocabulary.
+V vocabulary, L layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from torch import Tensor, nn
 
@@ -30,11 +30,11 @@ class AcousticModel(nn.Module):
         self,
         features_BTF: Tensor,
         lengths_B: Tensor,
-        kept_layers: Sequence[bool] | None = None,
+        kept_BL: Tensor | None = None,
         reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits (B, S, V) and their lengths (B,) in encoder frames; arguments as `Encoder.forward`'s."""
-        hidden_BSD, lengths_B = self.encoder(features_BTF, lengths_B, kept_layers, reach)
+        hidden_BSD, lengths_B = self.encoder(features_BTF, lengths_B, kept_BL, reach)
         return self.head(hidden_BSD), lengths_B
 
     def named_weights(self) -> Iterator[tuple[str, nn.Parameter]]:

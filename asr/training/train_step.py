@@ -6,7 +6,7 @@ Shape suffixes: B utterances, T feature frames, F mel bins, S encoder frames, V 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,16 +15,18 @@ from torch import Tensor
 
 from asr.config.schema import Config
 from asr.data.dataloader import MicroBatch, RankBatch
-from asr.data.segments import Kind
+from asr.data.segments import Kind, Segment
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
+from asr.model.dropout import drawn_by
 from asr.model.features import FeatureExtractor
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.training.augmentation import spec_augment
 from asr.training.batch_stats import BatchStats
 from asr.training.noise_scale import GradientSquares
 from asr.training.objectives import Objective, StudentInput, make_objectives
-from asr.utils.seeds import SeedTag, generator, hash_seed
+from asr.training.regularisation import dropout_draws, kept_layers
+from asr.utils.seeds import SeedTag, hash_seed
 
 
 @dataclass
@@ -49,8 +51,7 @@ class TrainStep:
         """Gradient of the global loss: the sum of the losses over the global batch's audio seconds.
 
         The divisor is global and known beforehand, so ranks and accumulation only change the order of
-        summation. `number` counts the batches of the run: it seeds dropout, so that a resumed run
-        needs no generator state.
+        summation. `number` counts the batches of the run.
         """
         stats = BatchStats()
         are_labels_shared = True
@@ -92,7 +93,9 @@ class TrainStep:
         frames = self.engine.student.encoder.output_lengths(lengths_B).tolist()
         features_BTF = self._augment(features_BTF, lengths_B, micro_batch, hours)
         return StudentInput(
-            micro_batch, frames, partial(self._forward, features_BTF, lengths_B, place)
+            micro_batch,
+            frames,
+            partial(self._forward, features_BTF, lengths_B, micro_batch.segments, place),
         )
 
     def _augment(
@@ -105,13 +108,15 @@ class TrainStep:
         return spec_augment(features_BTF, lengths_B, policy, seeds)
 
     def _forward(
-        self, features_BTF: Tensor, lengths_B: Tensor, place: tuple[int, int], kept: list[int]
+        self,
+        features_BTF: Tensor,
+        lengths_B: Tensor,
+        segments: Sequence[Segment],
+        place: tuple[int, int],
+        kept: list[int],
     ) -> tuple[Tensor, Tensor]:
         encoder = self.engine.student.encoder
-        # One draw a global batch, as in slimIPL, so that it is the same however the batch is cut; every
-        # rank draws its own dropout.
-        layers = generator(self.config.seed, SeedTag.LAYER_DROP, place[0])
-        kept_layers = (layers.random(encoder.layers) >= encoder.layer_drop).tolist()
+        # What cannot be drawn for each utterance: dropout of the attention weights, and all dropout on a GPU.
         own = (self.config.seed, SeedTag.DROPOUT, *place, self.ranks.rank)
         torch.manual_seed(hash_seed(*own))
         if kept:
@@ -119,7 +124,11 @@ class TrainStep:
         else:
             # Nothing to train on, but the forward and backward passes are collectives.
             features_BTF, lengths_B = self.features.silence()
-        return self.engine.logits(features_BTF, lengths_B, kept_layers)
+        segments = [segments[index] for index in kept]
+        kept_BL = kept_layers(self.config, encoder, segments, place[0])
+        frames_B = encoder.output_lengths(lengths_B)
+        with drawn_by(dropout_draws(self.config, segments, frames_B)):
+            return self.engine.logits(features_BTF, lengths_B, kept_BL)
 
 
 def _select(features_BTF: Tensor, lengths_B: Tensor, kept: list[int]) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,12 @@
 """What the rest of the library needs of an encoder.
 
-Shape suffixes: B utterances, T input frames, F features of a frame, S encoder frames, D model width.
+Shape suffixes: B utterances, T input frames, F features of a frame, S encoder frames, D model width,
+L layers.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class Encoder(nn.Module, ABC):
     layers: int
     """Layers that LayerDrop may skip."""
     layer_drop: float
-    """Probability of each to be skipped; drawn by the caller, who passes `kept_layers`."""
+    """Probability of each to be skipped; drawn by the caller, who passes `kept_BL`."""
 
     @abstractmethod
     def output_lengths(self, lengths_B: Tensor) -> Tensor:
@@ -40,14 +40,14 @@ class Encoder(nn.Module, ABC):
         self,
         features_BTF: Tensor,
         lengths_B: Tensor,
-        kept_layers: Sequence[bool] | None = None,
+        kept_BL: Tensor | None = None,
         reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Hidden states (B, S, D) and their lengths (B,) in encoder frames.
 
         `reach` limits, for inference, how many encoder frames away a frame may attend; None is no limit.
 
-        `kept_layers` (one flag a layer) is the caller's LayerDrop decision for this batch: a dropped
-        layer is skipped whole, without rescaling. It is an argument, and not drawn here, because all
-        ranks must skip the same layers.
+        `kept_BL` is the caller's LayerDrop decision, booleans on the CPU: a layer is skipped whole by the
+        utterances that drop it, without rescaling (`dropout.through_kept`). It is an argument, and not drawn
+        here, because it belongs to the utterance and not to the batch.
         """

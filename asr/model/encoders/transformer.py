@@ -1,6 +1,6 @@
 """Our own encoder: a convolutional front end and transformer blocks.
 
-Shape suffixes: B utterances, T feature frames, S encoder frames, F mel bins, D model width.
+Shape suffixes: B utterances, T feature frames, S encoder frames, F mel bins, D model width, L layers.
 
 Masked everywhere: an utterance's hidden states do not depend on the utterances it is batched with. There is
 no batch normalisation, since batch statistics leak between utterances and need a policy in the teacher.
@@ -8,7 +8,7 @@ no batch normalisation, since batch statistics leak between utterances and need 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from asr.config.schema import ModelConfig
 from asr.model.attention import SelfAttention, rotary_tables, sinusoidal_positions
-from asr.model.dropout import Dropout
+from asr.model.dropout import Dropout, through_kept
 from asr.model.encoders.encoder import Encoder
 from asr.model.features import frame_mask
 
@@ -159,7 +159,7 @@ class TransformerEncoder(Encoder):
         self,
         features_BTF: Tensor,
         lengths_B: Tensor,
-        kept_layers: Sequence[bool] | None = None,
+        kept_BL: Tensor | None = None,
         reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         hidden_BSD = self.front_end(features_BTF)
@@ -174,6 +174,7 @@ class TransformerEncoder(Encoder):
         elif self.positions == "rotary":
             rotary = rotary_tables(frames, self.head_width, hidden_BSD.device)
         for index, block in enumerate(self.blocks):
-            if kept_layers is None or kept_layers[index]:
-                hidden_BSD = block(hidden_BSD, mask_BS, rotary, reach)
+            layer = partial(block, rotary=rotary, reach=reach)
+            kept_B = None if kept_BL is None else kept_BL[:, index]
+            hidden_BSD = through_kept(layer, hidden_BSD, mask_BS, kept_B)
         return self.final_norm(hidden_BSD), output_lengths_B

@@ -16,14 +16,17 @@ def test_output_length_is_what_the_model_returns(stride: int) -> None:
         assert length == logits.shape[1]
 
 
-def test_a_dropped_layer_is_skipped_whole() -> None:
+def test_a_layer_is_skipped_whole_by_the_utterances_that_drop_it() -> None:
     model = small_model().eval()
-    inputs = torch.randn(2, 50, 80), torch.tensor([50, 30])
-    all_kept, _ = model(*inputs, [True, True, True])
-    without, _ = model(*inputs, [True, False, True])
-    assert torch.equal(all_kept, model(*inputs)[0])
+    features_BTF, lengths_B = torch.randn(3, 50, 80), torch.tensor([50, 30, 40])
+    all_kept, _ = model(features_BTF, lengths_B, torch.ones(3, 3, dtype=torch.bool))
+    assert torch.equal(all_kept, model(features_BTF, lengths_B)[0])
+    kept_BL = torch.tensor([[True, True, True], [True, False, True], [True, True, True]])
+    mixed, _ = model(features_BTF, lengths_B, kept_BL)
     del model.encoder.blocks[1]
-    assert torch.equal(without, model(*inputs)[0])
+    without, _ = model(features_BTF, lengths_B)
+    assert torch.allclose(mixed[0], all_kept[0], atol=1e-5)
+    assert torch.allclose(mixed[1, :10], without[1, :10], atol=1e-5)
 
 
 def test_dropout_changes_in_the_blocks_and_not_in_the_front_end() -> None:
