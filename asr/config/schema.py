@@ -171,12 +171,14 @@ class ScalingConfig(Section):
     """Scale optimizer and teacher (the paper's rule), the optimizer only, or nothing (ablations)."""
     betas: Literal["linear", "half_life"] = "linear"
     """Adam's betas: 1 - kappa (1 - beta), or beta^kappa, which is valid for every kappa."""
-    weight_decay: Literal["none", "sqrt"] = "none"
-    """Decoupled decay unchanged, or times sqrt(kappa): the same shrinkage per hour of audio."""
+    weight_decay: Literal["none", "sqrt"] = "sqrt"
+    """Decoupled decay times sqrt(kappa), which with the learning rate is the same shrinkage per hour of audio;
+    or none: unchanged, and so weaker for large batches."""
     gradient_clipping: Literal["none", "sqrt"] = "none"
     """Threshold unchanged, or divided by sqrt(kappa), as a noise-dominated gradient norm shrinks."""
     second_moment: Literal["rescale", "keep", "reset"] = "rescale"
-    """Adam's second moment where kappa changes in mid-run: times old / new kappa, left, or reset."""
+    """Adam's second moment where kappa changes in mid-run: scaled as the squares of the clipped gradients will
+    change (old / new kappa where none is clipped, not at all where all are), left, or reset."""
 
 
 BatchSeconds = Positive | Annotated[list[tuple[NonNegative, Positive]], Field(min_length=1)]
@@ -199,12 +201,7 @@ class BatchConfig(Section):
             raise ValueError(
                 "give exactly one of batch_seconds and batch_seconds_per_rank, and null for the other"
             )
-        hours = [start for start, _ in self.pieces]
-        if hours[0] != 0 or any(a >= b for a, b in itertools.pairwise(hours)):
-            raise ValueError(
-                f"the hours {hours} of a batch schedule must begin at 0 and ascend, as in "
-                "[[0, 30], [10, 120]]"
-            )
+        _check_schedule([start for start, _ in self.pieces], "a batch schedule")
         return self
 
     @property
@@ -214,11 +211,57 @@ class BatchConfig(Section):
         return given if isinstance(given, list) else [(0.0, given or 0.0)]
 
 
+HalfLifeHours = Positive | Annotated[list[tuple[NonNegative, Positive]], Field(min_length=1)]
+"""Hours of audio; or a schedule, as [from this hour on, half-life] pairs that begin at hour 0."""
+
+
 class TeacherConfig(Section):
-    half_life_hours: Positive = 100.0
-    """Hours of audio after which the weight of a past student in the average has halved."""
-    update_interval_seconds: NonNegative = 0.0
-    """Audio between two updates of the teacher; 0 for every step."""
+    half_life_hours: HalfLifeHours = 100.0
+    """Hours of audio after which the weight of a past student in the average has halved; or a schedule:
+    [[0, 20], [100, 50]]."""
+    half_life_growth: Literal["none", "cosine"] = "none"
+    """cosine: the rate at which the average forgets falls to 0 at the end of training by half a cosine, as
+    BYOL's momentum does (arXiv 2006.07733)."""
+    update_interval_seconds: NonNegative | None = None
+    """Audio between two updates of the teacher; 0 for every step; null for the reference batch, or for more
+    where the step of an average in fp32 would be too small to be exact."""
+    averaged_weights: Literal["midpoint", "after", "before"] = "midpoint"
+    """What an update takes: the mean of the student's weights then and at the update before, which keeps the
+    average where it is as batches grow; or those after, or before, the audio that it covers."""
+    bias_correction: bool = True
+    """Take the weights with which the average began out of it, as Adam does with its moments: without, a young
+    average is mostly the random start."""
+    evaluation_half_life_hours: HalfLifeHours | None = None
+    """Of a second average, which is evaluated and shipped where the other one labels; null for one average."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TeacherConfig:
+        for name in ("half_life_hours", "evaluation_half_life_hours"):
+            pieces = half_life_pieces(getattr(self, name) or 1.0)
+            _check_schedule([start for start, _ in pieces], f"{name}'s schedule")
+        if self.half_life_growth == "cosine" and isinstance(self.half_life_hours, list):
+            raise ValueError(
+                "half_life_growth cosine needs one number as half_life_hours, not a schedule"
+            )
+        return self
+
+    def half_life_at(self, hours: float) -> float:
+        """Of the average that labels, at an hour of audio; the growth is not counted."""
+        return [value for start, value in half_life_pieces(self.half_life_hours) if start <= hours][
+            -1
+        ]
+
+
+def half_life_pieces(given: HalfLifeHours) -> list[tuple[float, float]]:
+    """(from this hour on, half-life in hours)."""
+    return given if isinstance(given, list) else [(0.0, given)]
+
+
+def _check_schedule(hours: list[float], what: str) -> None:
+    if hours[0] != 0 or any(a >= b for a, b in itertools.pairwise(hours)):
+        raise ValueError(
+            f"the hours {hours} of {what} must begin at 0 and ascend, as in [[0, 30], [10, 120]]"
+        )
 
 
 class TrainerConfig(Section):

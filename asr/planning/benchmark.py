@@ -98,9 +98,9 @@ def _time_updates(config: Config, ranks: Ranks, updates: int, network: Network |
         waited += stats.wait_seconds
         stats.summed(ranks)
         trainer.engine.step()
-        momentum = state.schedule.consume(batch.batch.seconds)
-        if momentum is not None:
-            trainer.average.update(momentum)
+        update = state.schedule.consume(batch.batch.seconds, number * batch.batch.seconds / 3600)
+        if update is not None:
+            trainer.averages.update(update.momentum, update.evaluation_momentum)
         seconds += batch.batch.seconds
     _finish_work(ranks)
     wall_seconds = time.perf_counter() - started

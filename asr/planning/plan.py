@@ -14,6 +14,7 @@ from asr.planning.estimates import (
     parameter_count,
     vocabulary_size,
 )
+from asr.planning.rule_notes import rule_notes
 from asr.scaling.card import off_grid, plan_row
 
 UNKNOWN_VOCABULARY = 1000
@@ -44,7 +45,6 @@ def full_row(config: Config, ranks: int) -> dict[str, Any]:
         ]
     return {
         **row,
-        "half_lives_in_run": config.trainer.total_hours / row["half_life_hours"],
         "micro_batches_per_rank": max(
             micro_batches_per_rank(config, piece["global_batch_seconds"], ranks) for piece in pieces
         ),
@@ -54,6 +54,7 @@ def full_row(config: Config, ranks: int) -> dict[str, Any]:
             for stage in stages
         },
         "notes": [*off_grid(config, ranks), *found],
+        "recipe_notes": rule_notes(config),
     }
 
 
@@ -66,7 +67,7 @@ def notes(config: Config, row: dict[str, Any]) -> list[str]:
             found.append(
                 f"1 - beta is {share:.2g} at kappa {kappa:.3g}: Adam averages over less than two steps"
             )
-    half_lives = config.trainer.total_hours / row["half_life_hours"]
+    half_lives = row["half_lives_in_run"]
     if half_lives < _FEWEST_HALF_LIVES:
         found.append(
             f"the run holds {half_lives:.2g} half-lives of the teacher: it never forgets its start"
@@ -112,6 +113,7 @@ def render_table(rows: list[dict[str, Any]]) -> str:
         line(f"  {stage}", [row["memory_gb_per_rank"][stage]["total"] for row in rows])
         for stage in rows[0]["memory_gb_per_rank"]
     ]
+    lines += [f"  note: {note}" for note in rows[0]["recipe_notes"]]
     lines += [f"  note, {row['ranks']} ranks: {note}" for row in rows for note in row["notes"]]
     return "\n".join([f"plan: {rows[0]['parameters']:,} parameters", *lines])
 

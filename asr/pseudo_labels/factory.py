@@ -59,7 +59,8 @@ class PseudoLabelerFactory:
         if weights is not None and health.action == "rollback":
             states = Snapshots(weights, models.engine.shards, models.ranks)
         is_average = weights is models.average.average
-        half_life_hours = self.config.teacher.half_life_hours if is_average else None
+        start_hours = self.config.pseudo_label.start_hours or 0.0
+        half_life_hours = self.config.teacher.half_life_at(start_hours) if is_average else None
         maker = LabelMaker(
             self.config,
             self.tokenizer,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from asr.config.schema import Config
-from asr.scaling.rule import SECONDS_PER_HOUR, in_force, kappa_of, reference
+from asr.scaling.rule import SECONDS_PER_HOUR, half_lives_in_run, in_force, kappa_of, reference
 
 _OFF_GRID_SHARE = 0.01
 
@@ -51,7 +51,7 @@ def plan_row(config: Config, ranks: int, from_hours: float = 0.0) -> dict[str, A
     """
     schedule = config.batch_schedule(ranks)
     batch_seconds = config.global_batch_seconds(ranks, from_hours)
-    values = in_force(config, batch_seconds)
+    values = in_force(config, batch_seconds, from_hours)
     start = config.pseudo_label.start_hours
     row = asdict(values)
     row.pop("batch_seconds")
@@ -61,6 +61,7 @@ def plan_row(config: Config, ranks: int, from_hours: float = 0.0) -> dict[str, A
         "kappa": kappa_of(config, batch_seconds),
         **row,
         "betas": list(values.betas) if values.betas else None,
+        "half_lives_in_run": half_lives_in_run(config, batch_seconds),
         "warmup_steps": steps_until(config.optimizer.warmup_hours, schedule),
         "pseudo_label_start_steps": None if start is None else steps_until(start, schedule),
         "total_steps": steps_until(config.trainer.total_hours, schedule),
@@ -78,7 +79,7 @@ def scaling_cards(config: Config, ranks: int) -> list[dict[str, Any]]:
 def scaling_card(config: Config, ranks: int, from_hours: float = 0.0) -> dict[str, Any]:
     """Reference against in force at `from_hours` of audio, and the horizons in hours."""
     row = plan_row(config, ranks, from_hours)
-    reference_values = asdict(reference(config))
+    reference_values = asdict(reference(config, from_hours))
     reference_values["betas"] = list(reference_values["betas"] or []) or None
     horizons = {
         "warmup": config.optimizer.warmup_hours,
@@ -104,7 +105,7 @@ def scaling_card(config: Config, ranks: int, from_hours: float = 0.0) -> dict[st
             **{f"{name}_steps": row[f"{name}_steps"] for name in horizons},
         },
         "horizon_hours": horizons,
-        "half_lives_in_run": config.trainer.total_hours / row["half_life_hours"],
+        "half_lives_in_run": row["half_lives_in_run"],
     }
 
 

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from asr.config.schema import Config, OptimizerConfig
-from asr.scaling.rule import SECONDS_PER_HOUR, in_force, teacher_momentum
+from asr.scaling.half_life import HalfLife, evaluation_half_life, labelling_half_life
+from asr.scaling.rule import SECONDS_PER_HOUR, half_life_stretch, in_force
 
 
 @dataclass
@@ -56,29 +57,49 @@ def _decay_span(optimizer: OptimizerConfig, total_hours: float) -> tuple[float, 
     )
 
 
+@dataclass(frozen=True)
+class TeacherUpdate:
+    """An update of the averages: the audio that it covers, and what of them stays."""
+
+    from_hours: float
+    to_hours: float
+    momentum: float
+    """rho of the average that labels."""
+    evaluation_momentum: float
+    """rho of the one that is evaluated and shipped; the same where that is the same."""
+
+
 @dataclass
 class TeacherSchedule:
-    """When the teacher is updated, and with which momentum."""
+    """When the averages are updated, and with which momentum."""
 
-    half_life_hours: float
-    interval_seconds: float
+    half_life: HalfLife
+    interval_seconds: float = 0.0
+    evaluation_half_life: HalfLife | None = None
+    """Of the second average, where there is one."""
     pending_seconds: float = 0.0
     """Audio consumed since the last update."""
 
     @classmethod
     def for_batch(cls, config: Config, batch_seconds: float) -> TeacherSchedule:
         """The schedule at a nominal global batch."""
-        values = in_force(config, batch_seconds)
-        # A nominal interval of k steps must not wait for step k + 1 because a real batch came out a
-        # little short: half a batch of tolerance does that.
-        interval = (values.teacher_update_steps - 0.5) * batch_seconds
-        return cls(values.half_life_hours, interval if values.teacher_update_steps > 1 else 0.0)
+        steps = in_force(config, batch_seconds).teacher_update_steps
+        stretch = half_life_stretch(config, batch_seconds)
+        second = evaluation_half_life(config.teacher)
+        return cls(
+            labelling_half_life(config.teacher, config.trainer.total_hours).stretched(stretch),
+            # A nominal interval of k steps must not wait for step k + 1 because a real batch came out a
+            # little short: half a batch of tolerance does that.
+            (steps - 0.5) * batch_seconds if steps > 1 else 0.0,
+            second and second.stretched(stretch),
+        )
 
-    def consume(self, seconds: float) -> float | None:
-        """Account for an applied step of `seconds`; the momentum if an update is due, else None."""
+    def consume(self, seconds: float, hours: float) -> TeacherUpdate | None:
+        """Account for an applied step of `seconds` that ends at `hours`; the update if one is due."""
         self.pending_seconds += seconds
         if self.pending_seconds < self.interval_seconds:
             return None
-        momentum = teacher_momentum(self.pending_seconds, self.half_life_hours)
+        span = (hours - self.pending_seconds / SECONDS_PER_HOUR, hours)
         self.pending_seconds = 0.0
-        return momentum
+        second = self.evaluation_half_life or self.half_life
+        return TeacherUpdate(*span, self.half_life.momentum(*span), second.momentum(*span))

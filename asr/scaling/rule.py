@@ -15,6 +15,12 @@ from dataclasses import dataclass
 
 from asr.config.schema import Config
 from asr.errors import UserError
+from asr.scaling.half_life import (
+    HalfLife,
+    evaluation_half_life,
+    labelling_half_life,
+    shortest_interval_seconds,
+)
 from asr.scaling.optimizers import OPTIMIZERS
 
 SECONDS_PER_HOUR = 3600.0
@@ -48,29 +54,54 @@ def kappa_of(config: Config, batch_seconds: float) -> float:
     return batch_seconds / config.scaling.reference_batch_seconds
 
 
-def reference(config: Config) -> Hyperparameters:
-    """The recipe's own values, at its reference batch."""
-    return _derive(config, config.scaling.reference_batch_seconds, kappa=1.0)
+def reference(config: Config, hours: float = 0.0) -> Hyperparameters:
+    """The recipe's own values, at its reference batch and an hour of audio."""
+    return _derive(config, config.scaling.reference_batch_seconds, 1.0, hours)
 
 
-def in_force(config: Config, batch_seconds: float) -> Hyperparameters:
-    """The values at a global batch of `batch_seconds`, after `scaling.rule`.
+def in_force(config: Config, batch_seconds: float, hours: float = 0.0) -> Hyperparameters:
+    """The values at a global batch of `batch_seconds` and an hour of audio, after `scaling.rule`.
 
     Raises UserError where the linear rule for Adam's betas has no solution.
     """
-    return _derive(config, batch_seconds, kappa_of(config, batch_seconds))
+    return _derive(config, batch_seconds, kappa_of(config, batch_seconds), hours)
 
 
-def _derive(config: Config, batch_seconds: float, kappa: float) -> Hyperparameters:
+def half_life_stretch(config: Config, batch_seconds: float) -> float:
+    """Half-life in audio over the recipe's own: 1 with the full rule.
+
+    Without the EMA rule a teacher update does what it does at the reference batch, so that the half-life in
+    audio stretches by kappa: this is the ablation that the paper contrasts.
+    """
+    return 1.0 if config.scaling.rule == "full" else kappa_of(config, batch_seconds)
+
+
+def half_lives_in_run(config: Config, batch_seconds: float) -> float:
+    """Half-lives of the average that labels, from the start of training to its end."""
+    half_life = labelling_half_life(config.teacher, config.trainer.total_hours)
+    elapsed = half_life.elapsed(0.0, config.trainer.total_hours)
+    return elapsed / half_life_stretch(config, batch_seconds)
+
+
+def _interval_seconds(config: Config, half_life: HalfLife) -> float:
+    """Audio between two teacher updates at the reference batch."""
+    given = config.teacher.update_interval_seconds
+    if given is not None:
+        return given
+    second = evaluation_half_life(config.teacher) or half_life
+    exact = max(shortest_interval_seconds(half_life), shortest_interval_seconds(second))
+    return max(config.scaling.reference_batch_seconds, exact)
+
+
+def _derive(config: Config, batch_seconds: float, kappa: float, hours: float) -> Hyperparameters:
     optimizer, scaling = config.optimizer, config.scaling
     optimizer_kappa = 1.0 if scaling.rule == "none" else kappa
     root = math.sqrt(optimizer_kappa)
     rule = OPTIMIZERS[optimizer.kind]
-    # Without the EMA rule a teacher update does what it does at the reference batch, so that the
-    # half-life in audio stretches by kappa: this is the ablation that the paper contrasts.
-    stretch = 1.0 if scaling.rule == "full" else kappa
-    half_life_hours = config.teacher.half_life_hours * stretch
-    interval_seconds = config.teacher.update_interval_seconds * stretch
+    half_life = labelling_half_life(config.teacher, config.trainer.total_hours)
+    stretch = half_life_stretch(config, batch_seconds)
+    half_life_hours = half_life.at(hours) * stretch
+    interval_seconds = _interval_seconds(config, half_life) * stretch
     update_steps = max(1, round(interval_seconds / batch_seconds))
     decay_factor = root if scaling.weight_decay == "sqrt" and rule.decay_is_decoupled else 1.0
     clip_divisor = root if scaling.gradient_clipping == "sqrt" else 1.0
@@ -113,12 +144,3 @@ def teacher_momentum(seconds: float, half_life_hours: float) -> float:
     any update interval, for a change of kappa in mid-run, and for a skipped step (0 seconds: rho = 1).
     """
     return float(0.5 ** (seconds / (SECONDS_PER_HOUR * half_life_hours)))
-
-
-# Converters from and to the ways in which published recipes state a teacher.
-
-
-# The clock and what hangs on it.
-
-
-# The card.

@@ -1,31 +1,44 @@
 """The teacher: an fp32 exponential moving average of the student's fp32 master weights.
 
-It starts as a copy, is always in evaluation mode and receives clean speech. An average in bf16 would
-stall at a momentum near 1, so average and source are fp32 whatever the engine's precision. Each rank
-averages the part of the weights that it owns, so an update communicates nothing; the copy that labels
-is put together when somebody wants to label with an average that has moved.
+It is always in evaluation mode and receives clean speech. An average in bf16 would stall at a momentum near 1,
+so average and source are fp32 whatever the engine's precision. Each rank averages the part of the weights
+that it owns, so an update communicates nothing; the copy that labels is put together when somebody wants to
+label with an average that has moved.
+
+It starts as a copy of the student, which is mostly noise then. With bias correction the weight w of that start
+is known and taken out: (plain average - w start) / (1 - w), as Adam does with its moments (Kingma & Ba 2015,
+section 3), kept up without a copy of the start.
 
 Buffers: the model has none that training changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from asr.distributed.process_group import Ranks
-from asr.distributed.shards import Shards
 from asr.model.acoustic_model import AcousticModel
+from asr.teacher.student_samples import StudentSamples
 
 
 class WeightAverage:
     """The average, and a model to label with."""
 
-    def __init__(self, network: AcousticModel, shards: Shards, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        network: AcousticModel,
+        samples: StudentSamples,
+        ranks: Ranks,
+        has_bias_correction: bool = False,
+    ) -> None:
         """Start as the student is; `network` is a module of its shapes, which becomes the teacher's own."""
-        self.shards, self.ranks = shards, ranks
+        self.samples, self.shards, self.ranks = samples, samples.shards, ranks
+        self.has_bias_correction = has_bias_correction
+        self.start_weight = 1.0
+        """Of the weights at its start in a plain average: the product of the momenta since."""
         self._model = network.float().to(ranks.device).eval().requires_grad_(False)
         if self.shards.is_sharded:
             self._average = self.shards.copy_of_masters()
@@ -35,14 +48,17 @@ class WeightAverage:
         self._moved = True
 
     @torch.no_grad()
-    def update(self, momentum: float) -> None:
-        """average <- momentum * average + (1 - momentum) * student, on the shard that this rank owns.
+    def update(self, momentum: float, sample: Sequence[Tensor]) -> None:
+        """average <- momentum * average + (1 - momentum) * sample, on the shard that this rank owns.
 
-        `momentum` is scaling.TeacherSchedule's, from the seconds of audio since the last update.
+        `momentum` is scaling.TeacherSchedule's, from the audio since the last update; `sample` is
+        StudentSamples'. With bias correction the new weight is (1 - momentum) / (1 - w), w being the start's
+        weight after the update: the first update replaces the start.
         """
-        torch._foreach_lerp_(
-            self._average, [master.detach() for master in self.shards.masters], 1.0 - momentum
-        )
+        self.start_weight *= momentum
+        divisor = 1.0 - self.start_weight if self.has_bias_correction else 1.0
+        share = (1.0 - momentum) / divisor if divisor > 0.0 else 0.0
+        torch._foreach_lerp_(self._average, list(sample), share)
         self._moved = True
 
     @torch.no_grad()
@@ -80,10 +96,11 @@ class WeightAverage:
 
     @torch.no_grad()
     def reset_to_student(self) -> None:
-        """Be as the student is."""
+        """Be as the student is, and begin anew."""
         for average, master in zip(self._average, self.shards.masters, strict=True):
             average.copy_(master.detach())
-        self._moved = True
+        self.samples.settle()
+        self.start_weight, self._moved = 1.0, True
 
     @torch.no_grad()
     def distance(self) -> float:

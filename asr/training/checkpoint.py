@@ -2,11 +2,12 @@
 
 checkpoints/hours-000012.5000/
     student.safetensors     the fp32 master weights
-    teacher.safetensors     the fp32 average
+    teacher.safetensors     the fp32 average that is evaluated and shipped
     optimizer.safetensors   the optimizer's moments, as MOMENT/PARAMETER
     config.yaml  tokenizer.json | tokenizer.model
     state.json              clock, data position, state of the labels, optimizer steps
     labels.safetensors      labels that are kept; labeller, healthy-*, hours-*: weights of some teachers
+    averaged_student, labelling_average: between two updates of the average; where another one labels
 
 Whole tensors, whatever the ZeRO stage and the number of ranks that wrote them: so any other reads them.
 Nothing in a checkpoint is a pickle.
@@ -34,6 +35,7 @@ from asr.errors import UserError
 from asr.model.acoustic_model import AcousticModel
 from asr.model.model_folder import pointed_at, read_config
 from asr.model.tokenizer import Tokenizer, tokenizer_sha256
+from asr.teacher.averages import Averages
 from asr.teacher.ema import WeightAverage
 from asr.training.resume_rules import check_compatible
 from asr.utils.files import flush_to_disk, link_or_copy, read_json, write_tensors, write_text
@@ -182,10 +184,10 @@ class Checkpoint:
     teacher: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]]
 
-    def put(self, engine: Engine, teacher: WeightAverage) -> None:
-        """Set optimizer and teacher, whatever their layout; the student was built with its weights."""
+    def put(self, engine: Engine, averages: Averages) -> None:
+        """Set optimizer and averages, whatever their layout; the student was built with its weights."""
         engine.shards.set_moments(self.moments, self.state["optimizer_steps"])
-        teacher.load(self.teacher)
+        averages.load(self.teacher, self.state.get("averages"), self.extra)
 
     def extra(self, stem: str) -> dict[str, Tensor]:
         """More tensors, by the name of their file; none where it is not. Raises UserError if it is damaged."""

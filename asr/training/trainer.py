@@ -6,7 +6,6 @@ import math
 import signal
 import threading
 import time
-from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -29,7 +28,7 @@ from asr.pseudo_labels.pseudo_labeler import PseudoLabeler, no_metrics
 from asr.scaling.card import scaling_card
 from asr.scaling.clock import crossed, learning_rate_share
 from asr.scaling.rule import SECONDS_PER_HOUR, in_force, kappa_of
-from asr.teacher.ema import WeightAverage
+from asr.teacher.averages import Averages
 from asr.teacher.teachers import TeacherContext
 from asr.tracking.metric_logger import RunInfo
 from asr.tracking.run_log import RunLog, logger_class
@@ -66,7 +65,6 @@ class Trainer:
         self.resumed_from = self.store.to_resume(config.fork_from)
         torch.manual_seed(config.seed)
         student = self._new_network()
-        network = deepcopy(student)
         saved = None
         if self.resumed_from is not None:
             saved = read_checkpoint(self.resumed_from, config, student)
@@ -74,13 +72,14 @@ class Trainer:
         drawn_seconds = saved.state["position"]["seconds"] if saved else 0.0
         batch_seconds = config.global_batch_seconds(ranks.world, drawn_seconds / SECONDS_PER_HOUR)
         self.engine = Engine(student, config, in_force(config, batch_seconds), ranks)
-        self.average = WeightAverage(network, self.engine.shards, ranks)
+        self.averages = Averages(config.teacher, self._new_network, self.engine.shards, ranks)
         wants = self.engine.student.encoder.wants
         self.features = FeatureExtractor(config.features, wants, ranks.device)
         self.labeler: PseudoLabeler | None = None
         """None in a supervised run."""
         if factory is not None:
-            models = TeacherContext(config, self.engine, self.average, ranks, self._new_network)
+            average = self.averages.labelling
+            models = TeacherContext(config, self.engine, average, ranks, self._new_network)
             self.labeler = factory.make(models, self.data, self.features, self._say)
         self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
         self.state = TrainingState.at_the_start(config, batch_seconds)
@@ -88,7 +87,7 @@ class Trainer:
         self.notes = [*self.data.notes]
         self._stop_signal = 0.0
         if saved is not None:
-            saved.put(self.engine, self.average)
+            saved.put(self.engine, self.averages)
             self.state.restore(saved.state)
             self._restore_labels(saved)
 
@@ -170,9 +169,10 @@ class Trainer:
         momentum = None
         if self.engine.step():
             state.clock.advance(seconds)
-            momentum = state.schedule.consume(seconds)
-            if momentum is not None:
-                self.average.update(momentum)
+            teacher_update = state.schedule.consume(seconds, state.clock.hours)
+            if teacher_update is not None:
+                momentum = teacher_update.momentum
+                self.averages.update(momentum, teacher_update.evaluation_momentum)
             if self.labeler is not None:
                 self.labeler.teacher.stepped(state.clock.hours, momentum is not None)
         else:
@@ -288,9 +288,9 @@ class Trainer:
         """Student and teacher on every dev set; the teacher's mean WER picks the best checkpoint."""
         models: dict[str, Forward] = {
             "student": self.engine.evaluate,
-            "teacher": self.average.model(),
+            "teacher": self.averages.shipped.model(),
         }
-        distance = self.average.distance()
+        distance = self.averages.shipped.distance()
         log_mel = self.features.log_mel
         wers: dict[str, list[float]] = {model: [] for model in models}
         for speech in self.dev:
@@ -313,20 +313,23 @@ class Trainer:
             labeler.ledger.write(self.state.batches_drawn)
         state = {
             **self.state.to_json(),
+            "averages": self.averages.state(),
             "dev_wer": dev_wer,
             "corpora": self.data.fingerprints,
             "labelling": labeler.state() if labeler else None,
             "ranks": self.ranks.world,
             "batch_seconds": self.state.batch_seconds,
         }
+        amid_interval = self.state.schedule.pending_seconds > 0
+        extras = self.averages.tensors(amid_interval) | (labeler.tensors() if labeler else {})
         folder = self.store.save(
             self.engine,
-            self.average,
+            self.averages.shipped,
             self.tokenizer,
             self.config,
             state,
             self.ranks,
-            labeler.tensors() if labeler else {},
+            extras,
             labeler.teacher.files() if labeler else [],
         )
         self._say(f"{self.state.clock.hours:8.2f} h  saved {folder}")

@@ -4,7 +4,8 @@ The loss is a theta^2 / 2; a gradient over kappa base batches is drawn from N(g,
 g = a theta. SGD scales its learning rate by kappa. The average of theta is kept with a momentum that is
 either left alone, scaled to 1 - kappa (1 - rho), or scaled to rho^kappa, and is compared with that of
 kappa = 1 at equal numbers of samples. A batch at kappa holds the very samples of kappa base batches, so
-its noise is theirs, averaged: what remains is the effect of the step's size.
+its noise is theirs, averaged: what remains is the effect of the step's size, on the student and on the average.
+The last form takes the midpoint of each step into the average, and not its end (`teacher.averaged_weights`).
 
     python noisy_parabola.py [--output FOLDER] [--seeds 200]
 """
@@ -37,6 +38,8 @@ FORMS: dict[str, Callable[[int], float]] = {
         half_life_from_momentum(MOMENTUM, BASE_BATCH_SECONDS), kappa * BASE_BATCH_SECONDS
     ),
 }
+MIDPOINT = "the rule, midpoint"
+FORMS[MIDPOINT] = FORMS["the rule"]
 
 
 def trajectories(kappa: int, noise: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -55,9 +58,11 @@ def trajectories(kappa: int, noise: NDArray[np.float64]) -> dict[str, NDArray[np
     means = {form: [START] for form in FORMS}
     for z in pooled:
         gradient = A * theta
+        before = theta
         theta = theta - kappa * LEARNING_RATE * (gradient + np.sqrt(B * gradient**2 + C) * z)
         for form, average in averages.items():
-            average += (1.0 - momenta[form]) * (theta - average)
+            taken = (before + theta) / 2 if form == MIDPOINT else theta
+            average += (1.0 - momenta[form]) * (taken - average)
             means[form].append(float(average.mean()))
     for form in FORMS:
         found[form] = list(np.interp(marks, np.arange(steps + 1), means[form]))
@@ -67,10 +72,10 @@ def trajectories(kappa: int, noise: NDArray[np.float64]) -> dict[str, NDArray[np
 def errors(seeds: int) -> dict[str, dict[int, float]]:
     """Mean absolute distance from kappa = 1's trajectory over the checkpoints, by form and kappa."""
     noise = np.random.default_rng(0).standard_normal((BASE_STEPS, seeds))
-    reference = trajectories(1, noise)["the rule"]
+    reference = trajectories(1, noise)
     by_kappa = {kappa: trajectories(kappa, noise) for kappa in KAPPAS[1:]}
     return {
-        form: {k: float(np.abs(t[form] - reference).mean()) for k, t in by_kappa.items()}
+        form: {k: float(np.abs(t[form] - reference[form]).mean()) for k, t in by_kappa.items()}
         for form in FORMS
     }
 
@@ -97,6 +102,7 @@ def draw(found: dict[str, dict[int, float]], path: Path) -> None:
         "no scaling": ("#cf6a12", "-", "^"),
         "linear form": ("#2f81c7", "--", "s"),
         "the rule": ("#8b5cf6", "-", "o"),
+        MIDPOINT: ("#13917f", "-", "D"),
     }
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "asr"}):
         figure = Figure(figsize=(5.6, 3.4), layout="constrained")

@@ -9,6 +9,7 @@ from pathlib import Path
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.planning.checks.finding import Finding, note
+from asr.planning.rule_notes import rule_notes
 from asr.scaling.card import off_grid, scaling_cards
 from asr.scaling.rule import in_force
 from asr.tracking.run_log import logger_class
@@ -25,6 +26,7 @@ def check_recipe(config: Config, ranks: int) -> Iterator[Finding]:
     yield from _rule(config, ranks)
     yield from _schedule(config)
     yield from _teacher(config, ranks)
+    yield from map(note, rule_notes(config))
     yield from _roles(config)
     yield from _files(config)
 

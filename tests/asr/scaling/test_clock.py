@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 from scaling_helpers import config
 
 from asr.scaling.clock import TeacherSchedule, learning_rate_share
+from asr.scaling.half_life import HalfLife
 from asr.scaling.rule import teacher_momentum
 
 
 @given(st.lists(st.floats(1, 500), min_size=1, max_size=50), st.floats(0, 1000))
 def test_the_schedule_forgets_no_audio(steps: list[float], interval: float) -> None:
-    schedule = TeacherSchedule(half_life_hours=10.0, interval_seconds=interval)
-    momenta = [schedule.consume(seconds) for seconds in steps]
-    done = math.prod(momentum for momentum in momenta if momentum is not None)
+    schedule = TeacherSchedule(HalfLife(((0.0, 10.0),)), interval_seconds=interval)
+    ends = [sum(steps[: n + 1]) / 3600 for n in range(len(steps))]
+    updates = [schedule.consume(*step) for step in zip(steps, ends, strict=True)]
+    done = math.prod(update.momentum for update in updates if update is not None)
     assert done == pytest.approx(teacher_momentum(sum(steps) - schedule.pending_seconds, 10.0))
 
 

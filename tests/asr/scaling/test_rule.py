@@ -32,7 +32,7 @@ def test_adam_matches_the_hand_computed_table(
     assert values.betas == pytest.approx((beta1, beta2), rel=1e-12)
     assert values.eps == pytest.approx(eps, rel=1e-12)
     assert values.teacher_momentum == pytest.approx(rho, rel=1e-12)
-    assert values.weight_decay == 0.1
+    assert values.weight_decay == pytest.approx(0.1 * kappa**0.5)
     assert values.max_gradient_norm == 1.0
 
 
@@ -104,3 +104,26 @@ def test_an_impossible_beta_names_the_largest_kappa_and_the_option() -> None:
     with pytest.raises(UserError, match=r"below 10\b.*scaling\.betas=half_life"):
         scale_betas((0.9, 0.999), 10.0, "linear")
     assert scale_betas((0.9, 0.999), 10.0, "half_life") == pytest.approx((0.9**10, 0.999**10))
+
+
+def test_weights_decay_by_the_same_share_an_hour_at_every_kappa() -> None:
+    """By default; unscaled they lost 6, 3, 1.5 and 0.75e-4 a reference batch at kappa 1/4, 1, 4, 16."""
+    optimizer = {"learning_rate": 1e-3, "weight_decay": 0.3, "betas": [0.95, 0.99]}
+    for kappa, unscaled in ((0.25, 6e-4), (1.0, 3e-4), (4.0, 1.5e-4), (16.0, 0.75e-4)):
+        for policy, expected in ((None, 3e-4), ("none", unscaled)):
+            scaling = {} if policy is None else {"weight_decay": policy}
+            recipe = config(optimizer=optimizer, scaling=scaling)
+            values = in_force(recipe, kappa * REFERENCE_SECONDS)
+            assert values.learning_rate * values.weight_decay / kappa == pytest.approx(expected)
+
+
+def test_small_batches_update_the_average_once_a_reference_batch() -> None:
+    """By default: a step of 1 - rho below 1e-4 would be lost to fp32. The momentum is the product's."""
+    recipe = config(teacher={"update_interval_seconds": None})
+    for kappa, steps in ((1 / 8, 8), (1 / 2, 2), (1.0, 1), (8.0, 1)):
+        values = in_force(recipe, kappa * REFERENCE_SECONDS)
+        assert values.teacher_update_steps == steps
+        assert values.teacher_momentum == pytest.approx(0.5 ** (steps * kappa / 360))
+    slow = config(teacher={"update_interval_seconds": None, "half_life_hours": 5000})
+    values = in_force(slow, REFERENCE_SECONDS)
+    assert 1 - values.teacher_momentum == pytest.approx(1e-4, rel=0.05)

@@ -21,7 +21,7 @@ CONFIG = parse_config(
 def test_a_state_comes_back_through_json() -> None:
     state = TrainingState.at_the_start(CONFIG, 20.0)
     state.clock.advance(19.5)
-    state.schedule.consume(19.5)
+    state.schedule.consume(19.5, state.clock.hours)
     state.position = Position(labelled_group=3, seconds=19.5)
     state.noise_scale.observe(4.0, 1.0, 4, 19.5, 10.0)
     state.batches_drawn, state.non_finite, state.skipped_updates, state.dev_wer = 2, 1, 1, 50.0
@@ -36,8 +36,8 @@ def test_a_state_comes_back_through_json() -> None:
 
 def test_another_batch_keeps_the_audio_that_no_teacher_update_has_seen() -> None:
     state = TrainingState.at_the_start(CONFIG, 20.0)
-    assert state.schedule.consume(20.0) is None
+    assert state.schedule.consume(20.0, 20 / 3600) is None
     state.change_batch(CONFIG, 40.0)
     assert state.batch_seconds == 40.0
     assert state.schedule.pending_seconds == 20.0
-    assert state.schedule.consume(40.0) is not None
+    assert state.schedule.consume(40.0, 60 / 3600) is not None

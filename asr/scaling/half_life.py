@@ -1,0 +1,98 @@
+"""The half-life of an average, constant or scheduled, and the momentum of an update that covers some audio.
+
+rho = 0.5^(integral of dt / tau(t) over the update's audio): exact for any schedule tau, any batch, any update
+interval, a change of kappa in mid-run, and a skipped step, which covers none. With a constant tau it is the
+EMA scaling rule, rho^kappa (Busbridge et al. 2023, arXiv 2307.13813, Definition 1.2).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from asr.config.schema import TeacherConfig, half_life_pieces
+
+_SMALLEST_STEP = 1e-4
+"""Of an average in fp32, as 1 - rho: at 1e-5 a twentieth of a slow weight's way is lost to rounding."""
+
+
+@dataclass(frozen=True)
+class HalfLife:
+    """A half-life over hours of audio."""
+
+    pieces: tuple[tuple[float, float], ...]
+    """(from this hour on, half-life in hours); from hour 0 on."""
+    growth_end_hours: float | None = None
+    """Where it becomes infinite, by half a cosine of its inverse; None where it does not grow."""
+
+    def at(self, hours: float) -> float:
+        """The half-life at an hour; infinite at the end of a growth."""
+        found = [half_life for start, half_life in self.pieces if start <= hours][-1]
+        share = self._rate_share(hours)
+        return found / share if share > 0.0 else math.inf
+
+    def elapsed(self, from_hours: float, to_hours: float) -> float:
+        """Half-lives that pass between two hours of audio: the integral of dt / tau(t)."""
+        ends = [*(start for start, _ in self.pieces[1:]), math.inf]
+        return math.fsum(
+            (
+                self._weighted_hours(min(to_hours, end))
+                - self._weighted_hours(max(from_hours, start))
+            )
+            / half_life
+            for (start, half_life), end in zip(self.pieces, ends, strict=True)
+            if max(from_hours, start) < min(to_hours, end)
+        )
+
+    def momentum(self, from_hours: float, to_hours: float) -> float:
+        """rho of an update that covers the audio between two hours."""
+        return float(0.5 ** self.elapsed(from_hours, to_hours))
+
+    def stretched(self, factor: float) -> HalfLife:
+        """One that is `factor` times as long everywhere: what a run without the EMA rule has."""
+        pieces = tuple((start, half_life * factor) for start, half_life in self.pieces)
+        return HalfLife(pieces, self.growth_end_hours)
+
+    @property
+    def longest(self) -> float:
+        """Of the pieces, growth aside."""
+        return max(half_life for _, half_life in self.pieces)
+
+    def _rate_share(self, hours: float) -> float:
+        """Of the rate of forgetting, what a growth leaves; BYOL's momentum (arXiv 2006.07733), in audio."""
+        if self.growth_end_hours is None:
+            return 1.0
+        return (1.0 + math.cos(math.pi * min(1.0, hours / self.growth_end_hours))) / 2.0
+
+    def _weighted_hours(self, hours: float) -> float:
+        """The integral of `_rate_share` from hour 0 on."""
+        end = self.growth_end_hours
+        if end is None:
+            return hours
+        hours = min(hours, end)
+        return hours / 2.0 + end / (2.0 * math.pi) * math.sin(math.pi * hours / end)
+
+
+def labelling_half_life(teacher: TeacherConfig, total_hours: float) -> HalfLife:
+    """Of the average that labels; `total_hours` is the end of training."""
+    pieces = tuple(half_life_pieces(teacher.half_life_hours))
+    return HalfLife(pieces, total_hours if teacher.half_life_growth == "cosine" else None)
+
+
+def evaluation_half_life(teacher: TeacherConfig) -> HalfLife | None:
+    """Of the second average, which is evaluated and shipped; None where there is one average."""
+    given = teacher.evaluation_half_life_hours
+    return None if given is None else HalfLife(tuple(half_life_pieces(given)))
+
+
+def shortest_interval_seconds(half_life: HalfLife) -> float:
+    """Audio between two updates below which an average in fp32 would not be exact.
+
+    Where it grows, the end of the growth is not counted: there the average hardly moves.
+    """
+    return -math.log2(1.0 - _SMALLEST_STEP) * half_life.longest * 3600.0
+
+
+def remaining_start(half_life: HalfLife, hours: float) -> float:
+    """Weight of the weights at hour 0 in an average without bias correction, at an hour of audio."""
+    return half_life.momentum(0.0, hours)
