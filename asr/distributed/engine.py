@@ -27,7 +27,7 @@ class Engine:
     ) -> None:
         self.values = values
         make_optimizer = CONSTRUCTORS[config.optimizer.kind]
-        self.rescaled_state = OPTIMIZERS[config.optimizer.kind].rescaled_state
+        self.rule = OPTIMIZERS[config.optimizer.kind]
         self.world = ranks.world
         precision = Precision.of(config)
         self.dtype: torch.dtype = getattr(torch, precision.weights)
@@ -47,20 +47,20 @@ class Engine:
         self.gradient_norm = 0.0
         """Norm of the last step's gradient, before clipping."""
 
-    def change_batch(self, values: Hyperparameters, growth: float, policy: str) -> None:
+    def change_batch(
+        self, values: Hyperparameters, policy: str, growth: float, second_moment_factor: float
+    ) -> None:
         """Put the values of another kappa in force; `growth` is new over old kappa.
 
-        Where gradients are mostly noise, their variance and so Adam's second moment falls as 1/kappa:
-        `rescale` does at once what would else take 1 / (1 - beta2) steps, as the square-root rule's
-        derivation has it (arXiv 2205.10287).
+        `second_moment_factor` is scaling.second_moment's: `rescale` does at once to Adam's second moment what
+        would else take 1 / (1 - beta2) steps.
         """
         self.values = values
-        if not self.rescaled_state or policy == "keep":
-            return
         if policy == "reset":
             self.shards.reset_moments()
-        else:
-            self.shards.rescale_state(self.rescaled_state, 1.0 / growth)
+        elif policy == "rescale":
+            self.shards.rescale_state(self.rule.second_moments, second_moment_factor)
+            self.shards.rescale_state(self.rule.step_counts, 1.0 / growth)
 
     def begin_batch(self) -> None:
         """Forget the gradients of the batch before.

@@ -25,17 +25,17 @@ class OptimizerRule:
     """Whether weight decay stands apart from the gradient (AdamW)."""
     moments: Callable[[OptimizerConfig], int]
     """Tensors of the weights' size that it keeps."""
-    rescaled_state: tuple[str, ...] = ()
-    """Of its state, what is inversely proportional to kappa where gradients are mostly noise."""
+    second_moments: tuple[str, ...] = ()
+    """Of its state, averages of squared gradients: they change with kappa."""
+    step_counts: tuple[str, ...] = ()
+    """Of its state, counts of steps that correct the bias of young moments: they count audio, and so are
+    inversely proportional to kappa."""
 
 
 def _adam(decay_is_decoupled: bool) -> OptimizerRule:
-    """The square-root rule: Malladi et al. 2022, arXiv 2205.10287.
-
-    Adam's count of steps, which corrects the bias of the young moments, counts audio: it is rescaled, too.
-    """
+    """The square-root rule: Malladi et al. 2022, arXiv 2205.10287."""
     return OptimizerRule(
-        math.sqrt, True, decay_is_decoupled, lambda config: 2, ("exp_avg_sq", "step")
+        math.sqrt, True, decay_is_decoupled, lambda config: 2, ("exp_avg_sq",), ("step",)
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from asr.config.schema import Config
 from asr.data.sampler import Position
 from asr.scaling.clock import AudioClock, TeacherSchedule
+from asr.scaling.second_moment import NORMS_KEPT, norms_at
 from asr.training.noise_scale import GradientNoiseScale
 
 
@@ -27,6 +28,8 @@ class TrainingState:
     """Utterances that were left out since their loss was NaN or infinite."""
     skipped_updates: int = 0
     """Updates that the engine did not apply, since their gradient was not finite."""
+    gradient_norms: list[float] = field(default_factory=list)
+    """Of the last updates, before clipping, as they are at the batch in force."""
     dev_wer: float | None = None
     """Of the teacher, in percent: the mean over the dev sets."""
 
@@ -40,7 +43,12 @@ class TrainingState:
         pending_seconds = self.schedule.pending_seconds
         self.schedule = TeacherSchedule.for_batch(config, batch_seconds)
         self.schedule.pending_seconds = pending_seconds
+        self.gradient_norms = norms_at(self.gradient_norms, batch_seconds / self.batch_seconds)
         self.batch_seconds = batch_seconds
+
+    def note_gradient_norm(self, norm: float) -> None:
+        """Of an update that was applied."""
+        self.gradient_norms = [*self.gradient_norms[1 - NORMS_KEPT :], norm]
 
     def place(self) -> dict[str, Any]:
         """Where a record stands in the run."""
@@ -60,6 +68,7 @@ class TrainingState:
             "batches_drawn": self.batches_drawn,
             "non_finite": self.non_finite,
             "skipped_updates": self.skipped_updates,
+            "gradient_norms": self.gradient_norms,
             "dev_wer": self.dev_wer,
         }
 
@@ -74,4 +83,5 @@ class TrainingState:
         self.batches_drawn = saved["batches_drawn"]
         self.non_finite = saved["non_finite"]
         self.skipped_updates = saved.get("skipped_updates", 0)
+        self.gradient_norms = list(saved.get("gradient_norms", []))
         self.dev_wer = saved["dev_wer"]

@@ -28,6 +28,7 @@ from asr.pseudo_labels.pseudo_labeler import PseudoLabeler, no_metrics
 from asr.scaling.card import scaling_card
 from asr.scaling.clock import crossed, learning_rate_share
 from asr.scaling.rule import SECONDS_PER_HOUR, in_force, kappa_of
+from asr.scaling.second_moment import second_moment_factor
 from asr.teacher.averages import Averages
 from asr.teacher.teachers import TeacherContext
 from asr.tracking.metric_logger import RunInfo
@@ -169,6 +170,7 @@ class Trainer:
         momentum = None
         if self.engine.step():
             state.clock.advance(seconds)
+            state.note_gradient_norm(self.engine.gradient_norm)
             teacher_update = state.schedule.consume(seconds, state.clock.hours)
             if teacher_update is not None:
                 momentum = teacher_update.momentum
@@ -191,15 +193,18 @@ class Trainer:
     def _change_batch(self, batch_seconds: float) -> None:
         """The rule for another batch, from the clock's position on; always from the reference."""
         config, before = self.config, self.state.batch_seconds
-        growth = 1.0 if config.scaling.rule == "none" else batch_seconds / before
-        policy = config.scaling.second_moment
-        self.engine.change_batch(in_force(config, batch_seconds), growth, policy)
+        hours, growth = self.state.clock.hours, batch_seconds / before
+        values, policy = in_force(config, batch_seconds, hours), config.scaling.second_moment
+        if config.scaling.rule == "none":
+            policy = "keep"  # to the optimizer nothing has changed
+        thresholds = self.engine.values.max_gradient_norm, values.max_gradient_norm
+        factor = second_moment_factor(self.state.gradient_norms, growth, *thresholds)
+        self.engine.change_batch(values, policy, growth, factor)
         self.state.change_batch(config, batch_seconds)
-        hours = self.state.clock.hours
         self._say(
             f"{hours:8.2f} h  batch {before:g} -> {batch_seconds:g} s, kappa "
             f"{kappa_of(config, before):g} -> {kappa_of(config, batch_seconds):g}; Adam's second moment: "
-            f"{policy}"
+            f"{policy}" + (f" by {factor:.3g}" if policy == "rescale" else "")
         )
         if self.ranks.is_first:
             drawn_hours = self.state.position.seconds / SECONDS_PER_HOUR
