@@ -20,6 +20,7 @@ COMMANDS = {
         "asr.cli.audit",
         "does a recipe keep its curve when the batch grows? short paired runs",
     ),
+    "average": ("asr.cli.average", "weights of another half-life, after the run"),
     "decode": (
         "asr.cli.decode",
         "transcribe a prepared set and keep its references beside",

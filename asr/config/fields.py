@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,3 +21,11 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
     )
+
+
+def check_schedule(hours: list[float], what: str) -> None:
+    """Raises ValueError unless a schedule over hours of audio begins at 0 and ascends."""
+    if hours[0] != 0 or any(a >= b for a, b in itertools.pairwise(hours)):
+        raise ValueError(
+            f"the hours {hours} of {what} must begin at 0 and ascend, as in [[0, 30], [10, 120]]"
+        )

@@ -8,13 +8,22 @@ Units stand in the names. Paths are relative to the working directory.
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from asr.config.fields import Count, Fraction, Natural, NonNegative, Positive, Section, Share
+from asr.config.fields import (
+    Count,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    Section,
+    Share,
+    check_schedule,
+)
 from asr.config.pseudo_label import PseudoLabelConfig
+from asr.config.teacher import TeacherConfig
 
 LOGGERS = ("tensorboard",)
 
@@ -201,7 +210,7 @@ class BatchConfig(Section):
             raise ValueError(
                 "give exactly one of batch_seconds and batch_seconds_per_rank, and null for the other"
             )
-        _check_schedule([start for start, _ in self.pieces], "a batch schedule")
+        check_schedule([start for start, _ in self.pieces], "a batch schedule")
         return self
 
     @property
@@ -209,59 +218,6 @@ class BatchConfig(Section):
         """(from this hour on, seconds) as written: of a global batch, or of a rank's share."""
         given = self.batch_seconds or self.batch_seconds_per_rank
         return given if isinstance(given, list) else [(0.0, given or 0.0)]
-
-
-HalfLifeHours = Positive | Annotated[list[tuple[NonNegative, Positive]], Field(min_length=1)]
-"""Hours of audio; or a schedule, as [from this hour on, half-life] pairs that begin at hour 0."""
-
-
-class TeacherConfig(Section):
-    half_life_hours: HalfLifeHours = 100.0
-    """Hours of audio after which the weight of a past student in the average has halved; or a schedule:
-    [[0, 20], [100, 50]]."""
-    half_life_growth: Literal["none", "cosine"] = "none"
-    """cosine: the rate at which the average forgets falls to 0 at the end of training by half a cosine, as
-    BYOL's momentum does (arXiv 2006.07733)."""
-    update_interval_seconds: NonNegative | None = None
-    """Audio between two updates of the teacher; 0 for every step; null for the reference batch, or for more
-    where the step of an average in fp32 would be too small to be exact."""
-    averaged_weights: Literal["midpoint", "after", "before"] = "midpoint"
-    """What an update takes: the mean of the student's weights then and at the update before, which keeps the
-    average where it is as batches grow; or those after, or before, the audio that it covers."""
-    bias_correction: bool = True
-    """Take the weights with which the average began out of it, as Adam does with its moments: without, a young
-    average is mostly the random start."""
-    evaluation_half_life_hours: HalfLifeHours | None = None
-    """Of a second average, which is evaluated and shipped where the other one labels; null for one average."""
-
-    @model_validator(mode="after")
-    def _check(self) -> TeacherConfig:
-        for name in ("half_life_hours", "evaluation_half_life_hours"):
-            pieces = half_life_pieces(getattr(self, name) or 1.0)
-            _check_schedule([start for start, _ in pieces], f"{name}'s schedule")
-        if self.half_life_growth == "cosine" and isinstance(self.half_life_hours, list):
-            raise ValueError(
-                "half_life_growth cosine needs one number as half_life_hours, not a schedule"
-            )
-        return self
-
-    def half_life_at(self, hours: float) -> float:
-        """Of the average that labels, at an hour of audio; the growth is not counted."""
-        return [value for start, value in half_life_pieces(self.half_life_hours) if start <= hours][
-            -1
-        ]
-
-
-def half_life_pieces(given: HalfLifeHours) -> list[tuple[float, float]]:
-    """(from this hour on, half-life in hours)."""
-    return given if isinstance(given, list) else [(0.0, given)]
-
-
-def _check_schedule(hours: list[float], what: str) -> None:
-    if hours[0] != 0 or any(a >= b for a, b in itertools.pairwise(hours)):
-        raise ValueError(
-            f"the hours {hours} of {what} must begin at 0 and ascend, as in [[0, 30], [10, 120]]"
-        )
 
 
 class TrainerConfig(Section):

@@ -100,7 +100,8 @@ def _time_updates(config: Config, ranks: Ranks, updates: int, network: Network |
         trainer.engine.step()
         update = state.schedule.consume(batch.batch.seconds, number * batch.batch.seconds / 3600)
         if update is not None:
-            trainer.averages.update(update.momentum, update.evaluation_momentum)
+            span = update.from_hours, update.to_hours
+            trainer.averages.update(update.momentum, update.evaluation_momentum, span)
         seconds += batch.batch.seconds
     _finish_work(ranks)
     wall_seconds = time.perf_counter() - started

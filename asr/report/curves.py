@@ -57,6 +57,26 @@ def learning_charts(main: Run, baseline: Run, start_hours: float | None) -> list
     return charts
 
 
+def half_life_charts(records: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Error rates of averages that were made after the run, against their half-life (`asr average`)."""
+    charts = []
+    for number, name in enumerate(dict.fromkeys(str(r["set"]) for r in records)):
+        own = sorted((r for r in records if r["set"] == name), key=lambda r: r["half_life_hours"])
+        points = [{**r, "hours": r["half_life_hours"]} for r in own]
+        for unit in ("wer", "cer"):
+            series = curve(points, unit, f"{unit.upper()}, made after the run", TEACHER, True)
+            chart = Chart(
+                f"half-life-{unit}-{number}",
+                f"{unit.upper()} on {name} by the half-life of the average",
+                f"{unit.upper()}, %",
+                series,
+                x_label="half-life in hours of audio, log scale",
+                is_x_logarithmic=True,
+            )
+            charts.append(chart)
+    return [chart for chart in charts if chart.series]
+
+
 def side_by_side(runs: Mapping[str, Run]) -> list[Chart]:
     """Of several runs: error rates of each dev set by model, loss, and errors in the pseudo-labels."""
     looks = (TEACHER, *OTHERS)

@@ -14,7 +14,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +49,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """A line chart of one quantity against hours of audio."""
+    """A line chart of one quantity against hours of audio, or against another one in hours."""
 
     name: str
     """Prefix of the SVG's ids; unique on the page."""
@@ -62,6 +62,8 @@ class Chart:
     """The axis begins at 0 and is linear; otherwise a wide range is drawn on a logarithmic one."""
     most_points: int = 200
     """More points are averaged down to these: a long run makes no heavy page, a noisy one no blot."""
+    x_label: str = "hours of audio consumed"
+    is_x_logarithmic: bool = False
 
 
 def render(chart: Chart) -> str:
@@ -71,7 +73,7 @@ def render(chart: Chart) -> str:
         for s in chart.series
         if s.values
     )
-    description = f"{chart.y_label} against hours of audio. Last values: {last}."
+    description = f"{chart.y_label} against {chart.x_label}. Last values: {last}."
     with figure_of(_WIDTH_INCHES, _HEIGHT_INCHES) as figure:
         _draw(figure.add_subplot(), chart)
         return svg_of(figure, chart.name, chart.title, description)
@@ -133,15 +135,17 @@ def _draw(axes: Any, chart: Chart) -> None:
     axes.patch.set_visible(False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=INK, alpha=0.14, linewidth=0.8)
-    axes.set_xlabel("hours of audio consumed")
+    axes.set_xlabel(chart.x_label)
     axes.margins(x=0.02)
     first, last = min(s.hours[0] for s in chart.series), max(s.hours[-1] for s in chart.series)
-    if first < 0.4 * last:  # not where the run was forked from one that is already long
+    if chart.is_x_logarithmic:
+        _logarithmic(axes.xaxis, axes.set_xscale)
+    elif first < 0.4 * last:  # not where the run was forked from one that is already long
         axes.set_xlim(left=0)
     logarithmic = not chart.zero_based and _is_wide(chart.series)
     axes.set_ylabel(f"{chart.y_label}, log scale" if logarithmic else chart.y_label)
     if logarithmic:
-        _logarithmic(axes)
+        _logarithmic(axes.yaxis, axes.set_yscale)
     elif chart.zero_based:
         axes.set_ylim(0, 1.1 * max(max(s.values) for s in chart.series) or 1.0)
     if chart.mark_hours is not None:
@@ -172,13 +176,13 @@ def _mark(axes: Any, hours: float) -> None:
     )
 
 
-def _logarithmic(axes: Any) -> None:
+def _logarithmic(axis: Any, set_scale: Callable[[str], None]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    set_scale("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _is_wide(series: Sequence[Series]) -> bool:

@@ -22,6 +22,8 @@ from asr.report.audio_player import NoSoundError, player_source, read_sound, spe
 from asr.report.render import drawn, write_pages
 from asr.tracking.run_reader import Run, RunReader
 
+AVERAGES_ON_DEV = Path("averages") / "dev.json"
+"""What `asr average` has decoded."""
 _SPECTROGRAMS = 5
 
 
@@ -80,6 +82,7 @@ def _context(
         "pairs": [report_figures.pair_row(name, pair) for name, pair in results["paired"].items()],
         "baseline": str(baseline) if baseline else None,
         "learning": drawn(curves.learning_charts(main_run, baseline_run, start_hours)),
+        "half_lives": drawn(curves.half_life_charts(reader.read_records(exp / AVERAGES_ON_DEV))),
         "evaluations": [("run", e) for e in main_run.evaluations]
         + [("supervised", e) for e in baseline_run.evaluations],
         "loss": drawn(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from asr.config.schema import TeacherConfig, half_life_pieces
+from asr.config.teacher import TeacherConfig, half_life_pieces
 
 _SMALLEST_STEP = 1e-4
 """Of an average in fp32, as 1 - rho: at 1e-5 a twentieth of a slow weight's way is lost to rounding."""

@@ -10,11 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from asr.config.schema import TeacherConfig
+from asr.config.teacher import TeacherConfig
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.model.acoustic_model import AcousticModel
 from asr.teacher.ema import WeightAverage
+from asr.teacher.power_averages import FILE as POWER_FILE
+from asr.teacher.power_averages import PowerAverages
 from asr.teacher.student_samples import StudentSamples
 
 _LABELLING, _SAMPLE = "labelling_average", "averaged_student"
@@ -30,9 +32,13 @@ class Averages:
         new_network: Callable[[], AcousticModel],
         shards: Shards,
         ranks: Ranks,
+        make_power_averages: Callable[[StudentSamples], PowerAverages] | None = None,
     ) -> None:
         """`new_network` makes another one of the student's shapes, on the CPU, weights unset."""
         self.samples = StudentSamples(shards, config.averaged_weights)
+        self.power = make_power_averages(self.samples) if make_power_averages else None
+        """For averages that are made after the run; None where nobody wants them."""
+        self._is_power_new = True
 
         def new() -> WeightAverage:
             return WeightAverage(new_network(), self.samples, ranks, config.bias_correction)
@@ -41,9 +47,18 @@ class Averages:
         self.shipped = self.labelling if config.evaluation_half_life_hours is None else new()
         """Evaluated, and saved as teacher.safetensors."""
 
-    def update(self, momentum: float, evaluation_momentum: float) -> None:
-        """An update that is due; the momenta are scaling.TeacherUpdate's."""
-        sample = self.samples.take()
+    def begin(self, hours: float) -> None:
+        """Training begins, or goes on, at an hour of audio. A collective."""
+        if self.power is not None:
+            self.power.begin(hours, self._is_power_new)
+
+    def update(
+        self, momentum: float, evaluation_momentum: float, span_hours: tuple[float, float]
+    ) -> None:
+        """An update that is due: scaling.TeacherUpdate's momenta and span of audio."""
+        sample = list(self.samples.take())
+        if self.power is not None:
+            self.power.update(*span_hours, sample)
         self.labelling.update(momentum, sample)
         if self.shipped is not self.labelling:
             self.shipped.update(evaluation_momentum, sample)
@@ -54,6 +69,7 @@ class Averages:
         return {
             "labelling_start_weight": self.labelling.start_weight,
             "shipped_start_weight": self.shipped.start_weight,
+            "power": self.power.state() if self.power else None,
         }
 
     def tensors(self, is_amid_interval: bool) -> dict[str, dict[str, Tensor]]:
@@ -65,6 +81,8 @@ class Averages:
         found = {_SAMPLE: self.samples.tensors()} if is_amid_interval else {}
         if self.shipped is not self.labelling:
             found[_LABELLING] = self.labelling.weights()
+        if self.power is not None:
+            found[POWER_FILE] = self.power.tensors()
         return found
 
     def load(
@@ -82,3 +100,6 @@ class Averages:
             self.shipped.load(shipped)
             self.shipped.start_weight = state["shipped_start_weight"]
         self.samples.load(read(_SAMPLE))
+        if self.power is not None and state.get("power"):
+            self.power.load(state["power"], read(POWER_FILE))
+            self._is_power_new = False

@@ -98,6 +98,13 @@ class RunReader:
             return {}
         return content if isinstance(content, dict) else {"content": content}
 
+    def read_records(self, path: Path) -> list[dict[str, Any]]:
+        """A JSON list of objects; empty where there is none."""
+        content = self.read_json(path).get("content", [])
+        return (
+            [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
+        )
+
     def read_run(self, folder: Path) -> Run:
         run = read_run(folder)
         if run.unreadable_lines:

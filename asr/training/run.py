@@ -13,6 +13,7 @@ from asr.errors import UserError
 from asr.pseudo_labels.ledger import copy_ledger
 from asr.scaling.card import off_grid, render_card, scaling_card, scaling_cards
 from asr.scaling.rule import SECONDS_PER_HOUR
+from asr.teacher.power_averages import copy_snapshots
 from asr.tracking.environment import environment
 from asr.tracking.scaling_history import note_card
 from asr.training.trainer import Trainer
@@ -114,3 +115,4 @@ def _describe_run(trainer: Trainer) -> None:
         if (parent / name).is_file():
             write_text(run / name, (parent / name).read_text(encoding="utf-8"))
     copy_ledger(parent, run)
+    copy_snapshots(parent, run)

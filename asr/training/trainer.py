@@ -29,13 +29,13 @@ from asr.scaling.card import scaling_card
 from asr.scaling.clock import crossed, learning_rate_share
 from asr.scaling.rule import SECONDS_PER_HOUR, in_force, kappa_of
 from asr.scaling.second_moment import second_moment_factor
-from asr.teacher.averages import Averages
 from asr.teacher.teachers import TeacherContext
 from asr.tracking.metric_logger import RunInfo
 from asr.tracking.run_log import RunLog, logger_class
 from asr.tracking.scaling_history import note_card
 from asr.training.batch_stats import BatchStats
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
+from asr.training.post_hoc import make_averages
 from asr.training.records import Update
 from asr.training.resume_rules import check_corpora
 from asr.training.state import TrainingState
@@ -73,7 +73,7 @@ class Trainer:
         drawn_seconds = saved.state["position"]["seconds"] if saved else 0.0
         batch_seconds = config.global_batch_seconds(ranks.world, drawn_seconds / SECONDS_PER_HOUR)
         self.engine = Engine(student, config, in_force(config, batch_seconds), ranks)
-        self.averages = Averages(config.teacher, self._new_network, self.engine.shards, ranks)
+        self.averages = make_averages(config, self._new_network, self.engine.shards, ranks)
         wants = self.engine.student.encoder.wants
         self.features = FeatureExtractor(config.features, wants, ranks.device)
         self.labeler: PseudoLabeler | None = None
@@ -118,6 +118,7 @@ class Trainer:
             handlers = {s: signal.signal(s, self._note_signal) for s in _STOP_SIGNALS}
         try:
             self._open_logs()
+            self.averages.begin(self.state.clock.hours)
             batches = self.data.batches(self.state.position, self.ranks.rank, self.ranks.world)
             while not self.is_complete:
                 started = time.perf_counter()
@@ -174,7 +175,8 @@ class Trainer:
             teacher_update = state.schedule.consume(seconds, state.clock.hours)
             if teacher_update is not None:
                 momentum = teacher_update.momentum
-                self.averages.update(momentum, teacher_update.evaluation_momentum)
+                span = teacher_update.from_hours, teacher_update.to_hours
+                self.averages.update(momentum, teacher_update.evaluation_momentum, span)
             if self.labeler is not None:
                 self.labeler.teacher.stepped(state.clock.hours, momentum is not None)
         else:

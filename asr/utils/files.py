@@ -83,14 +83,19 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, whole or not at all. Raises UserError where the disk does not take it."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file, whole or not at all; `about` is what it says of itself.
+
+    Raises UserError where the disk does not take it.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
         with _partial(path) as partial:
-            save_file(dict(tensors), partial)
+            save_file(dict(tensors), partial, dict(about) if about else None)
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path}: cannot be written ({error})",

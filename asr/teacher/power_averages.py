@@ -1,0 +1,154 @@
+"""Two averages with power-function weights, and snapshots of them: any half-life is made of those afterwards.
+
+Karras et al. 2024 (arXiv 2312.02696), section 3; `asr/scaling/post_hoc.py` has the plan and the fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from asr.distributed.process_group import Ranks
+from asr.distributed.shards import Shards
+from asr.teacher.student_samples import StudentSamples
+from asr.utils.files import link_or_copy, write_tensors
+
+FOLDER = "averages"
+FILE = "power_averages"
+"""Of a checkpoint: the two as they are then."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A file of whole tensors: K/PARAMETER of each power average K; of number 0, of the student of then."""
+
+    path: Path
+    number: int
+    hours: float
+    exponents: tuple[float, ...]
+    """Infinite for the student itself."""
+    start_hours: float
+
+    @classmethod
+    def read(cls, path: Path) -> Snapshot:
+        """What the file says of itself. Raises OSError or ValueError where it is not one."""
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+        exponents = tuple(float(one) for one in about["exponents"].split())
+        number = int(about["number"])
+        return cls(path, number, float(about["hours"]), exponents, float(about["start_hours"]))
+
+
+def snapshots_of(run: Path) -> list[Snapshot]:
+    """Those in a run's folder, oldest first."""
+    return [Snapshot.read(path) for path in sorted((run / FOLDER).glob("snapshot-*.safetensors"))]
+
+
+def copy_snapshots(parent: Path, run: Path) -> None:
+    """A fork's averages have the past of the run that it left."""
+    for snapshot in snapshots_of(parent):
+        (run / FOLDER).mkdir(exist_ok=True)
+        link_or_copy(snapshot.path, run / FOLDER / snapshot.path.name)
+
+
+class SnapshotPlan(Protocol):
+    """scaling.PostHocPlan's."""
+
+    @property
+    def exponents(self) -> tuple[float, float]: ...
+
+    def number_at(self, hours: float) -> int: ...
+
+    def is_kept(self, number: int, newest: int) -> bool: ...
+
+
+class PowerAverages:
+    """Kept in the layout of a shard; snapshots are whole."""
+
+    def __init__(
+        self,
+        samples: StudentSamples,
+        ranks: Ranks,
+        run: Path,
+        plan: SnapshotPlan,
+    ) -> None:
+        """Begin as the student is; snapshots lie in the folder `run`."""
+        self.shards: Shards = samples.shards
+        self.ranks, self.folder = ranks, run / FOLDER
+        self.plan, self.exponents = plan, plan.exponents
+        self.start_hours = 0.0
+        self._averages = [self.shards.copy_of_masters() for _ in plan.exponents]
+
+    def begin(self, hours: float, is_new: bool) -> None:
+        """Training goes on at `hours`: what was kept beyond is of a past that did not happen. A collective.
+
+        `is_new`: there is no checkpoint with these averages.
+        """
+        if is_new:
+            self.start_hours = hours
+            self._write(
+                0, hours, {f"0/{n}": w for n, w in self._whole(self.shards.masters).items()}
+            )
+        elif self.ranks.is_first:
+            for snapshot in snapshots_of(self.folder.parent):
+                if snapshot.hours > hours:
+                    snapshot.path.unlink()
+        self.ranks.barrier()
+
+    @torch.no_grad()
+    def update(self, from_hours: float, to_hours: float, sample: list[Tensor]) -> None:
+        """The update that covers the audio between two hours; a collective where a snapshot is due."""
+        for exponent, average in zip(self.exponents, self._averages, strict=True):
+            share = 1.0 - (from_hours / to_hours) ** (exponent + 1.0)
+            torch._foreach_lerp_(average, sample, share)
+        number = self.plan.number_at(to_hours)
+        if number > self.plan.number_at(from_hours):
+            self._write(number, to_hours, self.tensors())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Both, whole, on the CPU, as K/PARAMETER. A collective."""
+        return {
+            f"{number}/{name}": values
+            for number, average in enumerate(self._averages)
+            for name, values in self._whole(average).items()
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for state.json."""
+        return {"exponents": list(self.exponents), "start_hours": self.start_hours}
+
+    def load(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Go on from a checkpoint, with its exponents."""
+        self.exponents = tuple(state["exponents"])
+        self.start_hours = state["start_hours"]
+        for number, average in enumerate(self._averages):
+            own = {n.split("/", 1)[1]: w for n, w in tensors.items() if n.startswith(f"{number}/")}
+            self.shards.scatter(own, average)
+
+    def _whole(self, shard: list[Tensor]) -> dict[str, Tensor]:
+        gathered = self.shards.gather([part.detach() for part in shard])
+        return {name: values.cpu().clone() for name, values in gathered if self.ranks.is_first}
+
+    def _write(self, number: int, hours: float, tensors: Mapping[str, Tensor]) -> None:
+        if not self.ranks.is_first:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        exponents = [math.inf] if number == 0 else self.exponents
+        about = {
+            "number": str(number),
+            "hours": repr(hours),
+            "exponents": " ".join(map(repr, exponents)),
+            "start_hours": repr(self.start_hours),
+        }
+        write_tensors(self.folder / f"snapshot-{number:06}.safetensors", tensors, about)
+        for path in self.folder.glob("snapshot-*.safetensors"):
+            other = int(path.stem.removeprefix("snapshot-"))
+            if number and not (other <= number and self.plan.is_kept(other, number)):
+                path.unlink()

@@ -1,0 +1,163 @@
+"""The averages of a run, and those of another half-life that are made of its snapshots afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from asr.config.schema import Config
+from asr.distributed.process_group import Ranks
+from asr.distributed.shards import Shards
+from asr.errors import UserError
+from asr.model.acoustic_model import AcousticModel
+from asr.model.model_folder import find_checkpoint, read_config
+from asr.model.tokenizer import load_tokenizer, tokenizer_sha256
+from asr.scaling.half_life import HalfLife
+from asr.scaling.post_hoc import KeptAverage, fit, post_hoc_plan
+from asr.teacher.averages import Averages
+from asr.teacher.power_averages import FILE, FOLDER, PowerAverages, Snapshot, snapshots_of
+from asr.teacher.student_samples import StudentSamples
+from asr.tracking.run_reader import read_run
+from asr.utils.files import read_json, write_json, write_tensors, write_text
+
+DEV_FILE = "dev.json"
+"""In RUN/averages: dev metrics by half-life, for the report."""
+
+
+def make_averages(
+    config: Config, new_network: Callable[[], AcousticModel], shards: Shards, ranks: Ranks
+) -> Averages:
+    """What a run keeps, as its recipe says."""
+    if not config.teacher.keep_for_average:
+        return Averages(config.teacher, new_network, shards, ranks)
+    plan, run = post_hoc_plan(config), Path(config.output)
+
+    def make_power(samples: StudentSamples) -> PowerAverages:
+        return PowerAverages(samples, ranks, run, plan)
+
+    return Averages(config.teacher, new_network, shards, ranks, make_power)
+
+
+@dataclass(frozen=True)
+class MadeAverage:
+    """Weights of a half-life that the run did not have."""
+
+    half_life_hours: float
+    folder: Path
+    """A model's folder, as `asr transcribe` and `asr decode` take it."""
+    expected_error: float
+    """Of the fit, over the average's distance from the student."""
+
+
+def make_average(run: Path, half_life_hours: float) -> MadeAverage:
+    """Make the average that a run with another half-life would have at the end of this one.
+
+    Writes RUN/averages/half-life-H/. Raises UserError where the run has kept nothing to make it of.
+    """
+    checkpoint = find_checkpoint(run)
+    config, state = read_config(checkpoint), read_json(checkpoint / "state.json")
+    power = (state.get("averages") or {}).get("power")
+    if power is None or checkpoint == run:
+        raise UserError(
+            f"{run}: kept nothing that an average of another half-life could be made of",
+            "train with teacher.keep_for_average=true, and name the run's folder",
+        )
+    end_hours = state["clock"]["seconds"] / 3600
+    last = Snapshot(
+        checkpoint / f"{FILE}.safetensors",
+        -1,
+        end_hours,
+        tuple(power["exponents"]),
+        power["start_hours"],
+    )
+    try:
+        snapshots = [s for s in snapshots_of(run) if s.hours < end_hours or not s.number]
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise UserError(
+            f"{run / FOLDER}: a snapshot is damaged ({error})", "delete it: the others may do"
+        ) from None
+    snapshots.append(last)
+    kept = [KeptAverage(s.hours, e, s.start_hours) for s in snapshots for e in s.exponents]
+    found = fit(
+        kept,
+        HalfLife(((0.0, half_life_hours),)),
+        _update_hours(run, end_hours),
+        config.teacher.bias_correction,
+    )
+    weights = _combined(snapshots, list(found.coefficients))
+    folder = run / FOLDER / f"half-life-{half_life_hours:g}"
+    _write_model(
+        folder, checkpoint, weights, {"half_life_hours": half_life_hours, "clock": state["clock"]}
+    )
+    return MadeAverage(half_life_hours, folder, found.error)
+
+
+def _update_hours(run: Path, end_hours: float) -> list[float]:
+    """Where the averages were updated."""
+    lines = read_run(run).training
+    hours = [line["hours"] for line in lines if line.get("teacher_momentum") is not None]
+    found = sorted({h for h in hours if h <= end_hours * (1 + 1e-9)})
+    if len(found) < 2:
+        raise UserError(
+            f"{run / 'metrics.jsonl'}: names no updates of the average",
+            "copy the run's folder again, whole",
+        )
+    return found
+
+
+def _combined(snapshots: Sequence[Snapshot], coefficients: list[float]) -> dict[str, Tensor]:
+    """Summed in float64, a file after the other."""
+    total: dict[str, Tensor] = {}
+    remaining = iter(coefficients)
+    for snapshot in snapshots:
+        shares = {str(k): next(remaining) for k in range(len(snapshot.exponents))}
+        try:
+            with safe_open(snapshot.path, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118 - it is no mapping
+                    which, name = key.split("/", 1)
+                    values = file.get_tensor(key).double()
+                    total[name] = total.get(name, torch.zeros(())) + shares[which] * values
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{snapshot.path}: damaged ({error})", "delete it: the other snapshots may do"
+            ) from None
+    return {name: values.float() for name, values in total.items()}
+
+
+def _write_model(
+    folder: Path, checkpoint: Path, weights: dict[str, Tensor], state: dict[str, Any]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(folder / "teacher.safetensors", weights)
+    write_text(folder / "config.yaml", (checkpoint / "config.yaml").read_text(encoding="utf-8"))
+    load_tokenizer(checkpoint).save(folder)
+    write_json(folder / "state.json", {**state, "tokenizer_sha256": tokenizer_sha256(folder)})
+
+
+def evaluate_average(run: Path, made: MadeAverage) -> list[dict[str, Any]]:
+    """Its metrics on the recipe's dev sets, which the report's curve is made of."""
+    from asr.data.dataset import load_dev_sets
+    from asr.model.model_folder import load_model
+    from asr.training.validation import evaluate
+
+    model = load_model(made.folder, device=None)
+    ranks = Ranks(0, 1, model.device)
+    records = []
+    for speech in load_dev_sets(model.config):
+        metrics = evaluate(model.network, speech, model.log_mel, model.tokenizer, ranks)
+        records.append(
+            {"half_life_hours": made.half_life_hours, "set": speech.name, **asdict(metrics)}
+        )
+    path = run / FOLDER / DEV_FILE
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    new = {(r["half_life_hours"], r["set"]) for r in records}
+    others = [r for r in before if (r["half_life_hours"], r["set"]) not in new]
+    write_json(path, sorted([*others, *records], key=lambda r: (r["set"], r["half_life_hours"])))
+    return records
