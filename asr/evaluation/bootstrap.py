@@ -73,8 +73,8 @@ class Score:
         if self.wer_speaker_low is None:
             return f"only {_speakers(self.speakers)}: no interval here is of other speakers"
         return (
-            f"only {_speakers(self.speakers)}: trust the interval by speaker, of Student's t, where it is of "
-            "other speakers that you ask, and no verdict on small differences"
+            f"only {_speakers(self.speakers)}: of other speakers nothing is known but the interval by speaker "
+            "(Student's t), and p-values are of other utterances of these"
         )
 
     def to_json(self) -> dict[str, float | int | None]:

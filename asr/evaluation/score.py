@@ -46,7 +46,7 @@ def score(
 def describe(
     comparison: Comparison, a: str, b: str, adjusted: tuple[float, float] | None = None
 ) -> str:
-    """The comparison in words, a line for words and one for characters.
+    """The comparison in words: a line for words, one for characters, one by speaker where they are known.
 
     `adjusted`: the two p-values corrected for the number of pairs; where given, they are what is judged.
     """
@@ -60,9 +60,13 @@ def describe(
             f"{a} minus {b}: {unit.upper()} {rates[f'delta_{unit}']:+.2f} points "
             f"[{low:+.2f}, {high:+.2f}], {p_and_verdict(p, judged)}"
         )
-        if rates[f"delta_{unit}_speaker_low"] is not None:
-            low, high = (rates[f"delta_{unit}_speaker_{end}"] for end in ("low", "high"))
-            lines[-1] += f"; by speaker, of {comparison.speakers}: [{low:+.2f}, {high:+.2f}]"
+    bounds = [rates[f"delta_{u}_speaker_{end}"] for u in ("wer", "cer") for end in ("low", "high")]
+    if None not in bounds:
+        wer_low, wer_high, cer_low, cer_high = bounds
+        lines.append(
+            f"  by speaker, of {comparison.speakers}: WER [{wer_low:+.2f}, {wer_high:+.2f}], "
+            f"CER [{cer_low:+.2f}, {cer_high:+.2f}]"
+        )
     return "\n".join(lines)
 
 

@@ -144,7 +144,7 @@ def test_an_interval_by_speaker_is_no_number_that_a_rate_cannot_be() -> None:
 def test_few_speakers_are_warned_of_where_their_interval_is_shown() -> None:
     few = score.render_table({"teacher": score.score(utterances(0.1))})
     assert "by speaker, of 3: WER [" in few
-    assert "only 3 speakers: trust the interval by speaker" in few
+    assert "only 3 speakers: of other speakers nothing is known but the interval by speaker" in few
     of_one = [replace(one, speaker="anna") for one in utterances(0.1)]
     alone = score.render_table({"teacher": score.score(of_one)})
     assert "only 1 speaker: no interval here is of other speakers" in alone
@@ -159,6 +159,6 @@ def test_a_difference_has_an_interval_by_speaker_too() -> None:
     assert found.delta_wer_speaker_low is not None
     assert found.delta_wer_speaker_high is not None
     assert found.delta_wer_speaker_low < found.delta_wer < found.delta_wer_speaker_high
-    assert "; by speaker, of 3: [" in score.describe(found, "a", "b")
+    assert "\n  by speaker, of 3: WER [-" in score.describe(found, "a", "b")
     unknown = [replace(one, speaker=None) for one in good]
     assert "by speaker" not in score.describe(compare(unknown, unknown), "a", "b")
