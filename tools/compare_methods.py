@@ -3,7 +3,8 @@
     .venv/bin/python tools/compare_methods.py exp/festvox_ru_methods
 
 Rates in percent, a number a seed. Differences are from `supervised` of the same seed, average against average;
-p is the paired bootstrap's over utterances. Label errors are those of each utterance's last label.
+p is the paired bootstrap's over utterances, corrected for the number of methods of a seed (Holm). Label
+errors are those of each utterance's last label.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from asr.evaluation.bootstrap import Comparison, compare_aligned, score_aligned
 from asr.evaluation.edit_distance import Aligned, align
 from asr.evaluation.hypotheses import read_decoded
 from asr.evaluation.results import main_set
+from asr.evaluation.significance import holm
 from asr.pseudo_labels.ledger import read_ledger
 from asr.pseudo_labels.ledger_stats import Columns, metrics, use_metrics
 
@@ -52,18 +54,29 @@ def tables(folder: Path) -> Iterator[str]:
             f"{folder}: holds no decoded runs", "expected seedN/METHOD/decode/SET/*.jsonl"
         )
     baselines = {run.seed: run for run in runs.get(_BASELINE, [])}
+    against: dict[str, dict[str, Comparison]] = {}
+    for name, found in runs.items():
+        for run in found:
+            difference = run.against(baselines.get(run.seed))
+            if difference is not None:
+                against.setdefault(run.seed, {})[name] = difference
+    p_of = {
+        seed: holm({name: difference.p_cer for name, difference in its.items()})
+        for seed, its in against.items()
+    }
     rows = sorted(runs.items(), key=lambda item: _mean([run.cer("teacher") for run in item[1]]))
     yield "| method | average WER | CER | CER less supervised's (p) | student WER | CER | labels' CER |"
     yield "|---|---|---|---|---|---|---|"
     for name, found in rows:
         differences = [
-            "" if difference is None else f"{difference.delta_cer:+.1f} ({difference.p_cer:.2g})"
-            for difference in (run.against(baselines.get(run.seed)) for run in found)
+            f"{against[run.seed][name].delta_cer:+.1f} ({p_of[run.seed][name]:.2g})"
+            for run in found
+            if name in against.get(run.seed, {})
         ]
         cells = [
             _joined([run.wer("teacher") for run in found]),
             _joined([run.cer("teacher") for run in found]),
-            " / ".join(filter(None, differences)),
+            " / ".join(differences),
             _joined([run.wer("student") for run in found]),
             _joined([run.cer("student") for run in found]),
             _joined([run.label_cer for run in found]),

@@ -12,19 +12,23 @@ from typing import Any
 
 from asr.cli.options import add_texts, make_parser, source_of
 from asr.errors import UserError
-from asr.evaluation.bootstrap import (
-    FEW_UTTERANCES,
-    score_aligned,
-    verdict,
+from asr.evaluation.bootstrap import SIGNIFICANT, score_aligned
+from asr.evaluation.comparison import (
+    Pair,
+    adjusted,
+    check_stamps,
+    compare_systems,
+    in_common,
+    who_is_better,
 )
-from asr.evaluation.comparison import Pair, check_stamps, compare_systems, holm_by_pair, in_common
-from asr.evaluation.score import describe, render_table
+from asr.evaluation.score import describe, p_and_verdict, render_table
 from asr.evaluation.systems import System
 
 _DESCRIPTION = """\
 Compare systems on the same utterances: the difference of their error rates with a 95 % interval and a
 p-value by the paired bootstrap, MAPSSWE (Gillick & Cox 1989; words, in segments), and McNemar's test
-(sentences). With three systems or more, a matrix whose p-values are Holm's, for their number.
+(sentences). With three systems or more each test's p-values are corrected for the number of pairs (Holm), and
+verdicts are by what is corrected; and there is a matrix of them.
 
   asr compare A.jsonl B.jsonl                     files of `asr decode`
   asr compare --reference REF A.trn B.txt C.ctm   texts in any format that `asr score` reads
@@ -77,17 +81,16 @@ def _names(paths: Sequence[Path], arguments: argparse.Namespace) -> list[str]:
 
 def _render(systems: Sequence[System], pairs: Sequence[Pair]) -> str:
     lines = [render_table({s.name: score_aligned(s.aligned) for s in systems}), ""]
-    for pair in pairs:
+    for pair, p in zip(pairs, adjusted(pairs), strict=True):
         words, sentences = pair.segments, pair.sentences
         z = "sign test" if words.statistic is None else f"z = {words.statistic:+.2f}"
         lines += [
-            describe(pair.comparison, pair.a, pair.b),
+            describe(pair.comparison, pair.a, pair.b, (p.wer, p.cer)),
             f"  MAPSSWE: {words.mean_difference:+.3f} errors a segment over {words.segments:,} segments, "
-            f"{z}, p = {words.p:.2g}, {verdict(words.p)}",
+            f"{z}, {p_and_verdict(words.p, p.segments)}",
             f"  McNemar: {sentences.only_a_right} sentences right in the first alone, "
-            f"{sentences.only_b_right} in the second alone, p = {sentences.p:.2g}, "
-            f"{verdict(sentences.p)}",
-            f"  {_who_is_better(pair, systems[0].stamp.utterances)}",
+            f"{sentences.only_b_right} in the second alone, {p_and_verdict(sentences.p, p.sentences)}",
+            f"  {who_is_better(pair, p.wer, systems[0].stamp.utterances)}",
         ]
     if len(systems) > 2:
         lines += ["", *_matrix(systems, pairs)]
@@ -96,21 +99,9 @@ def _render(systems: Sequence[System], pairs: Sequence[Pair]) -> str:
     return "\n".join(lines)
 
 
-def _who_is_better(pair: Pair, utterances: int) -> str:
-    comparison = pair.comparison
-    delta, p = comparison.delta_wer, comparison.p_wer
-    if delta == 0:
-        return "the same word error rate"
-    better, worse = (pair.a, pair.b) if delta < 0 else (pair.b, pair.a)
-    sure = "" if p < 0.05 else ", but it may be chance"
-    if utterances < FEW_UTTERANCES:
-        sure = f", but {utterances} utterances are too few to tell"
-    return f"{better} is better than {worse} by {abs(delta):.2f} points of WER{sure}"
-
-
 def _matrix(systems: Sequence[System], pairs: Sequence[Pair]) -> list[str]:
     """Row minus column in WER, and Holm's p of the paired bootstrap."""
-    adjusted = holm_by_pair(pairs)
+    by_pair = {(pair.a, pair.b): p.wer for pair, p in zip(pairs, adjusted(pairs), strict=True)}
     deltas = {(pair.a, pair.b): pair.comparison.delta_wer for pair in pairs}
     names = [system.name for system in systems]
     width = max(map(len, names))
@@ -119,8 +110,8 @@ def _matrix(systems: Sequence[System], pairs: Sequence[Pair]) -> list[str]:
         if row == column:
             return "-"
         key, sign = ((row, column), 1) if (row, column) in deltas else ((column, row), -1)
-        star = "*" if adjusted[key] < 0.05 else " "
-        return f"{sign * deltas[key]:+.2f} ({adjusted[key]:.2g}){star}"
+        star = "*" if by_pair[key] < SIGNIFICANT else " "
+        return f"{sign * deltas[key]:+.2f} ({by_pair[key]:.2g}){star}"
 
     lines = ["WER, row minus column, in points (p after Holm's correction; * below 0.05)"]
     lines.append(" " * width + "".join(f"  {name[-20:]:>20}" for name in names))
@@ -130,7 +121,6 @@ def _matrix(systems: Sequence[System], pairs: Sequence[Pair]) -> list[str]:
 
 
 def _to_json(systems: Sequence[System], pairs: Sequence[Pair]) -> dict[str, Any]:
-    adjusted = holm_by_pair(pairs)
     return {
         "systems": [
             {
@@ -146,10 +136,11 @@ def _to_json(systems: Sequence[System], pairs: Sequence[Pair]) -> dict[str, Any]
                 "first": pair.a,
                 "second": pair.b,
                 **asdict(pair.comparison),
-                "p_wer_holm": adjusted[pair.a, pair.b],
-                "mapsswe": asdict(pair.segments),
-                "mcnemar": asdict(pair.sentences),
+                "p_wer_holm": p.wer,
+                "p_cer_holm": p.cer,
+                "mapsswe": {**asdict(pair.segments), "p_holm": p.segments},
+                "mcnemar": {**asdict(pair.sentences), "p_holm": p.sentences},
             }
-            for pair in pairs
+            for pair, p in zip(pairs, adjusted(pairs), strict=True)
         ],
     }

@@ -8,14 +8,10 @@ from pathlib import Path
 
 from asr.cli.options import add_texts, make_parser, source_of
 from asr.errors import UserError
-from asr.evaluation.bootstrap import (
-    compare_aligned,
-    mean_utterance_rate,
-    score_aligned,
-)
+from asr.evaluation.bootstrap import mean_utterance_rate, score_aligned
 from asr.evaluation.hypotheses import read_decoded
 from asr.evaluation.normalisers import Normaliser
-from asr.evaluation.results import PAIRS, build_results
+from asr.evaluation.results import build_results, compare_models, with_holm
 from asr.evaluation.score import describe, render_table
 from asr.evaluation.systems import System, make_system
 from asr.evaluation.transcripts import guess_format
@@ -41,7 +37,10 @@ Where sclite differs: it aligns with the weights 4 (substitution), 3, 3 and so m
 smallest number, which is counted here; it scores only utterances that have a hypothesis (--missing
 left_out); optionally deletable words, (so), are plain words here, and alternatives, { a / b }, are refused.
 
-Intervals say how much a rate depends on the choice of utterances, not on the seed of training.
+Intervals say how much a rate depends on the choice of utterances, not on the seed of training. Utterances
+of a speaker resemble each other: for other speakers take the interval by speaker (Student's t), which is
+there where speakers are known. Of a run's models up to three pairs are compared; verdicts are by p-values
+that are corrected for their number (Holm).
 """
 
 
@@ -113,9 +112,12 @@ def _score_run(run: Path, normaliser: Normaliser, as_json: bool) -> int:
         return 0
     for name, models in sets.items():
         print(f"{name}: {render_table({model: score_aligned(a) for model, a in models.items()})}")
-        for a, b in PAIRS:
-            if a in models and b in models:
-                print(describe(compare_aligned(models[a], models[b]), a, b))
+        pairs = compare_models(models)
+        rows = with_holm({pair: found.to_json() for pair, found in pairs.items()})
+        for pair, row in rows.items():
+            adjusted = row["p_wer_holm"], row["p_cer_holm"]
+            first, second = pair.split("_vs_")
+            print(describe(pairs[pair], first, second, adjusted))
         print()
     print(f"normaliser {normaliser.stamp}")
     return 0

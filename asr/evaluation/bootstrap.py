@@ -7,6 +7,10 @@ for confidence intervals in ASR performance evaluation" (ICASSP). They cover the
 utterances, not the randomness of training. Utterances are sorted by id first: a rate does not
 depend on the order of a file.
 
+Utterances of a speaker resemble each other, so for other speakers the intervals by speaker count. There are
+few speakers, and resampling few of anything covers too little (2 speakers: half of the time): those intervals
+are of Student's t, see `speaker_interval`.
+
 Shapes: N utterances, S speakers, R resamples ("draws"), K columns that are summed.
 """
 
@@ -22,12 +26,15 @@ from numpy.typing import NDArray
 
 from asr.errors import UserError
 from asr.evaluation.edit_distance import Aligned, total
+from asr.evaluation.student_t import quantile
 
 INTERVAL_DRAWS = 1_000
 PAIRED_DRAWS = 10_000
 SIGNIFICANT = 0.05
 FEW_UTTERANCES = 30
 """Below this a bootstrap is not to be trusted: it sees too few different samples."""
+FEW_SPEAKERS = 30
+"""Below this an interval by speaker is wide, and as good as the assumption that speakers' rates are normal."""
 SEED = 20_041  # any fixed number: the same files give the same intervals
 _RESAMPLED_AT_ONCE = 1 << 20  # utterances; bounds the memory at about 25 MB
 
@@ -53,10 +60,22 @@ class Score:
     speakers: int = 0
     """Those that are known; 0 if that of some utterance is not."""
     wer_speaker_low: float | None = None
-    """Bounds of the interval that resamples speakers; None with fewer than two."""
+    """Bounds of the interval by speaker (`speaker_interval`); None with fewer than two."""
     wer_speaker_high: float | None = None
     cer_speaker_low: float | None = None
     cer_speaker_high: float | None = None
+
+    @property
+    def speaker_warning(self) -> str | None:
+        """What too few speakers leave open, in words; None with enough, or where they are not known."""
+        if not 0 < self.speakers < FEW_SPEAKERS:
+            return None
+        if self.wer_speaker_low is None:
+            return f"only {_speakers(self.speakers)}: no interval here is of other speakers"
+        return (
+            f"only {_speakers(self.speakers)}: of other speakers nothing is known but the interval by speaker "
+            "(Student's t), and p-values are of other utterances of these"
+        )
 
     def to_json(self) -> dict[str, float | int | None]:
         """Plain numbers under the field names."""
@@ -75,6 +94,13 @@ class Comparison:
     delta_cer_low: float
     delta_cer_high: float
     p_cer: float
+    speakers: int = 0
+    """Those that are known; 0 if that of some utterance is not."""
+    delta_wer_speaker_low: float | None = None
+    """Bounds of the interval by speaker (`speaker_interval`); None with fewer than two."""
+    delta_wer_speaker_high: float | None = None
+    delta_cer_speaker_low: float | None = None
+    delta_cer_speaker_high: float | None = None
 
     def to_json(self) -> dict[str, float]:
         """The differences and their p-values."""
@@ -137,33 +163,71 @@ def score_aligned(
         insertions=words.insertions,
         utterances=len(ordered),
         hours_of_audio=math.fsum(a.utterance.seconds for a in ordered) / 3600.0,
-        **_by_speaker(ordered, table_NK, draws, seed),
+        **_by_speaker(ordered, table_NK, table_NK, least=0.0),
     )
 
 
 def _by_speaker(
-    aligned: Sequence[Aligned], table_NK: NDArray[np.float64], draws: int, seed: int
+    aligned: Sequence[Aligned],
+    errors_NK: NDArray[np.float64],
+    table_NK: NDArray[np.float64],
+    of: str = "",
+    least: float = -math.inf,
 ) -> dict[str, Any]:
-    """The intervals that resample speakers, whose utterances resemble each other; where all are known."""
+    """How many speakers there are, and the intervals by speaker of errors over the table's lengths.
+
+    Columns are those of `_error_table`, or for errors a difference of such. Nothing where a speaker is not
+    known. No bound is below `least`.
+    """
     names = [one.utterance.speaker for one in aligned]
     if None in names:
         return {}
-    speakers = sorted({str(name) for name in names})
-    if len(speakers) < 2:
-        return {"speakers": len(speakers)}
-    place = {name: index for index, name in enumerate(speakers)}
-    sums_SK = np.zeros((len(speakers), table_NK.shape[1]))
-    np.add.at(sums_SK, [place[str(name)] for name in names], table_NK)
-    sums_RK = resampled_sums(sums_SK, draws, seed)
-    wer_low, wer_high = _bounds(_rates(sums_RK[:, 0], sums_RK[:, 1]))
-    cer_low, cer_high = _bounds(_rates(sums_RK[:, 2], sums_RK[:, 3]))
-    return {
-        "speakers": len(speakers),
-        "wer_speaker_low": wer_low,
-        "wer_speaker_high": wer_high,
-        "cer_speaker_low": cer_low,
-        "cer_speaker_high": cer_high,
-    }
+    place = {name: index for index, name in enumerate(sorted({str(name) for name in names}))}
+    errors_SK, table_SK = np.zeros((2, len(place), table_NK.shape[1]))
+    for sums_SK, of_utterances_NK in ((errors_SK, errors_NK), (table_SK, table_NK)):
+        np.add.at(sums_SK, [place[str(name)] for name in names], of_utterances_NK)
+    found: dict[str, Any] = {"speakers": len(place)}
+    for unit, errors, length in (("wer", 0, 1), ("cer", 2, 3)):
+        interval = speaker_interval(errors_SK[:, errors], table_SK[:, length])
+        if interval is not None:
+            for end, bound in zip(("low", "high"), interval, strict=True):
+                found[f"{of}{unit}_speaker_{end}"] = max(least, bound)
+    return found
+
+
+def speaker_interval(
+    errors_S: NDArray[np.float64], lengths_S: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """The 95 % interval of errors over lengths for other speakers than these, in percent.
+
+    With w = lengths / their sum, q = sum of w^2 and d = errors - rate x lengths, the rate's variance is
+    estimated by sum of d^2 / (1 - 2 w + q) over the squared sum of lengths, which is unbiased where all
+    speakers' own rates vary alike, and t has Satterthwaite's degrees of freedom under that assumption: S - 1
+    for equal lengths, fewer where some speakers say most (Bell & McCaffrey 2002, "Bias reduction in
+    standard errors for linear regression with multi-stage samples", Survey Methodology 28).
+
+    None with fewer than two speakers, or where one has all the words.
+    """
+    total_length = lengths_S.sum()
+    share = lengths_S / max(1.0, total_length)
+    q = np.square(share).sum()
+    spread = 1.0 - 2.0 * share + q  # of a speaker's residual, in units of the variance of a rate
+    if len(share) < 2 or total_length <= 0 or spread.min() < 1e-12:
+        return None
+    rate = errors_S.sum() / total_length
+    residual = (errors_S - rate * lengths_S) / total_length
+    error = math.sqrt(np.sum(np.square(residual) / spread))
+    # The variance is a quadratic form of the rates, of trace q; this is the trace of its matrix's square.
+    weight = np.square(share) / spread
+    apart = q - share
+    of_square = np.sum(weight**2 * (spread**2 - (q - 2.0 * share) ** 2)) + (
+        np.sum(weight * apart**2) * np.sum(weight)
+        - 2.0 * np.sum(weight * apart) * np.sum(weight * share)
+        + np.sum(weight) * np.sum(weight * share**2)
+    )
+    degrees_of_freedom = max(1.0, float(q**2 / of_square))
+    half = quantile(0.975, degrees_of_freedom) * error
+    return 100.0 * float(rate - half), 100.0 * float(rate + half)
 
 
 def mean_utterance_rate(aligned: Sequence[Aligned]) -> float:
@@ -190,7 +254,7 @@ def compare_aligned(
     sums_RK = resampled_sums(np.hstack([a_NK - b_NK, a_NK[:, [1, 3]]]), draws, seed)
     totals_K = a_NK.sum(axis=0)
     difference_K = (a_NK - b_NK).sum(axis=0)
-    values: dict[str, float] = {}
+    values = _by_speaker(a, a_NK - b_NK, a_NK, of="delta_")
     for unit, errors, length, drawn_length in (("wer", 0, 1, 4), ("cer", 2, 3, 5)):
         low, high = _bounds(_rates(sums_RK[:, errors], sums_RK[:, drawn_length]))
         values[f"delta_{unit}"] = float(100.0 * difference_K[errors] / max(1.0, totals_K[length]))
@@ -236,6 +300,10 @@ def paired(a: Sequence[Aligned], b: Sequence[Aligned]) -> tuple[list[Aligned], l
             raise UserError(f"not comparable: utterance '{name}' is missing from the first", remedy)
     ordered = sorted(a, key=lambda one: one.utterance.id)
     return ordered, [in_b[one.utterance.id] for one in ordered]
+
+
+def _speakers(count: int) -> str:
+    return "1 speaker" if count == 1 else f"{count} speakers"
 
 
 def verdict(p: float) -> str:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 
 from asr.errors import UserError
 from asr.evaluation.bootstrap import (
+    FEW_UTTERANCES,
+    SIGNIFICANT,
     Comparison,
     common_utterances,
     compare_aligned,
@@ -105,6 +107,37 @@ def in_common(systems: Sequence[System]) -> list[System]:
     return result
 
 
-def holm_by_pair(pairs: Sequence[Pair]) -> dict[tuple[str, str], float]:
-    """By the names of a pair: the p-value of its WER, corrected for the number of pairs by Holm."""
-    return holm({(pair.a, pair.b): pair.comparison.p_wer for pair in pairs})
+@dataclass(frozen=True)
+class Adjusted:
+    """A pair's p-values, each corrected by Holm for the number of pairs that the test was made of."""
+
+    wer: float
+    cer: float
+    segments: float
+    sentences: float
+
+
+def adjusted(pairs: Sequence[Pair]) -> list[Adjusted]:
+    """Of each pair, the p-values that may be compared with 0.05 however many pairs there are."""
+    numbered = list(enumerate(pairs))
+    by_test = (
+        holm({number: pair.comparison.p_wer for number, pair in numbered}),
+        holm({number: pair.comparison.p_cer for number, pair in numbered}),
+        holm({number: pair.segments.p for number, pair in numbered}),
+        holm({number: pair.sentences.p for number, pair in numbered}),
+    )
+    return [Adjusted(*(test[number] for test in by_test)) for number, _ in numbered]
+
+
+def who_is_better(pair: Pair, p_wer: float, utterances: int) -> str:
+    """Which of two systems is better, in words; `p_wer` is corrected for the number of pairs."""
+    delta = pair.delta_wer
+    if delta == 0:
+        return "the same word error rate"
+    lower, higher = (pair.a, pair.b) if delta < 0 else (pair.b, pair.a)
+    points = f"{abs(delta):.2f} points of WER"
+    if utterances < FEW_UTTERANCES:
+        return f"{lower} has {points} less than {higher}, but {utterances} utterances are too few to tell"
+    if p_wer < SIGNIFICANT:
+        return f"{lower} is better than {higher} by {points}"
+    return f"{lower} has {points} less than {higher}, but it may be chance"

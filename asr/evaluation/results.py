@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asr.errors import UserError
-from asr.evaluation.bootstrap import Score, compare_aligned, score_aligned
+from asr.evaluation.bootstrap import Comparison, Score, compare_aligned, score_aligned
 from asr.evaluation.edit_distance import Aligned, align
 from asr.evaluation.hypotheses import Utterance
+from asr.evaluation.significance import holm
 
 PAIRS = (
     ("teacher", "supervised"),
@@ -50,7 +51,8 @@ def main_set(sets: Mapping[str, object]) -> str | None:
 def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str, Any]:
     """What results.json holds: `sets`; and of the main set the `paired` comparisons and `by`.
 
-    A pair's delta is first minus second. `duration` and `speaking_rate` are bucketed; any other field of
+    A pair's delta is first minus second, and its p-values stand also corrected for the number of pairs
+    (`with_holm`). `duration` and `speaking_rate` are bucketed; any other field of
     the hypotheses files is taken by value, where it has more than one. Raises UserError where two models cannot
     be paired.
     """
@@ -74,12 +76,11 @@ def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str,
             raise UserError(
                 f"--by {name}: no utterance of '{main}' has that field", f"see decode/{main}"
             )
-    for a, b in PAIRS:
-        if a in models and b in models:
-            try:
-                results["paired"][f"{a}_vs_{b}"] = compare_aligned(models[a], models[b]).to_json()
-            except UserError as error:
-                raise error.at(f"decode/{main}: {a} (first) and {b} (second)") from None
+    try:
+        pairs = compare_models(models)
+    except UserError as error:
+        raise error.at(f"decode/{main}") from None
+    results["paired"] = with_holm({name: pair.to_json() for name, pair in pairs.items()})
     for name in by_fields:
         groups = {model: _grouped(aligned, name) for model, aligned in models.items()}
         if any(len(group) > 1 for group in groups.values()):
@@ -88,6 +89,33 @@ def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str,
                 for model, group in groups.items()
             }
     return results
+
+
+def compare_models(models: Mapping[str, Sequence[Aligned]]) -> dict[str, Comparison]:
+    """Of a run's models on one set the comparisons that are asked for, as FIRST_vs_SECOND.
+
+    Raises UserError where two cannot be paired.
+    """
+    found = {}
+    for a, b in PAIRS:
+        if a in models and b in models:
+            try:
+                found[f"{a}_vs_{b}"] = compare_aligned(models[a], models[b])
+            except UserError as error:
+                raise error.at(f"{a} (first) and {b} (second)") from None
+    return found
+
+
+def with_holm(pairs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Rows of comparisons with p_wer_holm and p_cer_holm: corrected for their number, what verdicts go by."""
+    corrected = {
+        f"p_{unit}_holm": holm({name: pair[f"p_{unit}"] for name, pair in pairs.items()})
+        for unit in ("wer", "cer")
+    }
+    return {
+        name: {**pair, **{column: ps[name] for column, ps in corrected.items()}}
+        for name, pair in pairs.items()
+    }
 
 
 def _lite(full: Score) -> dict[str, float | int]:

@@ -43,18 +43,37 @@ def score(
     return score_aligned(system.aligned, draws, seed)
 
 
-def describe(comparison: Comparison, a: str, b: str) -> str:
-    """The comparison in words, a line for words and one for characters."""
+def describe(
+    comparison: Comparison, a: str, b: str, adjusted: tuple[float, float] | None = None
+) -> str:
+    """The comparison in words: a line for words, one for characters, one by speaker where they are known.
+
+    `adjusted`: the two p-values corrected for the number of pairs; where given, they are what is judged.
+    """
     rates = asdict(comparison)
     lines = []
-    for unit in ("wer", "cer"):
+    for number, unit in enumerate(("wer", "cer")):
         low, high = rates[f"delta_{unit}_low"], rates[f"delta_{unit}_high"]
         p = rates[f"p_{unit}"]
+        judged = p if adjusted is None else adjusted[number]
         lines.append(
             f"{a} minus {b}: {unit.upper()} {rates[f'delta_{unit}']:+.2f} points "
-            f"[{low:+.2f}, {high:+.2f}], p = {p:.2g}, {verdict(p)}"
+            f"[{low:+.2f}, {high:+.2f}], {p_and_verdict(p, judged)}"
+        )
+    bounds = [rates[f"delta_{u}_speaker_{end}"] for u in ("wer", "cer") for end in ("low", "high")]
+    if None not in bounds:
+        wer_low, wer_high, cer_low, cer_high = bounds
+        lines.append(
+            f"  by speaker, of {comparison.speakers}: WER [{wer_low:+.2f}, {wer_high:+.2f}], "
+            f"CER [{cer_low:+.2f}, {cer_high:+.2f}]"
         )
     return "\n".join(lines)
+
+
+def p_and_verdict(p: float, adjusted: float) -> str:
+    """A p-value and what it says, which is judged by the one that is corrected for the number of pairs."""
+    corrected = "" if adjusted == p else f" ({adjusted:.2g} after Holm's correction)"
+    return f"p = {p:.2g}{corrected}, {verdict(adjusted)}"
 
 
 def render_table(scores: Mapping[str, Score]) -> str:
@@ -77,10 +96,12 @@ def render_table(scores: Mapping[str, Score]) -> str:
     for name, s in scores.items():
         if s.wer_speaker_low is not None and s.cer_speaker_low is not None:
             lines.append(
-                f"{name:<{width}}  resampling the {s.speakers} speakers: WER "
+                f"{name:<{width}}  by speaker, of {s.speakers}: WER "
                 f"[{s.wer_speaker_low:.2f}, {s.wer_speaker_high:.2f}], CER "
                 f"[{s.cer_speaker_low:.2f}, {s.cer_speaker_high:.2f}]"
             )
+    if first.speaker_warning:
+        lines.append(first.speaker_warning)
     if first.utterances < FEW_UTTERANCES:
         lines.append(f"fewer than {FEW_UTTERANCES} utterances: do not trust intervals and p-values")
     return "\n".join(lines)

@@ -12,8 +12,7 @@ from typing import Any
 from asr.errors import UserError
 from asr.evaluation.bootstrap import SIGNIFICANT, compare_aligned, score_aligned, verdict
 from asr.evaluation.hypotheses import headline_model, read_decoded
-from asr.evaluation.results import Sets, align_sets, main_set
-from asr.evaluation.significance import holm
+from asr.evaluation.results import Sets, align_sets, main_set, with_holm
 from asr.report import curves
 from asr.report import tables as report_metrics
 from asr.report.render import drawn, write_pages
@@ -95,11 +94,7 @@ def _results(sets: Mapping[str, Sets]) -> tuple[dict[str, Any], list[str]]:
             faults.append(f"On {main}, {a} and {b} cannot be compared: {error}.")
         else:
             pairs[f"{b}_vs_{a}"] = {"first": b, "second": a, **metrics}
-    for unit in ("wer", "cer"):
-        adjusted = holm({name: pair[f"p_{unit}"] for name, pair in pairs.items()})
-        for name, pair in pairs.items():
-            pair[f"p_{unit}_holm"] = adjusted[name]
-    found["paired"] = pairs
+    found["paired"] = with_holm(pairs)
     return found, faults
 
 
@@ -139,10 +134,7 @@ def _context(
             )
             for name in sorted(results["sets"], key=lambda name: name != main)
         },
-        "pairs": [
-            {**pair, "p_wer": pair["p_wer_holm"], "p_cer": pair["p_cer_holm"]}
-            for pair in results["paired"].values()
-        ],
+        "pairs": [report_metrics.pair_row(name, pair) for name, pair in results["paired"].items()],
         "learning": drawn(curves.side_by_side(runs)),
         "card": side_by_side({n: card.get("in_force") or {} for n, card in cards.items()}),
         "config": _differing(side_by_side(configs)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from asr.evaluation.bootstrap import FEW_SPEAKERS
 from asr.report.tables import MODEL_NAMES, p_value
 
 
@@ -15,6 +16,10 @@ def render_markdown(results: Mapping[str, Any]) -> str:
     for name, models in results["sets"].items():
         first = next(iter(models.values()))
         about = f"{first['utterances']:,} utterances, {first['words']:,} words"
+        if 0 < first["speakers"] < FEW_SPEAKERS:
+            about += (
+                f", speakers: {first['speakers']} (intervals are of other utterances, not speakers)"
+            )
         header: tuple[str, ...] = (
             "model",
             "WER % [95 %]",
@@ -42,15 +47,13 @@ def render_markdown(results: Mapping[str, Any]) -> str:
                 if "first" not in pair
                 else f"{pair['first']} - {pair['second']}",
                 f"{pair['delta_wer']:+.2f}",
-                p_value(pair.get("p_wer_holm", pair["p_wer"])),
+                p_value(pair["p_wer_holm"]),
                 f"{pair['delta_cer']:+.2f}",
-                p_value(pair.get("p_cer_holm", pair["p_cer"])),
+                p_value(pair["p_cer_holm"]),
             )
             for name, pair in results["paired"].items()
         )
-        corrected = any("p_wer_holm" in pair for pair in results["paired"].values())
-        test = "paired bootstrap, p by Holm" if corrected else "paired bootstrap"
-        header = (test, "WER, points", "", "CER, points", "")
+        header = ("paired bootstrap, p by Holm", "WER, points", "", "CER, points", "")
         parts.append(f"### Comparisons\n\n{_table(header, rows)}")
     for field, by in results["by"].items():
         values = list(dict.fromkeys(value for groups in by.values() for value in groups))

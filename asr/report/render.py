@@ -33,6 +33,7 @@ def drawn(charts: Sequence[plots.Chart]) -> list[dict[str, str]]:
 _ALWAYS = {
     "names": MODEL_NAMES,
     "few": statistics.FEW_UTTERANCES,
+    "few_speakers": statistics.FEW_SPEAKERS,
     "fewest": 10,
     "interval_draws": statistics.INTERVAL_DRAWS,
     "paired_draws": statistics.PAIRED_DRAWS,

@@ -47,7 +47,7 @@ def _comparison(
     supervised: Mapping[str, float],
     paired: Mapping[str, float],
 ) -> str:
-    delta, p = paired[f"delta_{unit}"], paired[f"p_{unit}"]
+    delta, p = paired[f"delta_{unit}"], paired[f"p_{unit}_holm"]
     opening = f"{name} is {teacher[unit]:.2f} %"
     if delta == 0:
         return f"{opening}, the same as the supervised baseline's"
@@ -86,9 +86,10 @@ def result_rows(
 
 
 def pair_row(name: str, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """The metrics of a pair, named first_vs_second."""
+    """The metrics of a pair, first_vs_second; its p-values are those corrected for the number of pairs."""
     first, _, second = name.partition("_vs_")
-    return {"first": first, "second": second, **metrics}
+    corrected = {f"p_{unit}": metrics[f"p_{unit}_holm"] for unit in ("wer", "cer")}
+    return {"first": first, "second": second, **metrics, **corrected}
 
 
 def breakdown(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """What an audit runs: a cell for each kappa, rule and seed, each a run of its own to the same hours of audio.
 
-kappa = 1 is the same run under every rule, so it is run once a seed.
+kappa = 1 is the same run under every rule, so it is run once a seed, and with every seed that any other cell
+has: it is what they are paired with. A cell of the kind `progressive` grows to its kappa under the full rule:
+1, 2, 4, ... for equal parts of the hours after the burn-in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +20,7 @@ from asr.planning.audit.metrics import Cell
 from asr.scaling.rule import in_force
 
 BURN_IN = "burn_in"
-
-
+PROGRESSIVE = "progressive"
 RULES = ("full", "optimizer_only", "none")
 
 
@@ -36,10 +39,12 @@ class AuditPlan:
 
     def cell_overrides(self, cell: Cell) -> list[str]:
         """The recipe's overrides, and what makes this cell."""
+        rule = cell.rule if cell.rule in RULES else "full"
         if cell.rule == BURN_IN:
-            hours, rule, fork = self.burn_in_hours, "full", "fork_from=null"
+            hours, fork = self.burn_in_hours, "fork_from=null"
         else:
-            hours, rule, fork = self.hours, cell.rule, f"fork_from={self._burn_in(cell.seed)}"
+            hours, fork = self.hours, f"fork_from={self._burn_in(cell.seed)}"
+        pieces = self.batch_schedule(cell)
         return [
             *self.overrides,
             *([fork] if self.burn_in_hours else []),
@@ -48,9 +53,20 @@ class AuditPlan:
             f"seed={cell.seed}",
             f"scaling.rule={rule}",
             "batch.batch_seconds_per_rank=null",
-            f"batch.batch_seconds={cell.kappa * self.reference_batch_seconds}",
+            f"batch.batch_seconds={pieces[0][1] if len(pieces) == 1 else json.dumps(pieces)}",
             f"trainer.total_hours={hours}",
             "trainer.keep_last=1",
+        ]
+
+    def batch_schedule(self, cell: Cell) -> list[tuple[float, float]]:
+        """(from this hour on, seconds) of a cell's batches."""
+        kappas = [cell.kappa]
+        if cell.rule == PROGRESSIVE:
+            kappas = [2.0**n for n in range(math.ceil(math.log2(cell.kappa)))] + kappas
+        part = (self.hours - self.burn_in_hours) / len(kappas)
+        return [
+            (self.burn_in_hours + n * part if n else 0.0, kappa * self.reference_batch_seconds)
+            for n, kappa in enumerate(kappas)
         ]
 
     def folder(self, cell: Cell) -> Path:
@@ -73,15 +89,41 @@ class AuditPlan:
 def cell_config(plan: AuditPlan, cell: Cell) -> Config:
     """A cell's settings. Raises UserError for a kappa that the rule or the stream cannot make."""
     config = load_config(plan.recipe, plan.cell_overrides(cell))
-    wanted, made = cell.kappa * plan.reference_batch_seconds, config.global_batch_seconds(1)
-    if abs(made - wanted) > 1e-6 * wanted:
-        raise UserError(
-            f"--kappa {cell.kappa:g}: a batch of {wanted:g} s is no whole number of groups of "
-            f"{config.group_seconds:g} s",
-            "choose another kappa, or set batch.group_seconds",
-        )
-    in_force(config, made)
+    option = "--progressive" if cell.rule == PROGRESSIVE else "--kappa"
+    for hours, wanted in plan.batch_schedule(cell):
+        made = config.global_batch_seconds(1, hours)
+        if abs(made - wanted) > 1e-6 * wanted:
+            raise UserError(
+                f"{option} {cell.kappa:g}: a batch of {wanted:g} s is no whole number of groups of "
+                f"{config.group_seconds:g} s",
+                "choose another kappa, or set batch.group_seconds",
+            )
+        in_force(config, made)
     return config
+
+
+def _cells(
+    first_seed: int,
+    settings: Sequence[tuple[str, float]],
+    seeds: int,
+    seeds_at: Mapping[tuple[str, float], int],
+) -> list[Cell]:
+    """Seed by seed, so that an audit that is cut short has whole comparisons; kappa = 1 before all."""
+    for rule, kappa in seeds_at:
+        if (rule, kappa) not in settings:
+            raise UserError(
+                f"--seeds-at {rule}:{kappa:g} is no cell of this audit",
+                "name one of " + ", ".join(f"{rule}:{kappa:g}" for rule, kappa in settings),
+            )
+    of_each = {setting: seeds_at.get(setting, seeds) for setting in settings}
+    most = max([*of_each.values(), *([] if of_each else [seeds])])
+    cells = [Cell(1.0, "full", first_seed + n) for n in range(most)]
+    return cells + [
+        Cell(kappa, rule, first_seed + n)
+        for n in range(most)
+        for (rule, kappa), count in of_each.items()
+        if n < count
+    ]
 
 
 def make_plan(
@@ -93,10 +135,13 @@ def make_plan(
     hours: float | None = None,
     burn_in_hours: float = 0.0,
     output: Path | None = None,
+    progressive: float | None = None,
+    seeds_at: Mapping[tuple[str, float], int] | None = None,
 ) -> AuditPlan:
     """The cells of an audit of a recipe; `hours` of audio each, those of the recipe at None.
 
-    Raises UserError for a rule there is not, hours that do not fit, and a kappa that cannot be made.
+    `progressive`: a kappa to grow to, too. `seeds_at`: by rule (or `PROGRESSIVE`) and kappa, another number of
+    seeds. Raises UserError for a rule there is not, hours that do not fit, and a kappa that cannot be made.
     """
     config = load_config(recipe, overrides)
     for rule in rules:
@@ -110,10 +155,11 @@ def make_plan(
             f"--burn-in-hours {burn_in_hours:g} does not fit",
             f"it must lie between 0 and {hours:g}",
         )
-    # Seed by seed, so that an audit that is cut short has whole comparisons.
-    numbers = range(config.seed, config.seed + seeds)
-    cells = [Cell(1.0, "full", seed) for seed in numbers]
-    cells += [Cell(k, rule, s) for s in numbers for k in sorted(kappas) if k != 1 for rule in rules]
+    if progressive is not None and not progressive > 1:
+        raise UserError(f"--progressive {progressive:g} does not grow", "give a kappa above 1")
+    settings = [(rule, kappa) for kappa in sorted(kappas) if kappa != 1 for rule in rules]
+    settings += [] if progressive is None else [(PROGRESSIVE, progressive)]
+    cells = _cells(config.seed, settings, seeds, seeds_at or {})
     # A burn-in ends earlier, but decays like its cells.
     decay = [] if config.optimizer.decay_end_hours else [f"optimizer.decay_end_hours={hours}"]
     plan = AuditPlan(

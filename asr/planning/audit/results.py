@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from asr.planning.audit.metrics import METRICS, Cell, compare, curves_of, tables, to_json
-from asr.planning.audit.plan import AuditPlan, cell_config
+from asr.planning.audit.comparisons import Comparison, Difference, MetricResult, compare
+from asr.planning.audit.metrics import Cell, Metric, curves_of
+from asr.planning.audit.plan import PROGRESSIVE, AuditPlan, cell_config
 from asr.utils.files import write_json, write_text
 
+_DRAWN = ("teacher_wer", "teacher_cer", "teacher_dev_loss")
+_HOW_TO_READ = """\
+Each cell against kappa = 1 of the same seed: the mean difference, its 95 % interval by Student's t, and what
+that says. *Equivalent*: within the margin on both sides, by two one-sided tests at 5 %. *Different*: not 0,
+at 5 % after Holm's correction for the cells of the table. *Cannot tell*: neither; with so many seeds what is
+equal would be found equivalent 4 times in 5, and what is off by the margin different, if the spread of these
+seeds is the true one."""
 
-def write_results(plan: AuditPlan, failed: Mapping[Cell, str]) -> str:
+
+def write_results(
+    plan: AuditPlan, failed: Mapping[Cell, str], margins: Mapping[str, float] | None = None
+) -> str:
     """Write what the finished cells show; returns audit.md. `failed`: the last lines of the others."""
     from asr.planning.audit.plot import draw
     from asr.tracking.environment import environment
@@ -21,7 +33,7 @@ def write_results(plan: AuditPlan, failed: Mapping[Cell, str]) -> str:
     curves = {cell: curves_of(read_run(plan.folder(cell))) for cell in finished}
     config = cell_config(plan, plan.cells[0])
     every_hours = config.trainer.evaluation_every_hours
-    distances = compare(curves, plan.hours, every_hours, from_hours=plan.burn_in_hours)
+    found = compare(curves, plan.hours, every_hours, plan.burn_in_hours, margins)
     results: dict[str, Any] = {
         "recipe": plan.recipe,
         "overrides": plan.overrides,
@@ -33,13 +45,77 @@ def write_results(plan: AuditPlan, failed: Mapping[Cell, str]) -> str:
             {**asdict(cell), "failed": failed.get(cell), "curves": curves.get(cell, {})}
             for cell in plan.cells
         ],
-        "distances": to_json(distances),
+        "metrics": to_json(found),
     }
     write_json(plan.output / "audit.json", results)
-    page = tables(distances, [metric.name for metric in METRICS])
+    page = tables(found)
     write_text(plan.output / "audit.md", page)
-    shown = ["teacher_wer", "teacher_cer", "teacher_dev_loss"]
-    drawing = draw(curves, shown, from_hours=plan.burn_in_hours)
+    drawing = draw(curves, [r for r in found if r.metric.name in _DRAWN], plan.burn_in_hours)
     if drawing:
         write_text(plan.output / "audit.svg", drawing)
     return page
+
+
+def to_json(results: Sequence[MetricResult]) -> list[dict[str, Any]]:
+    """A row a metric, with its margin and its comparisons, and what each says in words."""
+    rows = [asdict(result) for result in results]
+    for row, result in zip(rows, results, strict=True):
+        for cell, comparison in zip(row["comparisons"], result.comparisons, strict=True):
+            cell["end"]["words"] = comparison.end.words
+            cell["curve"]["words"] = comparison.curve.words
+    return rows
+
+
+def tables(results: Sequence[MetricResult]) -> str:
+    """Markdown: for each metric its margin, and a table of the rules over kappa."""
+    return "\n\n".join([_HOW_TO_READ, *(_table(result) for result in results)]) + "\n"
+
+
+def _table(result: MetricResult) -> str:
+    metric, margin = result.metric, result.margin
+    size = "none" if margin.size is None else f"±{margin.size:.3g} {_unit(metric)}"
+    spread = "" if result.reference_deviation is None else f" ± {result.reference_deviation:.2g}"
+    lines = [
+        f"### {metric.title} ({metric.unit})",
+        "",
+        f"Margin: {size} ({margin.source}).",
+        "",
+        "| rule | kappa | seeds | at the end | less kappa = 1 [95 %] | | mean of the curve, less kappa = 1 "
+        "[95 %] | |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| (any) | 1 | {result.reference_seeds} | {result.reference:.3g}{spread} | the reference | | | |",
+    ]
+    for c in sorted(result.comparisons, key=_order):
+        final = "-" if c.final is None else f"{c.final:.3g}"
+        kappa = f"1 to {c.kappa:g}" if c.rule == PROGRESSIVE else f"{c.kappa:g}"
+        lines.append(
+            f"| {c.rule} | {kappa} | {c.end.seeds} | {final} | {_interval(c.end)} | {c.end.words} "
+            f"| {_interval(c.curve)} | {c.curve.words} |"
+        )
+    return "\n".join(lines)
+
+
+def _order(comparison: Comparison) -> tuple[bool, bool, str, float]:
+    rule = comparison.rule
+    return rule != "full", rule != PROGRESSIVE, rule, comparison.kappa
+
+
+def _unit(metric: Metric) -> str:
+    return "points" if metric.unit == "%" else metric.unit
+
+
+def _interval(difference: Difference) -> str:
+    if difference.mean is None:
+        return "-"
+    if difference.low is None or difference.high is None:
+        return f"{difference.mean:+.3g}"
+    decimals = _decimals(difference.high - difference.low)
+    mean, low, high = (
+        f"{value:+.{decimals}f}" for value in (difference.mean, difference.low, difference.high)
+    )
+    return f"{mean} [{low}, {high}]"
+
+
+def _decimals(width: float) -> int:
+    """So many that an interval of this width is told to a few percent of it."""
+    return 3 if width <= 0 else min(6, max(0, 1 - math.floor(math.log10(width))))

@@ -23,7 +23,7 @@ def test_results_follow_the_contract() -> None:
     wanted = {"wer", "wer_low", "wer_high", "cer", "cer_low", "cer_high"}
     assert wanted | {"words", "utterances", "hours_of_audio", "ser"} <= set(metrics)
     pair = found["paired"]["teacher_vs_supervised"]
-    assert set(pair) == {"delta_wer", "p_wer", "delta_cer", "p_cer"}
+    assert set(pair) == {"delta_wer", "p_wer", "delta_cer", "p_cer", "p_wer_holm", "p_cer_holm"}
     assert pair["delta_wer"] == pytest.approx(
         metrics["wer"] - found["sets"]["test"]["supervised"]["wer"]
     )

@@ -49,7 +49,7 @@ def test_results_json_is_what_score_builds(run: Path) -> None:
     assert written == results.build_results(results.align_sets(read_decoded(run)))
     assert set(written["sets"]["test"]) == {"supervised", "student", "teacher"}
     pair = written["paired"]["teacher_vs_supervised"]
-    assert set(pair) == {"delta_wer", "p_wer", "delta_cer", "p_cer"}
+    assert set(pair) == {"delta_wer", "p_wer", "delta_cer", "p_cer", "p_wer_holm", "p_cer_holm"}
     assert pair["delta_wer"] < 0
 
 

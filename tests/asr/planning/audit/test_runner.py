@@ -13,7 +13,8 @@ def test_an_audit_runs_each_cell_once_and_reports(recipe: Path, tmp_path: Path) 
     output = tmp_path / "audit"
     command = [*asr_command(), "audit", str(recipe), "model.layers=1", "--output", str(output)]
     command += ["trainer.evaluation_every_hours=0.01", "--hours", "0.02", "--kappa", "1,2"]
-    command += ["--seeds", "2", "--rules", "full,none", "--burn-in-hours", "0.01"]
+    command += ["--rules", "full,none", "--burn-in-hours", "0.01", "--progressive", "2"]
+    command += ["--seeds", "1", "--seeds-at", "full:2=2", "--margin", "5"]
     first = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "2 burn-ins of 0.01 h of audio, 0 finished before" in first.stdout
@@ -25,17 +26,31 @@ def test_an_audit_runs_each_cell_once_and_reports(recipe: Path, tmp_path: Path) 
     assert kappas[-1] == 2.0
     assert len(results["cells"]) == 6
     assert all(cell["curves"]["teacher_wer"] for cell in results["cells"])
-    assert {(d["kappa"], d["rule"]) for d in results["distances"]} == {
-        (1.0, "full"),
-        (2.0, "full"),
-        (2.0, "none"),
+    grown = read_lines(output / "cells/kappa2_progressive_seed1/metrics.jsonl")
+    by_hours = {line["hours"]: line["kappa"] for line in grown if "loss" in line}
+    assert {hours > 0.0155: kappa for hours, kappa in by_hours.items()} == {False: 1.0, True: 2.0}
+    [wer] = [m for m in results["metrics"] if m["metric"]["name"] == "teacher_wer"]
+    assert wer["margin"] == {"size": 5.0, "source": "as stated", "of_seeds": None}
+    assert wer["reference_seeds"] == 2
+    said = {(c["kappa"], c["rule"]): c["end"] for c in wer["comparisons"]}
+    assert {setting: end["seeds"] for setting, end in said.items()} == {
+        (2.0, "full"): 2,
+        (2.0, "none"): 1,
+        (2.0, "progressive"): 1,
     }
+    assert said[2.0, "none"]["words"] == "cannot tell with 1 seed: 2 at least would be needed"
     assert (output / "audit.svg").read_text().startswith("<?xml")
     assert "dev WER, teacher" in (output / "audit.md").read_text()
     cells = {p: p.stat().st_mtime_ns for p in output.glob("cells/*/metrics.jsonl")}
     again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "6 finished before" in again.stdout
     assert cells == {p: p.stat().st_mtime_ns for p in output.glob("cells/*/metrics.jsonl")}
+    # As of an audit before `--seeds-at`: the same cells, and another margin, need no new run.
+    before = command[: command.index("--progressive")]
+    other = [*before, "--seeds", "1", "--margin", "0.5"]
+    smaller = subprocess.run(other, capture_output=True, text=True, timeout=60, check=False)
+    assert "3 cells of 0.02 h of audio, 3 finished before" in smaller.stdout
+    assert "Margin: ±0.5 points (as stated)" in smaller.stdout
     changed = [*command, "optimizer.learning_rate=0.5"]
     refused = subprocess.run(changed, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode == 2

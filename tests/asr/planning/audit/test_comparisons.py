@@ -1,0 +1,150 @@
+"""What an audit says of its curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from asr.planning.audit.comparisons import POINTS, Comparison, Margin, MetricResult, compare, judged
+from asr.planning.audit.metrics import Cell, Curve
+from asr.planning.audit.plot import draw
+from asr.planning.audit.results import tables, to_json
+
+HOURS = [float(h) for h in range(1, 11)]
+Curves = dict[Cell, dict[str, Curve]]
+
+
+def curve(value: float, metric: str = "teacher_wer") -> dict[str, Curve]:
+    return {metric: [(h, value) for h in HOURS]}
+
+
+def wer_of(curves: Curves, margin: float | None = None) -> MetricResult:
+    [found] = compare(curves, 10.0, 1.0, margins=margin and {POINTS: margin})
+    return found
+
+
+def said(result: MetricResult) -> dict[tuple[float, str], Comparison]:
+    return {(c.kappa, c.rule): c for c in result.comparisons}
+
+
+def shifted(values: dict[int, float], by: list[float], kappa: float, rule: str) -> Curves:
+    """A cell's curves: those of kappa = 1, seed by seed, and what each lies above them."""
+    pairs = zip(values, by, strict=False)
+    return {Cell(kappa, rule, seed): curve(values[seed] + more) for seed, more in pairs}
+
+
+SEEDS = {1: 48.0, 2: 50.0, 3: 52.0, 4: 49.0, 5: 51.0}
+ONE = {Cell(1.0, "full", seed): curve(value) for seed, value in SEEDS.items()}
+
+
+def test_identical_curves_are_equivalent_however_far_seeds_are_apart() -> None:
+    """They scored 0.82 seed spreads, as a distance."""
+    found = said(wer_of(ONE | shifted(SEEDS, [0.0] * 5, 8.0, "full"), 0.5))[8.0, "full"]
+    assert (found.end.mean, found.end.low, found.end.high, found.curve.mean) == (0, 0, 0, 0)
+    assert found.end.words == found.curve.words == "equivalent"
+
+
+def test_a_small_steady_difference_is_seen_through_the_spread_of_seeds() -> None:
+    """Each seed's kappa = 8 lies 0.5 above its own kappa = 1; between seeds are 4 points: it was "within"."""
+    curves = ONE | shifted(SEEDS, [0.5, 0.52, 0.48, 0.51, 0.49], 8.0, "full")
+    found = said(wer_of(curves, 0.3))[8.0, "full"]
+    assert found.end.mean == pytest.approx(0.5)
+    assert found.end.words == "different"
+    assert said(wer_of(curves, 2.0))[8.0, "full"].end.words == (
+        "equivalent (it differs, by less than the margin)"
+    )
+
+
+def test_verdicts_on_a_whole_table_are_wrong_in_one_of_twenty() -> None:
+    random = np.random.default_rng(1)
+    audits, equivalent, different = 300, 0, 0
+    cells = [(kappa, rule) for kappa in (2.0, 4.0, 8.0) for rule in ("full", "none")]
+
+    def drawn(shift: float = 0.0) -> dict[int, float]:
+        return {seed: shift + random.normal() for seed in range(3)}
+
+    for _ in range(audits):
+        alike = judged({cell: drawn() for cell in cells}, Margin(None, "none"))
+        different += any(found.verdict == "different" for found in alike.values())
+        off = judged({(4.0, "full"): drawn(2.0), (8.0, "full"): drawn()}, Margin(2.0, "as stated"))
+        equivalent += off[4.0, "full"].verdict == "equivalent"
+    # Five in a hundred, and twice the error of a share of so many.
+    assert equivalent / audits <= 0.075
+    assert different / audits <= 0.075
+
+
+def test_seeds_are_paired_where_both_sides_have_them() -> None:
+    curves = ONE | shifted(SEEDS, [0.1, -0.1, 0.0], 4.0, "full")
+    curves |= shifted(SEEDS, [3.0], 2.0, "full")
+    curves[Cell(8.0, "full", 9)] = curve(50.0)  # kappa = 1 with this seed failed
+    result = wer_of(curves, 1.0)
+    found = said(result)
+    assert (result.reference, result.reference_seeds) == (50.0, 5)
+    assert (found[4.0, "full"].end.seeds, found[4.0, "full"].final) == (3, pytest.approx(50.0))
+    assert found[4.0, "full"].end.words == "equivalent"
+    assert found[2.0, "full"].end.mean == 3.0
+    assert found[2.0, "full"].end.words == "cannot tell with 1 seed: 2 at least would be needed"
+    assert found[8.0, "full"].end.words == "cannot tell with 0 seeds: 2 at least would be needed"
+    assert "| full | 8 | 0 | - | - |" in tables([result])
+
+
+def test_what_cannot_be_told_says_how_many_seeds_would_do() -> None:
+    noisy = ONE | shifted(SEEDS, [-1.0, 0.0, 1.0], 4.0, "full")
+    words = said(wer_of(noisy, 1.0))[4.0, "full"].end.words
+    assert words == "cannot tell with 3 seeds: 11 would be needed"
+    edge = said(wer_of(ONE | shifted(SEEDS, [-0.1, 0.95, 1.0], 4.0, "full"), 1.6))[4.0, "full"]
+    assert edge.end.words == "cannot tell with 3 seeds: 4 would be needed"
+    tiny = said(wer_of(noisy, 1e-6))[4.0, "full"].end.words
+    assert tiny == "cannot tell with 3 seeds: 10,000 or more would be needed"
+
+
+def test_the_margin_and_where_it_comes_from() -> None:
+    alone = ONE | shifted(SEEDS, [0.1] * 5, 8.0, "full")
+    assert wer_of(alone).margin.size == 1.0
+    assert wer_of(alone).margin.source == "the default without an ablation"
+    both = alone | shifted(SEEDS, [6.0, 6.2, 5.8, 6.1], 8.0, "none")
+    both |= shifted(SEEDS, [90.0] * 5, 4.0, "none")  # a smaller kappa, whatever its gap
+    result = wer_of(both)
+    assert result.margin.size == pytest.approx(0.1 * (6.025 - 0.1))
+    assert result.margin.source == (
+        "a tenth of the gap between none and full at kappa 8, 5.92, measured here"
+    )
+    assert said(result)[8.0, "full"].end.verdict == "equivalent"
+    assert said(result)[8.0, "none"].end.verdict == "different"
+    assert "Margin: ±0.592 points (a tenth of the gap between none and full" in tables([result])
+    better = alone | shifted(SEEDS, [-6.0, -6.2, -5.8, -6.1], 8.0, "optimizer_only")
+    assert wer_of(better).margin.size == pytest.approx(0.6125)
+    assert said(wer_of(better))[8.0, "full"].end.verdict == "equivalent"
+    assert wer_of(both, 2.0).margin.source == "as stated"
+
+    loss = {cell: curve(8.0 + cell.seed, "teacher_dev_loss") for cell in alone}
+    [found] = compare(loss, 10.0, 1.0, margins={POINTS: 1.0})
+    assert found.margin.size is None, "a margin in points is none of nats"
+    assert said(found)[8.0, "full"].end.words == "cannot tell with 5 seeds: no margin is stated"
+    [found] = compare(loss, 10.0, 1.0, margins={"teacher_dev_loss": 0.1})
+    assert said(found)[8.0, "full"].end.words == "equivalent"
+
+
+def test_the_curve_is_told_apart_from_its_end() -> None:
+    late = {
+        Cell(4.0, "full", seed): {
+            "teacher_wer": [(h, value + (2.0 + 0.01 * seed) * (h < 10)) for h in HOURS]
+        }
+        for seed, value in SEEDS.items()
+    }
+    [result] = compare(ONE | late, 10.0, 1.0, from_hours=5.0, margins={POINTS: 1.0})
+    found = said(result)[4.0, "full"]
+    assert found.end.words == "equivalent"
+    assert found.curve.words == "different"
+    assert found.curve.mean == pytest.approx(0.8 * 2.03)  # of the hours 6 to 10, the last without
+    [row] = to_json([result])
+    assert row["comparisons"][0]["curve"]["words"] == "different"
+
+
+def test_a_line_of_the_figure_lies_as_far_from_kappa_1_as_its_own_seeds() -> None:
+    """The mean of the first three seeds stood against the mean of all five."""
+    curves = ONE | shifted(SEEDS, [0.0] * 3, 16.0, "progressive")
+    drawing = draw(curves, [wer_of(curves, 1.0)])
+    assert "full rule, grown step by step" in drawing
+    assert "margin" in drawing
+    assert draw({}, []) == ""
