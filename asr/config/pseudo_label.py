@@ -56,7 +56,7 @@ class RoundsConfig(Section):
     """The rounds of `schedule: rounds`."""
 
     every_hours: Positive = 100.0
-    """Audio between two rounds; labels change at no other time."""
+    """Audio between two rounds, counted from the first one; labels change at no other time."""
     share: Share = 1.0
     """Of the untranscribed utterances, drawn again for each round after the first, which labels all."""
 
@@ -102,7 +102,7 @@ class HealthConfig(Section):
     for a quarter of its half-life is reset to the student); or else put what labels (the average, or
     the student) back to its last healthy state, and pause where that does not help."""
     snapshot_hours: Positive = 1.0
-    """Audio between two states that rollback keeps; it goes back to the last but one."""
+    """Audio between two states that rollback keeps, on average; it goes back to the last but one."""
     grace_hours: NonNegative = 0.0
     """Audio after the start of pseudo-labelling within which it is only said that labels look ill: those of a
     network that has not learnt to read yet do."""
