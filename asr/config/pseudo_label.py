@@ -65,7 +65,12 @@ class FilterConfig(Section):
     """Which labels are not trained on; those that are empty or longer than CTC can emit never are."""
 
     min_confidence: Share = 0.0
-    """Drop below this mean posterior along the teacher's greedy path."""
+    """Drop below this confidence, by the measure that `confidence` names."""
+    confidence: Literal["likelihood", "path", "token_frames", "tokens", "frames"] = "likelihood"
+    """How sure the teacher is, from 0 to 1: likelihood (CTC's probability of the label, to the power of one
+    over its tokens); or of its greedy path, whatever the label: path (likewise), tokens (mean posterior of its
+    tokens), token_frames (of the frames that hold one), frames (of all frames, blanks included: what
+    min_confidence meant in 0.1.0)."""
     min_length_ratio: NonNegative = 0.0
     """Drop below this many times the transcripts' tokens per second of speech."""
     max_length_ratio: Positive = 1000.0

@@ -113,10 +113,7 @@ class PseudoLabeler:
             self._made_for_cache += self._shared_labels()
 
     def compare(
-        self,
-        segments: Sequence[Segment],
-        paths: Sequence[list[int]],
-        targets: Sequence[list[int]],
+        self, segments: Sequence[Segment], paths: Sequence[list[int]], targets: Sequence[list[int]]
     ) -> None:
         """The student's own greedy paths, as it trains, beside the labels of these segments."""
         for segment, path, target in zip(segments, paths, targets, strict=True):
@@ -144,6 +141,7 @@ class PseudoLabeler:
         """Of a metrics line."""
         return {
             **shown_metrics(self.health.shown, self.data.tokens_per_second),
+            "pseudo_label_confidence_measure": self.config.pseudo_label.filters.confidence,
             "pseudo_labels_dropped": dict(self.dropped),
             "pseudo_labels_kept": len(self.store.kept),
             "pseudo_labels_paused": self.recovery.is_paused,
@@ -153,14 +151,9 @@ class PseudoLabeler:
 
     def _label(self, micro_batch: MicroBatch, frames: Sequence[int] | None) -> list[Label]:
         """The teacher's labels, judged and noted; with `frames`, also whether this update can use them."""
-        made = [
-            replace(record, place=self._places.get(segment, 0))
-            for record, segment in zip(
-                self.maker.make(micro_batch, self.hours, self.schedule.key, self.store.former),
-                micro_batch.segments,
-                strict=True,
-            )
-        ]
+        found = self.maker.make(micro_batch, self.hours, self.schedule.key, self.store.former)
+        pairs = zip(found, micro_batch.segments, strict=True)
+        made = [replace(record, place=self._places.get(one, 0)) for record, one in pairs]
         if frames is not None:
             made = [
                 replace(record, label=self._usable(record.label, available))
@@ -271,6 +264,16 @@ class PseudoLabeler:
 
     # Checkpoints.
 
+    @property
+    def _decision(self) -> dict[str, Any]:
+        """What the labels depend on besides the teacher. Older checkpoints name no measure: it was `frames`."""
+        filters = self.config.pseudo_label.filters
+        is_new = filters.min_confidence > 0 and filters.confidence != "frames"
+        return {
+            **self.maker.decoder.stamp,
+            **({"confidence": filters.confidence} if is_new else {}),
+        }
+
     def state(self) -> dict[str, Any]:
         """Plain numbers for state.json."""
         policy = self.config.pseudo_label
@@ -279,7 +282,7 @@ class PseudoLabeler:
             "schedule": policy.schedule,
             "action": policy.health.action,
             "capacity_utterances": policy.cache.capacity_utterances,
-            "decision": dict(self.maker.decoder.stamp),
+            "decision": self._decision,
             "is_begun": self.is_begun,
             "rounds": self.schedule.state(),
             "labeller": self.teacher.state(),
@@ -303,7 +306,7 @@ class PseudoLabeler:
         policy = self.config.pseudo_label
         self.health = LabelHealth.from_state(state["health"])
         store = LabelStore.from_tensors(read("labels"))
-        before, now = state["decision"], dict(self.maker.decoder.stamp)
+        before, now = state["decision"], self._decision
         changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         if changed and state["is_begun"]:
             yield (
@@ -343,4 +346,5 @@ class PseudoLabeler:
 def no_metrics() -> dict[str, Any]:
     """The same of a supervised run."""
     none = {"pseudo_labels_dropped": {}, "pseudo_labels_kept": 0, "pseudo_labels_paused": False}
+    none["pseudo_label_confidence_measure"] = None
     return {**shown_metrics(LabelCounts(), 1.0), **none}
