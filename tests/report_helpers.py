@@ -43,7 +43,8 @@ def train(run: Path, labels: bool) -> None:
                 "loss_labelled": 3 / hours,
                 "loss_pseudo_labelled": 2 / hours if on else None,
                 "pseudo_labelled_share": 0.5 if on else 0.0,
-                "pseudo_labels_dropped": {"too_short": 2} if on else {},
+                "pseudo_labels_dropped": {"too_short": 2, "low_confidence": 1} if on else {},
+                "pseudo_label_confidence_measure": "likelihood",
                 "pseudo_label_wer": 100 / hours if on else None,
                 "pseudo_label_empty_share": 0.1 if on else None,
             }

@@ -107,6 +107,7 @@ def _render_stats(found: dict[str, Any]) -> str:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in table]
     total = found["all"]
+    lines.append(f"confidence by {', then '.join(total['confidence_measures'])}")
     lines.append(
         f"{total['labels']:,} labels of {total['utterances']:,} utterances; dropped when made: "
         f"{_reasons(total['dropped'])}"

@@ -56,7 +56,7 @@ class RoundsConfig(Section):
     """The rounds of `schedule: rounds`."""
 
     every_hours: Positive = 100.0
-    """Audio between two rounds; labels change at no other time."""
+    """Audio between two rounds, counted from the first one; labels change at no other time."""
     share: Share = 1.0
     """Of the untranscribed utterances, drawn again for each round after the first, which labels all."""
 
@@ -65,7 +65,12 @@ class FilterConfig(Section):
     """Which labels are not trained on; those that are empty or longer than CTC can emit never are."""
 
     min_confidence: Share = 0.0
-    """Drop below this mean posterior along the teacher's greedy path."""
+    """Drop below this confidence, by the measure that `confidence` names."""
+    confidence: Literal["likelihood", "path", "token_frames", "tokens", "frames"] = "likelihood"
+    """How sure the teacher is, from 0 to 1: likelihood (CTC's probability of the label, to the power of one
+    over its tokens); or of its greedy path, whatever the label: path (likewise), tokens (mean posterior of its
+    tokens), token_frames (of the frames that hold one), frames (of all frames, blanks included: what
+    min_confidence meant in 0.1.0)."""
     min_length_ratio: NonNegative = 0.0
     """Drop below this many times the transcripts' tokens per second of speech."""
     max_length_ratio: Positive = 1000.0
@@ -102,7 +107,7 @@ class HealthConfig(Section):
     for a quarter of its half-life is reset to the student); or else put what labels (the average, or
     the student) back to its last healthy state, and pause where that does not help."""
     snapshot_hours: Positive = 1.0
-    """Audio between two states that rollback keeps; it goes back to the last but one."""
+    """Audio between two states that rollback keeps, on average; it goes back to the last but one."""
     grace_hours: NonNegative = 0.0
     """Audio after the start of pseudo-labelling within which it is only said that labels look ill: those of a
     network that has not learnt to read yet do."""

@@ -43,7 +43,9 @@ def ctc_losses(logits_BSV: Tensor, lengths_B: Tensor, targets: Sequence[Sequence
     device = logits_BSV.device
     losses_B: Tensor = functional.ctc_loss(
         logits_BSV.float().log_softmax(-1).transpose(0, 1),
-        torch.tensor([token for target in targets for token in target], device=device),
+        torch.tensor(
+            [token for target in targets for token in target], dtype=torch.long, device=device
+        ),
         lengths_B,
         torch.tensor([len(target) for target in targets], device=device),
         blank=BLANK,

@@ -66,7 +66,9 @@ class LabelDecoder(ABC):
 
     def __call__(self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest) -> list[Label]:
         decided = self.tokens(logits_BSV, lengths_B, request)
-        metrics = label_metrics(logits_BSV, lengths_B, self.temperature(request.hours))
+        measure = self.config.pseudo_label.filters.confidence
+        temperature = self.temperature(request.hours)
+        metrics = label_metrics(logits_BSV, lengths_B, decided, measure, temperature)
         return [Label(*label) for label in zip(decided, metrics, strict=True)]
 
 

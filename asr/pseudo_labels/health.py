@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 from asr.config.pseudo_label import HealthConfig
 from asr.pseudo_labels.label import repeated_trigrams
-from asr.pseudo_labels.records import LabelRecord
+from asr.pseudo_labels.records import Comparison, LabelRecord
 
 _ALARM_HALF_LIFE_LABELS = 12.0
 _ALARM_HALF_LIFE_USES = 4.0
@@ -79,7 +79,7 @@ class LabelCounts:
         return counts
 
     def __add__(self, other: LabelCounts) -> LabelCounts:
-        return LabelCounts(**{n: v + getattr(other, n) for n, v in asdict(self).items()})
+        return LabelCounts(*(getattr(self, n) + getattr(other, n) for n in _NAMES))
 
     def decayed(
         self, new: LabelCounts, half_life_labels: float, half_life_uses: float
@@ -87,13 +87,31 @@ class LabelCounts:
         """These, fading as labels come in, and the new ones."""
         # A label is compared with the student at each use, and so with or without new labels.
         keep, keep_uses = 0.5 ** (new.labels / half_life_labels), 0.5 ** (new.uses / half_life_uses)
-        of_uses = ("disagreements", "agreed_on", "uses")
         return LabelCounts(
-            **{
-                name: (keep_uses if name in of_uses else keep) * value + getattr(new, name)
-                for name, value in asdict(self).items()
-            }
+            *(
+                (keep_uses if name in _OF_USES else keep) * getattr(self, name) + getattr(new, name)
+                for name in _NAMES
+            )
         )
+
+
+_NAMES = tuple(one.name for one in fields(LabelCounts))
+_OF_USES = ("disagreements", "agreed_on", "uses")
+
+
+def in_stream_order(
+    made: Iterable[LabelRecord],
+    compared: Iterable[Comparison],
+    policy: HealthConfig,
+    tokens_per_second: float,
+) -> list[LabelCounts]:
+    """Of each label and each use of a batch, one after the other; a label comes before its use."""
+    found = [(row.place, LabelCounts.of([row], policy, tokens_per_second)) for row in made]
+    found += [
+        (one.place, LabelCounts(disagreements=one.edits, agreed_on=one.tokens, uses=1))
+        for one in compared
+    ]
+    return [counts for _, counts in sorted(found, key=lambda pair: pair[0])]
 
 
 def shown_metrics(counts: LabelCounts, tokens_per_second: float) -> dict[str, float | None]:
@@ -130,6 +148,10 @@ class LabelHealth:
         return cls(shown, recent, bool(state["is_ill"]), float(state["labels"]))  # type: ignore[arg-type]
 
     def observe(self, counts: LabelCounts) -> None:
+        """Of one label or one use, in the order of the stream, so that the averages do not depend on batches.
+
+        Or of all labels of a round: a round is as large with any batch, and is judged as a whole.
+        """
         self.labels += counts.labels
         self.shown = self.shown.decayed(counts, _SHOWN_HALF_LIFE_LABELS, _SHOWN_HALF_LIFE_LABELS)
         self.recent = self.recent.decayed(counts, _ALARM_HALF_LIFE_LABELS, _ALARM_HALF_LIFE_USES)

@@ -6,11 +6,13 @@ Shape suffixes: B utterances, S encoder frames, V vocabulary.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from asr.decoding.confidence import confidences
 from asr.model.features import frame_mask
 from asr.model.tokenizer import BLANK
 
@@ -20,11 +22,13 @@ class LabelMetrics:
     """What a teacher's posteriors say of one utterance."""
 
     confidence: float
-    """Mean over the frames of the posterior of the best token; 0 without frames."""
+    """From 0 to 1; 0 without frames."""
     blank_share: float
     """Of the frames, those whose best token is the blank."""
     entropy: float
     """Mean over the frames, in nats, of the distribution from which the label was decided."""
+    confidence_measure: str = "frames"
+    """By which the confidence is measured (asr/decoding/confidence.py); where nobody says, that of old."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,16 @@ class Label:
 
 
 def label_metrics(
-    logits_BSV: Tensor, lengths_B: Tensor, temperature: float | None = None
+    logits_BSV: Tensor,
+    lengths_B: Tensor,
+    labels: Sequence[Sequence[int]],
+    measure: str,
+    temperature: float | None = None,
 ) -> list[LabelMetrics]:
-    """Of each utterance, in fp32 whatever the logits are; the entropy at `temperature`, 0 at None."""
+    """Of each utterance and its label, in fp32 whatever the logits are.
+
+    `measure` is of the confidence; the entropy is at `temperature`, 0 at None.
+    """
     log_BSV = logits_BSV.float().log_softmax(dim=-1)
     best_BS, path_BS = log_BSV.max(dim=-1)
     if temperature is None:
@@ -53,14 +64,18 @@ def label_metrics(
         tempered_BSV = (log_BSV / temperature).log_softmax(dim=-1)
         entropy_BS = -(tempered_BSV.exp() * tempered_BSV).nan_to_num(0.0).sum(dim=-1)
     inside_BS = frame_mask(lengths_B, best_BS.shape[1])
-    means = [
+    blank_shares, entropies = (
         # Numbers, whatever a teacher says that holds NaN: they are averaged for ever after.
         (
             values_BS.nan_to_num(0.0).masked_fill(~inside_BS, 0).sum(dim=1) / lengths_B.clamp(min=1)
         ).tolist()
-        for values_BS in (best_BS.exp(), (path_BS == BLANK).float(), entropy_BS)
+        for values_BS in ((path_BS == BLANK).float(), entropy_BS)
+    )
+    sure = confidences(measure, logits_BSV, lengths_B, labels)
+    return [
+        LabelMetrics(*one, confidence_measure=measure)
+        for one in zip(sure, blank_shares, entropies, strict=True)
     ]
-    return [LabelMetrics(*of_one) for of_one in zip(*means, strict=True)]
 
 
 def repeated_trigrams(tokens: list[int]) -> tuple[int, int]:

@@ -50,6 +50,7 @@ def _schemas() -> dict[str, pyarrow.Schema]:
                 ("tokens", pa.int32()),
                 ("tokens_per_second", pa.float32()),
                 ("confidence", pa.float32()),
+                ("confidence_measure", words),
                 ("blank_share", pa.float32()),
                 ("entropy", pa.float32()),
                 ("change", pa.float32()),

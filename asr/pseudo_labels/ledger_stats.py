@@ -26,7 +26,7 @@ class Columns:
         arrays = {}
         for name in table.column_names:
             column = table[name]
-            if name in ("utterance", "text", "dropped"):
+            if name in ("utterance", "text", "dropped", "confidence_measure"):
                 arrays[name] = np.array(column.to_pylist(), dtype=object)
             else:
                 arrays[name] = column.to_numpy().astype(np.float64)
@@ -38,6 +38,12 @@ class Columns:
     def where(self, chosen: NDArray[Any]) -> Columns:
         """Some rows, by a mask or by their places."""
         return Columns({name: values[chosen] for name, values in self.of.items()})
+
+    @property
+    def confidence_measures(self) -> list[str]:
+        """By which the confidence was measured, in the order of their first labels."""
+        # Older ledgers name none.
+        return [name or "frames" for name in dict.fromkeys(self.of["confidence_measure"])]
 
     def last_of_each(self) -> Columns:
         """The last label of each utterance."""
@@ -57,6 +63,7 @@ def metrics(labels: Columns) -> dict[str, Any]:
         "empty": float((of["tokens"] == 0).mean()),
         "tokens_per_second": _ratio(of["tokens"].sum(), of["seconds"].sum()),
         "confidence": _mean(of["confidence"]),
+        "confidence_measures": labels.confidence_measures,
         "blank_share": _mean(of["blank_share"]),
         "entropy": _mean(of["entropy"]),
         "change": _mean(of["change"]),
@@ -144,7 +151,8 @@ def worst(labels: Columns, count: int) -> tuple[str, Columns]:
         rate = last.of["character_errors"] / np.maximum(1, last.of["characters"])
         return "character errors", last.where(np.argsort(-rate, kind="stable")[:count])
     order = np.argsort(last.of["confidence"], kind="stable")
-    return "lack of confidence", last.where(order[:count])
+    measures = ", ".join(last.confidence_measures)
+    return f"lack of confidence ({measures})", last.where(order[:count])
 
 
 def _mean(values: Sequence[float] | NDArray[np.float64]) -> float | None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from asr.config.pseudo_label import HealthConfig
 from asr.config.schema import Config
 from asr.data.batching import split_into_micro_batches
 from asr.data.dataloader import MicroBatch, TrainingData
@@ -25,11 +26,11 @@ from asr.distributed.process_group import Ranks
 from asr.model.ctc import is_feasible
 from asr.pseudo_labels.cache_policy import CachePolicy
 from asr.pseudo_labels.filters import Dropped, token_edits
-from asr.pseudo_labels.health import LabelCounts, LabelHealth, shown_metrics
+from asr.pseudo_labels.health import LabelCounts, LabelHealth, in_stream_order, shown_metrics
 from asr.pseudo_labels.label import Label
 from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.maker import LabelMaker
-from asr.pseudo_labels.records import LabelRecord, LabelUseRecord
+from asr.pseudo_labels.records import BatchRecords, Comparison, LabelRecord, LabelUseRecord
 from asr.pseudo_labels.recovery import Recovery
 from asr.pseudo_labels.schedules import Schedule
 from asr.pseudo_labels.store import KeptLabel, LabelStore
@@ -61,11 +62,12 @@ class PseudoLabeler:
     """From 1, as in metrics.jsonl."""
     hours: float = 0.0
     """Of audio, before the batch."""
-    _made: list[LabelRecord] = field(default_factory=list)
+    _own: BatchRecords = field(default_factory=BatchRecords)
     """This rank's, not yet shared."""
-    _uses: list[LabelUseRecord] = field(default_factory=list)
-    _compared: list[int] = field(default_factory=lambda: [0, 0, 0])
-    """Token edits of this rank's student against its labels; their tokens; their number."""
+    _made_for_cache: list[LabelRecord] = field(default_factory=list)
+    """Of the batch, all ranks'; not yet watched."""
+    _places: dict[Segment, int] = field(default_factory=dict)
+    """Of the batch's segments in the stream: the order that all ranks share."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Of the batch, over all ranks, by reason."""
 
@@ -78,6 +80,7 @@ class PseudoLabeler:
         """Before anything of a batch is labelled; may label a round. A collective."""
         self.batch, self.hours = number + 1, hours
         self.dropped = Counter()
+        self._places = {segment: place for place, segment in enumerate(batch.segments)}
         if not batch.labels:
             return
         if not self.is_begun:
@@ -107,29 +110,27 @@ class PseudoLabeler:
     def share_labels(self) -> None:
         """Give all ranks the labels that were made for the cache. A collective."""
         if not self.schedule.labels_at_use:
-            made, self._made = self.ranks.gather(self._made), []
-            self.health.observe(self._take(made))
+            self._made_for_cache += self._shared_labels()
 
-    def compare(self, paths: Sequence[list[int]], targets: Sequence[list[int]]) -> None:
-        """The student's own greedy paths, as it trains, beside the labels."""
-        for path, target in zip(paths, targets, strict=True):
-            self._compared[0] += token_edits(path, target)
-            self._compared[1] += len(target)
-            self._compared[2] += 1
+    def compare(
+        self, segments: Sequence[Segment], paths: Sequence[list[int]], targets: Sequence[list[int]]
+    ) -> None:
+        """The student's own greedy paths, as it trains, beside the labels of these segments."""
+        for segment, path, target in zip(segments, paths, targets, strict=True):
+            edits = token_edits(path, target)
+            self._own.compared.append(Comparison(self._places[segment], edits, len(target)))
 
     def end_batch(self, batch: GlobalBatch) -> None:
         """Gather what the ranks did; watch. A collective."""
         if batch.labels:
-            made, uses = self.ranks.gather(self._made), self.ranks.gather(self._uses)
-            edits, tokens, labels = self.ranks.sum([float(n) for n in self._compared])
-            self._made, self._uses, self._compared = [], [], [0, 0, 0]
-            self.health.observe(self._take(made))
-            self._note_uses(uses)
+            everything = BatchRecords.joined(self.ranks.gather([self._own]))
+            made = self._made_for_cache + self._take(everything.made)
+            self._own, self._made_for_cache = BatchRecords(), []
+            self._note_uses(everything.uses)
             self.store.discard(
                 self.schedule.key(segment) for segment in batch.segments if segment.is_last_use
             )
-            self.health.observe(LabelCounts(disagreements=edits, agreed_on=tokens, uses=labels))
-            self._watch()
+            self._watch(made, everything.compared)
             if self.ledger is not None:
                 self.ledger.write(self.batch, wait=False)
         cache = batch.after.cache
@@ -140,6 +141,7 @@ class PseudoLabeler:
         """Of a metrics line."""
         return {
             **shown_metrics(self.health.shown, self.data.tokens_per_second),
+            "pseudo_label_confidence_measure": self.config.pseudo_label.filters.confidence,
             "pseudo_labels_dropped": dict(self.dropped),
             "pseudo_labels_kept": len(self.store.kept),
             "pseudo_labels_paused": self.recovery.is_paused,
@@ -149,13 +151,15 @@ class PseudoLabeler:
 
     def _label(self, micro_batch: MicroBatch, frames: Sequence[int] | None) -> list[Label]:
         """The teacher's labels, judged and noted; with `frames`, also whether this update can use them."""
-        made = self.maker.make(micro_batch, self.hours, self.schedule.key, self.store.former)
+        found = self.maker.make(micro_batch, self.hours, self.schedule.key, self.store.former)
+        pairs = zip(found, micro_batch.segments, strict=True)
+        made = [replace(record, place=self._places.get(one, 0)) for record, one in pairs]
         if frames is not None:
             made = [
                 replace(record, label=self._usable(record.label, available))
                 for record, available in zip(made, frames, strict=True)
             ]
-        self._made += made
+        self._own.made += made
         return [record.label for record in made]
 
     def _usable(self, label: Label, frames: int) -> Label:
@@ -175,7 +179,7 @@ class PseudoLabeler:
             found.append((tokens, dropped))
             name, use = micro_batch.ids[place], max(1, segment.use)
             last = segment.is_last_use
-            self._uses.append(LabelUseRecord(key, name, use, label.hours, dropped, last))
+            self._own.uses.append(LabelUseRecord(key, name, use, label.hours, dropped, last))
         return found
 
     def _unusable(self, tokens: list[int], frames: int) -> Dropped | None:
@@ -205,8 +209,7 @@ class PseudoLabeler:
             slots = split_into_micro_batches(segments, self.ranks.world, limit)
             for micro_batch in self.data.read(slots, self.ranks.rank):
                 self._label(micro_batch, None)
-            made, self._made = self.ranks.gather(self._made), []
-            counts += self._take(made)
+            counts += LabelCounts.of(self._shared_labels(), *self._judged_by)
             done += len(segments)
             self.say(
                 f"{self.hours:8.2f} h  round {number + 1}: {done:,} of {len(chosen):,} utterances labelled"
@@ -216,8 +219,17 @@ class PseudoLabeler:
 
     # Labels are shared, kept and watched.
 
-    def _take(self, rows: Sequence[LabelRecord]) -> LabelCounts:
-        """Labels of all ranks, in an order that does not depend on these; returns what health wants to know."""
+    @property
+    def _judged_by(self) -> tuple[HealthConfig, float]:
+        return self.config.pseudo_label.health, self.data.tokens_per_second
+
+    def _shared_labels(self) -> list[LabelRecord]:
+        """Give all ranks the labels that have been made. A collective."""
+        made, self._own.made = self.ranks.gather(self._own.made), []
+        return self._take(made)
+
+    def _take(self, rows: Sequence[LabelRecord]) -> list[LabelRecord]:
+        """Keep and note labels of all ranks; returns them in an order that does not depend on these."""
         rows = sorted(rows, key=lambda row: row.key)
         if self.schedule.has_cache and self.recovery.is_paused:  # they would outlive the pause
             rows = [
@@ -233,7 +245,7 @@ class PseudoLabeler:
             self.ledger.note_labels(self.batch, rows)
         if self.schedule.labels_at_use:
             self.dropped.update(str(row.label.dropped) for row in rows if row.label.dropped)
-        return LabelCounts.of(rows, policy.health, self.data.tokens_per_second)
+        return rows
 
     def _note_uses(self, rows: Sequence[LabelUseRecord]) -> None:
         rows = sorted(rows, key=lambda row: (row.key, row.use))
@@ -241,16 +253,26 @@ class PseudoLabeler:
         if self.ledger is not None:
             self.ledger.note_uses(self.batch, self.hours, rows)
 
-    def _watch(self) -> None:
-        faults = self.health.faults(self.config.pseudo_label.health, self.data.tokens_per_second)
-        was_back = self.recovery.has_rolled_back
-        for line in self.recovery.respond(faults, self.hours, self.health, self.store):
+    def _watch(self, made: Sequence[LabelRecord], compared: Sequence[Comparison]) -> None:
+        observed = in_stream_order(made, compared, *self._judged_by)
+        rate, was_back = self.data.tokens_per_second, self.recovery.has_rolled_back
+        for line in self.recovery.watch(observed, self.hours, self.health, self.store, rate):
             self.say(line)
         if self.recovery.has_rolled_back and not was_back:
             self.teacher.on_rollback()
             self.schedule.on_teacher_rollback()
 
     # Checkpoints.
+
+    @property
+    def _decision(self) -> dict[str, Any]:
+        """What the labels depend on besides the teacher. Older checkpoints name no measure: it was `frames`."""
+        filters = self.config.pseudo_label.filters
+        is_new = filters.min_confidence > 0 and filters.confidence != "frames"
+        return {
+            **self.maker.decoder.stamp,
+            **({"confidence": filters.confidence} if is_new else {}),
+        }
 
     def state(self) -> dict[str, Any]:
         """Plain numbers for state.json."""
@@ -260,7 +282,7 @@ class PseudoLabeler:
             "schedule": policy.schedule,
             "action": policy.health.action,
             "capacity_utterances": policy.cache.capacity_utterances,
-            "decision": dict(self.maker.decoder.stamp),
+            "decision": self._decision,
             "is_begun": self.is_begun,
             "rounds": self.schedule.state(),
             "labeller": self.teacher.state(),
@@ -284,7 +306,7 @@ class PseudoLabeler:
         policy = self.config.pseudo_label
         self.health = LabelHealth.from_state(state["health"])
         store = LabelStore.from_tensors(read("labels"))
-        before, now = state["decision"], dict(self.maker.decoder.stamp)
+        before, now = state["decision"], self._decision
         changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         if changed and state["is_begun"]:
             yield (
@@ -324,4 +346,5 @@ class PseudoLabeler:
 def no_metrics() -> dict[str, Any]:
     """The same of a supervised run."""
     none = {"pseudo_labels_dropped": {}, "pseudo_labels_kept": 0, "pseudo_labels_paused": False}
+    none["pseudo_label_confidence_measure"] = None
     return {**shown_metrics(LabelCounts(), 1.0), **none}

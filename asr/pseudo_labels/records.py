@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from asr.pseudo_labels.label import Label
 
@@ -34,6 +35,8 @@ class LabelRecord:
     """Token error rate against the utterance's former label; None for its first."""
     errors: Errors | None
     """None where there is no reference."""
+    place: int = 0
+    """Of its segment in the stream, counted from the batch's first; 0 in rounds."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,36 @@ class LabelUseRecord:
     """Why it was not trained on; None where it was."""
     is_last: bool = False
     """Known of a label in a cache, which is replaced now."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A label beside the student's own greedy path, as it trains."""
+
+    place: int
+    """Of the segment in the stream, counted from the batch's first."""
+    edits: int
+    """Of tokens."""
+    tokens: int
+    """Of the label."""
+
+
+@dataclass
+class BatchRecords:
+    """What a rank, or all of them, note in a batch."""
+
+    made: list[LabelRecord] = field(default_factory=list)
+    uses: list[LabelUseRecord] = field(default_factory=list)
+    compared: list[Comparison] = field(default_factory=list)
+
+    @classmethod
+    def joined(cls, parts: Iterable[BatchRecords]) -> BatchRecords:
+        whole = cls()
+        for part in parts:
+            whole.made += part.made
+            whole.uses += part.uses
+            whole.compared += part.compared
+        return whole
 
 
 def measured(reference: str, text: str) -> Errors | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from asr.config.pseudo_label import HealthConfig
-from asr.pseudo_labels.health import LabelHealth
+from asr.pseudo_labels.health import LabelCounts, LabelHealth
 from asr.pseudo_labels.store import LabelStore
+from asr.scaling.clock import crossed
 from asr.teacher.ema import WeightAverage
 from asr.teacher.snapshots import Snapshots
 
@@ -53,6 +54,8 @@ class Recovery:
         """Of audio, when a healthy state was last kept."""
         self.kept_labels = 0.0
         """Labels that had been made by then."""
+        self._has_moved_weights = False
+        """In this batch: the rest of its labels were made by others."""
 
     def begin(self, hours: float) -> None:
         """Pseudo-labelling begins."""
@@ -60,10 +63,36 @@ class Recovery:
         if self.states is not None and not self.policy.grace_hours:
             self.states.keep()
 
-    def respond(
+    def watch(
+        self,
+        observed: Sequence[LabelCounts],
+        hours: float,
+        health: LabelHealth,
+        store: LabelStore,
+        tokens_per_second: float,
+    ) -> list[str]:
+        """Judge after each label and use of a batch, in the order of the stream; act. Returns lines for people.
+
+        So an alarm rings at the same labels however the stream is cut into batches, and a pause ends at the
+        same ones. What holds after the last of a batch holds for the next batch: over many, the same share of
+        labels is left out.
+        """
+        said: list[str] = []
+        self._has_moved_weights = False
+        for counts in observed or [LabelCounts()]:  # what waits for hours waits without labels, too
+            health.observe(counts)
+            if not self._has_moved_weights:
+                faults = health.faults(self.policy, tokens_per_second)
+                said += self._respond(faults, hours, health, store)
+        if self._has_moved_weights:
+            health.forget_recent()
+        elif not said:
+            self._keep_if_due(hours, health)
+        return said
+
+    def _respond(
         self, faults: list[str], hours: float, health: LabelHealth, store: LabelStore
     ) -> list[str]:
-        """Act on what is wrong with the labels, if anything; returns lines for people."""
         newly, health.is_ill = bool(faults) and not health.is_ill, bool(faults)
         if not faults:
             return self._on_healthy(hours, health)
@@ -90,17 +119,18 @@ class Recovery:
         health.is_ill = False
         if self.states is not None and self.states.kept and not self.has_rolled_back:
             self.states.roll_back()
+            self._has_moved_weights = True
             # No state is kept before labels have told whether it helped.
             self.kept_hours, self.kept_labels, self.has_rolled_back = hours, health.labels, True
             yield "the teacher is put back to its last healthy state"
             if self.half_life_hours is None:  # it averages what collapsed, and would for half-lives
-                self.average.reset_to_student()
+                self._reset_average()
                 yield "and the average restarts from there"
             return
         self.is_paused = True
         yield "pseudo-labels are left out until they are healthy"
         if not self.average.is_finite():  # and would stay so for ever
-            self.average.reset_to_student()
+            self._reset_average()
             yield "the average holds NaN or infinity: it is reset to the student"
         elif self.half_life_hours is not None:
             self.resets_at_hours = hours + _PATIENCE_HALF_LIVES * self.half_life_hours
@@ -110,24 +140,32 @@ class Recovery:
             return []
         # Once a pause: what that does not help with is not the average's.
         self.resets_at_hours = None
-        self.average.reset_to_student()
+        self._reset_average()
         health.forget_recent()
         return [f"{hours:8.2f} h  the average labels no better: it is reset to the student"]
 
+    def _reset_average(self) -> None:
+        self.average.reset_to_student()
+        self._has_moved_weights = True
+
     def _on_healthy(self, hours: float, health: LabelHealth) -> list[str]:
-        if self.is_paused:
-            if health.recent.labels < _LABELS_OF_PROOF:
-                return self._escalate(hours, health)
-            self.is_paused, self.resets_at_hours = False, None
-            return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
+        if not self.is_paused:
+            return []
+        if health.recent.labels < _LABELS_OF_PROOF:
+            return self._escalate(hours, health)
+        self.is_paused, self.resets_at_hours = False, None
+        return [f"{hours:8.2f} h  pseudo-labels are healthy again"]
+
+    def _keep_if_due(self, hours: float, health: LabelHealth) -> None:
+        """Keep a healthy state at the first batch after each multiple of `snapshot_hours` since the grace."""
+        if self.states is None or self.is_paused or health.is_ill or hours < self.acts_from_hours:
+            return
+        origin, every = self.acts_from_hours, self.policy.snapshot_hours
+        is_due = crossed(self.kept_hours - origin, hours - origin, every)
         # And only when labels have told that the one before was healthy.
-        is_known = health.labels >= self.kept_labels + _LABELS_TOLD
-        due_hours = max(self.acts_from_hours, self.kept_hours + self.policy.snapshot_hours)
-        is_due = is_known and hours >= due_hours
-        if self.states is not None and is_due:
+        if is_due and health.labels >= self.kept_labels + _LABELS_TOLD:
             self.states.keep()
             self.kept_hours, self.kept_labels, self.has_rolled_back = hours, health.labels, False
-        return []
 
     def state(self) -> dict[str, Any]:
         """Plain numbers for state.json."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from asr.config.schema import Config
 from asr.data.segments import Segment
 from asr.pseudo_labels.records import Key
+from asr.scaling.clock import crossed
 from asr.utils.plugins import find_class
 from asr.utils.seeds import SeedTag, generator
 
@@ -33,6 +34,8 @@ class Schedule:
         self.rounds_done = 0
         self.last_round_hours: float | None = None
         """Of audio; None if the next round is due at once."""
+        self.first_round_hours: float | None = None
+        """Of audio, from which the times of all others are counted."""
 
     def key(self, segment: Segment) -> Key:
         """Under which a label is kept."""
@@ -53,17 +56,22 @@ class Schedule:
         """A round was made."""
         self.rounds_done += 1
         self.last_round_hours = hours
+        if self.first_round_hours is None:
+            self.first_round_hours = hours
 
     def on_teacher_rollback(self) -> None:
         """The teacher that made the latest labels had collapsed, and is well again."""
 
     def state(self) -> dict[str, Any]:
         """Plain numbers for state.json."""
-        return {"rounds_done": self.rounds_done, "last_round_hours": self.last_round_hours}
+        names = ("rounds_done", "last_round_hours", "first_round_hours")
+        return {name: getattr(self, name) for name in names}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.rounds_done, self.last_round_hours = state["rounds_done"], state["last_round_hours"]
+        # Older checkpoints have none: theirs are counted from the last one.
+        self.first_round_hours = state.get("first_round_hours", self.last_round_hours)
 
 
 class OnlineSchedule(Schedule):
@@ -78,7 +86,11 @@ class CacheSchedule(Schedule):
 
 
 class RoundsSchedule(Schedule):
-    """All, or a share of them, every so many hours (IPL, arXiv 2005.09267; TopIPL, arXiv 2506.07659)."""
+    """All, or a share of them, every so many hours (IPL, arXiv 2005.09267; TopIPL, arXiv 2506.07659).
+
+    Each before the first batch that begins at a multiple of the interval, counted from the first round, or
+    later: counted from the round before, they would drift by half a batch each.
+    """
 
     labels_at_use = False
 
@@ -89,7 +101,8 @@ class RoundsSchedule(Schedule):
         every = self.config.pseudo_label.rounds.every_hours
         if self.is_urgent:
             every /= _URGENCY
-        return self.last_round_hours is None or hours >= self.last_round_hours + every
+        first, last = self.first_round_hours, self.last_round_hours
+        return first is None or last is None or crossed(last - first, hours - first, every)
 
     def chosen(self, utterances: int) -> NDArray[np.int64]:
         if self.rounds_done == 0:

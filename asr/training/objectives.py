@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from asr.data.dataloader import MicroBatch
-from asr.data.segments import Kind
+from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
 from asr.model.ctc import best_paths, ctc_losses, is_feasible
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
@@ -48,6 +48,7 @@ class TrainedOn:
     """Their sum, in nats, with its graph."""
     seconds: float
     """Their audio."""
+    segments: list[Segment]
     targets: Targets
     logits_BSV: Tensor
     """Of the student as it trains, without a graph."""
@@ -98,9 +99,15 @@ class CtcObjective(Objective):
             losses_B = torch.empty(0)
         if not kept:
             return logits_BSV.float().sum() * 0.0
-        seconds = sum(given.micro_batch.segments[i].seconds for i in kept)
-        kept_targets = [targets[i] for i in kept]
-        trained = TrainedOn(losses_B.sum(), seconds, kept_targets, logits_BSV.detach(), lengths_B)
+        segments = [given.micro_batch.segments[i] for i in kept]
+        trained = TrainedOn(
+            losses_B.sum(),
+            sum(segment.seconds for segment in segments),
+            segments,
+            [targets[i] for i in kept],
+            logits_BSV.detach(),
+            lengths_B,
+        )
         return self.weighted(trained, stats)
 
 
@@ -135,7 +142,7 @@ class PseudoLabelCtc(CtcObjective):
         stats.loss_pseudo_labelled += trained.loss.item()
         stats.pseudo_labelled_seconds += trained.seconds
         student_paths = best_paths(trained.logits_BSV, trained.lengths_B)
-        self.labeler.compare(student_paths, trained.targets)
+        self.labeler.compare(trained.segments, student_paths, trained.targets)
         return trained.loss * self.weight
 
 

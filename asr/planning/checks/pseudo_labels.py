@@ -28,13 +28,19 @@ def check_method(config: Config, untranscribed: Sequence[SpeechSet]) -> Iterator
                 "pseudo_label.teacher average_of_best: corpus.dev is empty, so no student is best",
                 "name a dev set",
             )
-    yield from _hours(config, config.pseudo_label.start_hours)
+    yield from _numbers(config, config.pseudo_label.start_hours)
     if untranscribed:
         yield from _corpus(config, untranscribed)
 
 
-def _hours(config: Config, start: float) -> Iterator[Finding]:
+def _numbers(config: Config, start: float) -> Iterator[Finding]:
     policy, total = config.pseudo_label, config.trainer.total_hours
+    filters = policy.filters
+    if filters.min_confidence and "confidence" not in filters.model_fields_set:
+        yield note(
+            f"pseudo_label.filters.min_confidence {filters.min_confidence:g} is by {filters.confidence}; name "
+            "the measure (confidence: frames is what 0.1.0 meant)"
+        )
     if policy.schedule == "rounds" and start + policy.rounds.every_hours >= total:
         yield note(
             f"pseudo_label.rounds.every_hours {policy.rounds.every_hours:g}: the run ends before a second round"

@@ -61,13 +61,17 @@ def random_logits(utterances: int, frames: int) -> torch.Tensor:
     return 2 * torch.randn(utterances, frames, TOKENIZER.vocabulary_size, generator=generator)
 
 
-def test_the_search_decides_and_the_confidence_stays_the_path_s(letters_model: Path) -> None:
+FRAMES = {"filters": {"confidence": "frames"}}
+
+
+def test_the_search_decides_and_the_path_s_confidence_stays(letters_model: Path) -> None:
     pytest.importorskip("flashlight.lib.text")
     logits, lengths = random_logits(3, 40), torch.tensor([40, 25, 0])
     paths = greedy(logits, lengths)
     weak, strong = (
         make_label_decoder(
-            recipe_with("beam", beam={"language_model": str(letters_model), **search}), TOKENIZER
+            recipe_with("beam", beam={"language_model": str(letters_model), **search}, **FRAMES),
+            TOKENIZER,
         )
         for search in ({"lm_weight": 0.0, "beam_size": 100}, {"lm_weight": 3.0})
     )
@@ -82,10 +86,48 @@ def test_the_search_decides_and_the_confidence_stays_the_path_s(letters_model: P
     assert alone[0].tokens == labels[1].tokens
 
 
+def likelihood(logits: torch.Tensor, tokens: list[int]) -> float:
+    """CTC's, in float64, to the power of one over the tokens."""
+    loss = torch.nn.functional.ctc_loss(
+        logits.double().log_softmax(-1)[:, None],
+        torch.tensor([tokens]),
+        torch.tensor([len(logits)]),
+        torch.tensor([len(tokens)]),
+        reduction="sum",
+    )
+    return math.exp(-float(loss) / max(1, len(tokens)))
+
+
+def test_the_confidence_is_that_of_the_label_whoever_decided_it(letters_model: Path) -> None:
+    pytest.importorskip("flashlight.lib.text")
+    logits, lengths = random_logits(1, 40), torch.tensor([40])
+    request = LabelRequest([Segment(Kind.UNTRANSCRIBED, 0, 0, 1.0)], ["fed a bad cab"], 0.0)
+    search = {"language_model": str(letters_model), "lm_weight": 3.0}
+    said = {}
+    for decision in ("greedy", "sample", "beam", "oracle"):
+        settings = {"beam": search} if decision == "beam" else {}
+        decoder = make_label_decoder(recipe_with(decision, **settings), TOKENIZER)
+        [label] = decoder(logits, lengths, request)
+        assert label.metrics.confidence_measure == "likelihood"
+        assert label.metrics.confidence == pytest.approx(likelihood(logits[0], label.tokens), 1e-4)
+        said[decision] = label.metrics.confidence
+    assert said["oracle"] < said["beam"] < said["greedy"], (
+        "so far is it from what the teacher reads"
+    )
+
+
+def test_a_reference_that_does_not_fit_is_not_believed() -> None:
+    request = LabelRequest([Segment(Kind.UNTRANSCRIBED, 0, 0, 1.0)], ["abc"], 0.0)
+    [label] = make_label_decoder(recipe_with("oracle"), TOKENIZER)(
+        random_logits(1, 2), torch.tensor([2]), request
+    )
+    assert (label.tokens, label.metrics.confidence) == (TOKENIZER.encode("abc"), 0.0)
+
+
 def test_metrics_of_a_known_distribution() -> None:
     logits = torch.zeros(1, 4, TOKENIZER.vocabulary_size)
     logits[0, :3, 0] = 50.0  # three frames of certain blank, one of no idea
-    [label] = make_label_decoder(recipe_with("greedy"), TOKENIZER)(
+    [label] = make_label_decoder(recipe_with("greedy", **FRAMES), TOKENIZER)(
         logits, torch.tensor([4]), asked(1)
     )
     size = TOKENIZER.vocabulary_size

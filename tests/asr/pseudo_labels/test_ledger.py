@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ledger_helpers import row
+from pyarrow import parquet
 
 from asr.__main__ import main
 from asr.pseudo_labels.ledger import LabelLedger, copy_ledger, read_ledger
@@ -54,3 +56,26 @@ def test_reasons_of_older_runs_are_read_by_their_names_of_today(tmp_path: Path) 
     dropped = read_ledger(tmp_path, "labels")["dropped"].to_pylist()
     assert dropped == ["invalidated", None, "empty", "invalidated"]
     assert len(read_ledger(tmp_path, "labels", without=["dropped"])) == 4
+
+
+def test_the_measure_of_confidence_is_named_and_an_older_ledger_s_is_the_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = LabelLedger(tmp_path, 0)
+    ledger.note_labels(1, [row("a", "ab", 1.0, errors=None)])
+    ledger.write(1)
+    [path] = (tmp_path / "pseudo_labels/labels").glob("*.parquet")
+    older = parquet.read_table(path).drop_columns(["confidence_measure"])
+    parquet.write_table(older, path)
+    assert main(["labels", "stats", str(tmp_path)]) == 0
+    assert "confidence by frames\n" in capsys.readouterr().out
+
+    made = row("b", "ab", 2.0, errors=None)
+    metrics = replace(made.label.metrics, confidence_measure="likelihood")
+    ledger.note_labels(2, [replace(made, label=replace(made.label, metrics=metrics))])
+    ledger.write(2)
+    assert read_ledger(tmp_path, "labels")["confidence_measure"].to_pylist() == [None, "likelihood"]
+    assert main(["labels", "stats", str(tmp_path)]) == 0
+    assert "confidence by frames, then likelihood\n" in capsys.readouterr().out
+    assert main(["labels", "worst", str(tmp_path)]) == 0
+    assert "lack of confidence (frames, likelihood)" in capsys.readouterr().out

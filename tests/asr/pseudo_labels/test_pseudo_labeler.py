@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import Train, asr_command, final, kill_after_lines, losses, relative_distance
 from method_helpers import CACHE, METHODS, ledger
+
+from asr.config.recipe import parse_config
+from asr.model.tokenizer import CharacterTokenizer
+from asr.pseudo_labels.cache_policy import CachePolicy
+from asr.pseudo_labels.decoders import make_label_decoder
+from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
+from asr.pseudo_labels.recovery import Recovery
+from asr.pseudo_labels.schedules import OnlineSchedule
+from asr.pseudo_labels.store import LabelStore
 
 
 def like(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -63,3 +73,29 @@ def test_another_method_takes_over_a_run(train: Train, forked: list[str]) -> Non
     assert max(hours) > 0.165
     frozen = [row for row in ledger(run) if row["hours"] > 0.155]
     assert all(row["teacher_age_hours"] >= 0 for row in frozen)
+
+
+def test_a_run_that_goes_on_says_that_its_least_confidence_is_by_another_measure() -> None:
+    def labeler(**filters: Any) -> PseudoLabeler:
+        tree = {"corpus": {"untranscribed": ["some"]}, "tokenizer": {"characters": "abc"}}
+        labels = {"start_hours": 0, "filters": filters}
+        config = parse_config({**tree, "pseudo_label": labels}, "test")
+        policy = config.pseudo_label
+        maker = SimpleNamespace(
+            decoder=make_label_decoder(config, CharacterTokenizer("abc")),
+            teacher=SimpleNamespace(state=dict, load=lambda *_: None),
+        )
+        recovery = Recovery(policy.health, SimpleNamespace(), None)  # type: ignore[arg-type]
+        parts = OnlineSchedule(config), recovery, CachePolicy(policy.cache)
+        return PseudoLabeler(config, None, None, maker, *parts, print, is_begun=True)  # type: ignore[arg-type]
+
+    def said(before: PseudoLabeler, after: PseudoLabeler) -> str:
+        state = before.state()
+        state["decision"].pop("confidence", None)  # an older checkpoint, which named none
+        tensors = LabelStore().tensors()
+        return "\n".join(after.load(state, lambda name: tensors, Path("checkpoint")))
+
+    old = labeler(min_confidence=0.9)
+    assert "otherwise (confidence)" in said(old, labeler(min_confidence=0.9))
+    assert said(old, labeler(min_confidence=0.9, confidence="frames")) == ""
+    assert said(labeler(), labeler()) == ""

@@ -30,6 +30,7 @@ class Weights:
     def __init__(self, value: float) -> None:
         self.value = value
         self.states: list[float] = []
+        self.times_kept = 0
 
     @property
     def kept(self) -> int:
@@ -37,6 +38,7 @@ class Weights:
 
     def keep(self) -> None:
         self.states = [*self.states[-1:], self.value]
+        self.times_kept += 1
 
     def roll_back(self) -> None:
         self.value = self.states[0]
@@ -68,12 +70,12 @@ class Run:
         self.hours, self.said = 0.0, ""
 
     def go(self, counts: LabelCounts, updates: int) -> str:
-        said: list[str] = []
-        for _ in range(updates):
-            self.hours += 1.0
-            self.health.observe(counts)
-            faults = self.health.faults(self.policy, 10.0)
-            said += self.recovery.respond(faults, self.hours, self.health, self.store)
+        said = [self.update([counts]) for _ in range(updates)]
+        return "\n".join(line for line in said if line)
+
+    def update(self, observed: list[LabelCounts]) -> str:
+        self.hours += 1.0
+        said = self.recovery.watch(observed, self.hours, self.health, self.store, 10.0)
         return "\n".join(said)
 
 
@@ -127,6 +129,35 @@ def test_states_that_labels_have_not_told_of_are_not_kept() -> None:
     assert run.average.states == [1.0]
     run.go(SOUND, 1)
     assert len(run.average.states) == 2
+
+
+def test_states_are_kept_as_often_as_asked_whatever_the_batch() -> None:
+    """Every 2.5 hours, at batches of an hour: counted from the last one, it would be every 3."""
+    run = Run(action="rollback", snapshot_hours=2.5)
+    run.go(LabelCounts(labels=24, tokens=240, seconds=24), 60)
+    assert run.average.times_kept == 1 + 60 / 2.5
+
+
+def test_a_pause_may_begin_and_end_within_a_batch() -> None:
+    run = Run(action="pause")
+    run.go(SOUND, 50)
+    said = run.update([BROKEN] * 4 + [SOUND] * 40)
+    assert "left out" in said
+    assert "healthy again" in said
+    assert not run.recovery.is_paused, "as a smaller batch after these labels would find it"
+    assert "left out" in run.update([SOUND] * 40 + [BROKEN] * 4)
+    assert run.recovery.is_paused
+
+
+def test_a_teacher_that_went_back_is_not_judged_by_the_rest_of_the_batch() -> None:
+    run = Run(action="rollback")
+    run.go(SOUND, 100)
+    said = run.update([BROKEN] * 60)
+    assert "put back" in said
+    assert "left out" not in said
+    assert not run.recovery.is_paused
+    assert run.go(SOUND, 30) == ""
+    assert "put back" in run.go(BROKEN, 10), "and these are its own"
 
 
 def test_what_is_not_finite_is_reset() -> None:

@@ -8,6 +8,9 @@ import pytest
 from conftest import FLUENT, PLAIN, Train, final, read_lines
 from method_helpers import METHODS, ledger
 
+from asr.config.recipe import parse_config
+from asr.pseudo_labels import RoundsSchedule
+
 
 def test_the_ledger_shows_each_mechanism(train: Train, forked: list[str]) -> None:
     """One run after the other, of the same beginning."""
@@ -69,3 +72,52 @@ def test_the_first_round_comes_with_the_first_untranscribed_speech(
     late = [f"fork_from={final(fluent)}", "pseudo_label.start_hours=0.05", *FLUENT]
     run = train("late", *PLAIN, *rounds, *late, "trainer.total_hours=0.15")
     assert [labels for _, labels in rounds_of(run)] == [40, 40]
+
+
+def rounds_schedule(every_hours: float) -> RoundsSchedule:
+    rounds = {"start_hours": 16, "schedule": "rounds", "rounds": {"every_hours": every_hours}}
+    tree = {"corpus": {"untranscribed": ["some"]}, "tokenizer": {"characters": "abc"}}
+    return RoundsSchedule(parse_config({**tree, "pseudo_label": rounds}, "test"))
+
+
+def times_of_rounds(
+    schedule: RoundsSchedule, begin: float, batch: float, end: float
+) -> list[float]:
+    """When there are rounds, where batches of so many hours begin."""
+    found, hours = [], begin
+    while hours < end:
+        if schedule.is_round_due(hours):
+            schedule.round_done(hours)
+            found.append(hours)
+        hours += batch
+    return found
+
+
+def test_rounds_every_ten_hours_are_ten_hours_apart_at_batches_of_three() -> None:
+    """Counted from the round before, they were twelve hours apart."""
+    found = times_of_rounds(rounds_schedule(10), 16, 3, 16 + 120)
+    assert found == [16, 28, 37, 46, 58, 67, 76, 88, 97, 106, 118, 127]
+    assert (found[9] - found[0]) / 9 == 10
+    short = times_of_rounds(rounds_schedule(10), 16, 0.5, 16 + 120)
+    assert short == [16 + 10 * n for n in range(12)]
+    assert times_of_rounds(rounds_schedule(1), 16, 3, 40) == [16 + 3 * n for n in range(8)]
+
+
+def test_rounds_of_a_pause_come_sooner_and_then_in_their_old_places() -> None:
+    schedule = rounds_schedule(10)
+    assert times_of_rounds(schedule, 16, 0.5, 20) == [16]
+    schedule.is_urgent = True
+    assert times_of_rounds(schedule, 20, 0.5, 23) == [20, 21, 22]
+    schedule.is_urgent = False
+    assert times_of_rounds(schedule, 23, 0.5, 40) == [26, 36]
+    schedule.on_teacher_rollback()
+    assert times_of_rounds(schedule, 40, 0.5, 60) == [40, 46, 56]
+
+
+def test_rounds_of_an_older_checkpoint_are_counted_from_its_last_one() -> None:
+    schedule = rounds_schedule(10)
+    schedule.load({"rounds_done": 3, "last_round_hours": 28.0})
+    assert times_of_rounds(schedule, 31, 3, 70) == [40, 49, 58]
+    resumed = rounds_schedule(10)
+    resumed.load(schedule.state())
+    assert resumed.state() == schedule.state()

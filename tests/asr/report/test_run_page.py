@@ -30,6 +30,7 @@ def test_whole_report(run: Path, tmp_path: Path) -> None:
     assert "supervised teacher" in page
     assert "pseudo-labels from here" in page
     assert "too short 40" in page
+    assert "Confidence is measured by likelihood." in page
     assert "0.0014" in page
     assert "abababababab…" in page
     assert page.count("<svg") == page.count('role="img"') == 6

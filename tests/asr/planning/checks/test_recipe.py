@@ -28,3 +28,17 @@ def test_many_ranks(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     status, said = check(capsys, recipe, *settings, *per_rank)
     assert status == 2
     assert "on 8 rank(s): optimizer.betas" in said
+
+
+def test_a_least_confidence_wants_its_measure_named(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [f"output={tmp_path / 'run'}", "pseudo_label.filters.min_confidence=0.9"]
+    status, said = check(capsys, recipe, *settings)
+    assert status == 0
+    assert (
+        "note: pseudo_label.filters.min_confidence 0.9 is by likelihood; name the measure" in said
+    )
+    for measure in ("frames", "likelihood"):
+        named = f"pseudo_label.filters.confidence={measure}"
+        assert "min_confidence" not in check(capsys, recipe, *settings, named)[1]

@@ -1,0 +1,103 @@
+"""How sure a network is of what it reads: measures from 0 to 1, by name.
+
+Shape suffixes: B utterances, S encoder frames, V vocabulary; K frames of one utterance that hold a token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr.model.ctc import ctc_losses
+from asr.model.tokenizer import BLANK
+
+
+def confidences(
+    measure: str,
+    logits_BSV: Tensor,
+    lengths_B: Tensor,
+    labels: Sequence[Sequence[int]],
+) -> list[float]:
+    """Of each utterance, by logits (B, S, V) in any precision and lengths (B,) in frames; computed in fp32.
+
+    `labels` are tokens without blanks, however they were decided. `likelihood` is of these: CTC's probability
+    of the label over all of its alignments (Graves et al. 2006), to the power of one over its tokens; 0 where
+    it needs more frames than there are. The other measures are of the network's own greedy path, whatever
+    the labels: `path`, its probability, likewise; and means of posteriors, `tokens` of each token's highest,
+    `token_frames` of the frames that hold a token, `frames` of all.
+
+    Always a number: 0 without frames, and where logits are NaN. Without tokens, `likelihood` and `path` are the
+    probability of blanks alone, and `tokens` and `token_frames` are 0.
+    """
+    if measure == "likelihood":
+        found = _likelihoods(logits_BSV, lengths_B, labels)
+    else:
+        of_path = _OF_PATH[measure]
+        best_BS, path_BS = (x.cpu() for x in logits_BSV.float().log_softmax(dim=-1).max(dim=-1))
+        found = [
+            of_path(_Path(best_S[:frames], path_S[:frames])) if frames else 0.0
+            for best_S, path_S, frames in zip(best_BS, path_BS, lengths_B.tolist(), strict=True)
+        ]
+    return [0.0 if math.isnan(value) else value for value in found]
+
+
+@dataclass(frozen=True)
+class _Path:
+    """One utterance's greedy path: of each frame, the best token and its log-posterior."""
+
+    log_posteriors_S: Tensor
+    tokens_S: Tensor
+
+    def posteriors_of_tokens(self) -> list[float]:
+        """Of each token of the collapsed path, the highest of its frames."""
+        runs, run_S = torch.unique_consecutive(self.tokens_S, return_inverse=True)
+        highest = torch.full((len(runs),), -math.inf).scatter_reduce(
+            0, run_S, self.log_posteriors_S, "amax"
+        )
+        found: list[float] = highest[runs != BLANK].exp().tolist()
+        return found
+
+
+def _frames(path: _Path) -> float:
+    return float(path.log_posteriors_S.exp().mean())
+
+
+def _path(path: _Path) -> float:
+    tokens = len(path.posteriors_of_tokens())
+    return math.exp(float(path.log_posteriors_S.sum()) / max(1, tokens))
+
+
+def _token_frames(path: _Path) -> float:
+    posteriors_K = path.log_posteriors_S[path.tokens_S != BLANK].exp()
+    return float(posteriors_K.mean()) if len(posteriors_K) else 0.0
+
+
+def _tokens(path: _Path) -> float:
+    posteriors = path.posteriors_of_tokens()
+    return sum(posteriors) / len(posteriors) if posteriors else 0.0
+
+
+_OF_PATH: dict[str, Callable[[_Path], float]] = {
+    "path": _path,
+    "token_frames": _token_frames,
+    "tokens": _tokens,
+    "frames": _frames,
+}
+MEASURES = ("likelihood", *_OF_PATH)
+
+
+def _likelihoods(
+    logits_BSV: Tensor, lengths_B: Tensor, labels: Sequence[Sequence[int]]
+) -> list[float]:
+    places = [place for place, frames in enumerate(lengths_B.tolist()) if frames]
+    found = [0.0] * len(labels)
+    if places:
+        chosen = [labels[place] for place in places]
+        losses = ctc_losses(logits_BSV[places], lengths_B[places], chosen).tolist()
+        for place, label, loss in zip(places, chosen, losses, strict=True):
+            found[place] = math.exp(-loss / max(1, len(label)))
+    return found
