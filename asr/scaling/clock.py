@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from asr.config.schema import Config, OptimizerConfig
 from asr.scaling.half_life import HalfLife, evaluation_half_life, labelling_half_life
-from asr.scaling.rule import SECONDS_PER_HOUR, half_life_stretch, in_force
+from asr.scaling.rule import SECONDS_PER_HOUR, half_life_stretch, in_force, teacher_interval_seconds
 
 
 @dataclass
@@ -75,10 +75,13 @@ class TeacherSchedule:
 
     half_life: HalfLife
     interval_seconds: float = 0.0
+    """Of audio between two updates, on average; 0 for every step."""
     evaluation_half_life: HalfLife | None = None
     """Of the second average, where there is one."""
     pending_seconds: float = 0.0
     """Audio consumed since the last update."""
+    due_seconds: float = 0.0
+    """The same, and by how much that update came late: the next one is due as much earlier."""
 
     @classmethod
     def for_batch(cls, config: Config, batch_seconds: float) -> TeacherSchedule:
@@ -88,17 +91,20 @@ class TeacherSchedule:
         second = evaluation_half_life(config.teacher)
         return cls(
             labelling_half_life(config.teacher, config.trainer.total_hours).stretched(stretch),
-            # A nominal interval of k steps must not wait for step k + 1 because a real batch came out a
-            # little short: half a batch of tolerance does that.
-            (steps - 0.5) * batch_seconds if steps > 1 else 0.0,
+            # An interval of a step is every step, also where a real batch comes out a little short.
+            teacher_interval_seconds(config, batch_seconds) if steps > 1 else 0.0,
             second and second.stretched(stretch),
         )
 
     def consume(self, seconds: float, hours: float) -> TeacherUpdate | None:
         """Account for an applied step of `seconds` that ends at `hours`; the update if one is due."""
         self.pending_seconds += seconds
-        if self.pending_seconds < self.interval_seconds:
+        self.due_seconds += seconds
+        if self.due_seconds < self.interval_seconds:
             return None
+        self.due_seconds = (
+            self.due_seconds % self.interval_seconds if self.interval_seconds else 0.0
+        )
         span = (hours - self.pending_seconds / SECONDS_PER_HOUR, hours)
         self.pending_seconds = 0.0
         second = self.evaluation_half_life or self.half_life

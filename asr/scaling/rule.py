@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.scaling.half_life import (
-    HalfLife,
     evaluation_half_life,
     labelling_half_life,
     shortest_interval_seconds,
@@ -83,14 +82,15 @@ def half_lives_in_run(config: Config, batch_seconds: float) -> float:
     return elapsed / half_life_stretch(config, batch_seconds)
 
 
-def _interval_seconds(config: Config, half_life: HalfLife) -> float:
-    """Audio between two teacher updates at the reference batch."""
-    given = config.teacher.update_interval_seconds
-    if given is not None:
-        return given
-    second = evaluation_half_life(config.teacher) or half_life
-    exact = max(shortest_interval_seconds(half_life), shortest_interval_seconds(second))
-    return max(config.scaling.reference_batch_seconds, exact)
+def teacher_interval_seconds(config: Config, batch_seconds: float) -> float:
+    """Audio between two teacher updates; of batches that are larger, each is one."""
+    interval_seconds = config.teacher.update_interval_seconds
+    if interval_seconds is None:
+        half_life = labelling_half_life(config.teacher, config.trainer.total_hours)
+        second = evaluation_half_life(config.teacher) or half_life
+        exact = max(shortest_interval_seconds(half_life), shortest_interval_seconds(second))
+        interval_seconds = max(config.scaling.reference_batch_seconds, exact)
+    return interval_seconds * half_life_stretch(config, batch_seconds)
 
 
 def _derive(config: Config, batch_seconds: float, kappa: float, hours: float) -> Hyperparameters:
@@ -101,8 +101,7 @@ def _derive(config: Config, batch_seconds: float, kappa: float, hours: float) ->
     half_life = labelling_half_life(config.teacher, config.trainer.total_hours)
     stretch = half_life_stretch(config, batch_seconds)
     half_life_hours = half_life.at(hours) * stretch
-    interval_seconds = _interval_seconds(config, half_life) * stretch
-    update_steps = max(1, round(interval_seconds / batch_seconds))
+    update_steps = max(1, round(teacher_interval_seconds(config, batch_seconds) / batch_seconds))
     decay_factor = root if scaling.weight_decay == "sqrt" and rule.decay_is_decoupled else 1.0
     clip_divisor = root if scaling.gradient_clipping == "sqrt" else 1.0
     return Hyperparameters(

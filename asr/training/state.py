@@ -40,9 +40,10 @@ class TrainingState:
 
     def change_batch(self, config: Config, batch_seconds: float) -> None:
         """From here on batches of another size; the audio that no teacher update has seen is kept."""
-        pending_seconds = self.schedule.pending_seconds
+        before = self.schedule
         self.schedule = TeacherSchedule.for_batch(config, batch_seconds)
-        self.schedule.pending_seconds = pending_seconds
+        self.schedule.pending_seconds = before.pending_seconds
+        self.schedule.due_seconds = before.due_seconds
         self.gradient_norms = norms_at(self.gradient_norms, batch_seconds / self.batch_seconds)
         self.batch_seconds = batch_seconds
 
@@ -65,6 +66,7 @@ class TrainingState:
             "position": asdict(self.position),
             "noise_scale": asdict(self.noise_scale),
             "teacher_pending_seconds": self.schedule.pending_seconds,
+            "teacher_due_seconds": self.schedule.due_seconds,
             "batches_drawn": self.batches_drawn,
             "non_finite": self.non_finite,
             "skipped_updates": self.skipped_updates,
@@ -80,6 +82,7 @@ class TrainingState:
         self.position = Position.from_state(saved["position"])
         self.noise_scale = GradientNoiseScale(**saved["noise_scale"])
         self.schedule.pending_seconds = saved["teacher_pending_seconds"]
+        self.schedule.due_seconds = saved.get("teacher_due_seconds", self.schedule.pending_seconds)
         self.batches_drawn = saved["batches_drawn"]
         self.non_finite = saved["non_finite"]
         self.skipped_updates = saved.get("skipped_updates", 0)

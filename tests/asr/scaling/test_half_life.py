@@ -71,3 +71,14 @@ def test_the_start_that_is_left() -> None:
 def test_an_impossible_schedule_is_refused(teacher: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         config(teacher=teacher)
+
+
+def test_an_interval_is_as_long_as_it_says_on_average() -> None:
+    """300 s at batches of 80 s were 320: each interval began where the last update's batch ended."""
+    recipe = config(
+        teacher={"update_interval_seconds": 300.0},
+        batch={"batch_seconds_per_rank": 80.0, "group_seconds": 10.0},
+    )
+    schedule = TeacherSchedule.for_batch(recipe, 80.0)
+    updates = [schedule.consume(80.0, step * 80.0 / 3600) for step in range(1, 1501)]
+    assert len([update for update in updates if update]) == 400
