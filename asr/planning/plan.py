@@ -70,7 +70,8 @@ def notes(config: Config, row: dict[str, Any]) -> list[str]:
     half_lives = row["half_lives_in_run"]
     if half_lives < _FEWEST_HALF_LIVES:
         found.append(
-            f"the run holds {half_lives:.2g} half-lives of the teacher: it never forgets its start"
+            f"the run holds {half_lives:.2g} half-lives of the teacher: its first students "
+            "stay in it"
         )
     interval = config.teacher.update_interval_seconds
     if (

@@ -11,7 +11,7 @@ from asr.errors import UserError
 from asr.planning.checks.finding import Finding, note
 from asr.planning.rule_notes import rule_notes
 from asr.scaling.card import off_grid, scaling_cards
-from asr.scaling.rule import in_force
+from asr.scaling.rule import half_lives_in_run, in_force
 from asr.tracking.run_log import logger_class
 
 _FEWEST_HALF_LIVES = 1.0
@@ -115,10 +115,10 @@ def _teacher(config: Config, ranks: int) -> Iterator[Finding]:
     except UserError:
         return  # said already
     total = config.trainer.total_hours
-    if total / half_life < _FEWEST_HALF_LIVES:
+    if half_lives_in_run(config, batch_seconds) < _FEWEST_HALF_LIVES:
         yield Finding(
-            f"the teacher's half-life of {half_life:g} h is longer than the run of {total:g} h: it never "
-            "forgets the weights that it began with",
+            f"the teacher's half-life of {half_life:g} h is longer than the run of {total:g} h: its first "
+            "students, the worst, stay in the average to the end",
             "shorten teacher.half_life_hours to a tenth of the run or less, or train longer",
             is_problem=total >= _TRIAL_HOURS,
         )
