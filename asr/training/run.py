@@ -115,4 +115,5 @@ def _describe_run(trainer: Trainer) -> None:
         if (parent / name).is_file():
             write_text(run / name, (parent / name).read_text(encoding="utf-8"))
     copy_ledger(parent, run)
-    copy_snapshots(parent, run)
+    if config.teacher.keep_for_average:
+        copy_snapshots(parent, run)
