@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from asr.data.segments import Kind, Segment
 
 _MEASURED_PARTS = 4
+_FEWEST_POOLED_GROUPS = 4
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,21 @@ class Part:
 
 
 def deal_into_parts(groups: Sequence[Sequence[Segment]]) -> list[Part]:
-    """The parts of a measured global batch; none where it has fewer than two groups to train on.
+    """The parts of a measured global batch; none where it has too few groups to tell signal from noise.
 
     A pass is a shuffled sequence of groups, so every second group of a kind is a random sample of that kind:
     of all its lengths, unlike a micro-batch. Kinds are strata, since the stream interleaves them in a fixed
     ratio: what they differ by is no noise of a batch. A kind with a single group here cannot show its noise
-    by itself; then all groups are one stratum.
+    by itself; then all groups are one stratum, if they are four or more. That takes from |G|^2 the squared
+    share of that group, of the squared difference between kinds: a sixteenth of it at most.
     """
     trained = [tuple(s for s in group if s.is_trained) for group in groups]
     kinds = [[group for group in trained if group and group[0].kind is kind] for kind in Kind]
     strata = [kind for kind in kinds if kind]
     if any(len(stratum) == 1 for stratum in strata):
         strata = [[group for stratum in strata for group in stratum]]
-    if not strata or len(strata[0]) < 2:
-        return []
+        if len(strata[0]) < _FEWEST_POOLED_GROUPS:
+            return []
     parts = []
     for number, stratum in enumerate(strata):
         count = min(len(stratum), _MEASURED_PARTS // len(strata))

@@ -56,7 +56,9 @@ class RunGradient:
             spread = "a single measurement" if error is None else f"standard error {error:.2g} s"
             clipped = ""
             if self.clipped_share:
-                clipped = f" {100 * self.clipped_share:.0f} % of its updates were clipped."
+                clipped = f" {100 * self.clipped_share:.0f} % of its updates were clipped"
+                few_or_most = not 0.05 < self.clipped_share < 0.95
+                clipped += "." if few_or_most else ": steps may be off by more than is predicted."
             return (
                 f"gradient noise scale of {self.run} at {self.hours:.4g} h: {seconds:.4g} s of audio "
                 f"({spread}). Batches up to about that (kappa {seconds / reference_batch_seconds:.3g}) "
@@ -75,8 +77,8 @@ class RunGradient:
             )
         return (
             f"{self.run}: no gradient noise scale was measured (yet): it takes "
-            "trainer.noise_scale_every_batches batches, and in each two groups of the stream or more; "
-            "where a batch is one group, lower batch.group_seconds"
+            "trainer.noise_scale_every_batches batches, and in each two groups of the stream of each kind, or "
+            "four in all; where a batch has fewer, lower batch.group_seconds"
         )
 
     def add_to(self, row: dict[str, Any], config: Config) -> None:

@@ -189,6 +189,8 @@ def test_parts_are_of_whole_groups_and_of_one_kind_where_each_kind_has_two() -> 
     parts = deal_into_parts(groups_of(*[one, other] * 4))
     assert [(p.stratum, p.groups, p.seconds) for p in parts] == [(s, 2, 20.0) for s in (0, 0, 1, 1)]
     assert [len(deal_into_parts(groups_of(*[one] * n))) for n in (0, 1, 2, 3, 9)] == [0, 0, 2, 3, 4]
+    assert not deal_into_parts(groups_of(one, other))
+    assert not deal_into_parts(groups_of(one, other, other))
     pooled = deal_into_parts(groups_of(one, *[other] * 7))
     assert [(p.stratum, p.groups) for p in pooled] == [(0, 2)] * 4
 
