@@ -20,11 +20,10 @@ from asr.planning.estimates import (
 )
 from asr.planning.plan import (
     UNKNOWN_VOCABULARY,
-    describe_noise_scale,
     full_row,
-    noise_scale_of,
     render_table,
 )
+from asr.planning.validity import RunGradient
 from asr.scaling.card import render_card, scaling_cards
 
 _DESCRIPTION = """\
@@ -42,17 +41,17 @@ def main(argv: list[str]) -> int:
         overrides += ["batch.batch_seconds=null", f"batch.batch_seconds_per_rank={seconds}"]
     config = load_config(arguments.recipe, overrides)
     rows, impossible = _rows(config, _rank_counts(arguments.ranks), _speed(arguments, config))
+    gradient = None if arguments.run is None else RunGradient.read(arguments.run)
+    if gradient is not None:
+        for row in rows:
+            gradient.add_to(row, config)
     if arguments.json:
-        if arguments.run is not None:
-            found = noise_scale_of(arguments.run)
-            for row in rows:
-                row["gradient_noise_scale_seconds"] = found[1] if found else None
         print(json.dumps(rows, indent=2))
     elif rows:
         cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
         print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))
-    if arguments.run is not None and not arguments.json:
-        print(describe_noise_scale(arguments.run, config.scaling.reference_batch_seconds))
+    if gradient is not None and not arguments.json:
+        print(gradient.describe(config.scaling.reference_batch_seconds))
     if impossible:
         *others, last = impossible
         raise UserError("; ".join([*map(str, others), last.what]), last.remedy)
@@ -110,7 +109,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--latency-microseconds", type=float, help=f"of a message ({LATENCY_MICROSECONDS:g})"
     )
     parser.add_argument(
-        "--run", type=Path, metavar="EXP", help="show that run's gradient noise scale"
+        "--run",
+        type=Path,
+        metavar="EXP",
+        help="what that run's gradients say: the noise scale, up to which larger batches pay, and how much "
+        "shorter steps will be than the rule means them to be",
     )
     parser.add_argument(
         "--json", action="store_true", help="print a JSON list, one object a rank count"

@@ -239,6 +239,8 @@ class TrainerConfig(Section):
     """Processes a rank that read audio ahead, at most its cores; 0 reads in the training process."""
     non_finite_limit: Natural = 10
     """The run stops when more utterances than this had a NaN or infinite loss."""
+    noise_scale_every_batches: Natural = 32
+    """Batches (reference batches where these are larger) between measurements of the noise scale; 0: none."""
     utterance_ledger: bool = True
     """Write the utterance ids of every global batch to utterances.jsonl."""
     loggers: list[str] = ["tensorboard"]

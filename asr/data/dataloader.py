@@ -15,7 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from asr.config.schema import Config
-from asr.data.batching import padded_seconds, split_into_micro_batches
+from asr.data.batching import (
+    Part,
+    deal_into_parts,
+    padded_seconds,
+    part_numbers,
+    split_into_micro_batches,
+)
 from asr.data.cache_sampler import CachePlan
 from asr.data.dataset import SpeechSet, load_features, load_role, load_waveforms
 from asr.data.manifest.index import digest
@@ -25,6 +31,7 @@ from asr.data.transcripts import check_transcripts, tokens_per_second_of
 from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
 from asr.scaling.rule import SECONDS_PER_HOUR
+from asr.scaling.validity import is_measured
 
 Slots = list[list[list[Segment]]]
 """[slot][rank] -> segments, as `split_into_micro_batches` makes them."""
@@ -59,6 +66,10 @@ class RankBatch:
     padding_share: float
     slots: int
     micro_batches: Iterator[MicroBatch]
+    parts: list[Part]
+    """Where the gradient noise scale is measured; else empty."""
+    part_of_slot: list[int | None]
+    """Of this rank's micro-batch; None for one that belongs to no part."""
 
 
 @dataclass(frozen=True)
@@ -196,31 +207,44 @@ class TrainingData:
 
         The number of loader workers changes how far audio is read ahead, never the order.
         """
-        planned: deque[tuple[GlobalBatch, float, Slots]] = deque()
+        planned: deque[tuple[GlobalBatch, float, Slots, list[Part]]] = deque()
 
         def specs() -> Iterator[MicroBatchSpec]:
             here = position
             while True:
                 nominal = self.config.global_batch_seconds(ranks, here.seconds / SECONDS_PER_HOUR)
                 batch = self.stream.next_batch(here, self.config.groups_per_batch(nominal))
+                parts = self._parts(batch, nominal, here)
                 slots = split_into_micro_batches(
-                    batch.segments, ranks, self.config.batch.max_seconds_per_micro_batch
+                    batch.segments,
+                    ranks,
+                    self.config.batch.max_seconds_per_micro_batch,
+                    part_numbers(parts),
                 )
-                planned.append((batch, nominal, slots))
+                planned.append((batch, nominal, slots, parts))
                 yield from self._specs(slots, rank)
                 here = batch.after
 
         micro_batches = self._loaded(specs())
         while True:
             first = next(micro_batches)
-            batch, nominal, slots = planned.popleft()
+            batch, nominal, slots, parts = planned.popleft()
+            numbers = part_numbers(parts)
             yield RankBatch(
                 batch,
                 nominal,
                 padding_share(slots),
                 len(slots),
                 _chain(first, micro_batches, len(slots)),
+                parts,
+                [numbers.get(slot[rank][0]) if slot[rank] else None for slot in slots],
             )
+
+    def _parts(self, batch: GlobalBatch, nominal_seconds: float, before: Position) -> list[Part]:
+        """Of a batch on which the noise scale is measured; else none."""
+        here, after = before.seconds, batch.after.seconds
+        measured = is_measured(self.config, nominal_seconds, here, after)
+        return deal_into_parts(batch.groups) if measured else []
 
     def read(self, slots: Slots, rank: int) -> Iterator[MicroBatch]:
         """This rank's micro-batches of some slots, once."""

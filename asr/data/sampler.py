@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from asr.data.cache_sampler import CachePlan, CacheState
@@ -45,10 +46,16 @@ class Position:
 class GlobalBatch:
     """The next groups of the stream, and the position after them."""
 
-    segments: tuple[Segment, ...]
+    groups: tuple[tuple[Segment, ...], ...]
+    """In the order of the stream. What a turn of the cache labels and what it trains on are one."""
     seconds: float
     """Of those that are trained on."""
     after: Position
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """Of all groups."""
+        return tuple(segment for group in self.groups for segment in group)
 
     @property
     def labels(self) -> bool:
@@ -81,13 +88,13 @@ class AudioStream:
 
     def next_batch(self, position: Position, groups: int) -> GlobalBatch:
         """The next `groups` groups that are trained on from `position` on, and those labelled on the way."""
-        segments: list[Segment] = []
+        drawn: list[tuple[Segment, ...]] = []
         before = position.seconds
         while groups:
             group, position = self._next_group(position)
-            segments.extend(group)
+            drawn.append(group)
             groups -= any(segment.is_trained for segment in group)
-        return GlobalBatch(tuple(segments), position.seconds - before, position)
+        return GlobalBatch(tuple(drawn), position.seconds - before, position)
 
     def _next_group(self, position: Position) -> tuple[tuple[Segment, ...], Position]:
         kind = self._kind_at(position)

@@ -34,6 +34,11 @@ class Ranks:
         torch.distributed.all_reduce(total)
         return [float(value) for value in total.tolist()]
 
+    def add_up(self, tensor: torch.Tensor) -> None:
+        """Put the sum over the ranks in a tensor's place. A collective."""
+        if self.world > 1:
+            torch.distributed.all_reduce(tensor)
+
     def gather(self, items: list[T]) -> list[T]:
         """The items of all ranks, in the order of the ranks. A collective."""
         gathered: list[list[T]] = [items] * self.world

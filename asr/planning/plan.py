@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from asr.config.schema import Config
 from asr.distributed.precision import Precision
-from asr.errors import UserError
 from asr.planning.estimates import (
     memory_gb_per_rank,
     micro_batches_per_rank,
@@ -105,7 +103,12 @@ def render_table(rows: list[dict[str, Any]]) -> str:
         *("global_batch_seconds", "kappa", "learning_rate", "betas", "eps", "weight_decay"),
         *("max_gradient_norm", "half_life_hours", "half_lives_in_run", "teacher_update_steps"),
         *("teacher_momentum", "warmup_steps", "pseudo_label_start_steps", "total_steps"),
-        *("micro_batches_per_rank", "wall_hours"),
+        *(
+            "micro_batches_per_rank",
+            "gradient_signal_share",
+            "step_deviation_percent",
+            "wall_hours",
+        ),
     )
     lines = [line("ranks", [row["ranks"] for row in rows])]
     lines += [line(name, [row[name] for row in rows]) for name in names if name in rows[0]]
@@ -127,45 +130,3 @@ def _short(value: Any) -> str:
     if isinstance(value, float) and 0.99 < value < 1.0:
         return f"{value:.7g}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _lines_of(run: Path) -> list[dict[str, Any]]:
-    from asr.tracking.run_reader import read_run
-
-    if not (run / "metrics.jsonl").is_file():
-        raise UserError(f"--run {run}: has no metrics.jsonl", "name the output folder of a run")
-    return read_run(run).training
-
-
-def noise_scale_of(run: Path) -> tuple[float, float] | None:
-    """(hours, smoothed gradient noise scale in seconds of audio): the last that a run logged."""
-    return _last_noise_scale(_lines_of(run))
-
-
-def _last_noise_scale(lines: list[dict[str, Any]]) -> tuple[float, float] | None:
-    from asr.tracking.run_reader import is_number
-
-    known = [line for line in lines if is_number(line.get("gradient_noise_scale_seconds"))]
-    return (known[-1]["hours"], known[-1]["gradient_noise_scale_seconds"]) if known else None
-
-
-def describe_noise_scale(run: Path, reference_batch_seconds: float) -> str:
-    """What a run's gradient noise scale says of the largest batch that still pays."""
-    lines = _lines_of(run)
-    found = _last_noise_scale(lines)
-    if found is not None:
-        hours, seconds = found
-        return (
-            f"gradient noise scale of {run} at {hours:.4g} h: {seconds:.4g} s of audio. Batches up to "
-            f"about that (kappa {seconds / reference_batch_seconds:.3g}) still pay; there a run takes "
-            "twice its fewest steps and twice its least audio (arXiv 1812.06162)"
-        )
-    if any((line.get("micro_batches") or 0) >= 2 for line in lines):
-        return (
-            f"{run}: the gradient is lost in its noise at this batch, so the noise scale is above what "
-            "can be measured there: larger batches still pay"
-        )
-    return (
-        f"{run}: no gradient noise scale was measured: a global batch must hold two micro-batches or "
-        "more; lower batch.max_seconds_per_micro_batch"
-    )

@@ -131,19 +131,6 @@ def loss_chart(main: Run, baseline: Run, start_hours: float | None) -> list[Char
     return [Chart("loss", "Training loss", "loss", series, start_hours)] if series else []
 
 
-def noise_scale_chart(run: Run) -> list[Chart]:
-    """The gradient noise scale beside the batch; an empty list where it was not measured."""
-    scale = curve(run.training, "gradient_noise_scale_seconds", "noise scale", TEACHER)
-    if not scale:
-        return []
-    series = [*scale, *curve(run.training, "batch_seconds", "batch", STUDENT)]
-    return [
-        Chart(
-            "noise-scale", "Gradient noise scale: up to which batch more pays", "s of audio", series
-        )
-    ]
-
-
 def pseudo_label_charts(run: Run) -> list[Chart]:
     """Error rates of the labels, how much is used and empty, and what was dropped and why."""
     lines = run.with_pseudo_labels
@@ -152,13 +139,13 @@ def pseudo_label_charts(run: Run) -> list[Chart]:
         *curve(lines, "pseudo_label_cer", "CER", STUDENT),
     ]
     shares = [
-        *curve(_percent(lines, "pseudo_labelled_share"), "percent", "of audio", OTHERS[0]),
-        *curve(_percent(lines, "pseudo_label_empty_share"), "percent", "empty labels", OTHERS[1]),
+        *curve(percent(lines, "pseudo_labelled_share"), "percent", "of audio", OTHERS[0]),
+        *curve(percent(lines, "pseudo_label_empty_share"), "percent", "empty labels", OTHERS[1]),
     ]
     health = [
-        *curve(_percent(lines, "pseudo_label_change"), "percent", "change of labels", TEACHER),
-        *curve(_percent(lines, "pseudo_label_disagreement"), "percent", "student's edits", STUDENT),
-        *curve(_percent(lines, "pseudo_label_repetition"), "percent", "repetition", OTHERS[1]),
+        *curve(percent(lines, "pseudo_label_change"), "percent", "change of labels", TEACHER),
+        *curve(percent(lines, "pseudo_label_disagreement"), "percent", "student's edits", STUDENT),
+        *curve(percent(lines, "pseudo_label_repetition"), "percent", "repetition", OTHERS[1]),
     ]
     ratio = curve(lines, "pseudo_label_length_ratio", "length ratio", OTHERS[0])
     dropped = [
@@ -191,6 +178,7 @@ def _dropped(lines: Sequence[Mapping[str, Any]], reason: str) -> list[dict[str, 
     return [{"hours": line["hours"], "count": dropped_of(line).get(reason, 0)} for line in lines]
 
 
-def _percent(lines: Sequence[Mapping[str, Any]], key: str) -> list[dict[str, Any]]:
+def percent(lines: Sequence[Mapping[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Lines whose `percent` is a hundred times `key`, of those that have it."""
     known = [line for line in lines if is_number(line.get(key))]
     return [{"hours": line["hours"], "percent": 100.0 * line[key]} for line in known]

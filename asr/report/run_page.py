@@ -16,7 +16,7 @@ from asr.errors import UserError
 from asr.evaluation.edit_distance import Aligned, commonest_errors
 from asr.evaluation.hypotheses import headline_model, read_decoded
 from asr.evaluation.results import BY_FIELDS, Sets, align_sets, build_results, main_set
-from asr.report import curves
+from asr.report import curves, validity
 from asr.report import tables as report_figures
 from asr.report.audio_player import NoSoundError, player_source, read_sound, spectrogram
 from asr.report.render import drawn, write_pages
@@ -85,16 +85,16 @@ def _context(
         "half_lives": drawn(curves.half_life_charts(reader.read_records(exp / AVERAGES_ON_DEV))),
         "evaluations": [("run", e) for e in main_run.evaluations]
         + [("supervised", e) for e in baseline_run.evaluations],
-        "loss": drawn(
-            curves.loss_chart(main_run, baseline_run, start_hours)
-            + curves.noise_scale_chart(main_run)
-        ),
+        "loss": drawn(curves.loss_chart(main_run, baseline_run, start_hours)),
         "start_hours": start_hours,
         "labels": drawn(curves.pseudo_label_charts(main_run)),
         "labelled_lines": len(main_run.with_pseudo_labels),
         "last_label": main_run.with_pseudo_labels[-1] if main_run.with_pseudo_labels else {},
         "dropped": main_run.dropped_labels,
         "card": report_figures.scaling_card(reader.read_json(exp / "scaling.json")),
+        "validity": drawn(validity.validity_charts(main_run)),
+        "validity_rows": validity.validity_rows(main_run),
+        "validity_outdated": validity.is_outdated(main_run),
         "worst_model": worst_model,
         "worst": worst,
         "silent": Counter(item["silent"] for item in worst if item["silent"]),

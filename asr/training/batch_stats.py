@@ -19,8 +19,6 @@ class BatchStats:
     """Untranscribed audio whose label was trained on."""
     micro_batches: int = 0
     """Those that were trained on."""
-    micro_batch_squares: float = 0.0
-    """Squared gradient norm of each micro-batch's mean loss per second, times its seconds."""
     infeasible_transcripts: int = 0
     non_finite: int = 0
     wait_seconds: float = 0.0

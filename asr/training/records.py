@@ -9,6 +9,7 @@ from typing import Any
 
 from asr.config.schema import Config
 from asr.scaling.rule import kappa_of
+from asr.scaling.validity import step_deviation
 from asr.training.batch_stats import BatchStats
 from asr.training.state import TrainingState
 
@@ -49,7 +50,7 @@ class Update:
             "loss_pseudo_labelled": _per_second(stats.loss_pseudo_labelled, pseudo_labelled),
             "gradient_norm": self.gradient_norm if math.isfinite(self.gradient_norm) else None,
             "micro_batches": int(stats.micro_batches),
-            "gradient_noise_scale_seconds": state.noise_scale.seconds,
+            **_validity(config, state),
             "batch_seconds": self.seconds,
             "pseudo_labelled_share": pseudo_labelled / max(1e-9, stats.trained_seconds),
             **label_metrics,
@@ -59,6 +60,21 @@ class Update:
             "padding_share": self.padding_share,
             "data_wait_share": round(self.data_wait_share, 3),
         }
+
+
+def _validity(config: Config, state: TrainingState) -> dict[str, Any]:
+    """What the gradients say of the rule's assumptions at the batch in force (asr/scaling/validity.py)."""
+    gradient, batch_seconds = state.noise_scale.gradient, state.batch_seconds
+    share = deviation = None
+    if gradient is not None:
+        share = gradient.signal_share(batch_seconds)
+        deviation = step_deviation(config, batch_seconds, gradient)
+    return {
+        **state.noise_scale.metrics(),
+        "gradient_signal_share": share,
+        "step_deviation_percent": None if deviation is None else 100.0 * deviation,
+        "clipped_share": state.clipped.share,
+    }
 
 
 def _per_second(loss: float, seconds: float) -> float | None:

@@ -10,7 +10,7 @@ from asr.config.schema import Config
 from asr.data.sampler import Position
 from asr.scaling.clock import AudioClock, TeacherSchedule
 from asr.scaling.second_moment import NORMS_KEPT, norms_at
-from asr.training.noise_scale import GradientNoiseScale
+from asr.training.noise_scale import ClippedShare, GradientNoiseScale
 
 
 @dataclass
@@ -23,6 +23,7 @@ class TrainingState:
     clock: AudioClock = field(default_factory=AudioClock)
     position: Position = field(default_factory=Position)
     noise_scale: GradientNoiseScale = field(default_factory=GradientNoiseScale)
+    clipped: ClippedShare = field(default_factory=ClippedShare)
     batches_drawn: int = 0
     non_finite: int = 0
     """Utterances that were left out since their loss was NaN or infinite."""
@@ -65,6 +66,7 @@ class TrainingState:
             "clock": asdict(self.clock),
             "position": asdict(self.position),
             "noise_scale": asdict(self.noise_scale),
+            "clipped": asdict(self.clipped),
             "teacher_pending_seconds": self.schedule.pending_seconds,
             "teacher_due_seconds": self.schedule.due_seconds,
             "batches_drawn": self.batches_drawn,
@@ -74,13 +76,14 @@ class TrainingState:
             "dev_wer": self.dev_wer,
         }
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; the schedule stays that of the recipe."""
+    def restore(self, saved: Mapping[str, Any]) -> list[str]:
+        """Go on from a checkpoint; the schedule stays that of the recipe. What a user should know of it."""
         # Of the kappa that the checkpoint knew. The first batch finds out if it has changed.
         self.batch_seconds = saved["batch_seconds"]
         self.clock = AudioClock(**saved["clock"])
         self.position = Position.from_state(saved["position"])
-        self.noise_scale = GradientNoiseScale(**saved["noise_scale"])
+        self.noise_scale = GradientNoiseScale.from_state(saved["noise_scale"])
+        self.clipped = ClippedShare(**saved.get("clipped", {}))
         self.schedule.pending_seconds = saved["teacher_pending_seconds"]
         self.schedule.due_seconds = saved.get("teacher_due_seconds", self.schedule.pending_seconds)
         self.batches_drawn = saved["batches_drawn"]
@@ -88,3 +91,9 @@ class TrainingState:
         self.skipped_updates = saved.get("skipped_updates", 0)
         self.gradient_norms = list(saved.get("gradient_norms", []))
         self.dev_wer = saved["dev_wer"]
+        if saved["noise_scale"].get("noise") and not self.noise_scale.weights:
+            return [
+                "the checkpoint's gradient noise scale is of an older version, which measured it on sorted "
+                "micro-batches and so too high: it is measured anew"
+            ]
+        return []

@@ -21,9 +21,11 @@ from asr.distributed.process_group import Ranks
 from asr.model.dropout import drawn_by
 from asr.model.features import FeatureExtractor
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
+from asr.scaling.validity import GradientNoise
 from asr.training.augmentation import spec_augment
 from asr.training.batch_stats import BatchStats
-from asr.training.noise_scale import GradientSquares
+from asr.training.gradient_sketch import GradientSketch
+from asr.training.noise_scale import gradient_noise
 from asr.training.objectives import Objective, StudentInput, make_objectives
 from asr.training.regularisation import dropout_draws, kept_layers
 from asr.utils.seeds import SeedTag, hash_seed
@@ -40,12 +42,12 @@ class TrainStep:
     labeler: PseudoLabeler | None = None
     """None in a supervised run."""
     objectives: Mapping[Kind, Objective] = field(init=False)
-    gradient_squares: GradientSquares = field(init=False)
+    measured: GradientNoise | None = field(init=False, default=None)
+    """Of the last batch; None where it was not measured."""
 
     def __post_init__(self) -> None:
         weight = self.config.pseudo_label.loss_weight
         self.objectives = make_objectives(self.ranks, self.labeler, weight)
-        self.gradient_squares = GradientSquares(self.engine.student)
 
     def accumulate(self, batch: RankBatch, number: int, hours: float) -> BatchStats:
         """Gradient of the global loss: the sum of the losses over the global batch's audio seconds.
@@ -59,6 +61,7 @@ class TrainStep:
             self.labeler.begin_batch(batch.batch, number, hours)
         self.engine.student.train()
         self.engine.begin_batch()
+        sketch = self._sketch(batch, number)
         for slot in range(batch.slots):
             started = time.perf_counter()
             micro_batch = next(batch.micro_batches)
@@ -74,19 +77,27 @@ class TrainStep:
             before = stats.trained_seconds
             given = self._given(micro_batch, (number, slot), hours)
             loss = self.objectives[micro_batch.kind].loss(given, stats)
+            if sketch is not None:
+                sketch.part = batch.part_of_slot[slot]
             self.engine.backward(loss / batch.batch.seconds, is_last=slot == batch.slots - 1)
-            self._note_square(batch.batch.seconds, stats.trained_seconds - before, stats)
+            stats.micro_batches += stats.trained_seconds > before
+        self.measured = None if sketch is None else self._noise(sketch, batch)
         if self.labeler is not None:
             self.labeler.end_batch(batch.batch)
         return stats
 
-    def _note_square(self, batch_seconds: float, trained_seconds: float, stats: BatchStats) -> None:
-        """For the noise scale: the micro-batch's own gradient, undoing the factors of its loss."""
-        square = self.gradient_squares.take()
-        if trained_seconds > 0:
-            share = batch_seconds / self.ranks.world  # of the factor in Engine.backward
-            stats.micro_batches += 1
-            stats.micro_batch_squares += square * share**2 / trained_seconds
+    def _sketch(self, batch: RankBatch, number: int) -> GradientSketch | None:
+        """Hooks on the gradients of a measured batch; others have none."""
+        if not batch.parts:
+            return None
+        seed = (self.config.seed, SeedTag.GRADIENT_SKETCH, number)
+        return GradientSketch(self.engine.student.parameters(), len(batch.parts), seed)
+
+    def _noise(self, sketch: GradientSketch, batch: RankBatch) -> GradientNoise:
+        """A collective."""
+        sketch.remove_hooks()
+        factor = batch.batch.seconds / self.ranks.world  # of the loss, and in Engine.backward
+        return gradient_noise(factor**2 * sketch.inner_products(self.ranks), batch.parts)
 
     def _given(self, micro_batch: MicroBatch, place: tuple[int, int], hours: float) -> StudentInput:
         features_BTF, lengths_B = self.features(micro_batch.student_input)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 import time
@@ -89,7 +88,7 @@ class Trainer:
         self._stop_signal = 0.0
         if saved is not None:
             saved.put(self.engine, self.averages)
-            self.state.restore(saved.state)
+            self.notes += self.state.restore(saved.state)
             self._restore_labels(saved)
 
     def _new_network(self) -> AcousticModel:
@@ -183,7 +182,7 @@ class Trainer:
             self._count_skipped()
         state.batches_drawn += 1
         state.position = batch.batch.after
-        self._observe_noise(batch, stats)
+        self._observe_gradient(seconds)
         wall_seconds = time.perf_counter() - started
         wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
         norm, padding = self.engine.gradient_norm, batch.padding_share
@@ -213,18 +212,13 @@ class Trainer:
             card = scaling_card(config, self.ranks.world, drawn_hours)
             note_card(self.run, {**card, "from_hours": hours})
 
-    def _observe_noise(self, batch: RankBatch, stats: BatchStats) -> None:
-        trained = stats.trained_seconds
-        if trained > 0 and math.isfinite(self.engine.gradient_norm):
-            # The loss is divided by all audio, that of dropped labels included.
-            large = (self.engine.gradient_norm * batch.batch.seconds / trained) ** 2
-            self.state.noise_scale.observe(
-                stats.micro_batch_squares / trained,
-                large,
-                int(stats.micro_batches),
-                trained,
-                self.config.scaling.reference_batch_seconds,
-            )
+    def _observe_gradient(self, seconds: float) -> None:
+        """For what the metrics say of the rule's assumptions."""
+        norm, threshold = self.engine.gradient_norm, self.engine.values.max_gradient_norm
+        reference_seconds = self.config.scaling.reference_batch_seconds
+        self.state.clipped.observe(norm, threshold, seconds, reference_seconds)
+        if self.train_step.measured is not None:
+            self.state.noise_scale.observe(self.train_step.measured)
 
     def _enter_phase(self, hours: float) -> None:
         start = self.config.pseudo_label.start_hours

@@ -26,6 +26,8 @@ class SeedTag(IntEnum):
     SAMPLED_LABELS = 9
     ROUNDS = 10
     """Which utterances a round labels."""
+    GRADIENT_SKETCH = 20
+    """Signs with which a gradient is folded, where the noise scale is measured."""
 
 
 def generator(seed: int, tag: SeedTag, *place: int) -> np.random.Generator:

@@ -43,11 +43,19 @@ def test_a_plan_needs_no_torch() -> None:
 def test_json_holds_the_noise_scale_of_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = {"step": 1, "hours": 2.0, "loss": 1.0, "gradient_noise_scale_seconds": 240.0}
+    line = {"step": 1, "hours": 2.0, "loss": 1.0, "gradient_noise_scale_seconds": 4640.0}
+    line |= {"gradient_signal": 0.5, "gradient_noise_seconds": 2320.0}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    assert plan.main([str(LIBRISPEECH), "--ranks", "8", "--json", "--run", str(tmp_path)]) == 0
-    [row] = json.loads(capsys.readouterr().out)
-    assert row["gradient_noise_scale_seconds"] == 240.0
+    assert plan.main([str(LIBRISPEECH), "--ranks", "8,64", "--json", "--run", str(tmp_path)]) == 0
+    one, eight = json.loads(capsys.readouterr().out)
+    assert one["gradient_noise_scale_seconds"] == 4640.0
+    assert one["gradient_signal_share"] == pytest.approx(1 / 3)
+    assert one["step_deviation_percent"] == 0.0
+    assert eight["step_deviation_percent"] == pytest.approx(100 * (math.sqrt(1.5 / 5) - 1))
+    assert not one["notes"]
+    assert any("at kappa 8 steps are 45 % shorter" in note for note in eight["notes"])
+    assert plan.main([str(LIBRISPEECH), "--ranks", "8,64", "--run", str(tmp_path)]) == 0
+    assert "step_deviation_percent" in capsys.readouterr().out
 
 
 def test_the_plan_has_the_contract_s_fields(

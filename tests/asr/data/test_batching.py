@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stream_helpers import stream
 
-from asr.data.batching import padded_seconds, split_into_micro_batches
+from asr.data.batching import (
+    deal_into_parts,
+    padded_seconds,
+    part_numbers,
+    split_into_micro_batches,
+)
 from asr.data.sampler import Position
 from asr.data.segments import Kind, Segment
 
@@ -62,3 +68,23 @@ def test_dealt_costs_are_balanced_and_little_padded() -> None:
     costs = [padded_seconds(part) for slot in slots for part in slot]
     assert min(costs) > 0.8 * max(costs)
     assert sum(s.seconds for s in batch) > 0.9 * sum(costs)
+
+
+@pytest.mark.parametrize("ranks", [1, 3, 8])
+def test_a_measured_batch_is_the_same_audio_in_micro_batches_of_one_part_each(ranks: int) -> None:
+    batch = stream(40, 1.0).next_batch(Position(), 12)
+    parts = deal_into_parts(batch.groups)
+    numbers = part_numbers(parts)
+    trained = [s for s in batch.segments if s.is_trained]
+    assert set(numbers) == set(trained)
+    assert sum(part.seconds for part in parts) == pytest.approx(batch.seconds)
+    slots = split_into_micro_batches(batch.segments, ranks, 60.0, numbers)
+    assert Counter(s for slot in slots for cut in slot for s in cut) == Counter(batch.segments)
+    for slot in slots:
+        assert len(slot) == ranks
+        assert len({(s.kind, s.is_trained) for cut in slot for s in cut}) == 1
+        for cut in slot:
+            assert len({numbers.get(s) for s in cut}) <= 1
+            assert padded_seconds(cut) <= 60.0 * (1 + 1e-6)
+    order = [all(s.is_trained for cut in slot for s in cut) for slot in slots]
+    assert order == sorted(order)

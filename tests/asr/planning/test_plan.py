@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 from recipe_paths import FESTVOX, LIBRISPEECH
 
 from asr.config.recipe import load_config
 from asr.errors import UserError
-from asr.planning.plan import describe_noise_scale, full_row
+from asr.planning.plan import full_row
 
 
 @pytest.mark.parametrize("ranks", [8, 64, 512])
@@ -58,17 +56,3 @@ def test_a_batch_off_the_grid_of_groups_is_said() -> None:
 def test_the_lifted_beta_limit_has_its_note() -> None:
     [note] = full_row(load_config(LIBRISPEECH, ["scaling.betas=half_life"]), 512)["notes"]
     assert "less than two steps" in note
-
-
-def test_the_noise_scale_of_a_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no metrics"):
-        describe_noise_scale(tmp_path, 30.0)
-    line = {"step": 1, "hours": 2.0, "loss": 1.0, "gradient_noise_scale_seconds": None}
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    assert "two micro-batches" in describe_noise_scale(tmp_path, 30.0)
-    (tmp_path / "metrics.jsonl").write_text(json.dumps({**line, "micro_batches": 4}) + "\n")
-    assert "larger batches still pay" in describe_noise_scale(tmp_path, 30.0)
-    line["gradient_noise_scale_seconds"] = 240.0
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    assert "240 s of audio" in describe_noise_scale(tmp_path, 30.0)
-    assert "kappa 8" in describe_noise_scale(tmp_path, 30.0)

@@ -23,6 +23,11 @@ METRICS = {
     "padding_share",
     "data_wait_share",
     "pseudo_labels_dropped",
+    "gradient_noise_scale_seconds",
+    "gradient_noise_scale_error_seconds",
+    "gradient_signal_share",
+    "step_deviation_percent",
+    "clipped_share",
 }
 
 

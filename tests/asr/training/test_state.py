@@ -6,6 +6,7 @@ import json
 
 from asr.config.recipe import parse_config
 from asr.data.sampler import Position
+from asr.scaling.validity import GradientNoise
 from asr.training.state import TrainingState
 
 CONFIG = parse_config(
@@ -23,14 +24,19 @@ def test_a_state_comes_back_through_json() -> None:
     state.clock.advance(19.5)
     state.schedule.consume(19.5, state.clock.hours)
     state.position = Position(labelled_group=3, seconds=19.5)
-    state.noise_scale.observe(4.0, 1.0, 4, 19.5, 10.0)
+    state.noise_scale.observe(GradientNoise(4.0, 1.0))
+    state.clipped.observe(2.0, 1.0, 19.5, 10.0)
     state.batches_drawn, state.non_finite, state.skipped_updates, state.dev_wer = 2, 1, 1, 50.0
     saved = json.loads(json.dumps({**state.to_json(), "batch_seconds": state.batch_seconds}))
     again = TrainingState.at_the_start(CONFIG, 20.0)
-    again.restore(saved)
+    assert again.restore(saved) == []
     assert again == state
-    del saved["skipped_updates"]  # as the first version wrote it
-    again.restore(saved)
+    del saved["skipped_updates"], saved["clipped"]  # as the first version wrote it
+    saved["noise_scale"] = {"noise": 4.0, "signal": 1.0}
+    [note] = again.restore(saved)
+    assert "measured anew" in note
+    assert again.noise_scale.seconds is None
+    assert again.clipped.share is None
     assert again.skipped_updates == 0
 
 
