@@ -86,10 +86,10 @@ def test_an_utterance_whose_loss_is_not_finite_is_named_and_left_out() -> None:
 
 def test_labels_weigh_as_the_recipe_says_and_are_compared_with_the_student() -> None:
     student, stats = Student(), BatchStats()
-    compared: list[tuple[list[list[int]], list[list[int]]]] = []
+    compared: list[tuple[list[Segment], list[list[int]], list[list[int]]]] = []
     labeler = SimpleNamespace(
         targets=lambda micro_batch, frames: (TARGETS, [1]),
-        compare=lambda paths, targets: compared.append((paths, targets)),
+        compare=lambda *arguments: compared.append(arguments),
     )
     objective = PseudoLabelCtc(RANKS, labeler, weight=0.25)  # type: ignore[arg-type]
     loss = objective.loss(given(student, Kind.UNTRANSCRIBED), stats)
@@ -97,7 +97,8 @@ def test_labels_weigh_as_the_recipe_says_and_are_compared_with_the_student() -> 
     assert loss.item() == pytest.approx(0.25 * plain, rel=1e-6)
     assert stats.loss_pseudo_labelled == pytest.approx(plain, rel=1e-6)
     assert (stats.pseudo_labelled_seconds, stats.labelled_seconds) == (2.0, 0.0)
-    [(paths, targets)] = compared
+    [(segments, paths, targets)] = compared
+    assert [segment.index for segment in segments] == [1]
     assert targets == [[3]]
     assert len(paths) == 1
 
