@@ -47,7 +47,7 @@ def test_the_examples_of_the_docstrings_run(name: str, here: Path) -> None:
     [example] = doctest.DocTestFinder(recurse=False).find(function, name, globs={})
     assert example.examples
     said: list[str] = []
-    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append)
+    doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(example, out=said.append)
     assert not said, "".join(said)
 
 
