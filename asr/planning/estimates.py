@@ -143,10 +143,12 @@ def _ring_bytes(
 ) -> float:
     """What a rank sends: reduced gradients, gathered weights, gathered averages."""
     count = parameter_count(config, vocabulary)
-    low = BYTES[Precision.of(config).weights]
-    if config.trainer.zero_stage == 0:
-        reduces *= 2  # each rank gets the whole sum
-    return (ranks - 1) / ranks * count * ((reduces + refreshes) * _FP32 + gathers * low)
+    precision = Precision.of(config)
+    if config.trainer.zero_stage < 3:
+        reduces *= 2  # each rank gets the whole sum, though stages 1 and 2 use its part alone
+    gradients = reduces * BYTES[precision.exchange]
+    weights = gathers * BYTES[precision.weights]
+    return (ranks - 1) / ranks * count * (gradients + weights + refreshes * _FP32)
 
 
 def wall_hours(
