@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from memory_helpers import Allocations
 from torch import Tensor
 
 from asr.config.recipe import parse_config
@@ -19,6 +21,7 @@ from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks, join, leave
 from asr.model.acoustic_model import make_model
 from asr.scaling.rule import in_force
+from asr.teacher.ema import WeightAverage
 
 VOCABULARY = 12
 PRECISIONS_AND_STAGES = [
@@ -198,6 +201,39 @@ def exchange(ranks: Ranks) -> dict[str, dict[str, float]]:
     """Both of the above. DeepSpeed keeps the collectives that its first engine finds: counted ones."""
     sent = bytes_sent(ranks)
     return {"sent": sent, "errors": exchange_errors(ranks)}
+
+
+def memory_config(precision: str, stage: int) -> Config:
+    """A micro-batch of next to nothing, so that what a rank allocates hangs on the weights alone."""
+    shape = {"width": 128, "heads": 2, "layers": 4, "feed_forward_width": 512, "norm": "pre"}
+    model: dict[str, object] = {**shape, "dropout": 0.0, "layer_drop": 0.0, "positions": "rotary"}
+    batch = {"batch_seconds": 2320, "max_seconds_per_micro_batch": 0.12}
+    return tiny_config(precision, stage, model=model, batch=batch)
+
+
+def allocated(ranks: Ranks) -> dict[str, int]:
+    """Peak bytes of the second update, of two micro-batches, beside a teacher that labels."""
+    found, kept = (
+        {},
+        [],
+    )  # an engine that went would give back its memory during the next one's time
+    # ZeRO 3 comes last: DeepSpeed gives all of the process another `linear`.
+    for precision, stage in sorted(PRECISIONS_AND_STAGES, key=lambda case: case[1]):
+        config = memory_config(precision, stage)
+        with Allocations() as allocations:
+            network = make_model(config, VOCABULARY)
+            engine = tiny_engine(config, ranks)
+            average = WeightAverage(network, engine.shards, ranks)
+            del network
+            engine.set_learning_rate(1e-3)
+            for seed in range(2):
+                start_ns = time.time_ns()
+                assert update(engine, seed, slots=2)
+                average.update(0.9)
+                average.model()
+        found[f"{precision} {stage}"] = allocations.peak_since(start_ns)
+        kept.append((engine, average))
+    return found
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from asr.config.schema import Config
 from asr.distributed.optimizers import CONSTRUCTORS, put_in_force
-from asr.distributed.precision import Precision
+from asr.distributed.precision import Precision, bucket_elements
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.model.acoustic_model import AcousticModel
@@ -37,7 +37,7 @@ class Engine:
         self.deepspeed, *_ = deepspeed.initialize(
             model=student,
             optimizer=make_optimizer(list(student.parameters()), config.optimizer, values),
-            config=_deepspeed_config(config),
+            config=_deepspeed_config(config, sum(p.numel() for p in student.parameters())),
             dist_init_required=False,
         )
         self.student: AcousticModel = self.deepspeed.module
@@ -139,7 +139,8 @@ def _without_steps(optimizer: torch.optim.Optimizer) -> Iterator[None]:
         del optimizer.step
 
 
-def _deepspeed_config(config: Config) -> dict[str, Any]:
+def _deepspeed_config(config: Config, parameters: int) -> dict[str, Any]:
+    bucket = bucket_elements(parameters)
     return {
         # Sizes of micro-batches vary and accumulation boundaries are ours; DeepSpeed wants a number.
         "train_micro_batch_size_per_gpu": 1,
@@ -150,6 +151,11 @@ def _deepspeed_config(config: Config) -> dict[str, Any]:
             "stage": config.trainer.zero_stage,
             # Else stage 2 divides by the ranks in the weights' type, and stages 1 and 2 send as much.
             "reduce_scatter": config.trainer.zero_stage == 3,
+            # DeepSpeed's own are of 5e8 elements and more, whatever the model.
+            "reduce_bucket_size": bucket,
+            "stage3_prefetch_bucket_size": bucket,
+            "stage3_max_live_parameters": bucket,
+            "stage3_max_reuse_distance": bucket,
         },
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1 << 60,

@@ -15,6 +15,14 @@ Type = Literal["float32", "bfloat16"]
 BYTES: dict[Type, int] = {"float32": 4, "bfloat16": 2}
 _DEEPSPEED_NAMES: dict[Type, str] = {"float32": "fp32", "bfloat16": "bf16"}
 
+_BUCKET_ELEMENTS = 1 << 25
+"""Of fp32 that is 134 MB, which a network carries as fast as any more."""
+
+
+def bucket_elements(parameters: int) -> int:
+    """Elements that DeepSpeed reduces, or holds of what other ranks own, at a time: at most the model."""
+    return min(_BUCKET_ELEMENTS, parameters)
+
 
 @dataclass(frozen=True)
 class Precision:
