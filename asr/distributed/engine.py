@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import deepspeed
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from asr.config.schema import Config
 from asr.distributed.optimizers import CONSTRUCTORS, put_in_force
-from asr.distributed.precision import Precision
+from asr.distributed.precision import Precision, bucket_elements
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.model.acoustic_model import AcousticModel
@@ -28,14 +30,14 @@ class Engine:
         self.values = values
         make_optimizer = CONSTRUCTORS[config.optimizer.kind]
         self.rule = OPTIMIZERS[config.optimizer.kind]
-        self.world = ranks.world
+        self.ranks = ranks
         precision = Precision.of(config)
         self.dtype: torch.dtype = getattr(torch, precision.weights)
         weights = {name: p.detach().float().clone() for name, p in student.named_weights()}
         self.deepspeed, *_ = deepspeed.initialize(
             model=student,
             optimizer=make_optimizer(list(student.parameters()), config.optimizer, values),
-            config=_deepspeed_config(config, values),
+            config=_deepspeed_config(config, sum(p.numel() for p in student.parameters())),
             dist_init_required=False,
         )
         self.student: AcousticModel = self.deepspeed.module
@@ -78,8 +80,6 @@ class Engine:
         All of them, each time: a checkpoint brings those of the kappa under which it was written.
         """
         learning_rate = self.values.learning_rate * share
-        if self.shards.is_sharded:  # `step` clips at stage 0
-            self.deepspeed.optimizer.clip_grad = self.values.max_gradient_norm
         put_in_force(self.deepspeed.optimizer, self.values, learning_rate)
         return learning_rate
 
@@ -102,35 +102,61 @@ class Engine:
         The engine averages over ranks, our losses are parts of a sum: hence the factor.
         """
         self.deepspeed.set_gradient_accumulation_boundary(is_last)
-        self.deepspeed.backward(loss * self.world, scale_wrt_gas=False)
+        self.deepspeed.backward(loss * self.ranks.world, scale_wrt_gas=False)
 
     def step(self) -> bool:
-        """Clip and step; whether the engine really applied it. A gradient that is not finite never is."""
-        norm = None
-        if (
-            not self.shards.is_sharded
-        ):  # ZeRO measures and clips its own, and has no whole gradients
-            parameters = [p for p in self.student.parameters() if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-            if not torch.isfinite(norm):
-                self.student.zero_grad(set_to_none=True)  # the same on all ranks, which share it
-            elif self.values.max_gradient_norm > 0:
-                threshold = self.values.max_gradient_norm
-                torch.nn.utils.clip_grads_with_norm_(parameters, threshold, norm)
-        self.deepspeed.step()
-        self.gradient_norm = float(self.deepspeed.get_global_grad_norm() if norm is None else norm)
-        return bool(self.deepspeed.was_step_applied()) and math.isfinite(self.gradient_norm)
+        """Clip and step; whether the step was applied, the same on all ranks.
+
+        Where the gradient, or the sum of its squares, is not finite nothing moves: no weight, moment or count.
+        Versions of DeepSpeed differ in that, and in whether clipping hides it: so it is seen to here.
+        """
+        self.gradient_norm = self._norm()
+        is_finite = math.isfinite(self.gradient_norm)
+        threshold = self.values.max_gradient_norm
+        if not is_finite:
+            for held in self.shards.held_gradients():
+                held.fill_(1.0)  # nothing that DeepSpeed objects to
+        elif 0 < threshold < self.gradient_norm:
+            torch._foreach_mul_(self.shards.gradients(), threshold / self.gradient_norm)
+        # DeepSpeed goes its usual way, so that its buffers are ready for the next batch.
+        with nullcontext() if is_finite else _without_steps(self.deepspeed.basic_optimizer):
+            self.deepspeed.step()
+        return is_finite
+
+    def _norm(self) -> float:
+        """Of the global gradient. A collective under ZeRO 1 to 3, where each rank has its part."""
+        own = float(torch.nn.utils.get_total_norm(self.shards.gradients()))
+        return math.sqrt(self.ranks.sum([own**2])[0]) if self.shards.is_sharded else own
 
 
-def _deepspeed_config(config: Config, values: Hyperparameters) -> dict[str, Any]:
+@contextmanager
+def _without_steps(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Let whoever asks the optimizer to step believe that it did."""
+    optimizer.step = lambda closure=None: None  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        del optimizer.step
+
+
+def _deepspeed_config(config: Config, parameters: int) -> dict[str, Any]:
+    bucket = bucket_elements(parameters)
     return {
         # Sizes of micro-batches vary and accumulation boundaries are ours; DeepSpeed wants a number.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        # Not DeepSpeed's at stage 0: there it cannot follow a threshold that changes with the batch.
-        "gradient_clipping": values.max_gradient_norm if config.trainer.zero_stage else 0.0,
+        "gradient_clipping": 0.0,  # `Engine.step` does: its threshold changes with the batch
         **Precision.of(config).deepspeed(),
-        "zero_optimization": {"stage": config.trainer.zero_stage},
+        "zero_optimization": {
+            "stage": config.trainer.zero_stage,
+            # Else stage 2 divides by the ranks in the weights' type, and stages 1 and 2 send as much.
+            "reduce_scatter": config.trainer.zero_stage == 3,
+            # DeepSpeed's own are of 5e8 elements and more, whatever the model.
+            "reduce_bucket_size": bucket,
+            "stage3_prefetch_bucket_size": bucket,
+            "stage3_max_live_parameters": bucket,
+            "stage3_max_reuse_distance": bucket,
+        },
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1 << 60,
     }

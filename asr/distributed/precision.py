@@ -5,7 +5,7 @@ No torch here: plans are made with it, too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from asr.config.schema import Config
@@ -14,6 +14,14 @@ Type = Literal["float32", "bfloat16"]
 """As torch names it."""
 BYTES: dict[Type, int] = {"float32": 4, "bfloat16": 2}
 _DEEPSPEED_NAMES: dict[Type, str] = {"float32": "fp32", "bfloat16": "bf16"}
+
+_BUCKET_ELEMENTS = 1 << 25
+"""Of fp32 that is 134 MB, which a network carries as fast as any more."""
+
+
+def bucket_elements(parameters: int) -> int:
+    """Elements that DeepSpeed reduces, or holds of what other ranks own, at a time: at most the model."""
+    return min(_BUCKET_ELEMENTS, parameters)
 
 
 @dataclass(frozen=True)
@@ -29,12 +37,17 @@ class Precision:
     autocast: Type | None = None
     """Of matrix products, where not that of the weights: torch.autocast."""
     gradients: Type = "float32"
-    """In which they are accumulated. Ranks exchange them in the type of the weights, as DeepSpeed does."""
+    """In which they are accumulated."""
+    exchange: Type = "float32"
+    """In which ranks sum their gradients: `trainer.gradient_communication`, whatever the weights' type."""
 
     @classmethod
     def of(cls, config: Config) -> Precision:
         """What a recipe asks for."""
-        return _BY_NAME[config.trainer.precision]
+        trainer = config.trainer
+        return replace(
+            _BY_NAME[trainer.precision], exchange=_EXCHANGE[trainer.gradient_communication]
+        )
 
     @property
     def activations(self) -> Type:
@@ -57,6 +70,8 @@ class Precision:
         return {
             "bf16": {"enabled": self.weights == "bfloat16"},
             **(apart if self.wants_masters_apart else {}),
+            # Left to itself DeepSpeed exchanges the gradients of bf16 weights in bf16.
+            "communication_data_type": _DEEPSPEED_NAMES[self.exchange],
             "torch_autocast": {
                 "enabled": self.autocast is not None,
                 "dtype": self.autocast or "bfloat16",
@@ -66,6 +81,7 @@ class Precision:
         }
 
 
+_EXCHANGE: dict[str, Type] = {"fp32": "float32", "bf16": "bfloat16"}
 _BY_NAME = {
     "fp32": Precision(),
     "autocast": Precision(autocast="bfloat16"),

@@ -38,7 +38,7 @@ class Shards:
     ) -> None:
         """`weights` of the student by their names, as its `named_weights` has them; `engine` is DeepSpeed's."""
         self.ranks, self.rank = ranks, rank
-        optimizer = engine.optimizer
+        self._optimizer = optimizer = engine.optimizer
         stage = engine.zero_optimization_stage()
         self.is_sharded = stage > 0
         self.masters: list[Tensor]
@@ -115,6 +115,20 @@ class Shards:
                     padded[: len(values)] = values
                     matrix[:, place.start : place.start + place.columns] = padded.view(rows, -1)
             flat.copy_(matrix[row].view(flat.shape))
+
+    def gradients(self) -> list[Tensor]:
+        """This rank's part of the summed gradient, between the last backward pass and the step."""
+        optimizer = self._optimizer
+        if not self.is_sharded:
+            return [weight.grad for weight in self.masters if weight.grad is not None]
+        if hasattr(optimizer, "bf16_groups"):
+            return list(optimizer.fp32_groups_gradient_flat_partition)
+        return [gradient for group in optimizer.averaged_gradients.values() for gradient in group]
+
+    def held_gradients(self) -> list[Tensor]:
+        """All that DeepSpeed will look at in the step: stage 1 in bf16 keeps the other ranks' parts, too."""
+        whole = getattr(self._optimizer, "fp32_groups_gradients_flat", None)
+        return self.gradients() if whole is None else list(whole)
 
     def moments(self) -> dict[str, list[Tensor]]:
         """The optimizer's state, by its names, in the layout of a shard; empty before the first step.

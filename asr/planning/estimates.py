@@ -1,6 +1,6 @@
 """How large a recipe's run is: parameters, memory of a rank, bytes on the wire. No torch: `asr plan` uses it.
 
-Estimates, good for choosing a ZeRO stage and a micro-batch, not for filling a GPU to the last gigabyte.
+Memory is what torch allocates, to 5 %. What the allocator, CUDA and NCCL take for themselves comes on top.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr.config.schema import Config
-from asr.distributed.precision import BYTES, Precision
+from asr.distributed.precision import BYTES, Precision, bucket_elements
 from asr.errors import UserError
 from asr.scaling.optimizers import OPTIMIZERS
 
@@ -49,45 +49,90 @@ def parameter_count(config: Config, vocabulary: int) -> int:
     return front_end + model.layers * block + final_norm + head
 
 
-def activation_bytes(config: Config, vocabulary: int) -> float:
-    """What the largest micro-batch keeps for its backward pass.
+def activation_bytes(config: Config, vocabulary: int, stage: int) -> float:
+    """What a GPU holds for the largest micro-batch where its backward pass begins, weights aside.
 
-    Counted in tensors of width W and of the feed-forward width for each encoder frame: attention 10 W
-    (12 with rotary positions, which keep the unrotated too), convolution module 9 W, feed-forward 3
-    inner widths. Attention weights are never kept: they are computed again.
+    Counted per encoder frame in tensors of width W and of the feed-forward width, as autograd keeps them.
+    Attention weights are never kept: they are computed again. Masks of dropout are bytes. Under autocast
+    layer normalisation takes and returns fp32, and each weight has a copy for the matrix products; but ZeRO
+    3, which must let weights go, keeps what they are multiplied with as it was before autocast. Left out:
+    CTC's own tables, 8 bytes a token and frame.
     """
-    model = config.model
-    elements = (12 if model.positions == "rotary" else 10) * model.width
-    elements += 9 * model.width if model.convolution_kernel else 0
-    elements += 3 * model.feed_forward_width
-    per_frame = model.layers * elements + 5 * model.width + config.features.mel_bins * model.stride
-    size = BYTES[Precision.of(config).activations]
+    model, precision = config.model, Precision.of(config)
+    size, norm_size = BYTES[precision.activations], BYTES[precision.weights]
+    input_size = norm_size if stage == 3 else size
+    width, inner, mask = model.width, model.feed_forward_width, 1 if model.dropout else 0
+    branch = (
+        width * (norm_size + input_size + mask) + 8
+    )  # a normalisation's input, a projection's, a mask
+    attention = (6 if model.positions == "rotary" else 4) * width * size + 4 * model.heads
+    convolution = (
+        width * (3 * size + input_size + 2 * norm_size) + 8 if model.convolution_kernel else 0
+    )
+    is_kept_once = model.activation == "relu" and not model.dropout
+    feed_forward = inner * ((1 if is_kept_once else 2) * size + mask)
+    branches = 3 if model.convolution_kernel else 2
+    block = branches * branch + attention + convolution + feed_forward
+    features = config.features.mel_bins * model.stride * (_FP32 + (size if precision.is_low else 0))
+    ends = features + width * (2 * size + input_size + mask) + vocabulary * (size + _FP32)
+    ends += (width * norm_size + 8) if model.norm == "pre" else 0
+    working = inner * size  # of the first gradients
     frames_per_second = 1000.0 / config.features.hop_ms / model.stride
     frames = config.batch.max_seconds_per_micro_batch * frames_per_second
-    return frames * (per_frame * size + 3 * vocabulary * _FP32)
+    copies = parameter_count(config, vocabulary) * size if precision.autocast and stage < 3 else 0
+    return frames * (model.layers * block + ends + working) + copies
 
 
 def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) -> dict[str, float]:
-    """Gigabytes (1e9 bytes) that a rank needs at a ZeRO stage, by what they are for, and their total."""
+    """Gigabytes (1e9 bytes) that a rank needs at a ZeRO stage, by what they are for, and their total.
+
+    At the peak of an update of several micro-batches: the gradients of those before are there. Where ranks
+    sum gradients the activations are gone, so `exchange` counts only what goes beyond them.
+    """
     count = parameter_count(config, vocabulary)
     precision = Precision.of(config)
     moments = OPTIMIZERS[config.optimizer.kind].moments(config.optimizer)
+    weight_size, exchange_size = BYTES[precision.weights], BYTES[precision.exchange]
+    bucket = bucket_elements(count)
 
     def share(from_stage: int) -> float:
         return count / ranks if stage >= from_stage else count
 
+    gradients = share(2) * BYTES[precision.gradients]
+    buckets = {1: weight_size, 2: weight_size, 3: exchange_size}.get(stage, 0) * bucket
+    if (
+        stage == 1 and precision.wants_masters_apart
+    ):  # an optimizer of its own: bf16 gradients stay, too
+        gradients, buckets = gradients + count * weight_size, 0
+    # Stage 0 flattens, stage 2 sums anew or in another type, stage 3 cuts, and steps with a copy.
+    low_sum = exchange_size * bucket if exchange_size != weight_size else 0
+    exchange = {
+        0: float(_FP32 * count),
+        1: 0.0,
+        2: low_sum if precision.wants_masters_apart else share(2) * _FP32,
+        3: max(exchange_size * bucket, share(2) * _FP32),
+    }[stage]
+    gathered = bucket if stage == 3 and ranks > 1 else 0
     # At stage 0 in fp32 the weights are their own masters, and the teacher's copy is its average.
     masters = share(1) * _FP32 if stage > 0 else 0.0
+    activations = activation_bytes(config, vocabulary, stage)
     parts = {
-        "parameters": share(3) * BYTES[precision.weights],
-        "gradients": share(2) * BYTES[precision.gradients],
+        "parameters": (share(3) + gathered) * weight_size,
+        "gradients": gradients,
         "optimizer": masters + share(1) * _FP32 * moments,
-        "teacher": share(1) * _FP32 if stage > 0 else 0.0,
+        "teacher": share(1) * _FP32 * _averages_beside_the_labelling_copy(stage),
         "labelling_copy": float(count * _FP32),
-        "activations": activation_bytes(config, vocabulary),
+        "buckets": float(buckets),
+        "activations": activations,
+        "exchange": max(0.0, exchange - activations),
     }
     parts = {name: value / _BYTES_PER_GB for name, value in parts.items()}
     return {**parts, "total": math.fsum(parts.values())}
+
+
+def _averages_beside_the_labelling_copy(stage: int) -> int:
+    """Shards of fp32 weights that the teacher keeps. What another average needs is to be added here."""
+    return 1 if stage > 0 else 0
 
 
 def micro_batches_per_rank(config: Config, batch_seconds: float, ranks: int) -> int:
@@ -143,10 +188,12 @@ def _ring_bytes(
 ) -> float:
     """What a rank sends: reduced gradients, gathered weights, gathered averages."""
     count = parameter_count(config, vocabulary)
-    low = BYTES[Precision.of(config).weights]
-    if config.trainer.zero_stage == 0:
-        reduces *= 2  # each rank gets the whole sum
-    return (ranks - 1) / ranks * count * ((reduces + refreshes) * _FP32 + gathers * low)
+    precision = Precision.of(config)
+    if config.trainer.zero_stage < 3:
+        reduces *= 2  # each rank gets the whole sum, though stages 1 and 2 use its part alone
+    gradients = reduces * BYTES[precision.exchange]
+    weights = gathers * BYTES[precision.weights]
+    return (ranks - 1) / ranks * count * (gradients + weights + refreshes * _FP32)
 
 
 def wall_hours(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from engine_helpers import VOCABULARY, memory_config, on_ranks
+from memory_helpers import activation_bytes_of_a_gpu
 from recipe_paths import FESTVOX, LIBRISPEECH
 
 from asr.config.recipe import load_config, parse_config
@@ -31,7 +35,7 @@ VARIANTS = [
 ]
 
 
-def small(**model: object) -> Config:
+def small(precision: str = "fp32", stage: int = 0, **model: object) -> Config:
     tree = {
         "heads": 2,
         "layers": 3,
@@ -40,7 +44,10 @@ def small(**model: object) -> Config:
         "dropout": 0.1,
         **model,
     }
-    return parse_config({"model": tree, "batch": {"batch_seconds": 100}}, "test")
+    trainer = {"precision": precision, "zero_stage": stage}
+    return parse_config(
+        {"model": tree, "batch": {"batch_seconds": 100}, "trainer": trainer}, "test"
+    )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -57,27 +64,39 @@ def test_the_librispeech_network_has_its_parameters() -> None:
     assert parameter_count(config, 29) == sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize("variant", VARIANTS[::3])
-def test_activations_are_those_that_autograd_keeps(variant: dict[str, object]) -> None:
-    config = small(**variant)
-    model = make_model(config, 33).train()
-    seconds = config.batch.max_seconds_per_micro_batch
-    frames = int(seconds * 100 / 20)  # 20 utterances
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, torch.Tensor] = {}
+@pytest.mark.parametrize(
+    ("precision", "stage"), [("fp32", 0), ("autocast", 0), ("autocast", 3), ("bf16", 1)]
+)
+def test_activations_are_those_that_a_gpu_keeps(precision: str, stage: int) -> None:
+    """Autocast's were up to 8 % above the plan, and fp32's a fifth below it."""
+    for number, variant in enumerate(VARIANTS[::2]):
+        activation, dropout = ("relu", "silu")[number % 2], 0.1 * (number % 3)
+        config = small(precision, stage, **variant, activation=activation, dropout=dropout)
+        frames = int(config.batch.max_seconds_per_micro_batch * 100 / 20)
+        measured = activation_bytes_of_a_gpu(config, 33, [frames] * 20)
+        assert activation_bytes(config, 33, stage) == pytest.approx(measured["peak"], rel=0.05)
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = tensor
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits, _ = model(torch.randn(20, frames, 80), torch.full((20,), frames))
-        loss = logits.float().log_softmax(-1).sum()
-    assert loss.requires_grad
-    measured = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-    assert activation_bytes(config, 33) == pytest.approx(measured, rel=0.15)
+def test_the_stand_in_for_a_gpu_keeps_what_tensors_on_one_would() -> None:
+    for precision in ("fp32", "autocast"):
+        config = small(precision, convolution_kernel=15)
+        kept = [
+            activation_bytes_of_a_gpu(config, 33, [500] * 4, d)["kept"] for d in ("cpu", "cuda")
+        ]
+        assert kept[0] == kept[1]
+
+
+def test_a_rank_allocates_what_the_plan_says(tmp_path: Path) -> None:
+    """DeepSpeed's buckets were missing, 2 GB beside 17 MB of weights; and 2 bytes of ZeRO 1's 28 in bf16."""
+    measured = on_ranks("allocated", 1, tmp_path)
+    assert len(measured) == 11
+    for case, peak in measured.items():
+        precision, stage = case.split()
+        config = memory_config(precision, int(stage))
+        planned = memory_gb_per_rank(config, VOCABULARY, 1, int(stage))["total"] * 1e9
+        if stage == "3":  # gloo scatters a copy
+            planned += 4 * parameter_count(config, VOCABULARY)
+        assert planned == pytest.approx(peak, rel=0.05), case
 
 
 def test_zero_shards_what_it_says() -> None:
@@ -85,7 +104,9 @@ def test_zero_shards_what_it_says() -> None:
     count = parameter_count(config, 33) / 1e9
     for stage, sharded in ((0, 0), (1, 4), (2, 5), (3, 6)):
         parts = memory_gb_per_rank(config, 33, 8, stage)
-        state = parts["total"] - parts["activations"] - parts["labelling_copy"]
+        state = sum(parts[n] for n in ("parameters", "gradients", "optimizer", "teacher"))
+        if stage == 3:  # and for a time those of all ranks
+            state -= 4 * count
         # fp32: parameters, gradients, two moments; and under ZeRO masters and average.
         whole = 4 if stage == 0 else 6
         assert state == pytest.approx(4 * count * (whole - sharded + sharded / 8))
@@ -98,7 +119,8 @@ def test_wall_clock_is_computation_plus_communication() -> None:
     assert alone == pytest.approx(128888 / (8 * 300))
     slower = wall_hours(config, 29, row, 300.0, Network(10.0, 0.0))
     count = row["parameters"]
-    sent = 7 / 8 * count * (4 + 2 + 4)  # gradients, bf16 weights, the labelling copy
+    # Gradients, of which stage 1 sends around the whole sum; bf16 weights; the labelling copy.
+    sent = 7 / 8 * count * (2 * 4 + 2 + 4)
     assert slower - alone == pytest.approx(row["total_steps"] * sent / 10e9 / 3600, rel=1e-6)
     # A teacher that is refreshed every tenth step only, and messages of 1 ms.
     seldom = load_config(
@@ -107,7 +129,7 @@ def test_wall_clock_is_computation_plus_communication() -> None:
     row = full_row(seldom, 8)
     assert row["teacher_update_steps"] == 10
     found = wall_hours(seldom, 29, row, 300.0, Network(10.0, 1000.0)) - alone
-    per_step = 7 / 8 * count * (4 + 2 + 4 / 10) / 10e9 + 1e-3 * 14 * (1 + 1 + 0.1)
+    per_step = 7 / 8 * count * (2 * 4 + 2 + 4 / 10) / 10e9 + 1e-3 * 14 * (1 + 1 + 0.1)
     assert found == pytest.approx(row["total_steps"] * per_step / 3600, rel=1e-6)
 
 

@@ -1,0 +1,169 @@
+"""What is allocated: by a GPU for a forward and backward pass, without one; by this process, as it is."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from deepspeed.runtime.zero.linear import zero3_linear_wrap
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from asr.config.schema import Config
+from asr.distributed.precision import Precision
+from asr.model.acoustic_model import AcousticModel, make_model
+from asr.model.dropout import Dropout
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the storages that operations make, for as long as they live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: dict[int, Any] = {}
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        made = function(*arguments, **(options or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._note(tensor.untyped_storage())
+        self.peak = max(self.peak, self.now)
+        return made
+
+    def leave_out(self, tensor: Tensor) -> None:
+        self._known[tensor.untyped_storage()._cdata] = None
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._known:
+            self.now += size
+            self._known[key] = weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        del self._known[key]
+        self.now -= size
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor, **_: Any) -> Tensor:
+    """The kernel that a GPU takes for masked attention; without a GPU torch would take another."""
+    bias = torch.zeros_like(attn_mask, dtype=query.dtype)
+    shape = (*query.shape[:3], key.shape[2])
+    attended: Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(
+        query, key, value, bias.expand(shape), True
+    )[0]
+    return attended
+
+
+def _dropout(hidden: Tensor, p: float, training: bool, inplace: bool = False) -> Tensor:
+    return torch.native_dropout(hidden, p, training)[0] if training and p else hidden
+
+
+_layer_norm = functional.layer_norm
+
+
+def _fp32_layer_norm(hidden: Tensor, *arguments: Any) -> Tensor:
+    """As CUDA's autocast has it."""
+    return _layer_norm(hidden.float(), *arguments)
+
+
+@contextmanager
+def _as_a_gpu(device: str, precision: Precision, stage: int) -> Iterator[None]:
+    """What CUDA's kernels and its autocast do, on tensors without contents that lie on `device`."""
+    patches = {"scaled_dot_product_attention": _attention}
+    if stage == 3:
+        patches["linear"] = zero3_linear_wrap
+    if device == "cpu":
+        patches["dropout"] = _dropout
+    if device == "cpu" and precision.autocast:
+        patches["layer_norm"] = _fp32_layer_norm
+    # torch.autocast refuses CUDA where there is none.
+    torch.set_autocast_enabled(device, precision.autocast is not None)
+    torch.set_autocast_dtype(device, torch.bfloat16)
+    try:
+        with (
+            mock.patch.multiple(functional, **patches),
+            mock.patch.object(Dropout, "forward", nn.Dropout.forward),
+        ):
+            yield
+    finally:
+        torch.set_autocast_enabled(device, False)
+        torch.clear_autocast_cache()
+
+
+def _empty_model(config: Config, vocabulary: int, device: str) -> AcousticModel:
+    torch.set_default_dtype(getattr(torch, Precision.of(config).weights))
+    try:
+        with torch.device(device):
+            return make_model(config, vocabulary).train()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def activation_bytes_of_a_gpu(
+    config: Config, vocabulary: int, lengths: list[int], device: str = "cpu"
+) -> dict[str, int]:
+    """Bytes beyond weights: `kept` after the forward pass, and on the CPU the `peak` of both passes.
+
+    Utterances of `lengths` feature frames. Nothing is computed: tensors have no contents. The peak is
+    without gradients of weights.
+    """
+    precision = Precision.of(config)
+    with FakeTensorMode():
+        model = _empty_model(config, vocabulary, device)
+        live = LiveBytes()
+        for weight in model.parameters():
+            live.leave_out(weight)
+        with live:
+            features = torch.empty(
+                len(lengths), max(lengths), config.features.mel_bins, device=device
+            )
+            frames = torch.tensor(lengths, device=device)
+            with _as_a_gpu(device, precision, config.trainer.zero_stage):
+                logits, _ = model(features.to(model.head.weight.dtype), frames)
+            log_probabilities = logits.float().log_softmax(-1)
+            found = {"kept": live.now}
+            if device == "cpu":
+                loss = log_probabilities.sum()
+                for weight in model.parameters():
+                    weight.register_post_accumulate_grad_hook(_forget)
+                loss.backward()
+                found["peak"] = live.peak
+    return found
+
+
+class Allocations:
+    """Bytes that this thread of the process holds, from the start of the block on."""
+
+    def __enter__(self) -> Allocations:
+        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        self._profile.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._profile.__exit__(*exception)
+
+    def peak_since(self, start_ns: int) -> int:
+        """The most of them from `start_ns` (time.time_ns) on."""
+        kinds = self._profile.profiler.kineto_results.events()
+        changes = sorted((e.start_ns(), e.nbytes()) for e in kinds if e.name() == "[memory]")
+        held = peak = 0
+        for moment_ns, change in changes:
+            held += change
+            if moment_ns >= start_ns:
+                peak = max(peak, held)
+        return peak
+
+
+def _forget(weight: Tensor) -> None:
+    weight.grad = None
