@@ -120,8 +120,8 @@ def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) 
         "parameters": (share(3) + gathered) * weight_size,
         "gradients": gradients,
         "optimizer": masters + share(1) * _FP32 * moments,
-        "teacher": share(1) * _FP32 * _averages_beside_the_labelling_copy(stage),
-        "labelling_copy": float(count * _FP32),
+        "teacher": share(1) * _FP32 * _shards_of_averages(config, stage),
+        "labelling_copy": float(count * _FP32 * _averages(config)),
         "buckets": float(buckets),
         "activations": activations,
         "exchange": max(0.0, exchange - activations),
@@ -130,9 +130,17 @@ def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) 
     return {**parts, "total": math.fsum(parts.values())}
 
 
-def _averages_beside_the_labelling_copy(stage: int) -> int:
-    """Shards of fp32 weights that the teacher keeps. What another average needs is to be added here."""
-    return 1 if stage > 0 else 0
+def _averages(config: Config) -> int:
+    """Each with a copy of the whole network, to label or to be evaluated."""
+    return 1 if config.teacher.evaluation_half_life_hours is None else 2
+
+
+def _shards_of_averages(config: Config, stage: int) -> int:
+    """Shards of fp32 weights that averages keep beside their networks; at stage 0 those are the averages."""
+    teacher = config.teacher
+    last_student = 0 if teacher.averaged_weights == "after" else 1
+    after_the_run = 2 if teacher.keep_for_average else 0
+    return (_averages(config) if stage > 0 else 0) + last_student + after_the_run
 
 
 def micro_batches_per_rank(config: Config, batch_seconds: float, ranks: int) -> int:
