@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from memory_helpers import Allocations
+from memory_helpers import held_bytes, peak_of
 from torch import Tensor
 
 from asr.config.recipe import parse_config
@@ -211,27 +210,51 @@ def memory_config(precision: str, stage: int) -> Config:
     return tiny_config(precision, stage, model=model, batch=batch)
 
 
+class _Done:
+    def wait(self) -> None: ...
+
+
+def _collectives_of_one_rank() -> None:
+    """Without gloo, whose threads free what they were given where nobody sees it."""
+
+    def nothing(tensor: Tensor, *_: Any, async_op: bool = False, **__: Any) -> _Done | None:
+        return _Done() if async_op else None
+
+    def into(*given: Any, async_op: bool = False, **named: Any) -> _Done | None:
+        target, source = [t for t in (*given, *named.values()) if isinstance(t, Tensor)]
+        target.copy_(source)
+        return _Done() if async_op else None
+
+    torch.distributed.all_reduce = torch.distributed.broadcast = nothing
+    torch.distributed.all_gather_into_tensor = into
+    torch.distributed.reduce_scatter_tensor = into
+
+
 def allocated(ranks: Ranks) -> dict[str, int]:
-    """Peak bytes of the second update, of two micro-batches, beside a teacher that labels."""
+    """Peak bytes of an update of two micro-batches, beside a teacher that labels."""
+    _collectives_of_one_rank()
     found, kept = (
         {},
         [],
     )  # an engine that went would give back its memory during the next one's time
     # ZeRO 3 comes last: DeepSpeed gives all of the process another `linear`.
     for precision, stage in sorted(PRECISIONS_AND_STAGES, key=lambda case: case[1]):
+        others = held_bytes()
         config = memory_config(precision, stage)
-        with Allocations() as allocations:
-            network = make_model(config, VOCABULARY)
-            engine = tiny_engine(config, ranks)
-            average = WeightAverage(network, engine.shards, ranks)
-            del network
-            engine.set_learning_rate(1e-3)
-            for seed in range(2):
-                start_ns = time.time_ns()
-                assert update(engine, seed, slots=2)
-                average.update(0.9)
-                average.model()
-        found[f"{precision} {stage}"] = allocations.peak_since(start_ns)
+        network = make_model(config, VOCABULARY)
+        engine = tiny_engine(config, ranks)
+        average = WeightAverage(network, engine.shards, ranks)
+        engine.set_learning_rate(1e-3)
+
+        def updated(engine: Engine = engine, average: WeightAverage = average) -> None:
+            assert update(engine, 1, slots=2)
+            average.update(0.9)
+            average.model()
+
+        updated()
+        # The least of three: what another thread frees is not noted.
+        peaks = [held_bytes() - others + peak_of(updated) for _ in range(3)]
+        found[f"{precision} {stage}"] = min(peaks)
         kept.append((engine, average))
     return found
 

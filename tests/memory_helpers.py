@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -142,27 +144,21 @@ def activation_bytes_of_a_gpu(
     return found
 
 
-class Allocations:
-    """Bytes that this thread of the process holds, from the start of the block on."""
+def held_bytes() -> int:
+    """Of all storages that tensors of this process have now."""
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
+    storages = [t.untyped_storage() for t in tensors if t.device.type == "cpu"]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
-    def __enter__(self) -> Allocations:
-        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
-        self._profile.__enter__()
-        return self
 
-    def __exit__(self, *exception: Any) -> None:
-        self._profile.__exit__(*exception)
-
-    def peak_since(self, start_ns: int) -> int:
-        """The most of them from `start_ns` (time.time_ns) on."""
-        kinds = self._profile.profiler.kineto_results.events()
-        changes = sorted((e.start_ns(), e.nbytes()) for e in kinds if e.name() == "[memory]")
-        held = peak = 0
-        for moment_ns, change in changes:
-            held += change
-            if moment_ns >= start_ns:
-                peak = max(peak, held)
-        return peak
+def peak_of(work: Callable[[], object]) -> int:
+    """The most bytes that `work` held at a time beyond what there was before it."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as noted:
+        work()
+    events = noted.profiler.kineto_results.events()
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return max(itertools.accumulate(change for _, change in changes))
 
 
 def _forget(weight: Tensor) -> None:

@@ -104,7 +104,7 @@ def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) 
         stage == 1 and precision.wants_masters_apart
     ):  # an optimizer of its own: bf16 gradients stay, too
         gradients, buckets = gradients + count * weight_size, 0
-    # Stage 0 flattens, stage 2 sums anew or in another type, stage 3 cuts, and steps with a copy.
+    # Stage 0 flattens; stage 2 sums anew or in another type; stage 3 cuts, and steps with a copy.
     low_sum = exchange_size * bucket if exchange_size != weight_size else 0
     exchange = {
         0: float(_FP32 * count),
