@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks, join, leave
 from asr.model.acoustic_model import make_model
 from asr.scaling.rule import in_force
-from asr.teacher.ema import WeightAverage
+from asr.teacher.averages import Averages
 
 VOCABULARY = 12
 PRECISIONS_AND_STAGES = [
@@ -241,21 +242,21 @@ def allocated(ranks: Ranks) -> dict[str, int]:
     for precision, stage in sorted(PRECISIONS_AND_STAGES, key=lambda case: case[1]):
         others = held_bytes()
         config = memory_config(precision, stage)
-        network = make_model(config, VOCABULARY)
         engine = tiny_engine(config, ranks)
-        average = WeightAverage(network, engine.shards, ranks)
+        new_network = partial(make_model, config, VOCABULARY)
+        averages = Averages(config.teacher, new_network, engine.shards, ranks)
         engine.set_learning_rate(1e-3)
 
-        def updated(engine: Engine = engine, average: WeightAverage = average) -> None:
+        def updated(engine: Engine = engine, averages: Averages = averages) -> None:
             assert update(engine, 1, slots=2)
-            average.update(0.9)
-            average.model()
+            averages.update(0.9, 0.9, (1.0, 1.1))
+            averages.labelling.model()
 
         updated()
         # The least of three: what another thread frees is not noted.
         peaks = [held_bytes() - others + peak_of(updated) for _ in range(3)]
         found[f"{precision} {stage}"] = min(peaks)
-        kept.append((engine, average))
+        kept.append((engine, averages))
     return found
 
 

@@ -100,13 +100,14 @@ def test_a_rank_allocates_what_the_plan_says(tmp_path: Path) -> None:
 def test_zero_shards_what_it_says() -> None:
     config = small()
     count = parameter_count(config, 33) / 1e9
-    for stage, sharded in ((0, 0), (1, 4), (2, 5), (3, 6)):
+    for stage, sharded in ((0, 0), (1, 5), (2, 6), (3, 7)):
         parts = memory_gb_per_rank(config, 33, 8, stage)
         state = sum(parts[n] for n in ("parameters", "gradients", "optimizer", "teacher"))
         if stage == 3:  # and for a time those of all ranks
             state -= 4 * count
-        # fp32: parameters, gradients, two moments; and under ZeRO masters and average.
-        whole = 4 if stage == 0 else 6
+        # fp32: parameters, gradients, two moments, the student at the average's last update; and under
+        # ZeRO masters and average.
+        whole = 5 if stage == 0 else 7
         assert state == pytest.approx(4 * count * (whole - sharded + sharded / 8))
 
 
