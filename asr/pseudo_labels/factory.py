@@ -76,7 +76,7 @@ class PseudoLabelerFactory:
             models.ranks,
             maker,
             self.schedule,
-            Recovery(health, models.average, states, half_life_hours),
+            Recovery(health, models.average, states, half_life_hours, self.schedule.has_cache),
             self.cache_policy,
             say,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 
 from asr.config.pseudo_label import HealthConfig
 from asr.pseudo_labels.label import repeated_trigrams
-from asr.pseudo_labels.records import Comparison, LabelRecord
+from asr.pseudo_labels.records import Comparison, Key, LabelRecord
 
 _ALARM_HALF_LIFE_LABELS = 12.0
 _ALARM_HALF_LIFE_USES = 4.0
@@ -99,19 +99,31 @@ _NAMES = tuple(one.name for one in fields(LabelCounts))
 _OF_USES = ("disagreements", "agreed_on", "uses")
 
 
+@dataclass(frozen=True)
+class Observation:
+    """A label that was made, or the student's edits of one that it met."""
+
+    counts: LabelCounts
+    made: Key | None = None
+    """The label's; None of a use."""
+
+
 def in_stream_order(
     made: Iterable[LabelRecord],
     compared: Iterable[Comparison],
     policy: HealthConfig,
     tokens_per_second: float,
-) -> list[LabelCounts]:
+) -> list[Observation]:
     """Of each label and each use of a batch, one after the other; a label comes before its use."""
-    found = [(row.place, LabelCounts.of([row], policy, tokens_per_second)) for row in made]
+    found = [
+        (row.place, Observation(LabelCounts.of([row], policy, tokens_per_second), row.key))
+        for row in made
+    ]
     found += [
-        (one.place, LabelCounts(disagreements=one.edits, agreed_on=one.tokens, uses=1))
+        (one.place, Observation(LabelCounts(disagreements=one.edits, agreed_on=one.tokens, uses=1)))
         for one in compared
     ]
-    return [counts for _, counts in sorted(found, key=lambda pair: pair[0])]
+    return [observation for _, observation in sorted(found, key=lambda pair: pair[0])]
 
 
 def shown_metrics(counts: LabelCounts, tokens_per_second: float) -> dict[str, float | None]:

@@ -230,7 +230,7 @@ class PseudoLabeler:
 
     def _take(self, rows: Sequence[LabelRecord]) -> list[LabelRecord]:
         """Keep and note labels of all ranks; returns them in an order that does not depend on these."""
-        rows = sorted(rows, key=lambda row: row.key)
+        rows = sorted(rows, key=lambda row: (row.place, row.key))
         if self.schedule.has_cache and self.recovery.is_paused:  # they would outlive the pause
             rows = [
                 replace(row, label=replace(row.label, dropped=row.label.dropped or Dropped.PAUSED))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from asr.config.pseudo_label import HealthConfig
-from asr.pseudo_labels.health import LabelCounts, LabelHealth
+from asr.pseudo_labels.filters import Dropped
+from asr.pseudo_labels.health import LabelCounts, LabelHealth, Observation
 from asr.pseudo_labels.store import LabelStore
 from asr.scaling.clock import crossed
 from asr.teacher.ema import WeightAverage
@@ -33,11 +35,14 @@ class Recovery:
         average: WeightAverage,
         states: Snapshots | None,
         teacher_half_life_hours: float | None = None,
+        keeps_labels_for_long: bool = False,
     ) -> None:
         """`states` of the weights that label; None where they cannot go back, or shall not.
 
-        The half-life is the average's; None where it does not label.
+        The half-life is the average's; None where it does not label. `keeps_labels_for_long`: in a cache, where
+        those of a pause would outlive it.
         """
+        self.keeps_labels_for_long = keeps_labels_for_long
         self.policy, self.average, self.states = policy, average, states
         self.half_life_hours = teacher_half_life_hours
         self.is_paused = False
@@ -56,6 +61,8 @@ class Recovery:
         """Labels that had been made by then."""
         self._has_moved_weights = False
         """In this batch: the rest of its labels were made by others."""
+        self._has_warned = False
+        """In this batch."""
 
     def begin(self, hours: float) -> None:
         """Pseudo-labelling begins."""
@@ -65,7 +72,7 @@ class Recovery:
 
     def watch(
         self,
-        observed: Sequence[LabelCounts],
+        observed: Sequence[Observation],
         hours: float,
         health: LabelHealth,
         store: LabelStore,
@@ -75,23 +82,36 @@ class Recovery:
 
         So an alarm rings at the same labels however the stream is cut into batches, and a pause ends at the
         same ones. What holds after the last of a batch holds for the next batch: over many, the same share of
-        labels is left out.
+        labels is left out. Within a pause uses are not heard, as there would be none had the batch ended with
+        it: the student's disagreement would outlast all labels.
         """
         said: list[str] = []
-        self._has_moved_weights = False
-        for counts in observed or [LabelCounts()]:  # what waits for hours waits without labels, too
-            health.observe(counts)
+        self._has_moved_weights = self._has_warned = False
+        # What waits for hours waits without labels, too.
+        for number, one in enumerate(observed or [Observation(LabelCounts())]):
+            if self.is_paused and one.counts.uses and not one.counts.labels:
+                continue
+            health.observe(one.counts)
             if not self._has_moved_weights:
                 faults = health.faults(self.policy, tokens_per_second)
-                said += self._respond(faults, hours, health, store)
+                later = {o.made for o in observed[number + 1 :]} if faults else set()
+                said += self._respond(
+                    faults, hours, health, partial(self._invalidate, store, later)
+                )
+            if self.is_paused and one.made is not None and self.keeps_labels_for_long:
+                store.leave_out(one.made, Dropped.PAUSED)
         if self._has_moved_weights:
             health.forget_recent()
         elif not said:
             self._keep_if_due(hours, health)
         return said
 
+    def _invalidate(self, store: LabelStore, later: Container[object]) -> int:
+        together = not self.keeps_labels_for_long
+        return store.invalidate_latest(_LABELS_INVALIDATED, later, with_their_round=together)
+
     def _respond(
-        self, faults: list[str], hours: float, health: LabelHealth, store: LabelStore
+        self, faults: list[str], hours: float, health: LabelHealth, invalidate: Callable[[], int]
     ) -> list[str]:
         newly, health.is_ill = bool(faults) and not health.is_ill, bool(faults)
         if not faults:
@@ -102,16 +122,21 @@ class Recovery:
         if not newly and not (acts and self.was_ill_in_grace):
             return []
         self.was_ill_in_grace = not acts
+        if self._has_warned and not acts:  # a line a batch will do
+            return []
+        self._has_warned = True
         messages = [
             f"warning: pseudo-labels look unhealthy: {'; '.join(faults)}. Start pseudo-labelling later "
             "(pseudo_label.start_hours), or lower the untranscribed share"
         ]
         if acts:
-            messages += self._act(hours, health, store)
+            messages += self._act(hours, health, invalidate)
         return [f"{hours:8.2f} h  {line}" for line in messages]
 
-    def _act(self, hours: float, health: LabelHealth, store: LabelStore) -> Iterator[str]:
-        count = store.invalidate_latest(_LABELS_INVALIDATED)
+    def _act(
+        self, hours: float, health: LabelHealth, invalidate: Callable[[], int]
+    ) -> Iterator[str]:
+        count = invalidate()
         if count:
             yield f"the {count} labels made last are not used any more"
         # From here on labels are judged afresh: the student is not compared with those that are left out.

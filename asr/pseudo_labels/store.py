@@ -6,7 +6,7 @@ against which a new one is compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -50,6 +50,7 @@ class LabelStore:
     def keep(self, rows: Iterable[LabelRecord]) -> None:
         for row in rows:
             label = row.label
+            self.kept.pop(row.key, None)  # a new label comes last
             self.kept[row.key] = KeptLabel(packed(label.tokens), label.hours, label.dropped)
 
     def remember(self, rows: Iterable[LabelRecord]) -> None:
@@ -60,16 +61,26 @@ class LabelStore:
         for key in keys:
             self.kept.pop(key, None)
 
-    def invalidate_latest(self, count: int) -> int:
-        """Mark the labels made last as not to be trained on; returns how many were."""
-        hours = sorted((label.hours for label in self.kept.values()), reverse=True)[:count]
-        if not hours:
-            return 0
-        # And those made together with the oldest of them.
-        latest = {key: label for key, label in self.kept.items() if label.hours >= hours[-1]}
-        for key, label in latest.items():
-            self.kept[key] = replace(label, dropped=str(Dropped.INVALIDATED))
+    def invalidate_latest(
+        self, count: int, later: Container[object] = (), with_their_round: bool = False
+    ) -> int:
+        """Mark the labels made last, but for `later` ones, as not to be trained on; returns how many were.
+
+        `with_their_round`: and those made together with the oldest of them.
+        """
+        keys = [key for key in self.kept if key not in later]
+        latest = keys[-count:]
+        if latest and with_their_round:
+            since_hours = min(self.kept[key].hours for key in latest)
+            latest = [key for key in keys if self.kept[key].hours >= since_hours]
+        for key in latest:
+            self.leave_out(key, Dropped.INVALIDATED)
         return len(latest)
+
+    def leave_out(self, key: Key, reason: Dropped) -> None:
+        """Do not train on a label, if it is kept."""
+        if key in self.kept:
+            self.kept[key] = replace(self.kept[key], dropped=str(reason))
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, by name."""

@@ -105,7 +105,7 @@ def label(
     labeler, paused = labeler_of(speech, ranks, said), 0
     for number, start in enumerate(range(0, LABELS, labels_a_batch)):
         segments = tuple(speech.segments[start : start + labels_a_batch])
-        batch = GlobalBatch(segments, sum(s.seconds for s in segments), Position())
+        batch = GlobalBatch((segments,), sum(s.seconds for s in segments), Position())
         labeler.begin_batch(batch, number, start / 3600)
         for slot in split_into_micro_batches(segments, ranks.world, micro_batch_seconds):
             mine = slot[ranks.rank]

@@ -13,7 +13,7 @@ from conftest import FLUENT, PLAIN, final, read_lines
 from torch import Tensor
 
 from asr.config.pseudo_label import HealthConfig
-from asr.pseudo_labels.health import LabelCounts, LabelHealth
+from asr.pseudo_labels.health import LabelCounts, LabelHealth, Observation
 from asr.pseudo_labels.label import Label, LabelMetrics
 from asr.pseudo_labels.records import LabelRecord
 from asr.pseudo_labels.recovery import Recovery
@@ -75,8 +75,32 @@ class Run:
 
     def update(self, observed: list[LabelCounts]) -> str:
         self.hours += 1.0
-        said = self.recovery.watch(observed, self.hours, self.health, self.store, 10.0)
+        seen = [Observation(counts) for counts in observed]
+        said = self.recovery.watch(seen, self.hours, self.health, self.store, 10.0)
         return "\n".join(said)
+
+
+@pytest.mark.parametrize("labels_a_batch", [1, 4, 16, 64])
+def test_a_pause_that_begins_within_a_batch_ends(labels_a_batch: int) -> None:
+    """What the student had met in the rest of that batch was heard, and outlasted all labels of the pause."""
+    label = LabelCounts(labels=1, tokens=10, seconds=1)
+    agrees, differs = (LabelCounts(disagreements=d, agreed_on=10, uses=1) for d in (0, 10))
+    run, paused = Run(action="pause"), 0
+    for start in range(0, 2048, labels_a_batch):
+        use = differs if 512 <= start < 576 else agrees
+        was_paused = run.recovery.is_paused
+        run.update([label] * labels_a_batch if was_paused else [label, use] * labels_a_batch)
+        paused += labels_a_batch * was_paused
+    assert 0 < paused < 200
+    assert not run.recovery.is_paused
+
+
+def test_a_batch_warns_once() -> None:
+    """Labels that are judged one by one cross the limit many times in a large batch."""
+    run = Run(action="warn")
+    run.go(SOUND, 20)
+    batch = [*[BROKEN] * 8, *[SOUND] * 40] * 4
+    assert run.update(batch).count("unhealthy") == 1
 
 
 def test_a_pause_begins_once_and_ends_with_proof() -> None:

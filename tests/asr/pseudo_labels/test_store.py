@@ -44,11 +44,20 @@ def test_the_latest_are_invalidated_with_those_made_together() -> None:
     store = LabelStore()
     hours = [1.0, 2.0, 2.0, 3.0]
     store.keep(row((0, n), Label([1], LabelMetrics(1, 0, 0), hour)) for n, hour in enumerate(hours))
-    assert store.invalidate_latest(2) == 3
+    assert store.invalidate_latest(2, with_their_round=True) == 3
     assert [label.dropped for label in store.kept.values()] == [None, *3 * ["invalidated"]]
     store.discard([(0, 1), (9, 9)])
     assert len(store.kept) == 3
-    assert LabelStore().invalidate_latest(5) == 0
+    assert LabelStore().invalidate_latest(5, with_their_round=True) == 0
+
+
+def test_of_a_large_batch_only_the_labels_up_to_the_alarm_are_invalidated() -> None:
+    """In the order of the stream: made together they have one time, and before, the whole batch went."""
+    store = LabelStore()
+    store.keep(row((0, n), Label([1], LabelMetrics(1, 0, 0), 1.0)) for n in range(6))
+    store.keep([row((0, 0), Label([2], LabelMetrics(1, 0, 0), 2.0))])  # made anew: the latest
+    assert store.invalidate_latest(2, later={(0, 0), (0, 5)}) == 2
+    assert [key for key, label in store.kept.items() if label.dropped] == [(0, 3), (0, 4)]
 
 
 def test_older_checkpoints_number_their_reasons_and_are_read_as_they_were_meant() -> None:
