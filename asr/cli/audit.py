@@ -129,7 +129,7 @@ def _numbers(text: str, option: str) -> list[float]:
 def _seeds_at(text: str) -> dict[tuple[str, float], int]:
     found: dict[tuple[str, float], int] = {}
     for part in filter(None, text.split(",")):
-        match = re.fullmatch(r"(\w+):([\d.]+)=([1-9]\d*)", part.strip())
+        match = re.fullmatch(r"(\w+):(\d+(?:\.\d+)?)=([1-9]\d*)", part.strip())
         if match is None:
             raise UserError(
                 f"--seeds-at '{part}' is no number of seeds", "write RULE:KAPPA=N, as in none:8=5"
@@ -148,7 +148,7 @@ def _margins(text: str) -> dict[str, float]:
             size = float(number)
         except ValueError:
             size = 0.0
-        if not size > 0 or (name and name not in names):
+        if not 0 < size < float("inf") or (name and name not in names):
             raise UserError(
                 f"--margin '{part}' is no margin",
                 "write a positive number of points, or METRIC=NUMBER with one of "

@@ -46,12 +46,6 @@ class TeacherConfig(Section):
             )
         return self
 
-    def half_life_at(self, hours: float) -> float:
-        """Of the average that labels, at an hour of audio; the growth is not counted."""
-        return [value for start, value in half_life_pieces(self.half_life_hours) if start <= hours][
-            -1
-        ]
-
 
 def half_life_pieces(given: HalfLifeHours) -> list[tuple[float, float]]:
     """(from this hour on, half-life in hours)."""

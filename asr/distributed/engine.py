@@ -67,8 +67,8 @@ class Engine:
     def begin_batch(self) -> None:
         """Forget the gradients of the batch before.
 
-        ZeRO 3 overwrites them only where a gradient arrives, so a parameter whose layer LayerDrop
-        skipped would be stepped with the previous batch's gradient again.
+        ZeRO 3 overwrites them only where a gradient arrives: what a batch does not use would be stepped with
+        the previous batch's gradient again.
         """
         stale = getattr(self.deepspeed.optimizer, "grad_partitions_flat_buffer", None)
         if stale is not None:

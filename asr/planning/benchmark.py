@@ -19,6 +19,7 @@ from asr.planning.estimates import (
     micro_batches_per_rank,
 )
 from asr.scaling.card import plan_row
+from asr.scaling.rule import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from asr.distributed.process_group import Ranks
@@ -79,13 +80,15 @@ def _time_updates(config: Config, ranks: Ranks, updates: int, network: Network |
 
     from asr.training.trainer import Trainer
 
-    # A fresh model, whatever run the recipe's folder holds.
+    # A fresh model, whatever run the recipe's folder holds, and nothing written.
     nowhere = f"{config.output}/.bench-{os.getpid()}"
-    trainer = Trainer(config.model_copy(update={"output": nowhere, "fork_from": None}), ranks)
+    teacher = config.teacher.model_copy(update={"keep_for_average": False})
+    changes = {"output": nowhere, "fork_from": None, "teacher": teacher}
+    trainer = Trainer(config.model_copy(update=changes), ranks)
     _put_usual_labels(trainer)
     state = trainer.state
     batches = trainer.data.batches(state.position, ranks.rank, ranks.world)
-    seconds = waited = started = 0.0
+    seconds = waited = started = hours = 0.0
     for number in range(_WARM_UP_UPDATES + updates):
         if number == _WARM_UP_UPDATES:
             _finish_work(ranks)
@@ -98,7 +101,8 @@ def _time_updates(config: Config, ranks: Ranks, updates: int, network: Network |
         waited += stats.wait_seconds
         stats.summed(ranks)
         trainer.engine.step()
-        update = state.schedule.consume(batch.batch.seconds, number * batch.batch.seconds / 3600)
+        hours += batch.batch.seconds / SECONDS_PER_HOUR
+        update = state.schedule.consume(batch.batch.seconds, hours)
         if update is not None:
             span = update.from_hours, update.to_hours
             trainer.averages.update(update.momentum, update.evaluation_momentum, span)

@@ -121,7 +121,7 @@ def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) 
         "gradients": gradients,
         "optimizer": masters + share(1) * _FP32 * moments,
         "teacher": share(1) * _FP32 * _shards_of_averages(config, stage),
-        "labelling_copy": float(count * _FP32 * _averages(config)),
+        "labelling_copy": float(count * _FP32 * _copies(config)),
         "buckets": float(buckets),
         "activations": activations,
         "exchange": max(0.0, exchange - activations),
@@ -133,6 +133,13 @@ def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) 
 def _averages(config: Config) -> int:
     """Each with a copy of the whole network, to label or to be evaluated."""
     return 1 if config.teacher.evaluation_half_life_hours is None else 2
+
+
+def _copies(config: Config) -> int:
+    """Whole fp32 networks beside the student: the averages', and that of a teacher which changes seldom."""
+    policy = config.pseudo_label
+    copies = policy.start_hours is not None and policy.teacher in ("frozen", "average_of_best")
+    return _averages(config) + copies
 
 
 def _shards_of_averages(config: Config, stage: int) -> int:

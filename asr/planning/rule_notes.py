@@ -9,6 +9,7 @@ from asr.scaling.half_life import labelling_half_life, remaining_start
 from asr.scaling.optimizers import OPTIMIZERS
 from asr.scaling.rule import reference
 
+_SMALLEST_SHOWN = 1e-3
 _CONVENTIONS = {
     "midpoint": "the mean of the student's weights before and after its audio: where it is depends on kappa "
     "to second order only",
@@ -26,10 +27,13 @@ def rule_notes(config: Config) -> list[str]:
 
 def _start(config: Config) -> Iterator[str]:
     hours = config.pseudo_label.start_hours
-    if hours is None:
-        return
+    if hours is None or config.pseudo_label.teacher == "student":
+        return  # the average does not label
     half_life = labelling_half_life(config.teacher, config.trainer.total_hours)
     share = remaining_start(half_life, hours)
+    if hours == 0.0:
+        yield "average: it begins to label at 0 h, where it is the random start itself"
+        return
     what = f"at {hours:g} h, where it begins to label, the random start "
     why = f"with a half-life of {half_life.at(0.0):g} h"
     if config.teacher.bias_correction:
@@ -69,4 +73,4 @@ def _convention(config: Config) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{100 * share:.3g} %" if share >= _SMALLEST_SHOWN else "less than 0.1 %"

@@ -10,6 +10,7 @@ from asr.config.schema import Config
 from asr.data.dataloader import TrainingData
 from asr.data.dataset import SpeechSet
 from asr.data.segments import Kind
+from asr.distributed.process_group import Ranks
 from asr.errors import UserError
 from asr.model.features import FeatureExtractor
 from asr.model.tokenizer import Tokenizer
@@ -19,6 +20,7 @@ from asr.pseudo_labels.maker import LabelMaker
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.pseudo_labels.recovery import Recovery
 from asr.pseudo_labels.schedules import Schedule, schedule_class
+from asr.scaling.rule import in_force
 from asr.teacher.snapshots import Snapshots
 from asr.teacher.teachers import TeacherContext, teacher_class
 
@@ -59,8 +61,7 @@ class PseudoLabelerFactory:
         if weights is not None and health.action == "rollback":
             states = Snapshots(weights, models.engine.shards, models.ranks)
         is_average = weights is models.average.average
-        start_hours = self.config.pseudo_label.start_hours or 0.0
-        half_life_hours = self.config.teacher.half_life_at(start_hours) if is_average else None
+        half_life_hours = self._half_life_hours(models.ranks) if is_average else None
         maker = LabelMaker(
             self.config,
             self.tokenizer,
@@ -76,10 +77,16 @@ class PseudoLabelerFactory:
             models.ranks,
             maker,
             self.schedule,
-            Recovery(health, models.average, states, half_life_hours, self.schedule.has_cache),
+            Recovery(health, models.averages, states, half_life_hours, self.schedule.has_cache),
             self.cache_policy,
             say,
         )
+
+    def _half_life_hours(self, ranks: Ranks) -> float:
+        """Of the average, where labelling begins."""
+        config, start_hours = self.config, self.config.pseudo_label.start_hours or 0.0
+        batch_seconds = config.global_batch_seconds(ranks.world, start_hours)
+        return in_force(config, batch_seconds, start_hours).half_life_hours
 
     def _check_references(self, speech: SpeechSet) -> None:
         for name, reference in zip(speech.ids, speech.references, strict=True):

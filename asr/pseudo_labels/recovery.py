@@ -13,6 +13,7 @@ from asr.pseudo_labels.filters import Dropped
 from asr.pseudo_labels.health import LabelCounts, LabelHealth, Observation
 from asr.pseudo_labels.store import LabelStore
 from asr.scaling.clock import crossed
+from asr.teacher.averages import Averages
 from asr.teacher.ema import WeightAverage
 from asr.teacher.snapshots import Snapshots
 
@@ -32,7 +33,7 @@ class Recovery:
     def __init__(
         self,
         policy: HealthConfig,
-        average: WeightAverage,
+        averages: Averages,
         states: Snapshots | None,
         teacher_half_life_hours: float | None = None,
         keeps_labels_for_long: bool = False,
@@ -43,7 +44,7 @@ class Recovery:
         those of a pause would outlive it.
         """
         self.keeps_labels_for_long = keeps_labels_for_long
-        self.policy, self.average, self.states = policy, average, states
+        self.policy, self.averages, self.states = policy, averages, states
         self.half_life_hours = teacher_half_life_hours
         self.is_paused = False
         """Labels are made and watched, and not trained on."""
@@ -149,13 +150,13 @@ class Recovery:
             self.kept_hours, self.kept_labels, self.has_rolled_back = hours, health.labels, True
             yield "the teacher is put back to its last healthy state"
             if self.half_life_hours is None:  # it averages what collapsed, and would for half-lives
-                self._reset_average()
+                self._reset(self.averages)
                 yield "and the average restarts from there"
             return
         self.is_paused = True
         yield "pseudo-labels are left out until they are healthy"
-        if not self.average.is_finite():  # and would stay so for ever
-            self._reset_average()
+        if not self.averages.is_finite():  # and would stay so for ever
+            self._reset(self.averages)
             yield "the average holds NaN or infinity: it is reset to the student"
         elif self.half_life_hours is not None:
             self.resets_at_hours = hours + _PATIENCE_HALF_LIVES * self.half_life_hours
@@ -165,12 +166,12 @@ class Recovery:
             return []
         # Once a pause: what that does not help with is not the average's.
         self.resets_at_hours = None
-        self._reset_average()
+        self._reset(self.averages.labelling)
         health.forget_recent()
         return [f"{hours:8.2f} h  the average labels no better: it is reset to the student"]
 
-    def _reset_average(self) -> None:
-        self.average.reset_to_student()
+    def _reset(self, averages: Averages | WeightAverage) -> None:
+        averages.reset_to_student()
         self._has_moved_weights = True
 
     def _on_healthy(self, hours: float, health: LabelHealth) -> list[str]:

@@ -47,10 +47,19 @@ class Averages:
         self.shipped = self.labelling if config.evaluation_half_life_hours is None else new()
         """Evaluated, and saved as teacher.safetensors."""
 
-    def begin(self, hours: float) -> None:
-        """Training begins, or goes on, at an hour of audio. A collective."""
-        if self.power is not None:
-            self.power.begin(hours, self._is_power_new)
+    def begin(self, hours: float) -> list[str]:
+        """Training begins, or goes on, at an hour of audio. A collective. Returns lines for people."""
+        return self.power.begin(hours, self._is_power_new) if self.power is not None else []
+
+    def reset_to_student(self) -> None:
+        """All begin anew, as the student is."""
+        self.labelling.reset_to_student()
+        self.shipped.reset_to_student()
+
+    def is_finite(self) -> bool:
+        """Whether all are. A collective."""
+        labelling, shipped = self.labelling.is_finite(), self.shipped.is_finite()
+        return labelling and shipped
 
     def update(
         self, momentum: float, evaluation_momentum: float, span_hours: tuple[float, float]
@@ -67,6 +76,7 @@ class Averages:
     def state(self) -> dict[str, Any]:
         """Plain numbers for state.json."""
         return {
+            "has_bias_correction": self.labelling.has_bias_correction,
             "labelling_start_weight": self.labelling.start_weight,
             "shipped_start_weight": self.shipped.start_weight,
             "power": self.power.state() if self.power else None,
@@ -90,9 +100,21 @@ class Averages:
         shipped: Mapping[str, Tensor],
         state: Mapping[str, Any] | None,
         read: Callable[[str], Mapping[str, Tensor]],
-    ) -> None:
-        """Go on from a checkpoint. `state` is None in those of the first versions, which corrected no bias."""
-        state = state or {"labelling_start_weight": 0.0, "shipped_start_weight": 0.0}
+    ) -> list[str]:
+        """Go on from a checkpoint; returns notes for people.
+
+        `state` is None in those of the first versions, which corrected no bias. A plain average goes on as it
+        is: what its start weighs in it is not to be taken out of what comes.
+        """
+        state, notes = state or {}, []
+        is_plain = not state.get("has_bias_correction", False)
+        if is_plain:
+            state = {**state, "labelling_start_weight": 0.0, "shipped_start_weight": 0.0}
+        if is_plain and self.labelling.has_bias_correction:
+            notes.append(
+                "the checkpoint's average was kept without teacher.bias_correction: it goes on, and what its "
+                "start weighs in it fades by the half-life"
+            )
         labelling = read(_LABELLING)
         self.labelling.load(labelling or shipped)
         self.labelling.start_weight = state["labelling_start_weight"]
@@ -103,3 +125,4 @@ class Averages:
         if self.power is not None and state.get("power"):
             self.power.load(state["power"], read(POWER_FILE))
             self._is_power_new = False
+        return notes

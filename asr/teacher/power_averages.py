@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
+from asr.errors import UserError
 from asr.teacher.student_samples import StudentSamples
-from asr.utils.files import link_or_copy, write_tensors
+from asr.utils.files import flush_to_disk, link_or_copy, write_tensors
 
 FOLDER = "averages"
 FILE = "power_averages"
@@ -38,24 +39,29 @@ class Snapshot:
 
     @classmethod
     def read(cls, path: Path) -> Snapshot:
-        """What the file says of itself. Raises OSError or ValueError where it is not one."""
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-        exponents = tuple(float(one) for one in about["exponents"].split())
-        number = int(about["number"])
-        return cls(path, number, float(about["hours"]), exponents, float(about["start_hours"]))
+        """What the file says of itself. Raises UserError where it is damaged."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+            exponents = tuple(float(one) for one in about["exponents"].split())
+            number = int(about["number"])
+            return cls(path, number, float(about["hours"]), exponents, float(about["start_hours"]))
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            raise UserError(
+                f"{path}: damaged ({error})", "delete it: the other snapshots may do"
+            ) from None
 
 
-def snapshots_of(run: Path) -> list[Snapshot]:
+def snapshot_files(run: Path) -> list[Path]:
     """Those in a run's folder, oldest first."""
-    return [Snapshot.read(path) for path in sorted((run / FOLDER).glob("snapshot-*.safetensors"))]
+    return sorted((run / FOLDER).glob("snapshot-*.safetensors"))
 
 
 def copy_snapshots(parent: Path, run: Path) -> None:
     """A fork's averages have the past of the run that it left."""
-    for snapshot in snapshots_of(parent):
+    for path in snapshot_files(parent):
         (run / FOLDER).mkdir(exist_ok=True)
-        link_or_copy(snapshot.path, run / FOLDER / snapshot.path.name)
+        link_or_copy(path, run / FOLDER / path.name)
 
 
 class SnapshotPlan(Protocol):
@@ -86,21 +92,32 @@ class PowerAverages:
         self.start_hours = 0.0
         self._averages = [self.shards.copy_of_masters() for _ in plan.exponents]
 
-    def begin(self, hours: float, is_new: bool) -> None:
+    def begin(self, hours: float, is_new: bool) -> list[str]:
         """Training goes on at `hours`: what was kept beyond is of a past that did not happen. A collective.
 
-        `is_new`: there is no checkpoint with these averages.
+        `is_new`: there is no checkpoint with these averages. Returns lines for people, on the first rank.
         """
+        notes = self._tidy(-math.inf if is_new else hours) if self.ranks.is_first else []
         if is_new:
             self.start_hours = hours
-            self._write(
-                0, hours, {f"0/{n}": w for n, w in self._whole(self.shards.masters).items()}
-            )
-        elif self.ranks.is_first:
-            for snapshot in snapshots_of(self.folder.parent):
-                if snapshot.hours > hours:
-                    snapshot.path.unlink()
+            student = self._whole(self.shards.masters)
+            self._write(0, hours, {f"0/{name}": values for name, values in student.items()})
         self.ranks.barrier()
+        return notes
+
+    def _tidy(self, last_hours: float) -> list[str]:
+        """Delete snapshots beyond an hour, and damaged ones."""
+        notes = []
+        for path in snapshot_files(self.folder.parent):
+            try:
+                if Snapshot.read(path).hours <= last_hours:
+                    continue
+            except UserError as error:
+                notes.append(
+                    f"{error.what}: deleted; averages made after the run may be less exact"
+                )
+            path.unlink()
+        return notes
 
     @torch.no_grad()
     def update(self, from_hours: float, to_hours: float, sample: list[Tensor]) -> None:
@@ -147,8 +164,10 @@ class PowerAverages:
             "exponents": " ".join(map(repr, exponents)),
             "start_hours": repr(self.start_hours),
         }
-        write_tensors(self.folder / f"snapshot-{number:06}.safetensors", tensors, about)
-        for path in self.folder.glob("snapshot-*.safetensors"):
+        path = self.folder / f"snapshot-{number:06}.safetensors"
+        write_tensors(path, tensors, about)
+        flush_to_disk(path)
+        for path in snapshot_files(self.folder.parent):
             other = int(path.stem.removeprefix("snapshot-"))
             if number and not (other <= number and self.plan.is_kept(other, number)):
                 path.unlink()

@@ -21,6 +21,7 @@ from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
 from asr.model.acoustic_model import AcousticModel, Forward
+from asr.teacher.averages import Averages
 from asr.teacher.ema import WeightAverage
 from asr.utils.files import link_or_copy, write_tensors
 from asr.utils.plugins import find_class
@@ -35,10 +36,15 @@ class TeacherContext:
     config: Config
     engine: Engine
     """The student's."""
-    average: WeightAverage
+    averages: Averages
     ranks: Ranks
     new_network: Callable[[], AcousticModel]
     """Another one of the student's shapes, on the CPU, weights unset."""
+
+    @property
+    def average(self) -> WeightAverage:
+        """The one that labels."""
+        return self.averages.labelling
 
 
 class Teacher(ABC):

@@ -184,10 +184,13 @@ class Checkpoint:
     teacher: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]]
 
-    def put(self, engine: Engine, averages: Averages) -> None:
-        """Set optimizer and averages, whatever their layout; the student was built with its weights."""
+    def put(self, engine: Engine, averages: Averages) -> list[str]:
+        """Set optimizer and averages, whatever their layout; the student was built with its weights.
+
+        Returns notes for people.
+        """
         engine.shards.set_moments(self.moments, self.state["optimizer_steps"])
-        averages.load(self.teacher, self.state.get("averages"), self.extra)
+        return averages.load(self.teacher, self.state.get("averages"), self.extra)
 
     def extra(self, stem: str) -> dict[str, Tensor]:
         """More tensors, by the name of their file; none where it is not. Raises UserError if it is damaged."""

@@ -22,7 +22,7 @@ from asr.model.tokenizer import load_tokenizer, tokenizer_sha256
 from asr.scaling.half_life import HalfLife
 from asr.scaling.post_hoc import KeptAverage, fit, post_hoc_plan
 from asr.teacher.averages import Averages
-from asr.teacher.power_averages import FILE, FOLDER, PowerAverages, Snapshot, snapshots_of
+from asr.teacher.power_averages import FILE, FOLDER, PowerAverages, Snapshot, snapshot_files
 from asr.teacher.student_samples import StudentSamples
 from asr.tracking.run_reader import read_run
 from asr.utils.files import read_json, write_json, write_tensors, write_text
@@ -50,6 +50,8 @@ class MadeAverage:
     """Weights of a half-life that the run did not have."""
 
     half_life_hours: float
+    hours: float
+    """Of audio, where the run stood."""
     folder: Path
     """A model's folder, as `asr transcribe` and `asr decode` take it."""
     expected_error: float
@@ -69,7 +71,9 @@ def make_average(run: Path, half_life_hours: float) -> MadeAverage:
             f"{run}: kept nothing that an average of another half-life could be made of",
             "train with teacher.keep_for_average=true, and name the run's folder",
         )
-    end_hours = state["clock"]["seconds"] / 3600
+    clock_hours = state["clock"]["seconds"] / 3600
+    update_hours = _update_hours(run, clock_hours)
+    end_hours = update_hours[-1]  # what was consumed since is in no average
     last = Snapshot(
         checkpoint / f"{FILE}.safetensors",
         -1,
@@ -77,18 +81,15 @@ def make_average(run: Path, half_life_hours: float) -> MadeAverage:
         tuple(power["exponents"]),
         power["start_hours"],
     )
-    try:
-        snapshots = [s for s in snapshots_of(run) if s.hours < end_hours or not s.number]
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise UserError(
-            f"{run / FOLDER}: a snapshot is damaged ({error})", "delete it: the others may do"
-        ) from None
+    snapshots = [
+        s for s in map(Snapshot.read, snapshot_files(run)) if s.hours < end_hours or not s.number
+    ]
     snapshots.append(last)
     kept = [KeptAverage(s.hours, e, s.start_hours) for s in snapshots for e in s.exponents]
     found = fit(
         kept,
         HalfLife(((0.0, half_life_hours),)),
-        _update_hours(run, end_hours),
+        update_hours,
         config.teacher.bias_correction,
     )
     weights = _combined(snapshots, list(found.coefficients))
@@ -96,7 +97,7 @@ def make_average(run: Path, half_life_hours: float) -> MadeAverage:
     _write_model(
         folder, checkpoint, weights, {"half_life_hours": half_life_hours, "clock": state["clock"]}
     )
-    return MadeAverage(half_life_hours, folder, found.error)
+    return MadeAverage(half_life_hours, clock_hours, folder, found.error)
 
 
 def _update_hours(run: Path, end_hours: float) -> list[float]:
@@ -152,12 +153,15 @@ def evaluate_average(run: Path, made: MadeAverage) -> list[dict[str, Any]]:
     records = []
     for speech in load_dev_sets(model.config):
         metrics = evaluate(model.network, speech, model.log_mel, model.tokenizer, ranks)
-        records.append(
-            {"half_life_hours": made.half_life_hours, "set": speech.name, **asdict(metrics)}
-        )
+        place = {"hours": made.hours, "half_life_hours": made.half_life_hours, "set": speech.name}
+        records.append({**place, **asdict(metrics)})
     path = run / FOLDER / DEV_FILE
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     new = {(r["half_life_hours"], r["set"]) for r in records}
-    others = [r for r in before if (r["half_life_hours"], r["set"]) not in new]
+    others = [
+        r
+        for r in before
+        if r["hours"] == made.hours and (r["half_life_hours"], r["set"]) not in new
+    ]
     write_json(path, sorted([*others, *records], key=lambda r: (r["set"], r["half_life_hours"])))
     return records

@@ -1,7 +1,8 @@
 """What is drawn for each utterance as the student trains: the layers it skips, and its dropout.
 
 A draw is a function of the utterance's place in the stream. So the gradient's variance falls as 1/kappa, and
-ranks, accumulation and micro-batches change no draw.
+ranks, accumulation and micro-batches change no draw; but for dropout on a GPU, and of the attention weights,
+which torch draws for the micro-batch.
 
 Shape suffixes: B utterances, L layers.
 """

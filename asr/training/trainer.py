@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -78,8 +79,7 @@ class Trainer:
         self.labeler: PseudoLabeler | None = None
         """None in a supervised run."""
         if factory is not None:
-            average = self.averages.labelling
-            models = TeacherContext(config, self.engine, average, ranks, self._new_network)
+            models = TeacherContext(config, self.engine, self.averages, ranks, self._new_network)
             self.labeler = factory.make(models, self.data, self.features, self._say)
         self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
         self.state = TrainingState.at_the_start(config, batch_seconds)
@@ -87,7 +87,7 @@ class Trainer:
         self.notes = [*self.data.notes]
         self._stop_signal = 0.0
         if saved is not None:
-            saved.put(self.engine, self.averages)
+            self.notes += saved.put(self.engine, self.averages)
             self.notes += self.state.restore(saved.state)
             self._restore_labels(saved)
 
@@ -117,7 +117,8 @@ class Trainer:
             handlers = {s: signal.signal(s, self._note_signal) for s in _STOP_SIGNALS}
         try:
             self._open_logs()
-            self.averages.begin(self.state.clock.hours)
+            for note in self.averages.begin(self.state.clock.hours):
+                self._say(note)
             batches = self.data.batches(self.state.position, self.ranks.rank, self.ranks.world)
             while not self.is_complete:
                 started = time.perf_counter()
@@ -198,8 +199,10 @@ class Trainer:
         values, policy = in_force(config, batch_seconds, hours), config.scaling.second_moment
         if config.scaling.rule == "none":
             policy = "keep"  # to the optimizer nothing has changed
-        thresholds = self.engine.values.max_gradient_norm, values.max_gradient_norm
-        factor = second_moment_factor(self.state.gradient_norms, growth, *thresholds)
+        # Of a run that is resumed the engine knows the new values alone.
+        formerly = in_force(config, before, hours).max_gradient_norm
+        norms = self.state.gradient_norms
+        factor = second_moment_factor(norms, growth, formerly, values.max_gradient_norm)
         self.engine.change_batch(values, policy, growth, factor)
         self.state.change_batch(config, batch_seconds)
         self._say(
@@ -217,7 +220,7 @@ class Trainer:
         norm, threshold = self.engine.gradient_norm, self.engine.values.max_gradient_norm
         reference_seconds = self.config.scaling.reference_batch_seconds
         self.state.clipped.observe(norm, threshold, seconds, reference_seconds)
-        if self.train_step.measured is not None:
+        if self.train_step.measured is not None and math.isfinite(norm):
             self.state.noise_scale.observe(self.train_step.measured)
 
     def _enter_phase(self, hours: float) -> None:

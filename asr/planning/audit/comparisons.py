@@ -14,7 +14,8 @@ two values.
 
 The margin is what the user states. The default is a tenth of the gap between the ablation and the rule at the
 largest kappa, which the audit has to measure itself: so both one-sided tests are of d and a tenth of the same
-seed's gap together, and the figures above hold for a tenth of the true gap. Whether a tenth of it is small is
+seed's gap together, and the figures above hold for a tenth of the true gap (where it stands clear of its noise:
+its sign is the data's). Whether a tenth of it is small is
 another question: an ablation that falls to pieces makes a generous margin, and one that changes nothing makes
 one that nothing can be shown to lie within. A margin chosen after the results were seen proves nothing.
 """
@@ -92,7 +93,7 @@ class Difference:
         if self.seeds < 2:
             return f"{count}: 2 at least would be needed"
         if self.seeds_needed is None:
-            return f"{count}: no margin is stated"
+            return f"{count}: no margin is known, state one"
         more = " or more" if self.seeds_needed >= MOST_PAIRS else ""
         return f"{count}: {self.seeds_needed:,}{more} would be needed"
 
@@ -149,7 +150,11 @@ def compare(
             for cell, its in sorted(curves.items())
             if its.get(metric.name)
         }
-        reference = {cell.seed: values_G for cell, values_G in sampled.items() if cell.kappa == 1}
+        reference = {
+            cell.seed: values_G
+            for cell, values_G in sampled.items()
+            if cell.kappa == 1 and np.isfinite(values_G[-1])
+        }
         if reference:
             results.append(_result(metric, sampled, reference, margins or {}))
     return results
@@ -158,7 +163,11 @@ def compare(
 def _sampled(curve: Curve, grid_G: NDArray[np.float64]) -> NDArray[np.float64]:
     hours, values = zip(*curve, strict=True)
     sampled_G: NDArray[np.float64] = np.interp(grid_G, hours, values, left=np.nan)
-    return sampled_G  # NaN before the curve begins
+    # NaN before the curve begins, and where it ends more than an evaluation early, as one that diverges does.
+    sampled_G[grid_G > hours[-1] + (grid_G[0] if len(grid_G) < 2 else grid_G[1] - grid_G[0])] = (
+        np.nan
+    )
+    return sampled_G
 
 
 def _result(
@@ -194,14 +203,13 @@ def _result(
 
 def _by_seed(differences: Mapping[int, NDArray[np.float64]], last: bool) -> dict[int, float]:
     """Of each seed the difference at the end, or its mean over the hours at which all seeds have one."""
-    if not differences:
+    whole = {seed: values_G for seed, values_G in differences.items() if np.isfinite(values_G[-1])}
+    if not whole:
         return {}
-    common_G = np.isfinite(np.sum(list(differences.values()), axis=0))
+    common_G = np.isfinite(np.sum(list(whole.values()), axis=0))
     if last:
         common_G[:-1] = False
-    if not common_G.any():
-        return {}
-    return {seed: float(values_G[common_G].mean()) for seed, values_G in differences.items()}
+    return {seed: float(values_G[common_G].mean()) for seed, values_G in whole.items()}
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -259,7 +267,7 @@ def _judged(
     deviation = float(values_N.std(ddof=1))
     equivalent = _p_equivalent(by_seed, margin)
     verdict, needed = judge(equivalent, corrected), None
-    if verdict == "cannot tell" and margin.size is not None:
+    if verdict == "cannot tell" and margin.size is not None and equivalent is not None:
         # At the least one more: near the margin's edge even many seeds need not tell.
         needed = max(seeds + 1, pairs_needed(deviation, margin.size, cells))
     ends = float(low), float(high)

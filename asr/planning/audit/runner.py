@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from asr.config.recipe import load_config
+import yaml
+
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.planning.audit.metrics import Cell
@@ -45,15 +46,13 @@ def _is_finished(folder: Path, config: Config) -> bool:
     path = folder / "config.yaml"
     if not path.is_file():
         return False
-    before = load_config(path)
-    if before != config:
-        changed = [
-            name
-            for name, value in config.model_dump(mode="json").items()
-            if value != before.model_dump(mode="json")[name]
-        ]
+    # As written: what another version did not know would be read as what is the default now.
+    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    wanted = config.model_dump(mode="json")
+    if before != wanted:
+        changed = [name for name, value in wanted.items() if value != before.get(name)]
         raise UserError(
-            f"{folder}: was run with other settings ({', '.join(changed)})",
+            f"{folder}: was run with other settings ({', '.join(changed)}), or by another version",
             "undo the change, or choose another --output",
         )
     return (folder / "complete.json").is_file()

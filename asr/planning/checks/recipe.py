@@ -117,8 +117,8 @@ def _teacher(config: Config, ranks: int) -> Iterator[Finding]:
     total = config.trainer.total_hours
     if half_lives_in_run(config, batch_seconds) < _FEWEST_HALF_LIVES:
         yield Finding(
-            f"the teacher's half-life of {half_life:g} h is longer than the run of {total:g} h: its first "
-            "students, the worst, stay in the average to the end",
+            f"the teacher's half-life ({config.teacher.half_life_hours} h) is longer than the run of "
+            f"{total:g} h: its first students, the worst, stay in the average to the end",
             "shorten teacher.half_life_hours to a tenth of the run or less, or train longer",
             is_problem=total >= _TRIAL_HOURS,
         )

@@ -124,7 +124,7 @@ def test_intervals_by_speaker_cover_95_percent(speakers: int, unequal: float) ->
         covered += interval[0] <= 10.0 <= interval[1]
     # 0.5 to 0.9 % is the error of so many sets; where some say most, it may be too wide, never too narrow.
     assert covered / sets > 0.93
-    assert covered / sets < (0.97 if unequal == 0 else 1.0)
+    assert covered / sets < (0.97 if unequal == 0 else 0.99)
 
 
 def test_an_interval_by_speaker_is_no_number_that_a_rate_cannot_be() -> None:

@@ -44,6 +44,10 @@ class Weights:
         self.value = self.states[0]
         self.states = self.states[:1]
 
+    @property
+    def labelling(self) -> Weights:
+        return self
+
     def is_finite(self) -> bool:
         return self.value == self.value
 

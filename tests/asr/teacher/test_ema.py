@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ import torch
 from model_helpers import small_model
 
 from asr.config.recipe import parse_config
+from asr.config.teacher import TeacherConfig
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.scaling.clock import TeacherSchedule
+from asr.teacher.averages import Averages
 from asr.teacher.ema import WeightAverage
 from asr.teacher.student_samples import Convention, StudentSamples
 
@@ -51,6 +54,9 @@ class Path(torch.nn.Module):
 
     def named_weights(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         yield from self.named_parameters()
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        self.load_state_dict(weights)
 
 
 def follower(
@@ -138,3 +144,43 @@ def test_a_slow_average_loses_nothing_to_rounding() -> None:
         lost[interval] = abs(float(average.average[0].mean()) - exact) / (exact - 1.0)
     assert lost[0.0] > 0.02
     assert lost[None] < 0.002
+
+
+def test_where_the_student_went_back_every_average_begins_anew() -> None:
+    """One that is only shipped would hold NaN for ever."""
+    student = Path(torch.ones(3))
+    engine = SimpleNamespace(
+        optimizer=torch.optim.SGD(student.parameters(), lr=1.0), zero_optimization_stage=lambda: 0
+    )
+    shards = Shards(dict(student.named_weights()), engine, ranks=1, rank=0)
+    config = TeacherConfig(evaluation_half_life_hours=5.0)
+    new_network: Any = lambda: Path(torch.ones(3))  # noqa: E731
+    averages = Averages(config, new_network, shards, Ranks(0, 1, torch.device("cpu")))
+    student.theta.data.fill_(float("nan"))
+    averages.update(0.9, 0.99, (0.0, 0.1))
+    assert not averages.is_finite()
+    student.theta.data.fill_(2.0)
+    averages.reset_to_student()
+    assert averages.is_finite()
+    averages.update(0.9, 0.99, (0.1, 0.2))
+    for average in (averages.labelling, averages.shipped):
+        assert average.average[0].tolist() == [2.0] * 3
+
+
+@pytest.mark.parametrize("was_corrected", [True, False])
+def test_a_plain_average_goes_on_as_one(was_corrected: bool) -> None:
+    """Switched on at a resume, the correction would take out a start that is not there to be taken out."""
+    student, before = follower(torch.full((2,), 8.0), has_bias_correction=was_corrected)
+    follow(student, before, torch.zeros(2), 0.75)
+    config, ranks = TeacherConfig(averaged_weights="after"), Ranks(0, 1, torch.device("cpu"))
+    new_network: Any = lambda: Path(torch.zeros(2))  # noqa: E731
+    averages = Averages(config, new_network, before.shards, ranks)
+    state = {
+        "has_bias_correction": was_corrected,
+        "labelling_start_weight": before.start_weight,
+        "shipped_start_weight": before.start_weight,
+    }
+    notes = averages.load(before.weights(), state, lambda name: {})
+    assert len(notes) == (0 if was_corrected else 1)
+    averages.update(0.75, 0.75, (0.1, 0.2))
+    assert averages.shipped.average[0].tolist() == [0.0 if was_corrected else 4.5] * 2

@@ -14,7 +14,7 @@ from asr.model.model_folder import load_model
 
 SUPERVISED = [
     "pseudo_label.start_hours=null",
-    *("scaling.reference_batch_seconds=5", "batch.batch_seconds=5", "batch.group_seconds=5"),
+    *("scaling.reference_batch_seconds=15", "batch.batch_seconds=5", "batch.group_seconds=5"),
     *("trainer.evaluation_every_hours=0.1", "trainer.total_hours=0.04"),
 ]
 
@@ -22,13 +22,15 @@ SUPERVISED = [
 def test_an_average_made_after_the_run_is_that_of_a_run_that_had_its_half_life(
     train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The run is stopped and resumed on the way, as runs are."""
+    """At kappa = 1/3, every third step an update. It is stopped, resumed, and ends between two updates."""
     kept = [*SUPERVISED, "teacher.keep_for_average=true", "trainer.checkpoint_every_hours=0.03"]
     shorter = [option for option in kept if "total_hours" not in option]
     train("run", *shorter, "trainer.total_hours=0.03")
     run = train("run", *kept)
     assert main(["average", str(run), "--half-life", "0.04,0.0025"]) == 0
     assert "dev: WER" in capsys.readouterr().out
+    state = json.loads((final(run) / "state.json").read_text())
+    assert state["teacher_pending_seconds"] > 0
     student = load_file(final(run) / "student.safetensors")
     for half_life in ("0.0025", "0.04"):
         other = final(train(half_life, *SUPERVISED, f"teacher.half_life_hours={half_life}"))

@@ -23,6 +23,8 @@ def test_a_state_comes_back_through_json() -> None:
     state = TrainingState.at_the_start(CONFIG, 20.0)
     state.clock.advance(19.5)
     state.schedule.consume(19.5, state.clock.hours)
+    state.schedule.due_seconds += 3.0  # the update before came late
+    state.note_gradient_norm(2.5)
     state.position = Position(labelled_group=3, seconds=19.5)
     state.noise_scale.observe(GradientNoise(4.0, 1.0))
     state.clipped.observe(2.0, 1.0, 19.5, 10.0)

@@ -120,7 +120,10 @@ def test_the_margin_and_where_it_comes_from() -> None:
     loss = {cell: curve(8.0 + cell.seed, "teacher_dev_loss") for cell in alone}
     [found] = compare(loss, 10.0, 1.0, margins={POINTS: 1.0})
     assert found.margin.size is None, "a margin in points is none of nats"
-    assert said(found)[8.0, "full"].end.words == "cannot tell with 5 seeds: no margin is stated"
+    assert (
+        said(found)[8.0, "full"].end.words
+        == "cannot tell with 5 seeds: no margin is known, state one"
+    )
     [found] = compare(loss, 10.0, 1.0, margins={"teacher_dev_loss": 0.1})
     assert said(found)[8.0, "full"].end.words == "equivalent"
 
@@ -139,6 +142,23 @@ def test_the_curve_is_told_apart_from_its_end() -> None:
     assert found.curve.mean == pytest.approx(0.8 * 2.03)  # of the hours 6 to 10, the last without
     [row] = to_json([result])
     assert row["comparisons"][0]["curve"]["words"] == "different"
+
+
+def test_a_curve_that_ends_early_is_not_held_to_the_end() -> None:
+    """A cell that diverged has no loss from there on: it was equivalent by its last value."""
+    curves = ONE | shifted(SEEDS, [0.0] * 5, 8.0, "full")
+    early = Cell(8.0, "full", 1)
+    curves[early] = {"teacher_wer": curves[early]["teacher_wer"][:3]}
+    found = said(wer_of(curves, 0.5))[8.0, "full"]
+    assert (found.end.seeds, found.curve.seeds) == (4, 4)
+
+
+def test_seeds_cannot_help_where_the_ablation_lacks_them() -> None:
+    """It asked for one seed more than there were, however many there were."""
+    curves = ONE | shifted(SEEDS, [0.3] * 4 + [-0.3], 8.0, "full")
+    curves |= shifted({1: SEEDS[1]}, [9.0], 8.0, "none")
+    words = said(wer_of(curves))[8.0, "full"].end.words
+    assert words == "cannot tell with 5 seeds: no margin is known, state one"
 
 
 def test_a_line_of_the_figure_lies_as_far_from_kappa_1_as_its_own_seeds() -> None:
