@@ -26,7 +26,7 @@ class SeedTag(IntEnum):
     SAMPLED_LABELS = 9
     ROUNDS = 10
     """Which utterances a round labels."""
-    GRADIENT_SKETCH = 20
+    GRADIENT_SKETCH = 11
     """Signs with which a gradient is folded, where the noise scale is measured."""
 
 
