@@ -37,6 +37,8 @@ def summary(results: Mapping[str, Any], main_set: str | None) -> str:
     basis = f"Paired bootstrap over {teacher['utterances']:,} utterances"
     if teacher["utterances"] < FEW_UTTERANCES:
         basis += ", which are too few to rely on it"
+    if len(results["paired"]) > 1:
+        basis += f"; p-values corrected for {len(results['paired'])} pairs of models (Holm)"
     return f"On {main_set}, the teacher's {words}. Its {characters}. {basis}."
 
 

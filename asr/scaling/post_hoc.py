@@ -15,7 +15,7 @@ Shapes: U updates, S snapshots' averages.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,15 +54,20 @@ class PostHocPlan:
             return math.floor(spacings) + _EARLY
         return max(0, math.floor(math.log2(spacings)) + _EARLY + 1) if spacings > 0.0 else 0
 
-    def is_kept(self, number: int, newest: int) -> bool:
-        """Whether a snapshot is still kept when `newest` is written.
+    def kept_of(self, numbers: Collection[int]) -> set[int]:
+        """Which snapshots are still kept where these are.
 
-        Those before the first spacing are; of the others 8 to 16 in each doubling of the age.
+        Those before the first spacing are; of the others at most 8 to 16 in each doubling of the age.
         """
-        spacing = 1
-        while newest - number >= _DENSE * spacing:
-            spacing *= 2
-        return number <= _EARLY or (number - _EARLY) % spacing == 0
+        newest = max(numbers, default=0)
+        first_of: dict[tuple[int, int], int] = {}
+        for number in sorted(numbers):
+            spacing = 1
+            while newest - number >= _DENSE * spacing:
+                spacing *= 2
+            place = (0, number) if number <= _EARLY else (spacing, (number - _EARLY) // spacing)
+            first_of.setdefault(place, number)
+        return set(first_of.values())
 
 
 def post_hoc_plan(config: Config) -> PostHocPlan:

@@ -31,8 +31,8 @@ def draw(
 
     A line is kappa = 1's mean over its seeds plus the mean paired difference over a cell's, so that it lies as
     far from kappa = 1 as its own seeds do, also where it has fewer. The band is the margin around kappa = 1;
-    the bars at the end are the 95 % intervals: one that stays within the band is equivalent. What lies
-    before `from_hours` is left out.
+    the bars at the end are the 95 % intervals: one that stays within the band of a stated margin is
+    equivalent. What lies before `from_hours` is left out.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -57,6 +57,22 @@ def draw(
         no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(stream, format="svg", facecolor="white", metadata=no_metadata)
     return stream.getvalue()
+
+
+def line_of(
+    hours: NDArray[np.float64],
+    at_1: Mapping[int, NDArray[np.float64]],
+    curves: Mapping[int, NDArray[np.float64]],
+) -> NDArray[np.float64] | None:
+    """A cell's line at some hours, by the seeds that kappa = 1 has; None where it has none of them.
+
+    `at_1` are kappa = 1's values by seed, `curves` the cell's, as (hours, values).
+    """
+    apart = [np.interp(hours, *c) - at_1[seed] for seed, c in curves.items() if seed in at_1]
+    if not apart:
+        return None
+    line: NDArray[np.float64] = np.mean(list(at_1.values()), axis=0) + np.mean(apart, axis=0)
+    return line
 
 
 def _panel(
@@ -86,11 +102,10 @@ def _panel(
     ends = {c.kappa: c.end for c in result.comparisons if c.rule == rule}
     for number, kappa in enumerate(kappas, start=1):
         its_seeds = of_setting.get((kappa, rule), {})
-        apart = [np.interp(hours, *c) - at_1[seed] for seed, c in its_seeds.items() if seed in at_1]
-        if not apart:
+        line = line_of(hours, at_1, its_seeds)
+        if line is None:
             continue
         style = {"color": _COLOURS[number % len(_COLOURS)], "linewidth": 1.8}
-        line = mean + np.mean(apart, axis=0)
         dashes = _DASHES[number % len(_DASHES)]
         axes.plot(hours, line, linestyle=dashes, label=f"kappa {kappa:g}", **style)
         end = ends[kappa]

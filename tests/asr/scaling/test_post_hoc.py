@@ -45,7 +45,7 @@ def test_any_half_life_within_four_times_the_recipes(
         number = plan.number_at(now)
         if number > plan.number_at(before):
             snapshots[number] = (now, [a.copy() for a in averages])
-            snapshots = {n: s for n, s in snapshots.items() if plan.is_kept(n, number)}
+            snapshots = {n: snapshots[n] for n in plan.kept_of(snapshots.keys())}
     snapshots[-1] = (total, averages)
     assert len(snapshots) <= 52
     kept = [
@@ -73,3 +73,11 @@ def test_what_the_snapshots_do_not_hold_is_said() -> None:
     kept = [KeptAverage(10.0, 1.0), KeptAverage(10.0, 4.0)]
     hours = list(np.linspace(0.01, 10, 1000))
     assert fit(kept, HalfLife(((0.0, 0.05),)), hours, True).error > 0.2
+
+
+def test_where_batches_are_larger_than_the_spacing_no_snapshot_is_missed() -> None:
+    """Numbers then have gaps, and thinning by number deleted more than half of them."""
+    plan = post_hoc_plan(config(trainer={"total_hours": 100.0}))
+    assert plan.kept_of(range(5, 105, 7)) == set(range(5, 105, 7)) - {19}
+    assert plan.kept_of(range(20)) == set(range(20))
+    assert len(plan.kept_of(range(400))) < 64

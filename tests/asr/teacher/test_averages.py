@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conftest import Train, final, losses, read_lines, same_weights
+import pytest
+from conftest import Train, final, losses, read_lines, relative_distance, same_weights
 
 OPTIONS = [
     "teacher.update_interval_seconds=40",
@@ -10,6 +11,21 @@ OPTIONS = [
     "teacher.evaluation_half_life_hours=0.03",
     "trainer.zero_stage=2",
 ]
+
+
+@pytest.mark.slow
+def test_what_is_kept_for_later_is_the_same_on_two_ranks(train: Train) -> None:
+    """Snapshots are whole, whoever owns the weights."""
+    kept = ["teacher.keep_for_average=true", "trainer.total_hours=0.02"]
+    one, two = train("one", *kept), train("two", *kept, "trainer.zero_stage=2", ranks=2)
+    files = [sorted((run / "averages").glob("snapshot-*")) for run in (one, two)]
+    assert [path.name for path in files[0]] == [path.name for path in files[1]]
+    assert len(files[0]) > 4
+    for pair in [
+        *zip(*files, strict=True),
+        [final(r) / "power_averages.safetensors" for r in (one, two)],
+    ]:
+        assert relative_distance(*pair) < 1e-4
 
 
 def test_a_run_stopped_between_two_updates_of_its_averages_goes_on_exactly(train: Train) -> None:

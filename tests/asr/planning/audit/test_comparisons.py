@@ -7,7 +7,7 @@ import pytest
 
 from asr.planning.audit.comparisons import POINTS, Comparison, Margin, MetricResult, compare, judged
 from asr.planning.audit.metrics import Cell, Curve
-from asr.planning.audit.plot import draw
+from asr.planning.audit.plot import draw, line_of
 from asr.planning.audit.results import tables, to_json
 
 HOURS = [float(h) for h in range(1, 11)]
@@ -163,6 +163,11 @@ def test_seeds_cannot_help_where_the_ablation_lacks_them() -> None:
 
 def test_a_line_of_the_figure_lies_as_far_from_kappa_1_as_its_own_seeds() -> None:
     """The mean of the first three seeds stood against the mean of all five."""
+    hours = np.array(HOURS)
+    at_1 = {seed: np.full(len(HOURS), value) for seed, value in SEEDS.items()}
+    three = {seed: np.array([hours, at_1[seed] + 0.25]) for seed in (1, 2, 3)}
+    line = line_of(hours, at_1, {**three, 9: three[1]})
+    assert line == pytest.approx(np.full(len(HOURS), 50.25))
     curves = ONE | shifted(SEEDS, [0.0] * 3, 16.0, "progressive")
     drawing = draw(curves, [wer_of(curves, 1.0)])
     assert "full rule, grown step by step" in drawing
