@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from asr.config.fields import NonNegative, Positive, Section, check_schedule
+from asr.config.fields import NonNegative, Positive, Section, Share, check_schedule
 
 HalfLifeHours = Positive | Annotated[list[tuple[NonNegative, Positive]], Field(min_length=1)]
 """Hours of audio; or a schedule, as [from this hour on, half-life] pairs that begin at hour 0."""
@@ -19,6 +19,9 @@ class TeacherConfig(Section):
     half_life_growth: Literal["none", "cosine"] = "none"
     """cosine: the rate at which the average forgets falls to 0 at the end of training by half a cosine, as
     BYOL's momentum does (arXiv 2006.07733)."""
+    warmup_share: Share = 0.1
+    """Until that is longer than the half-life, the half-life is this share of the audio so far: a young average
+    forgets the random start, and the first students after it. 0 for the half-life from the start on."""
     update_interval_seconds: NonNegative | None = None
     """Audio between two updates of the teacher; 0 for every step; null for the reference batch, or for more
     where the step of an average in fp32 would be too small to be exact."""
@@ -26,8 +29,8 @@ class TeacherConfig(Section):
     """What an update takes: the mean of the student's weights then and at the update before, which keeps the
     average where it is as batches grow; or those after, or before, the audio that it covers."""
     bias_correction: bool = True
-    """Take the weights with which the average began out of it, as Adam does with its moments: without, a young
-    average is mostly the random start."""
+    """Take the weights with which the average began out of it, as Adam does with its moments; a warm-up leaves
+    nothing of them from the start, but for an average that was reset."""
     evaluation_half_life_hours: HalfLifeHours | None = None
     """Of a second average, which is evaluated and shipped where the other one labels; null for one average."""
 

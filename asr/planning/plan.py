@@ -68,8 +68,12 @@ def notes(config: Config, row: dict[str, Any]) -> list[str]:
     half_lives = row["half_lives_in_run"]
     if half_lives < _FEWEST_HALF_LIVES:
         found.append(
-            f"the run holds {half_lives:.2g} half-lives of the teacher: its first students "
-            "stay in it"
+            f"the run holds {half_lives:.2g} half-lives of the teacher: "
+            + (
+                "it hardly gets that long"
+                if config.teacher.warmup_share
+                else "its first students stay in it"
+            )
         )
     interval = config.teacher.update_interval_seconds
     if (

@@ -36,10 +36,16 @@ def _start(config: Config) -> Iterator[str]:
         return
     what = f"at {hours:g} h, where it begins to label, the random start "
     why = f"with a half-life of {half_life.at(0.0):g} h"
-    if config.teacher.bias_correction:
+    if config.teacher.warmup_share:
+        yield (
+            f"average: {what}would be {_percent(share)} of a plain average {why}; of this one it is "
+            f"nothing: until {half_life.warmup_end_hours:g} h the half-life is "
+            f"{config.teacher.warmup_share:g} of the audio so far (teacher.warmup_share)"
+        )
+    elif config.teacher.bias_correction:
         yield (
             f"average: {what}would be {_percent(share)} of a plain average {why}; "
-            "teacher.bias_correction takes it out"
+            "teacher.bias_correction takes it out, and leaves the first students in"
         )
     else:
         yield (

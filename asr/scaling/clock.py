@@ -63,6 +63,8 @@ class TeacherUpdate:
 
     from_hours: float
     to_hours: float
+    scheduled_momentum: float
+    """rho by the half-life of the average that labels, its warm-up aside."""
     momentum: float
     """rho of the average that labels."""
     evaluation_momentum: float
@@ -108,4 +110,6 @@ class TeacherSchedule:
         span = (hours - self.pending_seconds / SECONDS_PER_HOUR, hours)
         self.pending_seconds = 0.0
         second = self.evaluation_half_life or self.half_life
-        return TeacherUpdate(*span, self.half_life.momentum(*span), second.momentum(*span))
+        scheduled = self.half_life.scheduled.momentum(*span)
+        momenta = self.half_life.momentum(*span), second.momentum(*span)
+        return TeacherUpdate(*span, scheduled, *momenta)

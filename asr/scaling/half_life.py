@@ -3,15 +3,22 @@
 rho = 0.5^(integral of dt / tau(t) over the update's audio): exact for any schedule tau, any batch, any update
 interval, a change of kappa in mid-run, and a skipped step, which covers none. With a constant tau it is the
 EMA scaling rule, rho^kappa (Busbridge et al. 2023, arXiv 2307.13813, Definition 1.2).
+
+A young average is warmed up: with tau(t) a share of the hours so far it forgets the random start and the first
+students, which are the worst, at any kappa alike (a power-function average: Karras et al. 2024, arXiv
+2312.02696).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from asr.config.teacher import TeacherConfig, half_life_pieces
 
+_STEPS = 1000
+"""In which the end of a warm-up is looked for where the half-life grows."""
 _SMALLEST_STEP = 1e-4
 """Of an average in fp32, as 1 - rho: at 1e-5 a twentieth of a slow weight's way is lost to rounding."""
 
@@ -24,15 +31,75 @@ class HalfLife:
     """(from this hour on, half-life in hours); from hour 0 on."""
     growth_end_hours: float | None = None
     """Where it becomes infinite, by half a cosine of its inverse; None where it does not grow."""
+    warmup_share: float = 0.0
+    """Of the hours so far: the half-life, until that reaches what is scheduled; 0 for no warm-up."""
+    stretch: float = 1.0
+    """So many times as long everywhere: what a run without the EMA rule has."""
+
+    @property
+    def scheduled(self) -> HalfLife:
+        """Without the warm-up."""
+        return replace(self, warmup_share=0.0)
 
     def at(self, hours: float) -> float:
-        """The half-life at an hour; infinite at the end of a growth."""
-        found = [half_life for start, half_life in self.pieces if start <= hours][-1]
+        """The scheduled half-life at an hour; infinite at the end of a growth."""
         share = self._rate_share(hours)
-        return found / share if share > 0.0 else math.inf
+        return self._piece(hours) * self.stretch / share if share > 0.0 else math.inf
+
+    @cached_property
+    def warmup_end_hours(self) -> float:
+        """Where the warm-up reaches the schedule; 0 without one, infinite where it never does."""
+        if self.warmup_share == 0.0:
+            return 0.0
+        ends = [*(start for start, _ in self.pieces[1:]), math.inf]
+        for (start, half_life), end in zip(self.pieces, ends, strict=True):
+            found = max(start, self._reaches(half_life))
+            if found < end:
+                break
+        return found
 
     def elapsed(self, from_hours: float, to_hours: float) -> float:
-        """Half-lives that pass between two hours of audio: the integral of dt / tau(t)."""
+        """Half-lives that pass between two hours of audio: the integral of dt / tau(t).
+
+        Infinite from hour 0 on with a warm-up: what was there before has no weight at all.
+        """
+        young = min(to_hours, self.warmup_end_hours)
+        passed = 0.0
+        if from_hours < young:
+            ratio = young / from_hours if from_hours > 0.0 else math.inf
+            passed = math.log(ratio) / self.warmup_share
+            from_hours = young
+        return (passed + self._scheduled(from_hours, to_hours)) / self.stretch
+
+    def momentum(self, from_hours: float, to_hours: float) -> float:
+        """rho of an update that covers the audio between two hours."""
+        return float(0.5 ** self.elapsed(from_hours, to_hours))
+
+    def stretched(self, factor: float) -> HalfLife:
+        """One that is `factor` times as long everywhere."""
+        return replace(self, stretch=self.stretch * factor)
+
+    @property
+    def longest(self) -> float:
+        """Of the pieces, growth aside."""
+        return max(half_life for _, half_life in self.pieces) * self.stretch
+
+    def _piece(self, hours: float) -> float:
+        return [half_life for start, half_life in self.pieces if start <= hours][-1]
+
+    def _reaches(self, half_life: float) -> float:
+        """The hour at which the warm-up has this half-life, or what a growth has made of it by then."""
+        end = self.growth_end_hours
+        if end is None:
+            return half_life / self.warmup_share
+        for step in range(1, _STEPS + 1):
+            hours = end * step / _STEPS
+            if self.warmup_share * hours * self._rate_share(hours) >= half_life:
+                return hours
+        return math.inf
+
+    def _scheduled(self, from_hours: float, to_hours: float) -> float:
+        """Half-lives by the schedule alone, not stretched."""
         ends = [*(start for start, _ in self.pieces[1:]), math.inf]
         return math.fsum(
             (
@@ -43,20 +110,6 @@ class HalfLife:
             for (start, half_life), end in zip(self.pieces, ends, strict=True)
             if max(from_hours, start) < min(to_hours, end)
         )
-
-    def momentum(self, from_hours: float, to_hours: float) -> float:
-        """rho of an update that covers the audio between two hours."""
-        return float(0.5 ** self.elapsed(from_hours, to_hours))
-
-    def stretched(self, factor: float) -> HalfLife:
-        """One that is `factor` times as long everywhere: what a run without the EMA rule has."""
-        pieces = tuple((start, half_life * factor) for start, half_life in self.pieces)
-        return HalfLife(pieces, self.growth_end_hours)
-
-    @property
-    def longest(self) -> float:
-        """Of the pieces, growth aside."""
-        return max(half_life for _, half_life in self.pieces)
 
     def _rate_share(self, hours: float) -> float:
         """Of the rate of forgetting, what a growth leaves; BYOL's momentum (arXiv 2006.07733), in audio."""
@@ -76,13 +129,16 @@ class HalfLife:
 def labelling_half_life(teacher: TeacherConfig, total_hours: float) -> HalfLife:
     """Of the average that labels; `total_hours` is the end of training."""
     pieces = tuple(half_life_pieces(teacher.half_life_hours))
-    return HalfLife(pieces, total_hours if teacher.half_life_growth == "cosine" else None)
+    growth_end_hours = total_hours if teacher.half_life_growth == "cosine" else None
+    return HalfLife(pieces, growth_end_hours, teacher.warmup_share)
 
 
 def evaluation_half_life(teacher: TeacherConfig) -> HalfLife | None:
     """Of the second average, which is evaluated and shipped; None where there is one average."""
     given = teacher.evaluation_half_life_hours
-    return None if given is None else HalfLife(tuple(half_life_pieces(given)))
+    if given is None:
+        return None
+    return HalfLife(tuple(half_life_pieces(given)), warmup_share=teacher.warmup_share)
 
 
 def shortest_interval_seconds(half_life: HalfLife) -> float:
@@ -94,5 +150,5 @@ def shortest_interval_seconds(half_life: HalfLife) -> float:
 
 
 def remaining_start(half_life: HalfLife, hours: float) -> float:
-    """Weight of the weights at hour 0 in an average without bias correction, at an hour of audio."""
-    return half_life.momentum(0.0, hours)
+    """Weight of the weights at hour 0 in a plain average, without a warm-up, at an hour of audio."""
+    return half_life.scheduled.momentum(0.0, hours)

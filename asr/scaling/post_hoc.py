@@ -71,9 +71,11 @@ class PostHocPlan:
 
 
 def post_hoc_plan(config: Config) -> PostHocPlan:
-    """For a recipe's half-life, at its longest, and its length."""
+    """For a recipe's half-life, at its longest, or what a warm-up makes of it by the end; and its length."""
     total = config.trainer.total_hours
     half_life = labelling_half_life(config.teacher, total).longest
+    if config.teacher.warmup_share:
+        half_life = min(half_life, config.teacher.warmup_share * total)
     own = math.log(2.0) * total / half_life  # t^g falls as 0.5^(age / half-life) near the end
     spacing = min(half_life / _SPACINGS_IN_HALF_LIFE, total / _FEWEST_SPACINGS)
     return PostHocPlan((own * _REACH, own / _REACH), spacing)

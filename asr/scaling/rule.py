@@ -78,7 +78,7 @@ def half_life_stretch(config: Config, batch_seconds: float) -> float:
 def half_lives_in_run(config: Config, batch_seconds: float) -> float:
     """Half-lives of the average that labels, from the start of training to its end."""
     half_life = labelling_half_life(config.teacher, config.trainer.total_hours)
-    elapsed = half_life.elapsed(0.0, config.trainer.total_hours)
+    elapsed = half_life.scheduled.elapsed(0.0, config.trainer.total_hours)
     return elapsed / half_life_stretch(config, batch_seconds)
 
 

@@ -88,7 +88,7 @@ def make_average(run: Path, half_life_hours: float) -> MadeAverage:
     kept = [KeptAverage(s.hours, e, s.start_hours) for s in snapshots for e in s.exponents]
     found = fit(
         kept,
-        HalfLife(((0.0, half_life_hours),)),
+        HalfLife(((0.0, half_life_hours),), warmup_share=config.teacher.warmup_share),
         update_hours,
         config.teacher.bias_correction,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asr.config.schema import Config
+from asr.scaling.clock import TeacherUpdate
 from asr.scaling.rule import kappa_of
 from asr.scaling.validity import step_deviation
 from asr.training.batch_stats import BatchStats
@@ -22,8 +23,8 @@ class Update:
     """Audio of its global batch."""
     stats: BatchStats
     learning_rate: float
-    teacher_momentum: float | None
-    """None where the teacher was not updated."""
+    teacher: TeacherUpdate | None
+    """None where the averages were not updated."""
     gradient_norm: float
     """Before clipping."""
     padding_share: float
@@ -44,7 +45,8 @@ class Update:
             **state.place(),
             "kappa": kappa_of(config, state.batch_seconds),
             "learning_rate": self.learning_rate,
-            "teacher_momentum": self.teacher_momentum,
+            "teacher_momentum": self.teacher and self.teacher.scheduled_momentum,
+            "average_momentum": self.teacher and self.teacher.momentum,
             "loss": loss / self.seconds,
             "loss_labelled": _per_second(stats.loss_labelled, stats.labelled_seconds),
             "loss_pseudo_labelled": _per_second(stats.loss_pseudo_labelled, pseudo_labelled),

@@ -168,17 +168,19 @@ class Trainer:
         own.wait_seconds += waited
         stats = own.summed(self.ranks)
         self._count_non_finite(own, stats)
-        momentum = None
+        teacher_update = None
         if self.engine.step():
             state.clock.advance(seconds)
             state.note_gradient_norm(self.engine.gradient_norm)
             teacher_update = state.schedule.consume(seconds, state.clock.hours)
             if teacher_update is not None:
-                momentum = teacher_update.momentum
-                span = teacher_update.from_hours, teacher_update.to_hours
-                self.averages.update(momentum, teacher_update.evaluation_momentum, span)
+                self.averages.update(
+                    teacher_update.momentum,
+                    teacher_update.evaluation_momentum,
+                    (teacher_update.from_hours, teacher_update.to_hours),
+                )
             if self.labeler is not None:
-                self.labeler.teacher.stepped(state.clock.hours, momentum is not None)
+                self.labeler.teacher.stepped(state.clock.hours, teacher_update is not None)
         else:
             self._count_skipped()
         state.batches_drawn += 1
@@ -187,7 +189,7 @@ class Trainer:
         wall_seconds = time.perf_counter() - started
         wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
         norm, padding = self.engine.gradient_norm, batch.padding_share
-        update = Update(seconds, stats, learning_rate, momentum, norm, padding, wait_share)
+        update = Update(seconds, stats, learning_rate, teacher_update, norm, padding, wait_share)
         self._record(batch, update, wall_seconds)
         self._do_what_is_due(before_hours)
         return self.ranks.sum([self._stop_signal])[0] > 0

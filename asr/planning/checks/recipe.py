@@ -118,7 +118,12 @@ def _teacher(config: Config, ranks: int) -> Iterator[Finding]:
     if half_lives_in_run(config, batch_seconds) < _FEWEST_HALF_LIVES:
         yield Finding(
             f"the teacher's half-life ({config.teacher.half_life_hours} h) is longer than the run of "
-            f"{total:g} h: its first students, the worst, stay in the average to the end",
+            f"{total:g} h: "
+            + (
+                "the average never has it (teacher.warmup_share)"
+                if config.teacher.warmup_share
+                else "its first students, the worst, stay in the average to the end"
+            ),
             "shorten teacher.half_life_hours to a tenth of the run or less, or train longer",
             is_problem=total >= _TRIAL_HOURS,
         )

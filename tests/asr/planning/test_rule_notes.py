@@ -30,7 +30,9 @@ def test_plan_and_check_say_start_decay_and_convention_in_a_line_each() -> None:
     start, decay, convention = said
     assert "at 20 h" in start
     assert "87.1 %" in start
-    assert "teacher.bias_correction takes it out" in start
+    assert (
+        "of this one it is nothing: until 1000 h the half-life is 0.1 of the audio so far" in start
+    )
     assert "0.0003 a reference batch of audio at every kappa" in decay
     assert "teacher.averaged_weights midpoint" in convention
     assert [finding.what for finding in check_recipe(recipe(), 1) if finding.what in said] == said
@@ -43,7 +45,8 @@ def test_plan_and_check_say_start_decay_and_convention_in_a_line_each() -> None:
 @pytest.mark.parametrize(
     ("teacher", "scaling", "said"),
     [
-        ({"bias_correction": False}, {}, "the random start is 87.1 % of it"),
+        ({"warmup_share": 0, "bias_correction": False}, {}, "the random start is 87.1 % of it"),
+        ({"warmup_share": 0}, {}, "teacher.bias_correction takes it out, and leaves the first"),
         ({"averaged_weights": "after"}, {}, "runs ahead by half an update"),
         ({"averaged_weights": "before"}, {}, "lags by half an update"),
         ({}, {"weight_decay": "none"}, "0.0003 / sqrt(kappa)"),

@@ -18,6 +18,14 @@ SCHEDULES = {
     "constant": HalfLife(((0.0, 3.0),)),
     "pieces": HalfLife(((0.0, 1.0), (2.0, 8.0), (5.0, 4.0))),
     "cosine": HalfLife(((0.0, 3.0),), growth_end_hours=9.0),
+    "stretched": HalfLife(((0.0, 1.0), (2.0, 8.0))).stretched(2.0),
+}
+WARMED_UP = {
+    "constant": HalfLife(((0.0, 1.0),), warmup_share=0.25),
+    "pieces": HalfLife(((0.0, 1.0), (2.0, 1.5)), warmup_share=0.25),
+    "cosine": HalfLife(((0.0, 0.4),), growth_end_hours=9.0, warmup_share=0.25),
+    "never": HalfLife(((0.0, 4.0),), growth_end_hours=9.0, warmup_share=0.25),
+    "stretched": HalfLife(((0.0, 1.0),), warmup_share=0.25).stretched(4.0),
 }
 
 
@@ -46,7 +54,7 @@ def test_batches_and_intervals_only_cut_it(name: str, steps: list[float], interv
 
 def test_a_cosine_forgets_nothing_at_the_end() -> None:
     teacher = config(teacher={"half_life_growth": "cosine"}).teacher
-    half_life = labelling_half_life(teacher, 40.0)
+    half_life = labelling_half_life(teacher, 40.0).scheduled
     assert half_life.at(0.0) == 10.0
     assert half_life.at(20.0) == pytest.approx(20.0)
     assert half_life.at(40.0) == math.inf
@@ -82,3 +90,29 @@ def test_an_interval_is_as_long_as_it_says_on_average() -> None:
     schedule = TeacherSchedule.for_batch(recipe, 80.0)
     updates = [schedule.consume(80.0, step * 80.0 / 3600) for step in range(1, 1501)]
     assert len([update for update in updates if update]) == 400
+
+
+@pytest.mark.parametrize("name", WARMED_UP)
+def test_a_warm_up_is_a_share_of_the_hours_until_it_reaches_the_schedule(name: str) -> None:
+    half_life = WARMED_UP[name]
+    end = half_life.warmup_end_hours
+    expected_end = {
+        "constant": 4.0,
+        "pieces": 6.0,
+        "never": math.inf,
+        "stretched": 4.0,
+        "cosine": 1.78,
+    }
+    assert end == pytest.approx(expected_end[name], abs=0.02)
+    hours = np.linspace(0.5, 8.0, 75_001)
+    middles = (hours[1:] + hours[:-1]) / 2
+    taus = [
+        0.25 * t * half_life.stretch if t < end else half_life.at(float(t))
+        for t in middles.tolist()
+    ]
+    expected = sum(1.0 / tau for tau in taus) * (hours[1] - hours[0])
+    assert half_life.elapsed(0.5, 8.0) == pytest.approx(float(expected), rel=1e-4)
+    assert half_life.momentum(0.0, 0.5) == 0.0, "nothing is left of the start"
+    assert half_life.scheduled.elapsed(0.0, 8.0) == pytest.approx(
+        half_life.scheduled.elapsed(0.0, 3.0) + half_life.scheduled.elapsed(3.0, 8.0)
+    )

@@ -7,6 +7,7 @@ from conftest import Train, final, losses, read_lines, relative_distance, same_w
 
 OPTIONS = [
     "teacher.update_interval_seconds=40",
+    "teacher.warmup_share=0",
     "teacher.half_life_hours=[[0,0.01],[0.03,0.02]]",
     "teacher.evaluation_half_life_hours=0.03",
     "trainer.zero_stage=2",

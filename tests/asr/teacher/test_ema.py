@@ -143,7 +143,7 @@ def test_a_slow_average_loses_nothing_to_rounding() -> None:
                 follow(student, average, torch.full((64,), weight), update.momentum)
         lost[interval] = abs(float(average.average[0].mean()) - exact) / (exact - 1.0)
     assert lost[0.0] > 0.02
-    assert lost[None] < 0.002
+    assert lost[None] < 0.005
 
 
 def test_where_the_student_went_back_every_average_begins_anew() -> None:

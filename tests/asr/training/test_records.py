@@ -40,6 +40,7 @@ def test_metrics_keep_their_contract(trained: Path) -> None:
     for line in updates:
         expected = teacher_momentum(line["batch_seconds"], half_life_hours=0.01)
         assert line["teacher_momentum"] == pytest.approx(expected)
+        assert 0 <= line["average_momentum"] <= line["teacher_momentum"], "a warm-up forgets faster"
     evaluations = [line for line in lines if "wer" in line]
     assert {line["model"] for line in evaluations} == {"student", "teacher"}
     assert all({"step", "hours", "set", "wer", "cer"} <= line.keys() for line in evaluations)

@@ -15,7 +15,7 @@ def test_a_trial_run_may_have_the_schedule_of_a_long_one(
     settings += ["optimizer.decay_start_hours=4", f"output={tmp_path / 'run'}"]
     status, said = check(capsys, recipe, *settings)
     assert status == 0
-    assert "note: the teacher's half-life of 5 h is longer than the run" in said
+    assert "note: the teacher's half-life (5.0 h) is longer than the run" in said
     assert "note: optimizer.warmup_hours 3 is not before trainer.total_hours" in said
 
 
