@@ -10,8 +10,8 @@ from asr.errors import UserError
 _DESCRIPTION = """\
 Make the average of a run's weights that another half-life would have given, without training again: of two
 averages that a run keeps on its way with teacher.keep_for_average=true, and snapshots of them (Karras et al.
-2024, arXiv 2312.02696). From a quarter of the recipe's half-life to four times it. What the labels were
-is not changed: they were those of the recipe's own average.
+2024, arXiv 2312.02696). From a quarter of the recipe's half-life to four times it, with the recipe's warm-up
+(teacher.warmup_share). What the labels were is not changed: they were those of the recipe's own average.
 
 Writes RUN/averages/half-life-H, a folder that asr transcribe, asr decode and asr.load_model take; decodes the
 recipe's dev sets with it; asr report RUN then shows dev WER against half-life.

@@ -5,9 +5,10 @@ so average and source are fp32 whatever the engine's precision. Each rank averag
 that it owns, so an update communicates nothing; the copy that labels is put together when somebody wants to
 label with an average that has moved.
 
-It starts as a copy of the student, which is mostly noise then. With bias correction the weight w of that start
-is known and taken out: (plain average - w start) / (1 - w), as Adam does with its moments (Kingma & Ba 2015,
-section 3), kept up without a copy of the start.
+It starts as a copy of the student, which is mostly noise then. A warm-up (asr/scaling/half_life.py) leaves
+nothing of it. With bias correction, for an average that begins later, as after a reset, the weight w of that
+start is known and taken out: (plain average - w start) / (1 - w), as Adam does with its moments (Kingma & Ba
+2015, section 3), kept up without a copy of the start.
 
 Buffers: the model has none that training changes.
 """
