@@ -99,8 +99,11 @@ class Recovery:
                 said += self._respond(
                     faults, hours, health, partial(self._invalidate, store, later)
                 )
-            if self.is_paused and one.made is not None and self.keeps_labels_for_long:
-                store.leave_out(one.made, Dropped.PAUSED)
+            if one.made is not None and self.keeps_labels_for_long:
+                if self._has_moved_weights:  # made by those that are gone
+                    store.leave_out(one.made, Dropped.INVALIDATED)
+                elif self.is_paused:
+                    store.leave_out(one.made, Dropped.PAUSED)
         if self._has_moved_weights:
             health.forget_recent()
         elif not said:

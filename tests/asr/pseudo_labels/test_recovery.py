@@ -99,6 +99,21 @@ def test_a_pause_that_begins_within_a_batch_ends(labels_a_batch: int) -> None:
     assert not run.recovery.is_paused
 
 
+@pytest.mark.parametrize("action", ["pause", "rollback"])
+def test_what_the_collapsed_made_after_the_alarm_in_a_batch_is_not_used_again(action: str) -> None:
+    """A cache would train on it for hours."""
+    run = Run(action=action)
+    run.recovery.keeps_labels_for_long = True
+    run.go(SOUND, 50)
+    label, broken = Label([1], LabelMetrics(1, 0, 0)), LabelCounts(labels=1, broken=1, seconds=1)
+    keys = [(0, number) for number in range(30)]
+    run.store.keep(LabelRecord(key, "", 1.0, label, "", None, None) for key in keys)
+    observed = [Observation(broken, key) for key in keys]
+    said = run.recovery.watch(observed, 51.0, run.health, run.store, 10.0)
+    assert any("unhealthy" in line for line in said)
+    assert all(kept.dropped is not None for kept in run.store.kept.values())
+
+
 def test_a_batch_warns_once() -> None:
     """Labels that are judged one by one cross the limit many times in a large batch."""
     run = Run(action="warn")
