@@ -91,6 +91,10 @@ class Shards:
                     values = whole[:, place.start : place.start + place.columns].flatten()[:count]
                 yield place.name, values.view(place.shape)
 
+    def whole(self, shard: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Whole fp32 tensors by name, on the CPU of the first rank; nothing on the others. A collective."""
+        return {n: values.cpu().clone() for n, values in self.gather(shard) if self.rank == 0}
+
     def _all_ranks(self, flat: Tensor) -> Tensor:
         """(ranks, shard): the shards of all ranks."""
         if not self.is_sharded or self.ranks == 1:

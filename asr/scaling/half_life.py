@@ -44,15 +44,15 @@ class HalfLife:
     def at(self, hours: float) -> float:
         """The scheduled half-life at an hour; infinite at the end of a growth."""
         share = self._rate_share(hours)
-        return self._piece(hours) * self.stretch / share if share > 0.0 else math.inf
+        found = [half_life for start, _, half_life in self._spans if start <= hours][-1]
+        return found * self.stretch / share if share > 0.0 else math.inf
 
     @cached_property
     def warmup_end_hours(self) -> float:
         """Where the warm-up reaches the schedule; 0 without one, infinite where it never does."""
         if self.warmup_share == 0.0:
             return 0.0
-        ends = [*(start for start, _ in self.pieces[1:]), math.inf]
-        for (start, half_life), end in zip(self.pieces, ends, strict=True):
+        for start, end, half_life in self._spans:
             found = max(start, self._reaches(half_life))
             if found < end:
                 break
@@ -84,8 +84,11 @@ class HalfLife:
         """Of the pieces, growth aside."""
         return max(half_life for _, half_life in self.pieces) * self.stretch
 
-    def _piece(self, hours: float) -> float:
-        return [half_life for start, half_life in self.pieces if start <= hours][-1]
+    @property
+    def _spans(self) -> list[tuple[float, float, float]]:
+        """(from this hour, to this hour, half-life)."""
+        ends = [*(start for start, _ in self.pieces[1:]), math.inf]
+        return [(start, end, h) for (start, h), end in zip(self.pieces, ends, strict=True)]
 
     def _reaches(self, half_life: float) -> float:
         """The hour at which the warm-up has this half-life, or what a growth has made of it by then."""
@@ -100,14 +103,13 @@ class HalfLife:
 
     def _scheduled(self, from_hours: float, to_hours: float) -> float:
         """Half-lives by the schedule alone, not stretched."""
-        ends = [*(start for start, _ in self.pieces[1:]), math.inf]
         return math.fsum(
             (
                 self._weighted_hours(min(to_hours, end))
                 - self._weighted_hours(max(from_hours, start))
             )
             / half_life
-            for (start, half_life), end in zip(self.pieces, ends, strict=True)
+            for start, end, half_life in self._spans
             if max(from_hours, start) < min(to_hours, end)
         )
 

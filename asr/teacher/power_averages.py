@@ -100,7 +100,7 @@ class PowerAverages:
         notes = self._tidy(-math.inf if is_new else hours) if self.ranks.is_first else []
         if is_new:
             self.start_hours = hours
-            student = self._whole(self.shards.masters)
+            student = self.shards.whole(self.shards.masters)
             self._write(0, hours, {f"0/{name}": values for name, values in student.items()})
         self.ranks.barrier()
         return notes
@@ -131,11 +131,11 @@ class PowerAverages:
             self._write(number, to_hours, self.tensors())
 
     def tensors(self) -> dict[str, Tensor]:
-        """Both, whole, on the CPU, as K/PARAMETER. A collective."""
+        """Both, whole, on the CPU of the first rank, as K/PARAMETER. A collective."""
         return {
             f"{number}/{name}": values
             for number, average in enumerate(self._averages)
-            for name, values in self._whole(average).items()
+            for name, values in self.shards.whole(average).items()
         }
 
     def state(self) -> dict[str, Any]:
@@ -149,10 +149,6 @@ class PowerAverages:
         for number, average in enumerate(self._averages):
             own = {n.split("/", 1)[1]: w for n, w in tensors.items() if n.startswith(f"{number}/")}
             self.shards.scatter(own, average)
-
-    def _whole(self, shard: list[Tensor]) -> dict[str, Tensor]:
-        gathered = self.shards.gather([part.detach() for part in shard])
-        return {name: values.cpu().clone() for name, values in gathered if self.ranks.is_first}
 
     def _write(self, number: int, hours: float, tensors: Mapping[str, Tensor]) -> None:
         if not self.ranks.is_first:

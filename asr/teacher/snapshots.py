@@ -38,9 +38,8 @@ class Snapshots:
             weight.copy_(kept)
 
     def whole(self, number: int) -> dict[str, Tensor]:
-        """A state by name of the parameter, on the CPU. A collective under ZeRO 1 to 3."""
-        shard = [kept.to(self._ranks.device) for kept in self._kept[number]]
-        return {name: values.cpu().clone() for name, values in self._shards.gather(shard)}
+        """A state by name of the parameter, on the CPU of the first rank. A collective under ZeRO 1 to 3."""
+        return self._shards.whole([kept.to(self._ranks.device) for kept in self._kept[number]])
 
     def load(self, states: Sequence[Mapping[str, Tensor]]) -> None:
         """What `whole` returned, oldest first; on whatever ranks and at whatever ZeRO stage."""

@@ -42,10 +42,11 @@ class StudentSamples:
             torch._foreach_copy_(self._last, self._masters)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights at the last update, whole, on the CPU; none where none are kept. A collective."""
-        if self._last is None:
-            return {}
-        return {name: values.cpu().clone() for name, values in self.shards.gather(self._last)}
+        """The weights at the last update, whole, on the CPU of the first rank; none where none are kept.
+
+        A collective.
+        """
+        return {} if self._last is None else self.shards.whole(self._last)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` returned; where that is empty, from the student as it is."""

@@ -213,8 +213,7 @@ class BestAverageTeacher(_CopiedTeacher):
         known = [wer for wer, _ in self.best if wer < math.inf]
         if len(known) < count or student_wer < known[-1]:
             shards = self.models.engine.shards
-            gathered = shards.gather(shards.masters)
-            self._add(hours, student_wer, {name: w.detach().cpu().clone() for name, w in gathered})
+            self._add(hours, student_wer, shards.whole(shards.masters))
 
     def _add(self, hours: float, wer: float, weights: Mapping[str, Tensor]) -> None:
         ranks, name = self.models.ranks, f"hours-{hours:011.4f}.safetensors"

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,10 +143,10 @@ class CheckpointStore:
         self, shards: Shards, teacher: WeightAverage, folder: Path, ranks: Ranks
     ) -> None:
         """Whole tensors, gathered one by one and written by the first rank."""
-        student = _first_ranks(shards.gather(shards.masters), ranks)
+        student = shards.whole(shards.masters)
         moments: dict[str, Tensor] = {}
         for moment, shard in shards.moments().items():
-            whole = _first_ranks(shards.gather(shard), ranks)
+            whole = shards.whole(shard)
             moments |= {f"{moment}/{name}": values for name, values in whole.items()}
         average = teacher.weights()
         if ranks.is_first:
@@ -235,8 +235,3 @@ def damaged(folder: Path, error: Exception) -> UserError:
         f"{folder}: damaged ({reason})",
         "delete this folder, and the run goes on from the checkpoint before it",
     )
-
-
-def _first_ranks(tensors: Iterator[tuple[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
-    """Keep whole tensors on the first rank alone; the others take part and let go."""
-    return {name: t.cpu().clone() for name, t in tensors if ranks.is_first}
