@@ -19,7 +19,7 @@ from asr.config.recipe import parse_config
 from asr.config.schema import Config
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks, join, leave
-from asr.model.acoustic_model import make_model
+from asr.model.make import make_model
 from asr.scaling.rule import in_force
 from asr.teacher.averages import Averages
 

@@ -21,8 +21,9 @@ from torch.utils._pytree import tree_leaves
 
 from asr.config.schema import Config
 from asr.distributed.precision import Precision
-from asr.model.acoustic_model import AcousticModel, make_model
+from asr.model.acoustic_model import AcousticModel
 from asr.model.dropout import Dropout
+from asr.model.make import make_model
 
 
 class LiveBytes(TorchDispatchMode):

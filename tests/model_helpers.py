@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from asr.config.schema import ModelConfig
+from asr.config.model import TransformerConfig
 from asr.model.acoustic_model import AcousticModel
 from asr.model.encoders.transformer import TransformerEncoder
 
@@ -20,7 +20,7 @@ VARIANTS = [
 def small_model(**options: object) -> AcousticModel:
     torch.manual_seed(0)
     shape = {"width": 32, "heads": 4, "layers": 3, "feed_forward_width": 64, "layer_drop": 0.0}
-    config = ModelConfig.model_validate({**shape, **options})
+    config = TransformerConfig.model_validate({**shape, **options})
     return AcousticModel(TransformerEncoder(80, config), 12)
 
 

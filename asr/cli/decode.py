@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asr.cli.options import add_model, make_parser
 from asr.decoding.decode_dataset import decode_set
 from asr.decoding.greedy import Decoder, greedy_only
+from asr.decoding.safeguards import GREEDY, GenerationSettings
 from asr.errors import UserError
 from asr.model.tokenizer import tokenizer_sha256
 from asr.utils.files import write_json, write_jsonl
@@ -47,9 +48,12 @@ def main(argv: list[str]) -> int:
     if output is None:
         name += "_beam" if arguments.decoder == "beam" else ""
         output = arguments.model_folder / "decode" / speech.name / f"{name}.jsonl"
-    decoder: Decoder = greedy_only
+    decoder: Decoder | GenerationSettings = greedy_only
     decoder_stamp: dict[str, Any] = {"decoder": "greedy"}
-    if arguments.decoder == "beam":
+    if model.network.is_read_in_steps and arguments.decoder != "beam":
+        decoder = GREEDY if arguments.no_safeguards else GenerationSettings()
+        decoder_stamp = decoder.stamp()
+    elif arguments.decoder == "beam":
         decoder, decoder_stamp = _beam(arguments, model, output)
     records = decode_set(model, speech, decoder, token_times=arguments.token_times)
     write_jsonl(output, records)
@@ -108,6 +112,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--token-times", action="store_true", help="add the tokens with their times and confidences"
+    )
+    parser.add_argument(
+        "--no-safeguards",
+        action="store_true",
+        help="of an encoder-decoder: the likeliest tokens, also where its text loops or it is unsure",
     )
     beam = parser.add_argument_group("beam search")
     beam.add_argument("--decoder", choices=("greedy", "beam"), default="greedy")

@@ -75,6 +75,16 @@ class FilterConfig(Section):
     """Drop below this many times the transcripts' tokens per second of speech."""
     max_length_ratio: Positive = 1000.0
     """Drop above this many times the transcripts' tokens per second of speech."""
+    max_tokens_per_second: Positive | None = None
+    """Drop above so many tokens a second of speech; null to keep."""
+    max_repetition: Share | None = None
+    """Drop above this share of token trigrams that have occurred in the label before; null to keep."""
+    max_compression_ratio: Positive | None = 2.4
+    """Drop where the text's bytes are more than so many times those of its zlib compression, as those of texts
+    that loop are (Whisper's guard: 2.4); null to keep."""
+    max_no_speech_probability: Share | None = None
+    """Drop above this probability of no speech, where the teacher has a token for that (Whisper: 0.6); null to
+    keep."""
     max_change: Positive | None = None
     """Drop above this token error rate (1 is 100 %) against the utterance's former label; null to keep."""
 
@@ -144,6 +154,8 @@ class PseudoLabelConfig(Section):
     reference, for comparison); or FILE.py:CLASS."""
     beam: LabelSearchConfig = LabelSearchConfig()
     """The search, for decision beam: an n-gram model spells better than a weak teacher alone (IPL)."""
+    max_generated_tokens_per_second: Positive = 20.0
+    """Of an encoder-decoder: a label that has more, and 16 besides, is stopped, and dropped as unfinished."""
     sample: SampleConfig = SampleConfig()
     """The draw, for decision sample."""
     options: dict[str, JsonValue] = {}

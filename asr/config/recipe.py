@@ -19,9 +19,11 @@ import yaml
 from pydantic import ValidationError
 
 from asr.config.fields import Section
+from asr.config.model import MODEL_KINDS
 from asr.config.schema import Config
 from asr.errors import UserError
 
+_KIND_TAGS = {(1, kind) for kind in MODEL_KINDS}
 _SETTINGS_SHOWN = "`asr train RECIPE --print-config` shows and documents every setting"
 
 
@@ -140,17 +142,27 @@ def _put(tree: dict[str, Any], key: str, value: Any, merges: bool = False) -> No
 def _section_at(location: tuple[Any, ...]) -> type[Section] | None:
     section: Any = Config
     for name in location:
+        if name in MODEL_KINDS and section is not Config:
+            section = MODEL_KINDS[name]
+            continue
         field = section.model_fields.get(name) if isinstance(name, str) else None
-        if field is None or not isinstance(field.annotation, type):
+        if field is None:
             return None
         section = field.annotation
-    return section if issubclass(section, Section) else None
+    return section if isinstance(section, type) and issubclass(section, Section) else None
 
 
 def _explain(fault: dict[str, Any]) -> tuple[str, str]:
     """What is wrong, and the remedy where there is one of its own."""
     location = fault["loc"]
-    name = ".".join(str(part) for part in location) or "recipe"
+    # Pydantic says of which kind the model is, behind its name.
+    shown_parts = [part for place, part in enumerate(location) if (place, part) not in _KIND_TAGS]
+    name = ".".join(map(str, shown_parts)) or "recipe"
+    if fault["type"] == "union_tag_invalid":
+        kind = str(fault["ctx"]["tag"])
+        nearest = difflib.get_close_matches(kind, MODEL_KINDS, n=1)
+        hint = f"did you mean '{nearest[0]}'? " if nearest else ""
+        return f"unknown '{name}.kind' {kind!r}", f"{hint}known: {', '.join(MODEL_KINDS)}"
     if fault["type"] == "extra_forbidden":
         section = _section_at(location[:-1])
         names = list(section.model_fields) if section else []

@@ -8,7 +8,7 @@ Units stand in the names. Paths are relative to the working directory.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,6 +22,7 @@ from asr.config.fields import (
     Share,
     check_schedule,
 )
+from asr.config.model import ModelSection, TransformerConfig
 from asr.config.pseudo_label import PseudoLabelConfig
 from asr.config.teacher import TeacherConfig
 
@@ -43,11 +44,18 @@ class CorpusConfig(Section):
     """Shorter utterances are left out of training, and counted."""
     max_seconds: Positive = 40.0
     """Longer utterances are left out of training, and counted."""
+    scoring_normaliser: str = "none"
+    """How texts are compared, for WER in training and of labels: none, lower, librispeech, whisper-english, or
+    PATH.py:FUNCTION, as `asr score --normaliser` has them."""
 
 
 class TokenizerConfig(Section):
-    kind: Literal["characters", "sentencepiece"] = "characters"
-    """Characters with a word boundary, or a sentencepiece model (`asr prepare tokenizer`)."""
+    kind: Literal["characters", "sentencepiece", "pretrained"] = "characters"
+    """Characters with a word boundary; a sentencepiece model (`asr prepare tokenizer`); or pretrained, that of
+    an encoder-decoder."""
+    normaliser: str = "none"
+    """What is done to a transcript before it is spelt: none, lower, librispeech (upper-case letters, digits and
+    apostrophes alone), whisper-english, or PATH.py:FUNCTION."""
     characters: str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'"
     """The characters, for kind characters. The space is always a token and is not written here."""
     sentencepiece_model: str | None = None
@@ -89,53 +97,6 @@ class AugmentationConfig(Section):
     """Masks on the student's input. The teacher always receives clean speech."""
     speed_factors: Annotated[list[Positive], Field(min_length=1)] = [1.0]
     """Each utterance of each pass is played at one of these speeds, drawn with equal probability."""
-
-
-class ModelConfig(Section):
-    width: Count = 768
-    """Model width, D."""
-    heads: Count = 4
-    """Attention heads, H."""
-    layers: Count = 36
-    """Transformer blocks."""
-    feed_forward_width: Count = 3072
-    """Inner width of the feed-forward network."""
-    activation: Literal["relu", "silu"] = "relu"
-    """Of the feed-forward network."""
-    stride: Count = 3
-    """Feature frames per encoder frame."""
-    front_end_kernel: Count = 7
-    """Kernel of the front end's convolution, in feature frames; odd."""
-    convolution_kernel: Natural = 0
-    """Kernel of each block's convolution module, in encoder frames; odd; 0 for none."""
-    norm: Literal["pre", "post"] = "post"
-    """Where the layer normalisation stands."""
-    positions: Literal["sinusoidal", "rotary", "none"] = "sinusoidal"
-    """Position encoding."""
-    dropout: Fraction = 0.3
-    """Dropout of the front end and of every block."""
-    attention_dropout: Fraction = 0.0
-    """Dropout of the attention weights."""
-    layer_drop: Fraction = 0.3
-    """Probability that an utterance skips a block."""
-    layer_drop_unit: Literal["utterance", "batch"] = "utterance"
-    """Drawn for each utterance, so that its noise falls as the batch grows; or, to compare, once a global batch
-    as in slimIPL: then it does not, and the scaling rule does not hold."""
-
-    @model_validator(mode="after")
-    def _check(self) -> ModelConfig:
-        if self.width % self.heads or (self.positions == "rotary" and self.width // self.heads % 2):
-            raise ValueError(
-                f"width {self.width} must be a multiple of heads {self.heads} "
-                "(an even multiple with rotary positions)"
-            )
-        if self.width % 2:
-            raise ValueError(f"width {self.width} must be even")
-        if self.front_end_kernel % 2 == 0:
-            raise ValueError(f"front_end_kernel {self.front_end_kernel} must be odd")
-        if self.convolution_kernel and self.convolution_kernel % 2 == 0:
-            raise ValueError(f"convolution_kernel {self.convolution_kernel} must be odd, or 0")
-        return self
 
 
 class OptimizerConfig(Section):
@@ -282,7 +243,7 @@ class Config(Section):
     tokenizer: TokenizerConfig = TokenizerConfig()
     features: FeatureConfig = FeatureConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
-    model: ModelConfig = ModelConfig()
+    model: ModelSection = TransformerConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     scaling: ScalingConfig = ScalingConfig()
     batch: BatchConfig = BatchConfig(batch_seconds=2320.0)
@@ -290,13 +251,47 @@ class Config(Section):
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     trainer: TrainerConfig = TrainerConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_tokenizer(cls, given: Any) -> Any:
+        """An encoder-decoder has its own."""
+        if isinstance(given, dict) and isinstance(given.get("model"), dict):
+            tokenizer = given.get("tokenizer", {})
+            is_encoder_decoder = given["model"].get("kind") == "encoder_decoder"
+            if is_encoder_decoder and isinstance(tokenizer, dict) and "kind" not in tokenizer:
+                return {**given, "tokenizer": {**tokenizer, "kind": "pretrained"}}
+        return given
+
     @model_validator(mode="after")
     def _check(self) -> Config:
+        has_own = self.model.kind == "encoder_decoder"
+        if has_own != (self.tokenizer.kind == "pretrained"):
+            wanted = "pretrained" if has_own else "characters or sentencepiece"
+            raise ValueError(
+                f"tokenizer.kind {self.tokenizer.kind} does not go with model.kind {self.model.kind}: "
+                f"set it to {wanted}"
+            )
         if self.features.source == "precomputed" and self.augmentation.speed_factors != [1.0]:
             raise ValueError("augmentation.speed_factors needs features.source=waveform")
         if self.pseudo_label.start_hours is not None and not self.corpus.untranscribed:
             raise ValueError("pseudo_label.start_hours is set but corpus.untranscribed is empty")
+        if self.has_no_transcripts and self.pseudo_label.start_hours != 0:
+            raise ValueError(
+                f"corpus.labelled is empty and pseudo_label.start_hours is {self.pseudo_label.start_hours}: "
+                "without transcripts labels are all there is, so set it to 0"
+            )
         return self
+
+    @property
+    def has_no_transcripts(self) -> bool:
+        """Whether labels are all that is trained on: a pretrained model is the first teacher."""
+        return not self.corpus.labelled and bool(self.corpus.untranscribed)
+
+    def has_role(self, role: str) -> bool:
+        """Whether sets of corpus.labelled, or of corpus.untranscribed, are trained on."""
+        if role == "untranscribed":
+            return self.pseudo_label.start_hours is not None
+        return not self.has_no_transcripts
 
     @property
     def group_seconds(self) -> float:

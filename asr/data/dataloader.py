@@ -23,7 +23,7 @@ from asr.data.batching import (
     split_into_micro_batches,
 )
 from asr.data.cache_sampler import CachePlan
-from asr.data.dataset import SpeechSet, load_features, load_role, load_waveforms
+from asr.data.dataset import SpeechSet, load_dev_sets, load_features, load_role, load_waveforms
 from asr.data.manifest.index import digest
 from asr.data.sampler import AudioStream, GlobalBatch, Position
 from asr.data.segments import GroupedCorpus, Kind, Segment, about_groups, label_ratio
@@ -154,7 +154,7 @@ class TrainingData:
         self.sets: dict[Kind, SpeechSet] = {}
         self.left_out: dict[str, int] = {}
         for kind in Kind:
-            if kind is Kind.LABELLED or config.pseudo_label.start_hours is not None:
+            if config.has_role(kind):
                 whole = load_role(config, kind).at_rate(config.features.sample_rate_hz)
                 kept = whole.within(config.corpus.min_seconds, config.corpus.max_seconds)
                 self.left_out[f"{kind}_by_length"] = len(whole) - len(kept)
@@ -163,9 +163,14 @@ class TrainingData:
                     self.left_out[f"shard {name} {lost['reason']}{first}"] = max(1, lost["count"])
                 self.sets[kind] = kept
         self.tokenizer = tokenizer
-        check_transcripts(self.sets[Kind.LABELLED], tokenizer)
-        self.tokens_per_second = tokens_per_second_of(self.sets[Kind.LABELLED], tokenizer)
-        """Of the transcripts: what healthy labels should come near."""
+        labelled = self.sets.get(Kind.LABELLED)
+        self.tokens_per_second = 0.0
+        """Of the transcripts, or else of dev's: what healthy labels come near; 0 where there are none."""
+        if labelled is not None:
+            check_transcripts(labelled, tokenizer)
+            self.tokens_per_second = tokens_per_second_of(labelled, tokenizer)
+        else:
+            self.tokens_per_second = _rate_of_dev(config, tokenizer)
         corpora = {
             kind: GroupedCorpus(
                 kind,
@@ -184,7 +189,7 @@ class TrainingData:
             capacity = policy.cache.capacity_utterances
             cache = CachePlan(untranscribed, capacity, cache_probability, config.seed)
         self.stream = AudioStream(
-            corpora[Kind.LABELLED],
+            corpora.get(Kind.LABELLED),
             untranscribed,
             label_ratio(policy.labelled_to_untranscribed, corpora),
             policy.start_hours,
@@ -269,6 +274,14 @@ class TrainingData:
             prefetch_factor=4 if workers else None,
         )
         return _raising(iter(loader))
+
+
+def _rate_of_dev(config: Config, tokenizer: Tokenizer) -> float:
+    """Tokens a second of the first dev set that has references; 0 where none has."""
+    for speech in load_dev_sets(config):
+        if not len(speech.without_text()):
+            return tokens_per_second_of(speech, tokenizer)
+    return 0.0
 
 
 def _raising(items: Iterator[MicroBatch | UserError]) -> Iterator[MicroBatch]:

@@ -66,14 +66,14 @@ class GlobalBatch:
 class AudioStream:
     """The interleaved stream of labelled and untranscribed groups.
 
-    `start_hours` is where untranscribed groups begin, in hours of audio drawn from the stream (None:
-    never). It is a property of the stream and not of the batches, so that every batch size sees the
-    same sequence.
+    `start_hours` is where untranscribed groups begin, in hours of audio drawn from the stream (None: never); a
+    stream without labelled ones begins with them. It is a property of the stream and not of the batches, so
+    that every batch size sees the same sequence.
     """
 
     def __init__(
         self,
-        labelled: GroupedCorpus,
+        labelled: GroupedCorpus | None,
         untranscribed: GroupedCorpus | None,
         ratio: tuple[int, int],
         start_hours: float | None,
@@ -136,6 +136,8 @@ class AudioStream:
         return (*labelled, *event.trained), replace(position, cache=state)
 
     def _kind_at(self, position: Position) -> Kind:
+        if self.corpora[Kind.LABELLED] is None:
+            return Kind.UNTRANSCRIBED
         if position.seconds < self.start_seconds or self.corpora[Kind.UNTRANSCRIBED] is None:
             return Kind.LABELLED
         period, slot = divmod(position.interleaved_groups, sum(self.ratio))

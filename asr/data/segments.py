@@ -136,8 +136,10 @@ def label_ratio(
     untranscribed = corpora.get(Kind.UNTRANSCRIBED)
     if untranscribed is None:
         return (1, 0)
-    labelled = corpora[Kind.LABELLED].groups_in_pass(0)
-    ratio = Fraction(untranscribed.groups_in_pass(0), labelled).limit_denominator(
+    labelled = corpora.get(Kind.LABELLED)
+    if labelled is None:
+        return (0, 1)
+    ratio = Fraction(untranscribed.groups_in_pass(0), labelled.groups_in_pass(0)).limit_denominator(
         _MOST_LABELLED_IN_RATIO
     )
     return (ratio.denominator, ratio.numerator) if ratio else (_MOST_LABELLED_IN_RATIO, 1)

@@ -2,11 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from asr.config.model import EncoderDecoderConfig
+from asr.config.schema import Config
 from asr.data.dataset import SpeechSet
 from asr.errors import UserError
-from asr.model.tokenizer import Tokenizer
+from asr.evaluation.normalisers import make_normaliser
+from asr.model.tokenizer import Tokenizer, make_tokenizer
 
 _MOST_TRANSCRIPTS_COUNTED = 10_000
+
+
+class NormalisedTokenizer:
+    """A tokenizer before which something is done to every transcript."""
+
+    def __init__(self, tokenizer: Tokenizer, normalise: Callable[[str], str]) -> None:
+        self._tokenizer, self._normalise = tokenizer, normalise
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._tokenizer.vocabulary_size
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(self._normalise(text))
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return self._tokenizer.decode(tokens)
+
+    def piece(self, token: int) -> str:
+        return self._tokenizer.piece(token)
+
+    def save(self, folder: Path) -> None:
+        self._tokenizer.save(folder)
+
+
+def training_tokenizer(config: Config, saved: Path | None = None) -> Tokenizer:
+    """What spells a recipe's transcripts; `saved` is a checkpoint that has the pretrained model's own.
+
+    Raises UserError where it cannot be had.
+    """
+    model = config.model
+    if isinstance(model, EncoderDecoderConfig):
+        from asr.model.pretrained_tokenizer import pretrained_tokenizer
+
+        tokenizer: Tokenizer = pretrained_tokenizer(model.pretrained, saved)
+    else:
+        tokenizer = make_tokenizer(config.tokenizer)
+    name = config.tokenizer.normaliser
+    if name == "none":
+        return tokenizer
+    return NormalisedTokenizer(tokenizer, make_normaliser(name).apply)
 
 
 def check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:

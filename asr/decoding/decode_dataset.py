@@ -12,9 +12,11 @@ from torch import Tensor
 
 from asr.decoding.alignment import align_tokens
 from asr.decoding.greedy import Decoder, greedy_only
+from asr.decoding.safeguards import GenerationSettings, write
 from asr.decoding.words import TimedToken, words_of
 from asr.errors import UserError
 from asr.evaluation.hypotheses import Utterance, utterance_of
+from asr.model.encoder_decoder import EncoderDecoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,13 +59,14 @@ class CutsInMemory:
 def decode(
     model: LoadedModel,
     cuts: str | Path | Iterable[MonoCut],
-    decoder: Decoder = greedy_only,
+    decoder: Decoder | GenerationSettings = greedy_only,
     max_seconds: float = 120.0,
 ) -> list[Utterance]:
     """The best hypothesis of each utterance, in the order of the set, beside its reference.
 
     `cuts` is a prepared set's manifest, or Lhotse's cuts (a CutSet). `decoder` turns logits (B, S, V) and
-    lengths (B,) into hypotheses: `asr.BeamDecoder` is one. `max_seconds` bounds the padded audio of a batch.
+    lengths (B,) into hypotheses: `asr.BeamDecoder` is one. An encoder-decoder writes with Whisper's safeguards,
+    or as `GenerationSettings` say. `max_seconds` bounds the padded audio of a batch.
     Raises UserError for a set that cannot be read.
 
     >>> import asr
@@ -74,7 +77,9 @@ def decode(
     """
     if isinstance(model, (str, Path)):
         raise UserError(f"model is a path ({model})", "load it: asr.load_model(path)")
-    if not callable(decoder) or isinstance(decoder, type):
+    if not (callable(decoder) or isinstance(decoder, GenerationSettings)) or isinstance(
+        decoder, type
+    ):
         raise UserError(
             f"decoder {decoder!r} cannot decode", "give asr.BeamDecoder(model.tokenizer, settings)"
         )
@@ -117,7 +122,7 @@ def _at_rate(cut: Any, sample_rate_hz: int) -> MonoCut:
 def decode_set(
     model: LoadedModel,
     speech: Speech,
-    decoder: Decoder = greedy_only,
+    decoder: Decoder | GenerationSettings = greedy_only,
     max_seconds: float = 120.0,
     token_times: bool = False,
 ) -> Iterator[dict[str, Any]]:
@@ -132,9 +137,21 @@ def decode_set(
 
 @torch.inference_mode()
 def _decoded(
-    model: LoadedModel, speech: Speech, decoder: Decoder, max_seconds: float, token_times: bool
+    model: LoadedModel,
+    speech: Speech,
+    decoder: Decoder | GenerationSettings,
+    max_seconds: float,
+    token_times: bool,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The place of each utterance in its set, and its record."""
+    if isinstance(model.network, EncoderDecoder):
+        settings = GenerationSettings() if decoder is greedy_only else decoder
+        yield from _written(model, model.network, speech, settings, max_seconds)
+        return
+    if isinstance(decoder, GenerationSettings):
+        raise UserError(
+            "this model has no decoder that writes", "decode it greedily, or by asr.BeamDecoder"
+        )
     for segment, logits_SV in set_logits(model, speech, max_seconds):
         frames = torch.tensor([len(logits_SV)])
         [hypotheses] = decoder(logits_SV[None], frames)
@@ -155,14 +172,54 @@ def _decoded(
                 {**_rounded(asdict(token)), "token": model.tokenizer.piece(token.token)}
                 for token in timed_tokens
             ]
-        # Fields of our own come first, and are not overwritten by a manifest's.
-        record = record | manifest_fields(cut) | record
+        record = _with_manifest_fields(record, cut)
         if len(hypotheses) > 1:
             record["nbest"] = [
                 {"text": model.tokenizer.decode(h.tokens), "confidence": round(h.confidence, 4)}
                 for h in hypotheses
             ]
         yield segment.index, record
+
+
+def _with_manifest_fields(record: dict[str, Any], cut: MonoCut) -> dict[str, Any]:
+    """Fields of our own come first, and are not overwritten by a manifest's."""
+    return record | manifest_fields(cut) | record
+
+
+def _written(
+    model: LoadedModel,
+    network: EncoderDecoder,
+    speech: Speech,
+    settings: object,
+    max_seconds: float,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What an encoder-decoder writes: without the times of words."""
+    if not isinstance(settings, GenerationSettings):
+        raise UserError(
+            "an encoder-decoder is not decoded frame by frame",
+            "leave the beam search and its language model out, or take a CTC model",
+        )
+    for batch, waveforms_BN, samples_B in _batches(speech, max_seconds):
+        cuts = [speech.cuts[segment.index] for segment in batch]
+        features = model.front_end(waveforms_BN.to(model.device), samples_B.to(model.device))
+        texts = write(
+            network,
+            model.tokenizer,
+            features,
+            [segment.seconds for segment in batch],
+            [cut.id for cut in cuts],
+            settings,
+        )
+        for segment, cut, written in zip(batch, cuts, texts, strict=True):
+            record = {
+                "id": cut.id,
+                "reference": speech.references[segment.index],
+                "hypothesis": model.tokenizer.decode(written.tokens),
+                "confidence": round(written.confidence, 4),
+                "seconds": cut.duration,
+                "tokens_per_second": round(len(written.tokens) / max(0.01, cut.duration), 2),
+            }
+            yield segment.index, _with_manifest_fields(record, cut)
 
 
 def manifest_fields(cut: MonoCut) -> dict[str, Any]:
@@ -204,13 +261,18 @@ def set_logits(
     model: LoadedModel, speech: Speech, max_seconds: float = 120.0
 ) -> Iterator[tuple[Segment, Tensor]]:
     """Each utterance with its logits (S, V) on the CPU, by length."""
+    for batch, waveforms_BN, samples_B in _batches(speech, max_seconds):
+        logits_BSV, lengths_B = model.logits(waveforms_BN, samples_B)
+        for segment, logits_SV, frames in zip(batch, logits_BSV.cpu(), lengths_B, strict=True):
+            yield segment, logits_SV[: int(frames)]
+
+
+def _batches(speech: Speech, max_seconds: float) -> Iterator[tuple[list[Segment], Tensor, Tensor]]:
+    """Utterances of similar length, their waveforms (B, N) and samples (B,)."""
     from asr.data.batching import split_into_micro_batches
     from asr.data.dataset import load_waveforms
     from asr.data.segments import Kind, Segment
 
     segments = [Segment(Kind.LABELLED, i, 0, s) for i, s in enumerate(speech.seconds)]
     for [batch] in split_into_micro_batches(segments, ranks=1, max_micro_batch_seconds=max_seconds):
-        waveforms_BN, samples_B = load_waveforms([speech.cuts[s.index] for s in batch])
-        logits_BSV, lengths_B = model.logits(waveforms_BN, samples_B)
-        for segment, logits_SV, frames in zip(batch, logits_BSV.cpu(), lengths_B, strict=True):
-            yield segment, logits_SV[: int(frames)]
+        yield batch, *load_waveforms([speech.cuts[s.index] for s in batch])

@@ -83,7 +83,7 @@ def greedy_path(
         int(seconds * rate / frame_samples) if math.isfinite(seconds) else 0
         for seconds in (window_seconds, context_seconds)
     )
-    if model.config.model.positions == "sinusoidal":
+    if getattr(model.config.model, "positions", "sinusoidal") == "sinusoidal":
         # The last window may be longer by a context.
         longest = int(model.config.corpus.max_seconds * rate / frame_samples)
         context = min(context, longest // 5)
@@ -93,7 +93,7 @@ def greedy_path(
             f"a window of {window_seconds:g} s with a context of {context_seconds:g} s cannot be",
             f"a context has at least {frame_samples / rate:g} s, and a window is at least four times as long",
         )
-    recording = model.log_mel.survey(blocks())
+    recording = model.front_end.survey(blocks())
     windows = _windows(blocks(), frame_samples, window, context)
     fits_one = recording.samples <= (window + context) * frame_samples
     pieces = list(

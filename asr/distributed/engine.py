@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -16,7 +16,8 @@ from asr.distributed.optimizers import CONSTRUCTORS, put_in_force
 from asr.distributed.precision import Precision, bucket_elements
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
-from asr.model.acoustic_model import AcousticModel
+from asr.model.criterion import Tokens
+from asr.model.speech_model import SpeechModel
 from asr.scaling.optimizers import OPTIMIZERS
 from asr.scaling.rule import Hyperparameters
 
@@ -25,9 +26,15 @@ class Engine:
     """The student, its optimizer, and the rule's values in force."""
 
     def __init__(
-        self, student: AcousticModel, config: Config, values: Hyperparameters, ranks: Ranks
+        self,
+        student: SpeechModel,
+        config: Config,
+        values: Hyperparameters,
+        ranks: Ranks,
+        new_network: Callable[[], SpeechModel] | None = None,
     ) -> None:
-        self.values = values
+        """`new_network` makes another one of the student's shapes, weights unset: see `evaluating`."""
+        self.values, self._new_network = values, new_network
         make_optimizer = CONSTRUCTORS[config.optimizer.kind]
         self.rule = OPTIMIZERS[config.optimizer.kind]
         self.ranks = ranks
@@ -40,7 +47,7 @@ class Engine:
             config=_deepspeed_config(config, sum(p.numel() for p in student.parameters())),
             dist_init_required=False,
         )
-        self.student: AcousticModel = self.deepspeed.module
+        self.student: SpeechModel = self.deepspeed.module
         self.shards = Shards(
             dict(self.student.named_weights()), self.deepspeed, ranks.world, ranks.rank
         )
@@ -84,17 +91,51 @@ class Engine:
         return learning_rate
 
     def logits(
-        self, features_BTF: Tensor, lengths_B: Tensor, kept_BL: Tensor | None = None
+        self,
+        features_BTF: Tensor,
+        lengths_B: Tensor,
+        kept_BL: Tensor | None = None,
+        tokens: Tokens | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The student's logits (B, S, V) and lengths (B,); `kept_BL` as `Encoder.forward` takes it."""
-        logits_BSV, lengths = self.deepspeed(features_BTF.to(self.dtype), lengths_B, kept_BL)
+        """The student's logits (B, S, V) and lengths (B,); arguments as `SpeechModel.forward` takes them."""
+        logits_BSV, lengths = self.deepspeed(
+            features_BTF.to(self.dtype), lengths_B, kept_BL, tokens
+        )
         return logits_BSV, lengths
 
-    def evaluate(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The same in evaluation mode, in the precision of the weights; with fp32 as `asr decode` does."""
+    @property
+    def forward_is_collective(self) -> bool:
+        """Whether ranks must run what `evaluating` gives together: under ZeRO 3 each has a part of it."""
+        is_cut = int(self.deepspeed.zero_optimization_stage()) == 3
+        return is_cut and not self.student.is_read_in_steps
+
+    @contextmanager
+    def evaluating(self) -> Iterator[SpeechModel]:
+        """The student in evaluation mode, in the precision of its weights; with fp32 as `asr decode` does.
+
+        A collective under ZeRO 3: a network that is read token by token is put together there, in fp32, on
+        every rank. Steps that are collectives would wait for ever where texts end at different lengths.
+        """
+        is_cut = int(self.deepspeed.zero_optimization_stage()) == 3
+        if is_cut and self.student.is_read_in_steps:
+            yield self._whole_student()
+            return
+        was_training = self.student.training
         self.student.eval()
-        logits_BSV, lengths = self.student(features_BTF.to(self.dtype), lengths_B)
-        return logits_BSV, lengths
+        try:
+            yield self.student
+        finally:
+            self.student.train(was_training)
+
+    @torch.no_grad()
+    def _whole_student(self) -> SpeechModel:
+        """A copy of the student's weights now. A collective."""
+        assert self._new_network is not None
+        network = self._new_network().float().to(self.ranks.device).eval().requires_grad_(False)
+        weights = dict(network.named_weights())
+        for name, values in self.shards.gather(self.shards.masters):
+            weights[name].copy_(values)
+        return network
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Accumulate the gradient of this rank's part of the global loss.

@@ -17,7 +17,7 @@ from pathlib import Path
 from asr.errors import UserError
 from asr.utils.plugins import find_function
 
-NAMES = ("none", "librispeech", "whisper-english")
+NAMES = ("none", "lower", "librispeech", "whisper-english")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ def make_normaliser(name: str) -> Normaliser:
         raise UserError(f"normaliser {name!r} is no name", f"name one of {', '.join(NAMES)}")
     if name == "none":
         return Normaliser("none/1", lambda text: " ".join(text.split()))
+    if name == "lower":
+        return Normaliser("lower/1", lambda text: " ".join(text.lower().split()))
     if name == "librispeech":
         return Normaliser("librispeech/1", librispeech)
     if name == "whisper-english":

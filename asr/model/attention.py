@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.config.schema import ModelConfig
+from asr.config.model import TransformerConfig
 
 
 def sinusoidal_positions(frames: int, width: int, device: torch.device) -> Tensor:
@@ -53,7 +53,7 @@ class _WithFixedKeyBias(nn.Linear):
 class SelfAttention(nn.Module):
     """Multi-head self-attention over the valid frames, all of them or those within reach."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = config.heads
         self.dropout = config.attention_dropout

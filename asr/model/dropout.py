@@ -40,6 +40,11 @@ class UtteranceDraws:
 _draws: ContextVar[UtteranceDraws | None] = ContextVar("draws", default=None)
 
 
+def current_draws() -> UtteranceDraws | None:
+    """Those of the forward pass that is under way."""
+    return _draws.get()
+
+
 @contextmanager
 def drawn_by(draws: UtteranceDraws | None) -> Iterator[None]:
     """Forward passes inside of it draw their dropout from `draws`; None is torch's global generator."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from asr.config.schema import Config
-from asr.model.acoustic_model import AcousticModel
-from asr.model.features import LogMel, Recording
+from asr.model.features import FrontEnd, Recording
+from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer
 
 # On festvox_ru windows then give the text of the whole, which unlimited attention does not (one word in six
@@ -27,8 +27,8 @@ class LoadedModel:
 
     config: Config
     tokenizer: Tokenizer
-    log_mel: LogMel
-    network: AcousticModel
+    front_end: FrontEnd
+    network: SpeechModel
     device: torch.device
     checkpoint: Path
     """Its folder; of an average, the last one's."""
@@ -40,7 +40,7 @@ class LoadedModel:
     @property
     def frame_samples(self) -> int:
         """Samples of an encoder frame."""
-        return self.log_mel.hop_samples * self.network.encoder.stride
+        return self.front_end.hop_samples * self.network.encoder.stride
 
     @property
     def frame_seconds(self) -> float:
@@ -57,7 +57,7 @@ class LoadedModel:
         utterances longer than any in training, a frame attends to its neighbourhood alone: attention over
         minutes was never learnt, and a piece of a recording then gives what the whole would give.
         """
-        features_BTF, lengths_B = self.log_mel(
+        features_BTF, lengths_B = self.front_end(
             waveforms_BN.to(self.device), samples_B.to(self.device), recording
         )
         limit = self.config.corpus.max_seconds * self.config.features.sample_rate_hz

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,9 +16,9 @@ from torch import Tensor
 from asr.config.recipe import parse_config
 from asr.config.schema import Config
 from asr.errors import UserError
-from asr.model.acoustic_model import make_model
-from asr.model.features import LogMel
+from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
 from asr.model.loaded_model import LoadedModel
+from asr.model.make import make_front_end, make_model
 from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from asr.utils.files import read_json
 
@@ -141,11 +142,18 @@ def _tokenizer_of(checkpoint: Path) -> Tokenizer:
     return load_tokenizer(checkpoint)
 
 
+def copy_description(checkpoint: Path, folder: Path) -> None:
+    """Copy what a pretrained model is made again of; nothing of others."""
+    source = checkpoint / DESCRIPTION
+    if source.is_dir():
+        shutil.copytree(source, folder / DESCRIPTION, dirs_exist_ok=True)
+
+
 def _loaded(checkpoints: list[Path], weights: Weights, device: torch.device) -> LoadedModel:
     """The mean of some checkpoints' weights; config and tokenizer are the last one's."""
     last = checkpoints[-1]
     config, tokenizer = read_config(last), _tokenizer_of(last)
-    network = make_model(config, tokenizer.vocabulary_size)
+    network = make_model(config, tokenizer.vocabulary_size, last, with_weights=False)
     mean: dict[str, Tensor] = {}
     digest = hashlib.sha256()
     for path in (checkpoint / f"{weights}.safetensors" for checkpoint in checkpoints):
@@ -162,5 +170,5 @@ def _loaded(checkpoints: list[Path], weights: Weights, device: torch.device) -> 
         mean = {n: mean.get(n, 0) + tensor / len(checkpoints) for n, tensor in one.items()}
     network.load_weights(mean)
     network = network.to(device).eval().requires_grad_(False)
-    log_mel = LogMel(config.features).to(device)
-    return LoadedModel(config, tokenizer, log_mel, network, device, last, digest.hexdigest())
+    front_end = make_front_end(config, network.encoder).to(device)
+    return LoadedModel(config, tokenizer, front_end, network, device, last, digest.hexdigest())

@@ -15,6 +15,7 @@ from asr.errors import UserError
 BLANK = 0
 _CHARACTERS_FILE = "tokenizer.json"
 _SENTENCEPIECE_FILE = "tokenizer.model"
+PRETRAINED_FILE = "pretrained_tokenizer.json"
 
 
 class Tokenizer(Protocol):
@@ -134,7 +135,7 @@ def make_tokenizer(config: TokenizerConfig) -> Tokenizer:
 
 def tokenizer_sha256(folder: Path) -> str | None:
     """Of the tokenizer's file in a model's folder; None where there is none."""
-    for name in (_SENTENCEPIECE_FILE, _CHARACTERS_FILE):
+    for name in (_SENTENCEPIECE_FILE, PRETRAINED_FILE, _CHARACTERS_FILE):
         if (folder / name).is_file():
             return hashlib.sha256((folder / name).read_bytes()).hexdigest()
     return None
@@ -144,6 +145,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer saved in a model's folder."""
     if (folder / _SENTENCEPIECE_FILE).is_file():
         return SentencePieceTokenizer(folder / _SENTENCEPIECE_FILE)
+    if (folder / PRETRAINED_FILE).is_file():
+        from asr.model.pretrained_tokenizer import PretrainedTokenizer
+
+        return PretrainedTokenizer(folder / PRETRAINED_FILE)
     try:
         content = json.loads((folder / _CHARACTERS_FILE).read_text(encoding="utf-8"))
         return CharacterTokenizer(content["characters"])

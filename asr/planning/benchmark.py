@@ -138,11 +138,11 @@ def _put_usual_labels(trainer: Trainer) -> None:
     be faster than those of a run.
     """
     from asr.data.segments import Kind
-    from asr.training.objectives import PseudoLabelCtc, StudentInput, Targets
+    from asr.training.objectives import PseudoLabels, StudentInput, Targets
 
     tokens_per_second = trainer.data.tokens_per_second
 
-    class UsualLabels(PseudoLabelCtc):
+    class UsualLabels(PseudoLabels):
         def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
             super().targets(given, stats)
             pairs = zip(given.micro_batch.segments, given.frames, strict=True)

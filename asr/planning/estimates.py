@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from asr.config.model import TransformerConfig
 from asr.config.schema import Config
 from asr.distributed.precision import BYTES, Precision, bucket_elements
 from asr.errors import UserError
@@ -24,18 +25,22 @@ _PADDING = 1.05
 
 
 def vocabulary_size(config: Config) -> int | None:
-    """Tokens, the blank included; None where the sentencepiece model is not there yet."""
-    from asr.model.tokenizer import make_tokenizer
+    """Tokens, the blank included; None where the tokenizer's model is not there yet."""
+    from asr.data.transcripts import training_tokenizer
 
     try:
-        return make_tokenizer(config.tokenizer).vocabulary_size
+        return training_tokenizer(config).vocabulary_size
     except UserError:
         return None
 
 
 def parameter_count(config: Config, vocabulary: int) -> int:
-    """Parameters of asr.model.acoustic_model.make_model's."""
+    """Parameters of asr.model.make.make_model's. Raises UserError where a pretrained model is not there."""
     model = config.model
+    if not isinstance(model, TransformerConfig):
+        from asr.planning.network import network_of
+
+        return sum(p.numel() for p in network_of(config, vocabulary).parameters())
     width, inner = model.width, model.feed_forward_width
     front_end = config.features.mel_bins * 2 * width * model.front_end_kernel + 2 * width
     attention = 4 * width * width + 4 * width
@@ -56,9 +61,11 @@ def activation_bytes(config: Config, vocabulary: int, stage: int) -> float:
     Attention weights are never kept: they are computed again. Masks of dropout are bytes. Under autocast
     layer normalisation takes and returns fp32, and each weight has a copy for the matrix products; but ZeRO
     3, which must let weights go, keeps what they are multiplied with as it was before autocast. Left out:
-    CTC's own tables, 8 bytes a token and frame.
+    CTC's own tables, 8 bytes a token and frame. NaN for a pretrained model, of which `asr bench` measures it.
     """
     model, precision = config.model, Precision.of(config)
+    if not isinstance(model, TransformerConfig):
+        return math.nan
     size, norm_size = BYTES[precision.activations], BYTES[precision.weights]
     input_size = norm_size if stage == 3 else size
     width, inner, mask = model.width, model.feed_forward_width, 1 if model.dropout else 0
@@ -124,7 +131,7 @@ def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) 
         "labelling_copy": float(count * _FP32 * _copies(config)),
         "buckets": float(buckets),
         "activations": activations,
-        "exchange": max(0.0, exchange - activations),
+        "exchange": exchange if math.isnan(activations) else max(0.0, exchange - activations),
     }
     parts = {name: value / _BYTES_PER_GB for name, value in parts.items()}
     return {**parts, "total": math.fsum(parts.values())}

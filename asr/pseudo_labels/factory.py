@@ -12,10 +12,16 @@ from asr.data.dataset import SpeechSet
 from asr.data.segments import Kind
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
+from asr.evaluation.normalisers import make_normaliser
 from asr.model.features import FeatureExtractor
 from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.cache_policy import CachePolicy
-from asr.pseudo_labels.decoders import LabelDecoder, OracleDecoder, make_label_decoder
+from asr.pseudo_labels.decoders import (
+    GeneratedOracle,
+    LabelDecoder,
+    OracleDecoder,
+    make_label_decoder,
+)
 from asr.pseudo_labels.maker import LabelMaker
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.pseudo_labels.recovery import Recovery
@@ -52,7 +58,7 @@ class PseudoLabelerFactory:
         say: Callable[[str], None],
     ) -> PseudoLabeler:
         """All of it. Raises UserError where references are wanted and lacking."""
-        if isinstance(self.decoder, OracleDecoder):
+        if isinstance(self.decoder, (OracleDecoder, GeneratedOracle)):
             self._check_references(data.sets[Kind.UNTRANSCRIBED])
         teacher = teacher_class(self.config)(models)
         health = self.config.pseudo_label.health
@@ -70,6 +76,7 @@ class PseudoLabelerFactory:
             teacher,
             self.decoder,
             data.tokens_per_second,
+            make_normaliser(self.config.corpus.scoring_normaliser).apply,
         )
         return PseudoLabeler(
             self.config,

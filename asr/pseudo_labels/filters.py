@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from asr.config.pseudo_label import FilterConfig
-from asr.pseudo_labels.label import Label
+from asr.pseudo_labels.label import Label, length_ratio
 
 
 class Dropped(StrEnum):
@@ -15,6 +15,12 @@ class Dropped(StrEnum):
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
     LOW_CONFIDENCE = "low_confidence"
+    REPETITIVE = "repetitive"
+    COMPRESSIBLE = "compressible"
+    TOO_FAST = "too_fast"
+    NO_SPEECH = "no_speech"
+    UNFINISHED = "unfinished"
+    """Generation went on until it was stopped."""
     CHANGED = "changed"
     INFEASIBLE = "infeasible"
     PAUSED = "paused"
@@ -36,18 +42,28 @@ def judge(
     `seconds` is the speech as recorded, `tokens_per_second` the transcripts', `change` the token error rate
     against the utterance's former label, if it has one.
     """
-    ratio = len(label.tokens) / max(1e-9, seconds * tokens_per_second)
-    if not label.tokens:
-        return Dropped.EMPTY
-    if ratio < policy.min_length_ratio:
-        return Dropped.TOO_SHORT
-    if ratio > policy.max_length_ratio:
-        return Dropped.TOO_LONG
-    if label.metrics.confidence < policy.min_confidence:
-        return Dropped.LOW_CONFIDENCE
-    if policy.max_change is not None and change is not None and change > policy.max_change:
-        return Dropped.CHANGED
-    return None
+    if label.dropped is not None:
+        return Dropped(label.dropped)
+    metrics, rate = label.metrics, len(label.tokens) / max(1e-9, seconds)
+    ratio = length_ratio(len(label.tokens), seconds, tokens_per_second)
+    judged = {
+        Dropped.EMPTY: not label.tokens,
+        Dropped.TOO_SHORT: ratio < policy.min_length_ratio,
+        Dropped.TOO_LONG: ratio > policy.max_length_ratio,
+        Dropped.TOO_FAST: _exceeds(rate, policy.max_tokens_per_second),
+        Dropped.REPETITIVE: _exceeds(metrics.repetition, policy.max_repetition),
+        Dropped.COMPRESSIBLE: _exceeds(metrics.compression_ratio, policy.max_compression_ratio),
+        Dropped.NO_SPEECH: _exceeds(
+            metrics.no_speech_probability, policy.max_no_speech_probability
+        ),
+        Dropped.LOW_CONFIDENCE: metrics.confidence < policy.min_confidence,
+        Dropped.CHANGED: _exceeds(change, policy.max_change),
+    }
+    return next((reason for reason, is_so in judged.items() if is_so), None)
+
+
+def _exceeds(value: float | None, limit: float | None) -> bool:
+    return value is not None and limit is not None and value > limit
 
 
 def token_edits(tokens: list[int], reference: list[int]) -> int:

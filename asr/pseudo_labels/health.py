@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from asr.config.pseudo_label import HealthConfig
-from asr.pseudo_labels.label import repeated_trigrams
+from asr.pseudo_labels.label import length_ratio, repeated_trigrams
 from asr.pseudo_labels.records import Comparison, Key, LabelRecord
 
 _ALARM_HALF_LIFE_LABELS = 12.0
@@ -51,7 +51,7 @@ class LabelCounts:
     def of(
         cls, rows: Iterable[LabelRecord], policy: HealthConfig, tokens_per_second: float
     ) -> LabelCounts:
-        """Of some labels; `tokens_per_second` are the transcripts'."""
+        """Of some labels; `tokens_per_second` are the transcripts', 0 where none are known."""
         counts = cls()
         low, high = policy.length_ratio_band
         for row in rows:
@@ -59,7 +59,7 @@ class LabelCounts:
             repeated, trigrams = repeated_trigrams(label.tokens)
             counts.labels += 1
             counts.empty += not label.tokens
-            ratio = len(label.tokens) / max(1e-9, row.seconds * tokens_per_second)
+            ratio = length_ratio(len(label.tokens), row.seconds, tokens_per_second)
             repeats = trigrams >= _FEW_TRIGRAMS and repeated > policy.max_repetition * trigrams
             counts.broken += not label.tokens or repeats or not low / 2 <= ratio <= 2 * high
             counts.tokens += len(label.tokens)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from asr.decoding.confidence import confidences
+from asr.decoding.safeguards import compression_ratio
 from asr.model.features import frame_mask
 from asr.model.tokenizer import BLANK
 
@@ -29,6 +30,12 @@ class LabelMetrics:
     """Mean over the frames, in nats, of the distribution from which the label was decided."""
     confidence_measure: str = "frames"
     """By which the confidence is measured (asr/decoding/confidence.py); where nobody says, that of old."""
+    no_speech_probability: float | None = None
+    """By an encoder-decoder that has a token for it."""
+    repetition: float | None = None
+    """Share of the trigrams of tokens that have occurred before in the label."""
+    compression_ratio: float | None = None
+    """Bytes of the text over those of its zlib compression: above 2.4 it repeats itself (Whisper's guard)."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,24 @@ def label_metrics(
         LabelMetrics(*one, confidence_measure=measure)
         for one in zip(sure, blank_shares, entropies, strict=True)
     ]
+
+
+def with_text(label: Label, text: str) -> Label:
+    """With what its text says of it."""
+    repeated, all_of_them = repeated_trigrams(label.tokens)
+    metrics = replace(
+        label.metrics,
+        repetition=repeated / max(1, all_of_them),
+        compression_ratio=compression_ratio(text),
+    )
+    return replace(label, metrics=metrics)
+
+
+def length_ratio(tokens: int, seconds: float, tokens_per_second: float) -> float:
+    """Of a label, against what transcripts have; 1 where their rate is not known (0): no length is odd then."""
+    if not tokens_per_second:
+        return 1.0
+    return tokens / max(1e-9, seconds * tokens_per_second)
 
 
 def repeated_trigrams(tokens: list[int]) -> tuple[int, int]:

@@ -1,11 +1,8 @@
-"""A micro-batch of untranscribed speech -> its labels: the teacher's forward pass, a decoder, filters.
-
-Shape suffixes: B utterances, S encoder frames, V vocabulary.
-"""
+"""A micro-batch of untranscribed speech -> its labels: the teacher's forward pass, a decoder, filters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,11 +13,11 @@ from asr.data.dataloader import MicroBatch
 from asr.data.segments import Segment
 from asr.distributed.precision import Precision
 from asr.distributed.process_group import Ranks
-from asr.model.features import FeatureExtractor, frame_mask
-from asr.model.tokenizer import BLANK, Tokenizer
+from asr.model.features import FeatureExtractor
+from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.decoders import LabelDecoder, LabelRequest
 from asr.pseudo_labels.filters import judge, token_error_rate
-from asr.pseudo_labels.label import Label
+from asr.pseudo_labels.label import Label, with_text
 from asr.pseudo_labels.records import Key, LabelRecord, measured
 from asr.pseudo_labels.store import unpacked
 from asr.teacher.teachers import Teacher
@@ -37,7 +34,9 @@ class LabelMaker:
     teacher: Teacher
     decoder: LabelDecoder
     tokens_per_second: float
-    """Of the transcripts."""
+    """Of the transcripts; 0 where there are none."""
+    normalise: Callable[[str], str]
+    """Under which labels are compared with references."""
 
     def make(
         self,
@@ -53,6 +52,8 @@ class LabelMaker:
         records = []
         decided = self._decide(micro_batch, hours)
         for place, (segment, label) in enumerate(zip(micro_batch.segments, decided, strict=True)):
+            text = self.tokenizer.decode(label.tokens)
+            label = with_text(label, text)
             before = former.get(segment.index)
             change = None if before is None else token_error_rate(label.tokens, unpacked(before))
             filters, rate = self.config.pseudo_label.filters, self.tokens_per_second
@@ -62,35 +63,33 @@ class LabelMaker:
                 teacher_age_hours=hours - self.teacher.hours,
                 dropped=judge(label, segment.seconds, rate, change, filters),
             )
-            name, text = micro_batch.ids[place], self.tokenizer.decode(label.tokens)
-            errors = measured(micro_batch.references[place], text)
+            name, reference = micro_batch.ids[place], micro_batch.references[place]
+            errors = measured(self.normalise(reference), self.normalise(text))
             record = LabelRecord(key(segment), name, segment.seconds, label, text, change, errors)
             records.append(record)
         return records
 
+    @property
+    def can_emit(self) -> Callable[[Sequence[int], int], bool]:
+        """Whether the student can say tokens of an utterance of so many encoder frames."""
+        return self.teacher.models.engine.student.criterion.can_emit
+
     @torch.no_grad()
     def _decide(self, micro_batch: MicroBatch, hours: float) -> list[Label]:
-        forward = self.teacher.forward()  # a collective: before a rank without a share turns back
-        if not micro_batch.segments:
-            if self.teacher.forward_is_collective:
-                forward(*self.features.silence())
-            return []
-        features = self.features(micro_batch.teacher_input)
-        precision = Precision.of(self.config)
-        dtype = getattr(torch, precision.activations)
-        with torch.autocast(self.ranks.device.type, dtype, enabled=precision.is_low):
-            logits_BSV, lengths_B = forward(*features)
-        logits_BSV = _blank_where_not_finite(logits_BSV, lengths_B)
         request = LabelRequest(micro_batch.segments, micro_batch.references, hours)
-        return self.decoder(logits_BSV, lengths_B, request)
+        # A collective: before a rank without a share turns back.
+        with self.teacher.labelling() as network:
+            if not micro_batch.segments:
+                if self.teacher.forward_is_collective:
+                    network(*_cast(self.features.silence(), network.dtype))
+                return []
+            features = _cast(self.features(micro_batch.teacher_input), network.dtype)
+            precision = Precision.of(self.config)
+            dtype = getattr(torch, precision.activations)
+            with torch.autocast(self.ranks.device.type, dtype, enabled=precision.is_low):
+                return self.decoder.labels(network, *features, request)
 
 
-def _blank_where_not_finite(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
-    """An utterance of which the teacher makes NaN or infinity says nothing: its label is empty."""
-    is_padding_BS = ~frame_mask(lengths_B, logits_BSV.shape[1])
-    is_sound_B = (logits_BSV.isfinite().all(dim=-1) | is_padding_BS).all(dim=-1)
-    if bool(is_sound_B.all()):
-        return logits_BSV
-    silence_V = torch.zeros_like(logits_BSV[0, 0])
-    silence_V[BLANK] = 100.0
-    return torch.where(is_sound_B[:, None, None], logits_BSV, silence_V)
+def _cast(features: tuple[Tensor, Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """In the type of the weights."""
+    return features[0].to(dtype), features[1]

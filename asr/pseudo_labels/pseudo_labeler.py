@@ -23,7 +23,6 @@ from asr.data.dataloader import MicroBatch, TrainingData
 from asr.data.sampler import GlobalBatch
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
-from asr.model.ctc import is_feasible
 from asr.pseudo_labels.cache_policy import CachePolicy
 from asr.pseudo_labels.filters import Dropped, token_edits
 from asr.pseudo_labels.health import LabelCounts, LabelHealth, in_stream_order, shown_metrics
@@ -184,7 +183,7 @@ class PseudoLabeler:
 
     def _unusable(self, tokens: list[int], frames: int) -> Dropped | None:
         """Why a label that is good in itself is not trained on in this update."""
-        if not is_feasible(tokens, frames):
+        if not self.maker.can_emit(tokens, frames):
             return Dropped.INFEASIBLE
         return Dropped.PAUSED if self.recovery.is_paused else None
 

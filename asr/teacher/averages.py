@@ -13,7 +13,7 @@ from torch import Tensor
 from asr.config.teacher import TeacherConfig
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
-from asr.model.acoustic_model import AcousticModel
+from asr.model.speech_model import SpeechModel
 from asr.teacher.ema import WeightAverage
 from asr.teacher.power_averages import FILE as POWER_FILE
 from asr.teacher.power_averages import PowerAverages
@@ -29,7 +29,7 @@ class Averages:
     def __init__(
         self,
         config: TeacherConfig,
-        new_network: Callable[[], AcousticModel],
+        new_network: Callable[[], SpeechModel],
         shards: Shards,
         ranks: Ranks,
         make_power_averages: Callable[[StudentSamples], PowerAverages] | None = None,

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from asr.distributed.process_group import Ranks
-from asr.model.acoustic_model import AcousticModel
+from asr.model.speech_model import SpeechModel
 from asr.teacher.student_samples import StudentSamples
 
 
@@ -30,7 +30,7 @@ class WeightAverage:
 
     def __init__(
         self,
-        network: AcousticModel,
+        network: SpeechModel,
         samples: StudentSamples,
         ranks: Ranks,
         has_bias_correction: bool = False,
@@ -63,7 +63,7 @@ class WeightAverage:
         self._moved = True
 
     @torch.no_grad()
-    def model(self) -> AcousticModel:
+    def model(self) -> SpeechModel:
         """The model to label with, up to date. A collective under ZeRO 1 to 3."""
         if self._moved and self.shards.is_sharded:
             parameters = dict(self._model.named_weights())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from asr.config.schema import Config
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
-from asr.model.acoustic_model import AcousticModel, Forward
+from asr.model.speech_model import SpeechModel
 from asr.teacher.averages import Averages
 from asr.teacher.ema import WeightAverage
 from asr.utils.files import link_or_copy, write_tensors
@@ -38,7 +39,7 @@ class TeacherContext:
     """The student's."""
     averages: Averages
     ranks: Ranks
-    new_network: Callable[[], AcousticModel]
+    new_network: Callable[[], SpeechModel]
     """Another one of the student's shapes, on the CPU, weights unset."""
 
     @property
@@ -64,11 +65,8 @@ class Teacher(ABC):
         return False
 
     @abstractmethod
-    def forward(self) -> Forward:
-        """(features (B, T, F), lengths (B,)) -> (logits (B, S, V), lengths (B,)), in evaluation mode.
-
-        A collective.
-        """
+    def labelling(self) -> AbstractContextManager[SpeechModel]:
+        """The network that labels, in evaluation mode while it is in use. A collective."""
 
     def begin(self, hours: float) -> None:
         """Pseudo-labelling begins: before its first update, once a run."""
@@ -108,8 +106,8 @@ class Teacher(ABC):
 class EmaTeacher(Teacher):
     """The average of the student's weights, of the moment (Busbridge et al., arXiv 2307.13813; MPL, Kaizen)."""
 
-    def forward(self) -> Forward:
-        return self.models.average.model()
+    def labelling(self) -> AbstractContextManager[SpeechModel]:
+        return nullcontext(self.models.average.model())
 
     def rollback_weights(self) -> Sequence[Tensor] | None:
         return self.models.average.average
@@ -127,16 +125,10 @@ class StudentTeacher(Teacher):
 
     @property
     def forward_is_collective(self) -> bool:
-        return self.models.config.trainer.zero_stage == 3
+        return self.models.engine.forward_is_collective
 
-    def forward(self) -> Forward:
-        def forward(features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-            try:
-                return self.models.engine.evaluate(features_BTF, lengths_B)
-            finally:
-                self.models.engine.student.train()
-
-        return forward
+    def labelling(self) -> AbstractContextManager[SpeechModel]:
+        return self.models.engine.evaluating()
 
     def stepped(self, hours: float, average_moved: bool) -> None:
         self.hours = hours
@@ -156,8 +148,8 @@ class _CopiedTeacher(Teacher):
         device = models.ranks.device
         self.network = models.new_network().float().to(device).eval().requires_grad_(False)
 
-    def forward(self) -> Forward:
-        return self.network
+    def labelling(self) -> AbstractContextManager[SpeechModel]:
+        return nullcontext(self.network)
 
 
 class FrozenTeacher(_CopiedTeacher):

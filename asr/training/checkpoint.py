@@ -32,8 +32,8 @@ from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.errors import UserError
-from asr.model.acoustic_model import AcousticModel
 from asr.model.model_folder import pointed_at, read_config
+from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, tokenizer_sha256
 from asr.teacher.averages import Averages
 from asr.teacher.ema import WeightAverage
@@ -126,6 +126,7 @@ class CheckpointStore:
                 link_or_copy(file, partial / file.name)
             (partial / "config.yaml").write_text(dump_config(config), encoding="utf-8")
             tokenizer.save(partial)
+            engine.student.save_description(partial)
             state["tokenizer_sha256"] = tokenizer_sha256(partial)
             (partial / "state.json").write_text(
                 json.dumps(state, indent=1) + "\n", encoding="utf-8"
@@ -201,7 +202,7 @@ class Checkpoint:
             raise damaged(self.folder, error) from error
 
 
-def read_checkpoint(folder: Path, config: Config, student: AcousticModel) -> Checkpoint:
+def read_checkpoint(folder: Path, config: Config, student: SpeechModel) -> Checkpoint:
     """Read a checkpoint and put its weights into `student`, which no engine has yet partitioned.
 
     Raises UserError where the recipe cannot continue it, or where it is damaged.

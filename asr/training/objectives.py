@@ -2,7 +2,7 @@
 
 The training step knows the protocol alone. Which objective a micro-batch has depends on its kind.
 
-Shape suffixes: B utterances, T feature frames, F mel bins, S encoder frames, V vocabulary.
+Shape suffixes: B utterances, S encoder frames or places of tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from asr.data.dataloader import MicroBatch
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
-from asr.model.ctc import best_paths, ctc_losses, is_feasible
+from asr.model.criterion import Criterion
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.training.batch_stats import BatchStats
 
@@ -32,12 +32,14 @@ class StudentInput:
     micro_batch: MicroBatch
     frames: list[int]
     """Encoder frames of each utterance."""
-    forward: Callable[[list[int]], tuple[Tensor, Tensor]]
-    """Places of the utterances to look at -> their logits (B, S, V) and lengths (B,).
+    forward: Callable[[list[int], Targets], tuple[Tensor, Tensor]]
+    """Places of the utterances to look at, and their targets -> their logits (B, S, V) and lengths (B,).
 
     A collective, which always draws the same dropout. Without places, logits of silence: with them a rank
     that has nothing to train on takes part in the passes of the others.
     """
+    criterion: Criterion
+    """Of the student."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,8 @@ class TrainedOn:
     """Their audio."""
     segments: list[Segment]
     targets: Targets
-    logits_BSV: Tensor
-    """Of the student as it trains, without a graph."""
-    lengths_B: Tensor
+    best_tokens: Targets
+    """Of the student as it trains: what it would have said."""
 
 
 class Objective(ABC):
@@ -66,8 +67,8 @@ class Objective(ABC):
         """
 
 
-class CtcObjective(Objective):
-    """CTC (Graves et al. 2006) on the targets that a subclass finds."""
+class TextObjective(Objective):
+    """The student's criterion on the targets that a subclass finds."""
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
@@ -85,9 +86,10 @@ class CtcObjective(Objective):
         targets, kept = self.targets(given, stats)
         losses_B = torch.empty(0)
         while True:
-            logits_BSV, lengths_B = given.forward(kept)
+            chosen = [targets[i] for i in kept]
+            logits_BSV, lengths_B = given.forward(kept, chosen)
             if kept:
-                losses_B = ctc_losses(logits_BSV, lengths_B, [targets[i] for i in kept])
+                losses_B = given.criterion.losses(logits_BSV, lengths_B, chosen)
             finite = torch.isfinite(losses_B).tolist()
             # All ranks go round together, since the forward pass may be a collective.
             if not self.ranks.sum([float(len(finite) - sum(finite))])[0]:
@@ -104,20 +106,19 @@ class CtcObjective(Objective):
             losses_B.sum(),
             sum(segment.seconds for segment in segments),
             segments,
-            [targets[i] for i in kept],
-            logits_BSV.detach(),
-            lengths_B,
+            chosen,
+            given.criterion.best_tokens(logits_BSV.detach(), lengths_B),
         )
         return self.weighted(trained, stats)
 
 
-class TranscriptCtc(CtcObjective):
-    """CTC on transcripts. Those that CTC cannot emit in an utterance's frames are left out, and counted."""
+class Transcripts(TextObjective):
+    """Transcripts. Those that the student cannot emit in an utterance's frames are left out, and counted."""
 
     def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
-        targets = given.micro_batch.targets
+        targets, can_emit = given.micro_batch.targets, given.criterion.can_emit
         pairs = zip(targets, given.frames, strict=True)
-        kept = [i for i, (target, frames) in enumerate(pairs) if is_feasible(target, frames)]
+        kept = [i for i, (target, frames) in enumerate(pairs) if can_emit(target, frames)]
         stats.infeasible_transcripts += len(targets) - len(kept)
         return targets, kept
 
@@ -127,8 +128,8 @@ class TranscriptCtc(CtcObjective):
         return trained.loss
 
 
-class PseudoLabelCtc(CtcObjective):
-    """CTC on the pseudo-labels of untranscribed speech."""
+class PseudoLabels(TextObjective):
+    """The pseudo-labels of untranscribed speech."""
 
     def __init__(self, ranks: Ranks, labeler: PseudoLabeler, weight: float) -> None:
         """`weight`: of the loss, beside that of transcripts."""
@@ -141,8 +142,7 @@ class PseudoLabelCtc(CtcObjective):
     def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
         stats.loss_pseudo_labelled += trained.loss.item()
         stats.pseudo_labelled_seconds += trained.seconds
-        student_paths = best_paths(trained.logits_BSV, trained.lengths_B)
-        self.labeler.compare(trained.segments, student_paths, trained.targets)
+        self.labeler.compare(trained.segments, trained.best_tokens, trained.targets)
         return trained.loss * self.weight
 
 
@@ -150,7 +150,7 @@ def make_objectives(
     ranks: Ranks, labeler: PseudoLabeler | None, loss_weight: float
 ) -> dict[Kind, Objective]:
     """The objective of each kind of speech; without a labeler, of transcribed speech alone."""
-    found: dict[Kind, Objective] = {Kind.LABELLED: TranscriptCtc(ranks)}
+    found: dict[Kind, Objective] = {Kind.LABELLED: Transcripts(ranks)}
     if labeler is not None:
-        found[Kind.UNTRANSCRIBED] = PseudoLabelCtc(ranks, labeler, loss_weight)
+        found[Kind.UNTRANSCRIBED] = PseudoLabels(ranks, labeler, loss_weight)
     return found

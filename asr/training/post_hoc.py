@@ -16,8 +16,8 @@ from asr.config.schema import Config
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.errors import UserError
-from asr.model.acoustic_model import AcousticModel
-from asr.model.model_folder import find_checkpoint, read_config
+from asr.model.model_folder import copy_description, find_checkpoint, read_config
+from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import load_tokenizer, tokenizer_sha256
 from asr.scaling.half_life import HalfLife
 from asr.scaling.post_hoc import KeptAverage, fit, post_hoc_plan
@@ -32,7 +32,7 @@ DEV_FILE = "dev.json"
 
 
 def make_averages(
-    config: Config, new_network: Callable[[], AcousticModel], shards: Shards, ranks: Ranks
+    config: Config, new_network: Callable[[], SpeechModel], shards: Shards, ranks: Ranks
 ) -> Averages:
     """What a run keeps, as its recipe says."""
     if not config.teacher.keep_for_average:
@@ -139,6 +139,7 @@ def _write_model(
     write_tensors(folder / "teacher.safetensors", weights)
     write_text(folder / "config.yaml", (checkpoint / "config.yaml").read_text(encoding="utf-8"))
     load_tokenizer(checkpoint).save(folder)
+    copy_description(checkpoint, folder)
     write_json(folder / "state.json", {**state, "tokenizer_sha256": tokenizer_sha256(folder)})
 
 
@@ -151,8 +152,11 @@ def evaluate_average(run: Path, made: MadeAverage) -> list[dict[str, Any]]:
     model = load_model(made.folder, device=None)
     ranks = Ranks(0, 1, model.device)
     records = []
+    normaliser = model.config.corpus.scoring_normaliser
     for speech in load_dev_sets(model.config):
-        metrics = evaluate(model.network, speech, model.log_mel, model.tokenizer, ranks)
+        metrics = evaluate(
+            model.network, speech, model.front_end, model.tokenizer, ranks, normaliser
+        )
         place = {"hours": made.hours, "half_life_hours": made.half_life_hours, "set": speech.name}
         records.append({**place, **asdict(metrics)})
     path = run / FOLDER / DEV_FILE

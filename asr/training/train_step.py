@@ -26,7 +26,7 @@ from asr.training.augmentation import spec_augment
 from asr.training.batch_stats import BatchStats
 from asr.training.gradient_sketch import GradientSketch
 from asr.training.noise_scale import gradient_noise
-from asr.training.objectives import Objective, StudentInput, make_objectives
+from asr.training.objectives import Objective, StudentInput, Targets, make_objectives
 from asr.training.regularisation import dropout_draws, kept_layers
 from asr.utils.seeds import SeedTag, hash_seed
 
@@ -107,6 +107,7 @@ class TrainStep:
             micro_batch,
             frames,
             partial(self._forward, features_BTF, lengths_B, micro_batch.segments, place),
+            self.engine.student.criterion,
         )
 
     def _augment(
@@ -125,6 +126,7 @@ class TrainStep:
         segments: Sequence[Segment],
         place: tuple[int, int],
         kept: list[int],
+        targets: Targets,
     ) -> tuple[Tensor, Tensor]:
         encoder = self.engine.student.encoder
         # What cannot be drawn for each utterance: dropout of the attention weights, and all dropout on a GPU.
@@ -135,11 +137,12 @@ class TrainStep:
         else:
             # Nothing to train on, but the forward and backward passes are collectives.
             features_BTF, lengths_B = self.features.silence()
+            targets = [[]]
         segments = [segments[index] for index in kept]
         kept_BL = kept_layers(self.config, encoder, segments, place[0])
         frames_B = encoder.output_lengths(lengths_B)
         with drawn_by(dropout_draws(self.config, segments, frames_B)):
-            return self.engine.logits(features_BTF, lengths_B, kept_BL)
+            return self.engine.logits(features_BTF, lengths_B, kept_BL, targets)
 
 
 def _select(features_BTF: Tensor, lengths_B: Tensor, kept: list[int]) -> tuple[Tensor, Tensor]:

@@ -16,12 +16,13 @@ from asr.config.schema import Config
 from asr.data.dataloader import RankBatch, TrainingData
 from asr.data.dataset import load_dev_sets
 from asr.data.segments import Kind
+from asr.data.transcripts import training_tokenizer
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
-from asr.model.acoustic_model import AcousticModel, Forward, make_model
 from asr.model.features import FeatureExtractor
-from asr.model.tokenizer import make_tokenizer
+from asr.model.make import make_front_end, make_model
+from asr.model.speech_model import SpeechModel
 from asr.pseudo_labels.factory import make_factory
 from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler, no_metrics
@@ -56,7 +57,7 @@ class Trainer:
         self.config, self.ranks, self.shows = config, ranks, shows
         self.run = Path(config.output)
         self.logger_classes = [logger_class(name) for name in config.trainer.loggers]
-        self.tokenizer = make_tokenizer(config.tokenizer)
+        self.tokenizer = training_tokenizer(config)
         factory = make_factory(config, self.tokenizer)
         self.data = TrainingData(
             config, self.tokenizer, **(factory.data_options if factory else {})
@@ -65,17 +66,20 @@ class Trainer:
         self.store = CheckpointStore(self.run, config.trainer.keep_last)
         self.resumed_from = self.store.to_resume(config.fork_from)
         torch.manual_seed(config.seed)
-        student = self._new_network()
+        student = self._network(with_weights=self.resumed_from is None)
         saved = None
         if self.resumed_from is not None:
             saved = read_checkpoint(self.resumed_from, config, student)
             check_corpora(self.resumed_from, saved.state, self.data.fingerprints)
         drawn_seconds = saved.state["position"]["seconds"] if saved else 0.0
         batch_seconds = config.global_batch_seconds(ranks.world, drawn_seconds / SECONDS_PER_HOUR)
-        self.engine = Engine(student, config, in_force(config, batch_seconds), ranks)
+        values = in_force(config, batch_seconds)
+        self.engine = Engine(student, config, values, ranks, self._new_network)
         self.averages = make_averages(config, self._new_network, self.engine.shards, ranks)
-        wants = self.engine.student.encoder.wants
-        self.features = FeatureExtractor(config.features, wants, ranks.device)
+        is_stored = config.features.source == "precomputed"
+        self.features = FeatureExtractor(
+            make_front_end(config, self.engine.student.encoder), is_stored, ranks.device
+        )
         self.labeler: PseudoLabeler | None = None
         """None in a supervised run."""
         if factory is not None:
@@ -91,8 +95,14 @@ class Trainer:
             self.notes += self.state.restore(saved.state)
             self._restore_labels(saved)
 
-    def _new_network(self) -> AcousticModel:
-        return make_model(self.config, self.tokenizer.vocabulary_size)
+    def _network(self, with_weights: bool) -> SpeechModel:
+        return make_model(
+            self.config, self.tokenizer.vocabulary_size, self.resumed_from, with_weights
+        )
+
+    def _new_network(self) -> SpeechModel:
+        """Another one of the student's shapes, weights unset."""
+        return self._network(with_weights=False)
 
     def _restore_labels(self, saved: Checkpoint) -> None:
         labels = saved.state.get("labelling")
@@ -230,7 +240,7 @@ class Trainer:
         if start is None or hours < start:
             return
         policy, model = self.config.pseudo_label, self.config.model
-        self.engine.student.encoder.set_dropout(
+        self.engine.student.set_dropout(
             model.dropout if policy.dropout is None else policy.dropout,
             model.layer_drop if policy.layer_drop is None else policy.layer_drop,
         )
@@ -292,21 +302,25 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Student and teacher on every dev set; the teacher's mean WER picks the best checkpoint."""
-        models: dict[str, Forward] = {
-            "student": self.engine.evaluate,
-            "teacher": self.averages.shipped.model(),
-        }
+        average = self.averages.shipped.model()
         distance = self.averages.shipped.distance()
-        log_mel = self.features.log_mel
-        wers: dict[str, list[float]] = {model: [] for model in models}
+        wers: dict[str, list[float]] = {"student": [], "teacher": []}
         for speech in self.dev:
-            for model, forward in models.items():
-                metrics = evaluate(forward, speech, log_mel, self.tokenizer, self.ranks)
-                wers[model].append(metrics.wer)
-                if self.log:
-                    place = {**self.state.place(), "set": speech.name, "model": model}
-                    record = {**place, **asdict(metrics), "teacher_student_distance": distance}
-                    self.log.evaluation(record)
+            with self.engine.evaluating() as student:
+                for model, network in (("student", student), ("teacher", average)):
+                    metrics = evaluate(
+                        network,
+                        speech,
+                        self.features.front_end,
+                        self.tokenizer,
+                        self.ranks,
+                        self.config.corpus.scoring_normaliser,
+                    )
+                    wers[model].append(metrics.wer)
+                    if self.log:
+                        place = {**self.state.place(), "set": speech.name, "model": model}
+                        record = {**place, **asdict(metrics), "teacher_student_distance": distance}
+                        self.log.evaluation(record)
         self.state.dev_wer = _mean(wers["teacher"])
         if self.labeler is not None:
             self.labeler.teacher.evaluated(self.state.clock.hours, _mean(wers["student"]))

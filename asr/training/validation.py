@@ -5,22 +5,21 @@ But for utterances longer than corpus.max_seconds, in which `asr decode` limits 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from asr.data.batching import split_into_micro_batches
 from asr.data.dataset import SpeechSet, load_waveforms
 from asr.data.segments import Kind, Segment
-from asr.decoding.greedy import greedy
+from asr.decoding.reading import Reading, read
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
 from asr.evaluation.edit_distance import error_counts
-from asr.model.acoustic_model import Forward
-from asr.model.ctc import ctc_losses, is_feasible
-from asr.model.features import LogMel
+from asr.evaluation.normalisers import make_normaliser
+from asr.model.features import FrontEnd
+from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer
 
 _MAX_BATCH_SECONDS = 120.0
@@ -35,14 +34,24 @@ class DevMetrics:
     cer: float
     """Percent."""
     dev_loss: float | None
-    """CTC loss in nats per second of audio, over the references that the model can emit at all."""
+    """The student's loss (CTC, or cross-entropy) in nats per second of audio, over the references that the
+    model can emit at all."""
 
 
 @torch.inference_mode()
 def evaluate(
-    forward: Forward, speech: SpeechSet, log_mel: LogMel, tokenizer: Tokenizer, ranks: Ranks
+    network: SpeechModel,
+    speech: SpeechSet,
+    front_end: FrontEnd,
+    tokenizer: Tokenizer,
+    ranks: Ranks,
+    normaliser: str = "none",
 ) -> DevMetrics:
-    """Error rates and loss of a model on a dev set. A collective."""
+    """Error rates and loss of a model, in evaluation mode, on a dev set. A collective.
+
+    Texts are compared under `normaliser`.
+    """
+    normalise = make_normaliser(normaliser).apply
     segments = [Segment(Kind.LABELLED, i, 0, float(s)) for i, s in enumerate(speech.seconds)]
     sums = [0.0] * 6
     for slot in split_into_micro_batches(segments, ranks.world, _MAX_BATCH_SECONDS):
@@ -50,16 +59,26 @@ def evaluate(
         mine = slot[ranks.rank]
         share = mine or next(part for part in slot if part)
         waveforms_BN, samples_B = load_waveforms([speech.cuts[s.index] for s in share])
-        features = log_mel(waveforms_BN.to(ranks.device), samples_B.to(ranks.device))
-        logits_BSV, lengths_B = forward(*features)
+        features = front_end(waveforms_BN.to(ranks.device), samples_B.to(ranks.device))
+        features_BTF, lengths_B = features
+        reading = read(network, features_BTF, lengths_B, [segment.seconds for segment in share])
         if mine:
             references = [speech.references[s.index] for s in mine]
-            texts = [tokenizer.decode(h.tokens) for h in greedy(logits_BSV, lengths_B)]
-            words, characters = error_counts(references, texts)
+            texts = [tokenizer.decode(h.tokens) for h in reading.hypotheses]
+            words, characters = error_counts(
+                [normalise(text) for text in references], [normalise(text) for text in texts]
+            )
+            frames = network.encoder.output_lengths(features[1]).tolist()
+            targets = [_tokens(tokenizer, reference) for reference in references]
+            possible = {
+                place: target
+                for place, target in enumerate(targets)
+                if target is not None and network.criterion.can_emit(target, frames[place])
+            }
             counts = (
                 *(float(n) for n in (words.errors, words.reference_length)),
                 *(float(n) for n in (characters.errors, characters.reference_length)),
-                *_loss(logits_BSV, lengths_B, [_tokens(tokenizer, r) for r in references], mine),
+                *_loss(reading, possible, mine),
             )
             sums = [total + count for total, count in zip(sums, counts, strict=True)]
     word_errors, words_total, character_errors, characters_total, loss, seconds = ranks.sum(sums)
@@ -79,20 +98,10 @@ def _tokens(tokenizer: Tokenizer, reference: str) -> list[int] | None:
 
 
 def _loss(
-    logits_BSV: Tensor,
-    lengths_B: Tensor,
-    targets: Sequence[list[int] | None],
-    segments: Sequence[Segment],
+    reading: Reading, targets: Mapping[int, list[int]], segments: Sequence[Segment]
 ) -> tuple[float, float]:
-    """Summed loss in nats, and the seconds of audio that it covers."""
-    frames = lengths_B.tolist()
-    possible = {
-        i: target
-        for i, target in enumerate(targets)
-        if target is not None and is_feasible(target, frames[i])
-    }
-    if not possible:
+    """Summed loss in nats of the targets by place, and the seconds of audio that it covers."""
+    if not targets:
         return 0.0, 0.0
-    rows = list(possible)
-    losses_B = ctc_losses(logits_BSV[rows], lengths_B[rows], list(possible.values()))
-    return float(losses_B.sum()), sum(segments[i].seconds for i in rows)
+    losses_B = reading.losses(list(targets), list(targets.values()))
+    return float(losses_B.sum()), sum(segments[place].seconds for place in targets)

@@ -28,6 +28,8 @@ class SeedTag(IntEnum):
     """Which utterances a round labels."""
     GRADIENT_SKETCH = 11
     """Signs with which a gradient is folded, where the noise scale is measured."""
+    GENERATION = 12
+    """Tokens that an encoder-decoder draws where its likeliest ones are not believed."""
 
 
 def generator(seed: int, tag: SeedTag, *place: int) -> np.random.Generator:

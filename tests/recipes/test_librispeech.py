@@ -16,7 +16,7 @@ from conftest import asr_command, read_lines
 
 from asr.__main__ import main
 from asr.config.recipe import load_config
-from asr.model.acoustic_model import make_model
+from asr.model.make import make_model
 from asr.planning.estimates import parameter_count
 
 ROOT = Path(__file__).parents[2]

@@ -7,17 +7,14 @@ L layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from pathlib import Path
 
 from torch import Tensor, nn
-
-from asr.model.features import Input
 
 
 class Encoder(nn.Module, ABC):
     """Speech with its lengths -> hidden states with theirs; masked, so that a batch changes nothing."""
 
-    wants: ClassVar[Input] = "log_mel"
     width: int
     """D"""
     stride: int
@@ -26,6 +23,9 @@ class Encoder(nn.Module, ABC):
     """Layers that LayerDrop may skip."""
     layer_drop: float
     """Probability of each to be skipped; drawn by the caller, who passes `kept_BL`."""
+
+    def save(self, folder: Path) -> None:
+        """Write what describes a pretrained encoder into a checkpoint's folder, weights aside."""
 
     @abstractmethod
     def output_lengths(self, lengths_B: Tensor) -> Tensor:

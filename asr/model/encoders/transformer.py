@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.config.schema import ModelConfig
+from asr.config.model import TransformerConfig
 from asr.model.attention import SelfAttention, rotary_tables, sinusoidal_positions
 from asr.model.dropout import Dropout, through_kept
 from asr.model.encoders.encoder import Encoder
@@ -24,7 +24,7 @@ from asr.model.features import frame_mask
 class FrontEnd(nn.Module):
     """One strided 1-D convolution and a GLU, as in slimIPL (arXiv 2010.11524): (B, T, F) -> (B, S, D)."""
 
-    def __init__(self, mel_bins: int, config: ModelConfig) -> None:
+    def __init__(self, mel_bins: int, config: TransformerConfig) -> None:
         super().__init__()
         self.stride = config.stride
         self.convolution = nn.Conv1d(
@@ -48,7 +48,7 @@ class FrontEnd(nn.Module):
 class ConvolutionModule(nn.Module):
     """The Conformer's convolution module (Gulati et al. 2020), with LayerNorm for BatchNorm."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.expand = nn.Linear(config.width, 2 * config.width)
         self.depthwise = nn.Conv1d(
@@ -85,7 +85,7 @@ class ConvolutionModule(nn.Module):
 class FeedForward(nn.Module):
     """Position-wise feed-forward network."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.expand = nn.Linear(config.width, config.feed_forward_width)
         self.dropout = Dropout(config.dropout)
@@ -99,7 +99,7 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention, an optional convolution module and a feed-forward network, pre- or post-norm."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.pre_norm = config.norm == "pre"
         self.attention = SelfAttention(config)
@@ -134,7 +134,7 @@ class Block(nn.Module):
 class TransformerEncoder(Encoder):
     """slimIPL's front end and blocks (arXiv 2010.11524), with options; `mel_bins` is F."""
 
-    def __init__(self, mel_bins: int, config: ModelConfig) -> None:
+    def __init__(self, mel_bins: int, config: TransformerConfig) -> None:
         super().__init__()
         self.width, self.stride, self.layers = config.width, config.stride, config.layers
         self.head_width = config.width // config.heads

@@ -12,16 +12,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from asr.config.model import EncoderDecoderConfig
 from asr.config.schema import Config
 from asr.data.dataset import SpeechSet, check_stored_features, first_duplicate
 from asr.data.manifest.index import MANIFEST_SUFFIX
 from asr.data.segments import GroupedCorpus, Kind, about_groups
-from asr.data.transcripts import is_spelt
+from asr.data.transcripts import is_spelt, training_tokenizer
 from asr.errors import UserError
-from asr.model.ctc import shortest_feasible
-from asr.model.features import LogMel
-from asr.model.tokenizer import Tokenizer, make_tokenizer
+from asr.model.features import FrontEnd
+from asr.model.make import make_front_end
+from asr.model.speech_model import SpeechModel
+from asr.model.tokenizer import Tokenizer
 from asr.planning.checks.finding import Finding, note
+from asr.planning.network import network_of
 
 _MOST_FILES_LOOKED_AT = 2_000
 _LARGE_SHARE = 0.05
@@ -36,6 +39,9 @@ class Corpora:
     config: Config
     sets: dict[str, list[SpeechSet]] = field(default_factory=dict)
     tokenizer: Tokenizer | None = None
+    network: SpeechModel | None = None
+    """Its shapes; None, as the two others, where the pretrained model is not there."""
+    front_end: FrontEnd | None = None
     tokens: int = 0
     """Of the transcripts that can be spelt, and their audio below."""
     token_seconds: float = 0.0
@@ -43,7 +49,9 @@ class Corpora:
     def check(self) -> Iterator[Finding]:
         """Every finding; then `sets` holds what could be read."""
         try:
-            self.tokenizer = make_tokenizer(self.config.tokenizer)
+            self.tokenizer = training_tokenizer(self.config)
+            self.network = network_of(self.config, self.tokenizer.vocabulary_size)
+            self.front_end = make_front_end(self.config, self.network.encoder)
         except UserError as error:
             yield Finding.of(error)
         yield from self._read()
@@ -143,10 +151,12 @@ class Corpora:
                 f"transcript, the first '{speech.ids[int(empty[0])]}'",
                 "move the set to corpus.untranscribed, or prepare it with its transcripts",
             )
-        if self.tokenizer is None:
+        if self.tokenizer is None or self.network is None:
             return
         kept = self.kept(speech)
-        frames_needed = np.zeros(len(kept), np.int32)
+        fastest = max(self.config.augmentation.speed_factors)
+        frames = self._encoder_frames(kept.seconds / fastest)
+        infeasible: dict[int, int] = {}
         is_uncovered = np.zeros(len(kept), np.bool_)
         for place, text in enumerate(kept.references):
             try:
@@ -154,7 +164,8 @@ class Corpora:
             except UserError:
                 is_uncovered[place] = True
                 continue
-            frames_needed[place] = shortest_feasible(tokens)
+            if not self.network.criterion.can_emit(tokens, int(frames[place])):
+                infeasible[place] = len(tokens)
             self.tokens += len(tokens)
             self.token_seconds += float(kept.seconds[place])
         uncovered = np.flatnonzero(is_uncovered)
@@ -166,30 +177,38 @@ class Corpora:
                 "add the characters to tokenizer.characters (or train the sentencepiece model on these "
                 "transcripts), or clean them and prepare the set again",
             )
-        yield from self._feasibility(kept, frames_needed)
+        yield from self._feasibility(kept, infeasible, frames)
 
     def _feasibility(
-        self, speech: SpeechSet, frames_needed: NDArray[np.int32]
+        self, speech: SpeechSet, infeasible: dict[int, int], frames: NDArray[np.int64]
     ) -> Iterator[Finding]:
-        """CTC needs a frame for each token and a blank between equal neighbours, at every speed."""
-        fastest = max(self.config.augmentation.speed_factors)
-        frames = self._encoder_frames(speech.seconds / fastest)
-        short = np.flatnonzero(frames_needed > frames)
-        if len(short):
-            worst = int(short[0])
-            yield Finding(
-                f"{len(short)} of {len(speech)} transcripts of '{speech.name}' have more tokens than "
-                f"frames at speed {fastest:g}: '{speech.ids[worst]}' needs {frames_needed[worst]} and has "
-                f"{frames[worst]}",
-                "lower model.stride, take larger tokens, or leave out the fastest of "
-                "augmentation.speed_factors; infeasible utterances are skipped, and counted",
-                is_problem=len(short) > _INFEASIBLE_SHARE * len(speech),
+        """CTC needs a frame a token and a blank between equal neighbours; a decoder has so many places."""
+        if not infeasible:
+            return
+        worst, tokens = next(iter(infeasible.items()))
+        name, count = speech.ids[worst], f"{len(infeasible)} of {len(speech)} transcripts of "
+        if isinstance(self.config.model, EncoderDecoderConfig):
+            what = (
+                f"{count}'{speech.name}' are longer than the decoder: '{name}' has {tokens} tokens"
             )
+            remedy = "cut the long utterances; those are skipped, and counted"
+        else:
+            what = (
+                f"{count}'{speech.name}' have more tokens than frames at the fastest speed: '{name}' has "
+                f"{tokens} and {frames[worst]} frames (CTC needs one more between equal tokens)"
+            )
+            remedy = (
+                "lower model.stride, take larger tokens, or leave out the fastest of "
+                "augmentation.speed_factors; infeasible utterances are skipped, and counted"
+            )
+        yield Finding(what, remedy, is_problem=len(infeasible) > _INFEASIBLE_SHARE * len(speech))
 
     def _encoder_frames(self, seconds: NDArray[np.float64]) -> NDArray[np.int64]:
         samples = np.floor(seconds * self.config.features.sample_rate_hz).astype(np.int64)
-        frames = LogMel(self.config.features).frames(torch.from_numpy(samples)).numpy()
-        counts: NDArray[np.int64] = -(-frames // self.config.model.stride)
+        assert self.network is not None
+        assert self.front_end is not None
+        lengths = self.front_end.frames(torch.from_numpy(samples))
+        counts: NDArray[np.int64] = self.network.encoder.output_lengths(lengths).numpy()
         return counts
 
     def _overlaps(self) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.model.model_folder import pointed_at, read_config
-from asr.planning.checks.finding import Finding
+from asr.planning.checks.finding import Finding, note
 from asr.planning.estimates import memory_gb_per_rank, vocabulary_size
 from asr.training.resume_rules import check_compatible
 
@@ -20,8 +21,18 @@ def check_memory(config: Config, ranks: int, memory_gb: float) -> Iterator[Findi
     if vocabulary is None:
         return
     stage = config.trainer.zero_stage
-    parts = memory_gb_per_rank(config, vocabulary, ranks, stage)
-    if parts["total"] > memory_gb:
+    try:
+        parts = memory_gb_per_rank(config, vocabulary, ranks, stage)
+    except UserError as error:  # of the pretrained model
+        yield Finding.of(error)
+        return
+    if math.isnan(parts["total"]):
+        rest = math.fsum(v for n, v in parts.items() if n not in ("activations", "total"))
+        yield note(
+            f"a rank needs {rest:.3g} GB and what a micro-batch takes, which is not estimated for a pretrained "
+            "model: measure it with `asr bench`"
+        )
+    elif parts["total"] > memory_gb:
         yield Finding(
             f"a rank needs about {parts['total']:.3g} GB ({parts['activations']:.3g} GB of it for a "
             f"micro-batch of {config.batch.max_seconds_per_micro_batch:g} s) and has {memory_gb:.3g} GB",

@@ -152,7 +152,12 @@ def _roles(config: Config) -> Iterator[Finding]:
     for name, sets in roles.items():
         for twice in sorted({one for one in sets if sets.count(one) > 1}):
             yield Finding(f"corpus.{name} names set '{twice}' twice", "name it once")
-    if not corpus.labelled:
+    if config.has_no_transcripts and config.model.kind == "transformer":
+        yield Finding(
+            "corpus.labelled is empty, and the student begins with random weights: nothing can write labels",
+            "name a set with transcripts, or a pretrained model (model.kind encoder_decoder)",
+        )
+    elif not corpus.labelled and not config.has_no_transcripts:
         yield Finding("corpus.labelled is empty", "name at least one prepared set with transcripts")
     if not corpus.dev:
         yield note(

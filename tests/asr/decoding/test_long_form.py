@@ -32,7 +32,7 @@ class Nearby:
             model=SimpleNamespace(positions="rotary"),
         )
         self.frame_samples = 640
-        self.log_mel = SimpleNamespace(hop_samples=160, survey=self.survey)
+        self.front_end = SimpleNamespace(hop_samples=160, survey=self.survey)
         self.longest = 0
 
     def survey(self, blocks: Iterable[torch.Tensor]) -> SimpleNamespace:

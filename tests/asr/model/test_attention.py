@@ -6,7 +6,8 @@ import pytest
 import torch
 from model_helpers import VARIANTS, padded, small_model, waveforms
 
-from asr.config.schema import FeatureConfig, ModelConfig
+from asr.config.model import TransformerConfig
+from asr.config.schema import FeatureConfig
 from asr.model.acoustic_model import AcousticModel
 from asr.model.encoders.transformer import TransformerEncoder
 from asr.model.features import LogMel
@@ -37,7 +38,7 @@ def test_a_limited_reach_hears_the_neighbourhood_alone(options: dict[str, object
 
 @pytest.mark.parametrize("positions", ["sinusoidal", "none", "rotary"])
 def test_the_key_bias_learns_only_where_it_is_felt(positions: str) -> None:
-    config = ModelConfig(
+    config = TransformerConfig(
         width=32, heads=2, layers=1, feed_forward_width=64, positions=positions, dropout=0.0
     )
     torch.manual_seed(0)
@@ -52,7 +53,7 @@ def test_the_key_bias_learns_only_where_it_is_felt(positions: str) -> None:
 
 
 def test_a_fixed_key_bias_is_not_felt() -> None:
-    config = ModelConfig(width=32, heads=2, layers=2, feed_forward_width=64, dropout=0.0)
+    config = TransformerConfig(width=32, heads=2, layers=2, feed_forward_width=64, dropout=0.0)
     model = AcousticModel(TransformerEncoder(80, config), 12).eval()
     features, lengths = torch.randn(2, 60, 80), torch.tensor([60, 40])
     before, _ = model(features, lengths)

@@ -16,7 +16,7 @@ from asr.config.schema import Config
 from asr.data.batching import split_into_micro_batches
 from asr.data.sampler import AudioStream, Position
 from asr.data.segments import GroupedCorpus, Kind
-from asr.model.acoustic_model import make_model
+from asr.model.make import make_model
 from asr.planning.estimates import (
     Network,
     activation_bytes,

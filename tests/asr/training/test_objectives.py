@@ -12,8 +12,9 @@ from torch.nn import functional
 from asr.data.dataloader import MicroBatch
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
+from asr.model.criterion import Ctc
 from asr.training.batch_stats import BatchStats
-from asr.training.objectives import PseudoLabelCtc, StudentInput, TranscriptCtc, make_objectives
+from asr.training.objectives import PseudoLabels, StudentInput, Transcripts, make_objectives
 
 RANKS = Ranks(0, 1, torch.device("cpu"))
 FRAMES = [9, 6, 3]
@@ -30,7 +31,7 @@ class Student:
         self.asked: list[list[int]] = []
         self.spoilt: set[int] = set()
 
-    def forward(self, kept: list[int]) -> tuple[Tensor, Tensor]:
+    def forward(self, kept: list[int], targets: list[list[int]]) -> tuple[Tensor, Tensor]:
         self.asked.append(kept)
         if not kept:
             return self.logits_BSV[:1], torch.tensor([9])
@@ -45,7 +46,7 @@ def given(student: Student, kind: Kind) -> StudentInput:
     ids = [f"u{place}" for place in range(3)]
     targets = TARGETS if kind is Kind.LABELLED else []
     micro_batch = MicroBatch(kind, True, segments, ids, None, None, targets, [])
-    return StudentInput(micro_batch, FRAMES, student.forward)
+    return StudentInput(micro_batch, FRAMES, student.forward, Ctc())
 
 
 def reference_loss(student: Student, places: list[int]) -> Tensor:
@@ -63,7 +64,7 @@ def reference_loss(student: Student, places: list[int]) -> Tensor:
 
 def test_transcripts_that_do_not_fit_are_counted_and_the_rest_is_torch_s_loss() -> None:
     student, stats = Student(), BatchStats()
-    loss = TranscriptCtc(RANKS).loss(given(student, Kind.LABELLED), stats)
+    loss = Transcripts(RANKS).loss(given(student, Kind.LABELLED), stats)
     assert loss.item() == pytest.approx(reference_loss(student, [0, 1]).item(), rel=1e-6)
     assert student.asked == [[0, 1]]
     assert (stats.infeasible_transcripts, stats.labelled_seconds) == (1, 3.0)
@@ -73,12 +74,12 @@ def test_transcripts_that_do_not_fit_are_counted_and_the_rest_is_torch_s_loss() 
 def test_an_utterance_whose_loss_is_not_finite_is_named_and_left_out() -> None:
     student, stats = Student(), BatchStats()
     student.spoilt = {0}
-    loss = TranscriptCtc(RANKS).loss(given(student, Kind.LABELLED), stats)
+    loss = Transcripts(RANKS).loss(given(student, Kind.LABELLED), stats)
     assert loss.item() == pytest.approx(reference_loss(student, [1]).item(), rel=1e-6)
     assert student.asked == [[0, 1], [1]]
     assert (stats.non_finite, stats.non_finite_ids, stats.labelled_seconds) == (1, ["u0"], 2.0)
     student.spoilt = {0, 1}
-    nothing = TranscriptCtc(RANKS).loss(given(student, Kind.LABELLED), stats)
+    nothing = Transcripts(RANKS).loss(given(student, Kind.LABELLED), stats)
     assert nothing.item() == 0.0
     nothing.backward()
     assert student.logits_BSV.grad is not None, "other ranks' passes wait for this one's graph"
@@ -91,7 +92,7 @@ def test_labels_weigh_as_the_recipe_says_and_are_compared_with_the_student() -> 
         targets=lambda micro_batch, frames: (TARGETS, [1]),
         compare=lambda *arguments: compared.append(arguments),
     )
-    objective = PseudoLabelCtc(RANKS, labeler, weight=0.25)  # type: ignore[arg-type]
+    objective = PseudoLabels(RANKS, labeler, weight=0.25)  # type: ignore[arg-type]
     loss = objective.loss(given(student, Kind.UNTRANSCRIBED), stats)
     plain = reference_loss(student, [1]).item()
     assert loss.item() == pytest.approx(0.25 * plain, rel=1e-6)

@@ -1,15 +1,11 @@
-"""From the teacher's logits to hard labels: greedy, sampled, searched, or looked up.
-
-A decision sees one utterance at a time, so a label does not depend on the batch or on the ranks.
+"""From the teacher's logits of frames to hard labels: greedy, sampled, searched, or looked up.
 
 Shape suffixes: B utterances, S encoder frames, V vocabulary.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,55 +17,12 @@ from asr.config.schema import Config
 from asr.errors import UserError
 from asr.model.ctc import best_paths, collapse
 from asr.model.tokenizer import Tokenizer
-from asr.pseudo_labels.label import Label, label_metrics
-from asr.utils.plugins import find_class
+from asr.pseudo_labels.decoders.decoder import LabelDecoder, LabelRequest
 from asr.utils.seeds import SeedTag, hash_seed
 
 if TYPE_CHECKING:
     from asr.data.segments import Segment
     from asr.decoding.beam import BeamSettings
-
-
-@dataclass(frozen=True)
-class LabelRequest:
-    """Which utterances are to be labelled, and when."""
-
-    segments: Sequence[Segment]
-    references: Sequence[str]
-    """Empty where they are not known."""
-    hours: float
-    """Of audio, by the clock."""
-
-
-class LabelDecoder(ABC):
-    """Logits (B, S, V) and lengths (B,) -> a label for each utterance."""
-
-    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
-        """Raises UserError for what the user can fix, before training begins."""
-        self.config, self.tokenizer = config, tokenizer
-
-    @abstractmethod
-    def tokens(
-        self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
-    ) -> list[list[int]]:
-        """Of each utterance, without blanks."""
-
-    def temperature(self, hours: float) -> float | None:
-        """Of the distribution whose entropy the ledger shows; None for entropy 0."""
-        return 1.0
-
-    @property
-    def stamp(self) -> Mapping[str, Any]:
-        """What the labels depend on besides the teacher: noted where it changes in mid-run."""
-        policy = self.config.pseudo_label
-        return {"decoder": policy.decision, **policy.options}
-
-    def __call__(self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest) -> list[Label]:
-        decided = self.tokens(logits_BSV, lengths_B, request)
-        measure = self.config.pseudo_label.filters.confidence
-        temperature = self.temperature(request.hours)
-        metrics = label_metrics(logits_BSV, lengths_B, decided, measure, temperature)
-        return [Label(*label) for label in zip(decided, metrics, strict=True)]
 
 
 class GreedyDecoder(LabelDecoder):
@@ -152,24 +105,6 @@ class OracleDecoder(LabelDecoder):
         self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
     ) -> list[list[int]]:
         return [self.tokenizer.encode(reference) for reference in request.references]
-
-
-_OURS: dict[str, type[LabelDecoder]] = {
-    "greedy": GreedyDecoder,
-    "sample": SamplingDecoder,
-    "beam": BeamSearchDecoder,
-    "oracle": OracleDecoder,
-}
-
-
-def label_decoder_class(config: Config) -> type[LabelDecoder]:
-    """What `pseudo_label.decision` names. Raises UserError if it cannot be had."""
-    return find_class("pseudo_label.decision", config.pseudo_label.decision, _OURS, LabelDecoder)
-
-
-def make_label_decoder(config: Config, tokenizer: Tokenizer) -> LabelDecoder:
-    """One of it. Raises UserError where the search lacks its packages or its language model."""
-    return label_decoder_class(config)(config, tokenizer)
 
 
 def _settings(config: LabelSearchConfig) -> BeamSettings:

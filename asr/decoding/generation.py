@@ -1,0 +1,196 @@
+"""An encoder-decoder's text: token by token, the likeliest or drawn, in a batch with a key-value cache.
+
+An utterance leaves the batch where its text ends, so that long ones do not wait. Nothing here is a
+collective: ranks whose texts end at different lengths do not wait for each other either.
+
+Shape suffixes: B utterances, T input frames, F features of a frame, S encoder frames, D model width,
+U tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from asr.decoding.greedy import Hypothesis
+from asr.model.encoder_decoder import EncoderDecoder
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a decoder wrote of one utterance."""
+
+    tokens: list[int]
+    """Of the text: no special ones."""
+    log_probabilities: list[float] = field(default_factory=list)
+    """Of each token and of the end, natural; those that are never said aside."""
+    no_speech_probability: float | None = None
+    """By the model, before the first token; None where it has no token for that."""
+    is_finished: bool = True
+    """Whether the text ended before the limit of its tokens."""
+    entropies: list[float] = field(default_factory=list)
+    """Of the distribution of each token and of the end, in nats."""
+
+    @property
+    def mean_log_probability(self) -> float:
+        """Of a token, the end included; -inf of nothing."""
+        said = self.log_probabilities
+        return math.fsum(said) / len(said) if said else -math.inf
+
+    @property
+    def entropy(self) -> float:
+        """Of a token's distribution on average, in nats; 0 of nothing."""
+        return math.fsum(self.entropies) / len(self.entropies) if self.entropies else 0.0
+
+    @property
+    def confidence(self) -> float:
+        """From 0 to 1: the text's probability, to the power of one over its tokens."""
+        return math.exp(self.mean_log_probability)
+
+    def hypothesis(self) -> Hypothesis:
+        return Hypothesis(self.tokens, self.confidence)
+
+
+@torch.no_grad()
+def generate(
+    network: EncoderDecoder,
+    features_BTF: Tensor,
+    lengths_B: Tensor,
+    most_tokens: int | Sequence[int] | None = None,
+    temperature: float = 0.0,
+    generators: Sequence[torch.Generator] | None = None,
+) -> list[Generated]:
+    """The text of each utterance, by features (B, T, F) and lengths (B,); the network in evaluation mode.
+
+    At `temperature` 0 each token is the likeliest; else it is drawn from softmax(logits / temperature) by the
+    utterance's own generator of `generators`, on the CPU. `most_tokens` of a text, of all or of each; None for
+    as many as the decoder has places for.
+    """
+    if not len(lengths_B):
+        return []
+    texts = _Texts(network, features_BTF, lengths_B, most_tokens)
+    while texts.open:
+        logits_BV = texts.next_logits()
+        log_BV = logits_BV.float().log_softmax(dim=-1)
+        if temperature == 0:
+            chosen_B = log_BV.argmax(dim=-1)
+        else:
+            assert generators is not None
+            drawn = [generators[place] for place in texts.open]
+            chosen_B = _drawn(log_BV / temperature, drawn)
+        log_B = log_BV.gather(1, chosen_B[:, None])[:, 0]
+        texts.take(chosen_B.tolist(), log_B.tolist(), entropies(log_BV).tolist())
+    return texts.found
+
+
+@torch.no_grad()
+def score(
+    network: EncoderDecoder, features_BTF: Tensor, lengths_B: Tensor, texts: Sequence[list[int]]
+) -> list[Generated]:
+    """Given texts, as if the network had written them."""
+    logits_BUV, counts_B = network(features_BTF.to(network.dtype), lengths_B, tokens=texts)
+    found = []
+    for logits_UV, text, count in zip(logits_BUV, texts, counts_B.tolist(), strict=True):
+        log_UV = logits_UV[:count].float().log_softmax(dim=-1)
+        said_U1 = torch.tensor([*text, network.special.end], device=log_UV.device)[:, None]
+        said = log_UV.gather(1, said_U1)[:, 0].tolist()
+        found.append(Generated(text, said, entropies=entropies(log_UV).tolist()))
+    return found
+
+
+def entropies(log_BV: Tensor) -> Tensor:
+    """In nats (B,), of log-probabilities (B, V) of which some are -inf."""
+    entropies_B: Tensor = -(log_BV.exp() * log_BV).nan_to_num(0.0).sum(dim=-1)
+    return entropies_B
+
+
+def _drawn(log_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """A token of each utterance by its own generator, whatever the batch."""
+    cumulated_BV = log_BV.double().softmax(dim=-1).cumsum(dim=-1).cpu()
+    drawn_B1 = torch.stack([torch.rand(1, generator=g, dtype=torch.float64) for g in generators])
+    last = cumulated_BV.shape[1] - 1
+    chosen_B: Tensor = torch.searchsorted(cumulated_BV, drawn_B1)[:, 0].clamp(max=last)
+    return chosen_B.to(log_BV.device)
+
+
+class _Texts:
+    """The texts under way, and the decoder's cache of them."""
+
+    def __init__(
+        self,
+        network: EncoderDecoder,
+        features_BTF: Tensor,
+        lengths_B: Tensor,
+        most_tokens: int | Sequence[int] | None,
+    ) -> None:
+        from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+        self.network, self.special = network, network.special
+        count, possible = len(lengths_B), network.criterion.most_tokens
+        given = [most_tokens] * count if not isinstance(most_tokens, Sequence) else most_tokens
+        self.limits = [possible if one is None else min(possible, one) for one in given]
+        self.open = list(range(count))
+        """Places of the utterances whose text has not ended."""
+        self.found = [Generated([]) for _ in range(count)]
+        self.heard_BSD, self.frames_B = network.encoder(
+            features_BTF.to(network.dtype), lengths_B, None
+        )
+        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        self.next_BU = torch.tensor([self.special.prompt] * count, device=lengths_B.device)
+        self.suppressed = _mask(self.special.suppressed, network)
+        self.suppressed_first = _mask(self.special.suppressed_first, network) | self.suppressed
+
+    def next_logits(self) -> Tensor:
+        """(B, V) of those that are open; -inf of what is never said."""
+        is_first = self.cache.get_seq_length() == 0
+        logits_BUV = self.network.decoder(
+            self.next_BU, self.heard_BSD, self.frames_B, cache=self.cache
+        )
+        if is_first:
+            self._note_no_speech(logits_BUV[:, 0])
+        banned = self.suppressed_first if is_first else self.suppressed
+        logits_BV: Tensor = logits_BUV[:, -1]
+        return logits_BV.masked_fill(banned, -math.inf)
+
+    def _note_no_speech(self, logits_BV: Tensor) -> None:
+        if self.special.no_speech is not None:
+            chances = logits_BV.float().softmax(dim=-1)[:, self.special.no_speech].tolist()
+            self.found = [Generated([], no_speech_probability=chance) for chance in chances]
+
+    def take(
+        self,
+        chosen: Sequence[int],
+        log_probabilities: Sequence[float],
+        entropies: Sequence[float],
+    ) -> None:
+        """The next token of each open text; those that end leave the batch."""
+        stays: list[int] = []
+        for row, place in enumerate(self.open):
+            one, token = self.found[place], chosen[row]
+            one.log_probabilities.append(log_probabilities[row])
+            one.entropies.append(entropies[row])
+            has_ended = token == self.special.end
+            if not has_ended:
+                one.tokens.append(token)
+            if not has_ended and len(one.tokens) < self.limits[place]:
+                stays.append(row)
+            elif not has_ended:
+                self.found[place] = replace(one, is_finished=False)
+        last_B1 = torch.tensor([[chosen[row]] for row in stays], device=self.frames_B.device)
+        self.next_BU = last_B1
+        if stays and len(stays) < len(self.open):
+            rows = torch.tensor(stays, device=self.frames_B.device)
+            self.cache.batch_select_indices(rows)
+            self.heard_BSD, self.frames_B = self.heard_BSD[rows], self.frames_B[rows]
+        self.open = [self.open[row] for row in stays]
+
+
+def _mask(tokens: Sequence[int], network: EncoderDecoder) -> Tensor:
+    weight = network.decoder.embed_tokens.weight
+    mask_V = torch.zeros(weight.shape[0], dtype=torch.bool, device=weight.device)
+    mask_V[list(tokens)] = True
+    return mask_V

@@ -1,0 +1,82 @@
+"""A folder in Hugging Face's layout, or a hub id -> an encoder-decoder of ours."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from asr.config.model import EncoderDecoderConfig
+from asr.errors import UserError
+from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.encoders.pretrained.encoder import FOLDER
+from asr.model.pretrained_tokenizer import pretrained_tokenizer, special_tokens
+from asr.model.text_decoder import TextDecoder
+
+
+def load_encoder_decoder(
+    config: EncoderDecoderConfig, source: str, with_weights: bool
+) -> EncoderDecoder:
+    """The whole model, its parameters in fp32; without weights, of its description alone.
+
+    `source` is a folder, a checkpoint of ours that describes one, or an id on the hub. Raises UserError where
+    transformers is not installed, the model is not there, its weights are pickles, or its family is unknown.
+    """
+    if find_spec("transformers") is None:
+        raise UserError(
+            f"model.pretrained '{source}': transformers is not installed",
+            "pip install 'asr-ema[pretrained]'",
+        )
+    import torch
+    import transformers
+
+    from asr.model.encoders.pretrained import loading
+
+    saved = Path(source) / FOLDER
+    named = str(saved) if saved.is_dir() else source
+    with loading._quiet():
+        settings = loading._read(source, lambda: transformers.AutoConfig.from_pretrained(named))
+        if settings.model_type != "whisper":
+            raise UserError(
+                f"model.pretrained '{source}': model_type '{settings.model_type}' is no encoder-decoder here",
+                "take a Whisper or Distil-Whisper",
+            )
+        extractor = loading._read(
+            source, lambda: transformers.AutoFeatureExtractor.from_pretrained(named)
+        )
+        auto = transformers.AutoModelForSpeechSeq2Seq
+        if with_weights:
+            model = loading._with_weights(source, named, auto)
+        else:
+            model = auto.from_config(settings, dtype=torch.float32)
+        defaults = _generation_settings(named)
+    network = model.model
+    encoder = loading.FAMILIES["whisper"].encoder(network.encoder, settings, extractor)
+    if not with_weights:
+        loading._read_constants(source, Path(named), encoder)
+    tokenizer = pretrained_tokenizer(source, Path(source))
+    special = special_tokens(tokenizer, {**settings.to_dict(), **defaults}, config.language)
+    found = EncoderDecoder(encoder, TextDecoder(network.decoder), special, config.label_smoothing)
+    found.generation_settings = defaults
+    _set_dropout(found, config)
+    return found
+
+
+def _generation_settings(named: str) -> dict[str, Any]:
+    """generation_config.json's, which win over config.json's; none where there is no such file."""
+    from transformers import GenerationConfig
+
+    try:
+        settings = GenerationConfig.from_pretrained(named).to_dict()
+    except (OSError, ValueError):
+        return {}
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _set_dropout(network: EncoderDecoder, config: EncoderDecoderConfig) -> None:
+    network.set_dropout(config.dropout, config.layer_drop)
+    attention: list[Any] = [
+        module for module in network.modules() if type(module).__name__.endswith("Attention")
+    ]
+    for module in attention:
+        module.dropout = config.attention_dropout

@@ -1,0 +1,66 @@
+"""A recipe's `model:` -> the network, with the weights that training begins with, or with none yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asr.config.model import EncoderDecoderConfig, PretrainedConfig, TransformerConfig
+from asr.config.schema import Config
+from asr.errors import UserError
+from asr.model.acoustic_model import AcousticModel
+from asr.model.encoder_decoder_loading import load_encoder_decoder
+from asr.model.encoders.encoder import Encoder
+from asr.model.encoders.pretrained import PretrainedEncoder, load_encoder
+from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
+from asr.model.encoders.transformer import TransformerEncoder
+from asr.model.features import FrontEnd, LogMel
+from asr.model.speech_model import SpeechModel
+from asr.model.windows import Windows
+
+
+def make_model(
+    config: Config, vocabulary_size: int, saved: Path | None = None, with_weights: bool = True
+) -> SpeechModel:
+    """The network of a recipe; `vocabulary_size` of its tokenizer, the blank included.
+
+    `with_weights`: those that it was pretrained with; else somebody will load others. `saved`: a checkpoint of
+    ours that has what describes a pretrained model, which then need not be there any more. Raises
+    UserError where it is missing or cannot be used.
+    """
+    model = config.model
+    if isinstance(model, TransformerConfig):
+        encoder = TransformerEncoder(config.features.mel_bins, model)
+        return AcousticModel(encoder, vocabulary_size)
+    if isinstance(model, PretrainedConfig):
+        source = described(saved, model.encoder)
+        return AcousticModel(load_encoder(source, with_weights), vocabulary_size)
+    return load_encoder_decoder(model, described(saved, model.pretrained), with_weights)
+
+
+def described(saved: Path | None, source: str) -> str:
+    """Where a pretrained model is described: in a checkpoint of ours that does, or at its source."""
+    return str(saved) if saved is not None and (saved / DESCRIPTION).is_dir() else source
+
+
+def make_front_end(config: Config, encoder: Encoder) -> FrontEnd:
+    """What turns waveforms into what an encoder takes: the recipe's features, or a pretrained family's own.
+
+    Raises UserError where the recipe's audio has another rate.
+    """
+    if not isinstance(encoder, PretrainedEncoder):
+        return LogMel(config.features)
+    front_end = encoder.front_end()
+    rate_hz = config.features.sample_rate_hz
+    if front_end.sample_rate_hz != rate_hz:
+        raise UserError(
+            f"features.sample_rate_hz {rate_hz}: the pretrained model wants {front_end.sample_rate_hz} Hz",
+            f"set it to {front_end.sample_rate_hz}, and prepare the audio at that rate",
+        )
+    if config.features.source == "precomputed":
+        raise UserError(
+            "features.source precomputed: a pretrained model computes features of its own",
+            "set it to waveform",
+        )
+    if isinstance(config.model, EncoderDecoderConfig):
+        return Windows(front_end, encoder.max_seconds, config.model.window_seconds)
+    return front_end

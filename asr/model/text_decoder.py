@@ -1,0 +1,76 @@
+"""The decoder of a pretrained encoder-decoder: text so far and what the encoder heard -> the next token.
+
+Its layers are transformers' own. The loop around them is ours: transformers' does not mask the encoder's
+padding, so that an utterance would read otherwise beside a longer one.
+
+Shape suffixes: B utterances, U tokens, S encoder frames, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.model.features import frame_mask
+
+if TYPE_CHECKING:
+    from transformers.cache_utils import EncoderDecoderCache
+
+
+class TextDecoder(nn.Module):
+    """Whisper's decoder (Radford et al. 2022, arXiv 2212.04356). The output is tied to the embedding."""
+
+    def __init__(self, decoder: Any) -> None:
+        """`decoder` is transformers' WhisperDecoder; its modules become this one's."""
+        super().__init__()
+        self.config = decoder.config
+        self.embed_tokens = decoder.embed_tokens
+        self.embed_positions = decoder.embed_positions
+        self.layers = decoder.layers
+        self.layer_norm = decoder.layer_norm
+        self.dropout = float(decoder.dropout)
+        self.scale = float(decoder.embed_scale)
+
+    @property
+    def places(self) -> int:
+        """Tokens that a text may have, special ones included."""
+        return int(self.config.max_target_positions)
+
+    def set_dropout(self, dropout: float) -> None:
+        """Change the dropout of all blocks from here on."""
+        self.dropout = dropout
+        for layer in self.layers:
+            layer.dropout = dropout
+
+    def forward(
+        self,
+        tokens_BU: Tensor,
+        heard_BSD: Tensor,
+        lengths_B: Tensor,
+        cache: EncoderDecoderCache | None = None,
+    ) -> Tensor:
+        """Logits (B, U, V) of the token after each of `tokens_BU`, which go on from those in the `cache`.
+
+        `heard_BSD` are the encoder's hidden states and `lengths_B` their frames.
+        """
+        before = 0 if cache is None else cache.get_seq_length()
+        places_U = torch.arange(before, before + tokens_BU.shape[1], device=tokens_BU.device)
+        hidden_BUD = self.embed_tokens(tokens_BU) * self.scale
+        hidden_BUD = hidden_BUD + self.embed_positions(tokens_BU, position_ids=places_U[None])
+        hidden_BUD = functional.dropout(hidden_BUD, self.dropout, self.training)
+        mask_B11S = None
+        if int(lengths_B.min()) < heard_BSD.shape[1]:
+            mask_B11S = frame_mask(lengths_B.clamp(min=1), heard_BSD.shape[1])[:, None, None]
+        for layer in self.layers:
+            hidden_BUD = layer(
+                hidden_BUD,
+                attention_mask=None,  # causal, where there is more than one token
+                encoder_hidden_states=heard_BSD,
+                encoder_attention_mask=mask_B11S,
+                cache=cache,
+                use_cache=cache is not None,
+            )
+        return functional.linear(self.layer_norm(hidden_BUD), self.embed_tokens.weight)

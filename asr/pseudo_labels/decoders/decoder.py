@@ -1,0 +1,85 @@
+"""What turns untranscribed speech into labels, by a network that labels.
+
+A decision sees one utterance at a time, so a label does not depend on the batch or on the ranks.
+
+Shape suffixes: B utterances, T input frames, F features of a frame, S encoder frames, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from asr.config.schema import Config
+from asr.model.features import frame_mask
+from asr.model.speech_model import SpeechModel
+from asr.model.tokenizer import BLANK, Tokenizer
+from asr.pseudo_labels.label import Label, label_metrics
+
+if TYPE_CHECKING:
+    from asr.data.segments import Segment
+
+
+@dataclass(frozen=True)
+class LabelRequest:
+    """Which utterances are to be labelled, and when."""
+
+    segments: Sequence[Segment]
+    references: Sequence[str]
+    """Empty where they are not known."""
+    hours: float
+    """Of audio, by the clock."""
+
+
+class LabelDecoder(ABC):
+    """Logits (B, S, V) and lengths (B,) -> a label for each utterance."""
+
+    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
+        """Raises UserError for what the user can fix, before training begins."""
+        self.config, self.tokenizer = config, tokenizer
+
+    @abstractmethod
+    def tokens(
+        self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
+    ) -> list[list[int]]:
+        """Of each utterance, without blanks."""
+
+    def temperature(self, hours: float) -> float | None:
+        """Of the distribution whose entropy the ledger shows; None for entropy 0."""
+        return 1.0
+
+    @property
+    def stamp(self) -> Mapping[str, Any]:
+        """What the labels depend on besides the teacher: noted where it changes in mid-run."""
+        policy = self.config.pseudo_label
+        return {"decoder": policy.decision, **policy.options}
+
+    def labels(
+        self, network: SpeechModel, features_BTF: Tensor, lengths_B: Tensor, request: LabelRequest
+    ) -> list[Label]:
+        """Of each utterance by a network in evaluation mode, and features as it wants them."""
+        logits_BSV, lengths_B = network(features_BTF, lengths_B)
+        return self(_blank_where_not_finite(logits_BSV, lengths_B), lengths_B, request)
+
+    def __call__(self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest) -> list[Label]:
+        decided = self.tokens(logits_BSV, lengths_B, request)
+        measure = self.config.pseudo_label.filters.confidence
+        temperature = self.temperature(request.hours)
+        metrics = label_metrics(logits_BSV, lengths_B, decided, measure, temperature)
+        return [Label(*label) for label in zip(decided, metrics, strict=True)]
+
+
+def _blank_where_not_finite(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
+    """An utterance of which the teacher makes NaN or infinity says nothing: its label is empty."""
+    is_padding_BS = ~frame_mask(lengths_B, logits_BSV.shape[1])
+    is_sound_B = (logits_BSV.isfinite().all(dim=-1) | is_padding_BS).all(dim=-1)
+    if bool(is_sound_B.all()):
+        return logits_BSV
+    silence_V = torch.zeros_like(logits_BSV[0, 0])
+    silence_V[BLANK] = 100.0
+    return torch.where(is_sound_B[:, None, None], logits_BSV, silence_V)

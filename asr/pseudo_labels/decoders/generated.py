@@ -1,0 +1,61 @@
+"""Labels that an encoder-decoder writes, token by token.
+
+Shape suffixes: B utterances, T input frames, F features of a frame, S encoder frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from asr.decoding.generation import Generated, generate, score
+from asr.decoding.safeguards import most_tokens_of
+from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.speech_model import SpeechModel
+from asr.pseudo_labels.decoders.decoder import LabelDecoder, LabelRequest
+from asr.pseudo_labels.filters import Dropped
+from asr.pseudo_labels.label import Label, LabelMetrics
+
+
+class GeneratedDecoder(LabelDecoder):
+    """The likeliest token, and so on to the end: greedy generation."""
+
+    def labels(
+        self, network: SpeechModel, features_BTF: Tensor, lengths_B: Tensor, request: LabelRequest
+    ) -> list[Label]:
+        assert isinstance(network, EncoderDecoder)
+        rate = self.config.pseudo_label.max_generated_tokens_per_second
+        limits = [most_tokens_of(segment.seconds, rate) for segment in request.segments]
+        return [_label(written) for written in generate(network, features_BTF, lengths_B, limits)]
+
+    def tokens(
+        self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
+    ) -> list[list[int]]:
+        raise AssertionError("an encoder-decoder is not read frame by frame")
+
+
+class GeneratedOracle(GeneratedDecoder):
+    """The reference, with the model's confidence in it."""
+
+    def labels(
+        self, network: SpeechModel, features_BTF: Tensor, lengths_B: Tensor, request: LabelRequest
+    ) -> list[Label]:
+        assert isinstance(network, EncoderDecoder)
+        most_tokens = network.criterion.most_tokens
+        texts: Sequence[list[int]] = [
+            self.tokenizer.encode(reference)[:most_tokens] for reference in request.references
+        ]
+        return [_label(one) for one in score(network, features_BTF, lengths_B, texts)]
+
+
+def _label(written: Generated) -> Label:
+    metrics = LabelMetrics(
+        confidence=written.confidence,
+        blank_share=0.0,
+        entropy=written.entropy,
+        confidence_measure="likelihood",
+        no_speech_probability=written.no_speech_probability,
+    )
+    dropped = None if written.is_finished else Dropped.UNFINISHED
+    return Label(written.tokens, metrics, dropped=dropped)
