@@ -212,6 +212,8 @@ def _fingerprint(corpus: str, options: dict[str, Any], listing: Listing) -> str:
     digest = hashlib.sha256(json.dumps([_VERSION, corpus, options], sort_keys=True).encode())
     for utterance in listing.utterances:
         fields = [utterance.text, utterance.reference, utterance.speaker]
+        # Only where there is one: corpora without are recognised as they were.
+        fields += [] if utterance.written is None else [utterance.written]
         digest.update(json.dumps([journal.identity(utterance), *fields]).encode())
     for reject in listing.rejects:
         digest.update(json.dumps(asdict(reject)).encode())
