@@ -37,9 +37,9 @@ WRITTEN = "text_written"
 class Utterance:
     """A recording as a corpus lists it, before validation.
 
-    `text` goes into the manifest; `reference` is a transcript that training must not see. `written` is either
-    in its cased and punctuated form, where a corpus has two: it goes into the manifest as the supervision's custom
-    `text_written`, or to references/SET.written.tsv.
+    `text` goes into the manifest; `reference` is a transcript that training must not see. `written` is
+    either in its cased and punctuated form, where a corpus has two: it goes into the manifest as the
+    supervision's custom `text_written`, or to references/SET.written.tsv.
     """
 
     id: str

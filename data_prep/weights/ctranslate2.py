@@ -1,8 +1,8 @@
 """CTranslate2's file of weights, model.bin, as arrays. Nothing of CTranslate2 is needed.
 
-Little-endian: u32 version (6), string specification, u32 revision, u32 number of tensors; then each: string name, u8
-rank, u32 per dimension, u8 type, u32 number of bytes, bytes. A string is u16 length, the closing NUL counted, and
-its bytes. Aliases follow, which are not read.
+Little-endian: u32 version (6), string specification, u32 revision, u32 number of tensors; then each: string
+name, u8 rank, u32 per dimension, u8 type, u32 number of bytes, bytes. A string is u16 length, the closing NUL
+counted, and its bytes. Aliases follow, which are not read.
 """
 
 from __future__ import annotations

