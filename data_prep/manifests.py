@@ -71,10 +71,15 @@ class Reject:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a corpus holds according to its own files: utterances, and lines that led to none."""
+    """What a corpus holds according to its own files: utterances, and lines that led to none.
+
+    `left_out` is listed and counted as the rejects are, but it is by the corpus's own rules and no fault,
+    and so does not make the share of rejects too large.
+    """
 
     utterances: list[Utterance]
     rejects: list[Reject] = field(default_factory=list)
+    left_out: list[Reject] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import soundfile
@@ -37,7 +38,7 @@ def limit(listing: Listing, minutes: float | None) -> Listing:
         left[utterance.set] = rest
         if rest >= 0:
             chosen.add(utterance.id)
-    return Listing([one for one in listing.utterances if one.id in chosen], listing.rejects)
+    return replace(listing, utterances=[one for one in listing.utterances if one.id in chosen])
 
 
 def first_minutes(utterances: Iterable[Utterance], minutes: float) -> set[str]:

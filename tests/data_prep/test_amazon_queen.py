@@ -72,7 +72,7 @@ def prepare(output: Path, source: Path, *more: str) -> int:
     return cli.main(
         [
             *("amazon_queen", "--output", str(output), "--source", str(source)),
-            *("--jobs", "1", "--max-reject-share", "0.5", "--labelled-minutes", "0.1", *more),
+            *("--jobs", "1", "--labelled-minutes", "0.1", *more),
         ]
     )
 

@@ -80,22 +80,22 @@ def prepare_amazon_queen(
 
 
 def list_corpus(segments: Iterable[Segment], folder: Path, labelled_minutes: float) -> Listing:
-    """The segments, whose audio lies in `folder`, by set; what stays out is among the rejects."""
+    """The segments, whose audio lies in `folder`, by set; what stays out is `left_out`."""
     by_set: dict[str, list[Utterance]] = {"test": [], "dev": [], _TRAINING: [], _NO_REFERENCE: []}
-    rejects = []
+    left_out = []
     for segment in segments:
         one = _utterance(segment, folder)
         if len(segment.texts) > 1:
             detail = f"the game has {len(segment.texts)} texts for it: {' | '.join(segment.texts)}"
-            rejects.append(Reject.of(one, Fault("ambiguous_text", detail)))
+            left_out.append(Reject.of(one, Fault("ambiguous_text", detail)))
         elif one.set == _NO_REFERENCE and segment.character in TEST_CHARACTERS | DEV_CHARACTERS:
             detail = f"{segment.character} stays unheard in training"
-            rejects.append(Reject.of(one, Fault("held_out_character", detail)))
+            left_out.append(Reject.of(one, Fault("held_out_character", detail)))
         else:
             by_set[one.set].append(one)
     for later, earlier in (("dev", "test"), (_TRAINING, "dev"), (_TRAINING, "test")):
         by_set[later], near = _apart(by_set[later], by_set[earlier])
-        rejects += near
+        left_out += near
     training = by_set.pop(_TRAINING)
     given = first_minutes(training, labelled_minutes)
     by_set["labelled"] = [replace(one, set="labelled") for one in training if one.id in given]
@@ -104,7 +104,7 @@ def list_corpus(segments: Iterable[Segment], folder: Path, labelled_minutes: flo
         for one in training
         if one.id not in given
     ]
-    return Listing([one for name in _SETS for one in by_set[name]], rejects)
+    return Listing([one for name in _SETS for one in by_set[name]], left_out=left_out)
 
 
 def _apart(
