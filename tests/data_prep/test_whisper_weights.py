@@ -210,4 +210,12 @@ def test_the_real_wheel(tmp_path: Path) -> None:
     assert not info["unexpected_keys"]
     assert not info["mismatched_keys"]
     assert set(info["missing_keys"]) <= {"proj_out.weight"}
-    assert len(transformers.AutoTokenizer.from_pretrained(output)) == model.config.vocab_size
+    tokenizer = transformers.AutoTokenizer.from_pretrained(output)
+    assert max(tokenizer.get_vocab().values()) < model.config.vocab_size
+    start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
+    assert (start, tokenizer.eos_token_id) == (
+        model.config.decoder_start_token_id,
+        model.config.eos_token_id,
+    )
+    tokens = tokenizer("Didn't we meet?", add_special_tokens=False).input_ids
+    assert tokenizer.decode(tokens) == "Didn't we meet?"

@@ -179,7 +179,6 @@ def _checked_mark(path: Path) -> str:
     if found != SHA256:
         raise UserError(
             f"{path}: is not the {_FILE} that the recipe was written for (SHA-256 {found}, expected {SHA256})",
-            "take Debian's flight-of-the-amazon-queen 1.0.0-9; "
-            "delete the file first if a download brought it",
+            "give Debian's flight-of-the-amazon-queen 1.0.0-9 with --source",
         )
     return found[:8]
