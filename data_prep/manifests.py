@@ -1,7 +1,8 @@
 """Files of a prepared corpus: Lhotse manifests, references, rejects, summary.
 
 OUT/<set>.jsonl.gz          Lhotse cuts, one utterance each
-OUT/references/<set>.tsv    id TAB text, of sets whose manifest withholds the transcripts
+OUT/references/<set>.tsv    id TAB text, of sets whose manifest withholds the transcripts; where these have a
+                            cased, punctuated form as well, it is in <set>.written.tsv
 OUT/rejects.jsonl           what was left out, and why
 OUT/summary.json            counts, and the preparations that are finished; written last
 OUT/audio/<set>/<id>.*.flac recordings that had to be converted to mono 16 kHz
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,13 +29,17 @@ if TYPE_CHECKING:
 
 SUMMARY = "summary.json"
 REJECTS = "rejects.jsonl"
+WRITTEN = "text_written"
+"""Custom field of a supervision: its text as people write it, where a corpus has that too."""
 
 
 @dataclass(frozen=True)
 class Utterance:
     """A recording as a corpus lists it, before validation.
 
-    `text` goes into the manifest; `reference` is a transcript that training must not see.
+    `text` goes into the manifest; `reference` is a transcript that training must not see. `written` is
+    either in its cased and punctuated form, where a corpus has two: it goes into the manifest as the
+    supervision's custom `text_written`, or to references/SET.written.tsv.
     """
 
     id: str
@@ -44,6 +49,7 @@ class Utterance:
     reference: str | None = None
     speaker: str | None = None
     language: str | None = None
+    written: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,10 +71,15 @@ class Reject:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a corpus holds according to its own files: utterances, and lines that led to none."""
+    """What a corpus holds according to its own files: utterances, and lines that led to none.
+
+    `left_out` is listed and counted as the rejects are, but it is by the corpus's own rules and no fault,
+    and so does not make the share of rejects too large.
+    """
 
     utterances: list[Utterance]
     rejects: list[Reject] = field(default_factory=list)
+    left_out: list[Reject] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,8 @@ def make_cut(kept: Kept) -> MonoCut:
         language=utterance.language,
         speaker=utterance.speaker,
     )
+    if utterance.text is not None and utterance.written is not None:
+        supervision.custom = {WRITTEN: utterance.written}
     known = (utterance.text, utterance.speaker, utterance.language)
     return MonoCut(
         id=utterance.id,
@@ -152,12 +165,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def write_references(path: Path, utterances: Iterable[Utterance]) -> None:
-    """Write id TAB text lines atomically, of the utterances that have a reference."""
+def write_references(path: Path, texts: Mapping[str, str]) -> None:
+    """Write id TAB text lines atomically."""
     with replacing(path) as file:
-        for utterance in utterances:
-            if utterance.reference is not None:
-                file.write(f"{utterance.id}\t{utterance.reference}\n".encode())
+        for name, text in texts.items():
+            file.write(f"{name}\t{text}\n".encode())
 
 
 def summarise(kept: list[Kept], rejects: list[Reject]) -> dict[str, dict[str, Any]]:

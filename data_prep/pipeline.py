@@ -79,15 +79,16 @@ def prepare(
             print(manifests.summary_table(there.sets))
             return
         others = contents.clear(there, sets)
-        kept, rejects = _validate(listing, settings, characters)
+        kept, faults = _validate(listing, settings, characters)
+        rejects = [*listing.left_out, *faults]
         contents.write_rejects(settings.output, sets, rejects)
-        _judge(kept, rejects, settings)
+        _judge(kept, faults, settings)
         counts = manifests.summarise(kept, rejects)
         preparation = Preparation(fingerprint, options, list(counts), [])
         whole = contents.publish(others, kept, preparation, counts)
     print(manifests.summary_table(whole.sets))
     if rejects:
-        print(f"{len(rejects)} rejected: see {settings.output / manifests.REJECTS}")
+        print(f"{len(rejects)} left out: see {settings.output / manifests.REJECTS}")
 
 
 def to_16khz_mono(source: Path, target: Path) -> int:
@@ -212,8 +213,10 @@ def _fingerprint(corpus: str, options: dict[str, Any], listing: Listing) -> str:
     digest = hashlib.sha256(json.dumps([_VERSION, corpus, options], sort_keys=True).encode())
     for utterance in listing.utterances:
         fields = [utterance.text, utterance.reference, utterance.speaker]
+        # Only where there is one: corpora without are recognised as they were.
+        fields += [] if utterance.written is None else [utterance.written]
         digest.update(json.dumps([journal.identity(utterance), *fields]).encode())
-    for reject in listing.rejects:
+    for reject in (*listing.rejects, *listing.left_out):
         digest.update(json.dumps(asdict(reject)).encode())
     return digest.hexdigest()
 

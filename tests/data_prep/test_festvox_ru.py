@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.data_prep import cli
-from asr.data_prep.corpora.festvox_ru import CHARACTERS, clean_text, position, split_set
+from asr.data_prep.corpora.festvox_ru import CHARACTERS, clean_text, split_set
+from asr.data_prep.corpora.splits import position
 from asr.errors import UserError
 
 _BELOW = "usr/share/festival/voices/russian"

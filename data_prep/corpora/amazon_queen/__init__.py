@@ -1,0 +1,1 @@
+"""The speech of the adventure game Flight of the Amazon Queen: container, dialogue, texts, corpus."""
