@@ -1,1 +1,1 @@
-"""Labels that others wrote, and that we write for others: their files, and how they stand beside a teacher's."""
+"""Labels that others wrote, or shall read: their files, and how they stand beside a teacher's."""

@@ -4,10 +4,10 @@
 |---|---|---|
 | asr | what `asr decode` writes, .jsonl | `confidence` |
 | lhotse | cuts or supervisions, .jsonl[.gz] | `confidence` in `custom` of the supervision |
-| nemo | JSON lines with audio_filepath, and pred_text or text; an utterance is named by `id`, else by its audio | `confidence` |
+| nemo | JSON lines: audio_filepath, pred_text or text; named by `id`, else by the audio | `confidence` |
 | kaldi | `text`: id, space, words | file `confidence` beside it: id, space, number |
 | tsv | id, TAB, text[, TAB, confidence] | third column |
-| ledger | a folder with pseudo_labels/: a run's, or what `asr label` writes; the last label of each utterance | column `confidence` |
+| ledger | a folder that `asr label` wrote, or a run's: the last label of each | column `confidence` |
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import hashlib
 import io
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 from asr.errors import UserError
@@ -122,25 +121,23 @@ def write_labels(folder: Path, kind: str, labels: Iterable[WrittenLabel]) -> Pat
     Lhotse's are cuts where every utterance has an audio file, and else supervisions. Raises UserError for what
     the format cannot hold.
     """
-    labels, path = list(labels), file_of(folder, kind)
-    for label in labels:
+    path = file_of(folder, kind)
+    kept = list(labels)
+    for label in kept:
         check_writable(label)
     if kind == "lhotse":
-        writer = write_cut if all(label.audio for label in labels) else write_supervision
-        with replacing_gzip(path) as raw, io.TextIOWrapper(raw, encoding="utf-8") as stream:
-            stream.writelines(map(writer, labels))
+        writer = write_cut if all(label.audio for label in kept) else write_supervision
+        with replacing_gzip(path) as raw, io.TextIOWrapper(raw, encoding="utf-8") as text:
+            text.writelines(map(writer, kept))
         return path
-    lines = [WRITERS[kind](label) for label in labels]
-    if kind == "kaldi":
-        # As Kaldi wants them: in the order of the ids' bytes.
-        order = sorted(range(len(labels)), key=lambda place: labels[place].id.encode())
-        labels, lines = [labels[place] for place in order], [lines[place] for place in order]
-    with ExitStack() as files:
-        stream = files.enter_context(replacing_text(path))
+    if kind == "kaldi":  # wants the order of the ids' bytes
+        kept.sort(key=lambda label: label.id.encode())
+    lines = list(map(WRITERS[kind], kept))
+    with replacing_text(path) as stream:
         stream.writelines([TSV_HEADING, *lines] if kind == "tsv" else lines)
-        if kind == "kaldi":
-            beside = files.enter_context(replacing_text(path.with_name(_KALDI_CONFIDENCE)))
-            beside.writelines(map(write_kaldi_confidence, labels))
+    if kind == "kaldi":
+        with replacing_text(path.with_name(_KALDI_CONFIDENCE)) as stream:
+            stream.writelines(map(write_kaldi_confidence, kept))
     return path
 
 

@@ -188,7 +188,7 @@ def write_supervision(label: WrittenLabel) -> str:
 
 def _supervision(label: WrittenLabel) -> dict[str, Any]:
     cut = label.cut or {}
-    former = next(iter(cut.get("supervisions") or []), {})
+    former: dict[str, Any] = next(iter(cut.get("supervisions") or []), {})
     record = {
         "id": label.id,
         "recording_id": (cut.get("recording") or {}).get("id", label.id),

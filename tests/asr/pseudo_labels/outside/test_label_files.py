@@ -47,6 +47,12 @@ _LABELS = st.dictionaries(
 )
 
 
+def _can_hold(kind: str, name: str) -> bool:
+    if kind == "kaldi":
+        return not any(c.isspace() for c in name) and name[0] != "\ufeff"
+    return kind != "tsv" or (name.strip() == name and not set(name) & set("\t\r\n"))
+
+
 @pytest.mark.parametrize("kind", EXPORTS)
 @given(found=_LABELS, has_cuts=st.booleans())
 @settings(max_examples=30, deadline=None)
@@ -59,19 +65,12 @@ def test_what_is_written_is_read_back_or_refused_by_its_id(
         for name, (text, confidence) in found.items()
     ]
     with TemporaryDirectory() as folder:
-        try:
-            path = write_labels(Path(folder), kind, labels)
-        except UserError as error:
-            assert kind in ("kaldi", "tsv")
-            odd = [
-                label.id
-                for label in labels
-                if any(c.isspace() for c in label.id) or label.id[0] == "\ufeff"
-            ]
-            assert any(name in error.what or repr(name) in error.what for name in odd)
+        if any(not _can_hold(kind, label.id) for label in labels):
+            with pytest.raises(UserError, match="export another format"):
+                write_labels(Path(folder), kind, labels)
             assert not [path for path in Path(folder).rglob("*") if path.is_file()]
             return
-        back = read_labels(path)
+        back = read_labels(write_labels(Path(folder), kind, labels))
     assert list(back) == [label.id for label in labels] or kind == "kaldi"
     assert back == {label.id: label for label in labels}
 
