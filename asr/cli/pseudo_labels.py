@@ -108,6 +108,8 @@ def _render_stats(found: dict[str, Any]) -> str:
     lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in table]
     total = found["all"]
     lines.append(f"confidence by {', then '.join(total['confidence_measures'])}")
+    if "outside" in total["sources"]:
+        lines.append(f"labels by {_reasons(total['sources'])}")
     lines.append(
         f"{total['labels']:,} labels of {total['utterances']:,} utterances; dropped when made: "
         f"{_reasons(total['dropped'])}"

@@ -26,7 +26,7 @@ class Columns:
         arrays = {}
         for name in table.column_names:
             column = table[name]
-            if name in ("utterance", "text", "dropped", "confidence_measure"):
+            if name in ("utterance", "source", "text", "dropped", "confidence_measure"):
                 arrays[name] = np.array(column.to_pylist(), dtype=object)
             else:
                 arrays[name] = column.to_numpy().astype(np.float64)
@@ -70,6 +70,8 @@ def metrics(labels: Columns) -> dict[str, Any]:
         "teacher_age_hours": _mean(of["teacher_age_hours"]),
         "wer": _ratio(100 * np.nansum(of["word_errors"]), np.nansum(of["words"])),
         "cer": _ratio(100 * np.nansum(of["character_errors"]), np.nansum(of["characters"])),
+        # Older ledgers name no source.
+        "sources": dict(Counter(source or "teacher" for source in of["source"]).most_common()),
         "dropped": dict(Counter(reason for reason in of["dropped"] if reason).most_common()),
     }
 
