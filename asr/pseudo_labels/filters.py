@@ -21,7 +21,15 @@ class Dropped(StrEnum):
     INVALIDATED = "invalidated"
     """Made while the teacher was collapsing."""
     UNLABELLED = "unlabelled"
-    """No round has chosen the utterance yet."""
+    """No round has chosen the utterance yet; or no file from outside has a label of it."""
+    UNSPELLABLE = "unspellable"
+    """A label from outside with characters that the tokenizer lacks."""
+    DISAGREEING = "disagreeing"
+    """A label from outside that is far from the average's."""
+
+
+NO_LABEL = (Dropped.UNLABELLED, Dropped.UNSPELLABLE)
+"""There is nothing to judge or to compare with."""
 
 
 def judge(
@@ -43,7 +51,7 @@ def judge(
         return Dropped.TOO_SHORT
     if ratio > policy.max_length_ratio:
         return Dropped.TOO_LONG
-    if label.metrics.confidence < policy.min_confidence:
+    if policy.min_confidence and not label.metrics.confidence >= policy.min_confidence:  # or NaN
         return Dropped.LOW_CONFIDENCE
     if policy.max_change is not None and change is not None and change > policy.max_change:
         return Dropped.CHANGED

@@ -5,8 +5,11 @@ Shape suffixes: B utterances, S encoder frames, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,8 +22,9 @@ from asr.distributed.process_group import Ranks
 from asr.model.features import FeatureExtractor, frame_mask
 from asr.model.tokenizer import BLANK, Tokenizer
 from asr.pseudo_labels.decoders import LabelDecoder, LabelRequest
-from asr.pseudo_labels.filters import judge, token_error_rate
-from asr.pseudo_labels.label import Label
+from asr.pseudo_labels.filters import NO_LABEL, judge, token_error_rate
+from asr.pseudo_labels.label import OUTSIDE, Label
+from asr.pseudo_labels.outside.outside_labels import OutsideLabels
 from asr.pseudo_labels.records import Key, LabelRecord, measured
 from asr.pseudo_labels.store import unpacked
 from asr.teacher.teachers import Teacher
@@ -38,6 +42,13 @@ class LabelMaker:
     decoder: LabelDecoder
     tokens_per_second: float
     """Of the transcripts."""
+    outside: OutsideLabels | None = None
+    """Labels from files, for teacher file."""
+
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """What the labels depend on besides the teacher."""
+        return {**self.decoder.stamp, **(self.outside.stamp if self.outside else {})}
 
     def make(
         self,
@@ -51,18 +62,26 @@ class LabelMaker:
         `hours` of audio by the clock, `key` of a segment's label, `former` labels by utterance, packed.
         """
         records = []
-        decided = self._decide(micro_batch, hours)
+        if self.outside is None:
+            decided = self._decide(micro_batch, hours)
+        else:
+            ask = partial(self._decide, micro_batch, hours)
+            decided = self.outside.choose(micro_batch.ids, hours, ask)
         for place, (segment, label) in enumerate(zip(micro_batch.segments, decided, strict=True)):
             before = former.get(segment.index)
+            if label.dropped in NO_LABEL:
+                before = None
             change = None if before is None else token_error_rate(label.tokens, unpacked(before))
             filters, rate = self.config.pseudo_label.filters, self.tokens_per_second
             label = replace(
                 label,
                 hours=hours,
-                teacher_age_hours=hours - self.teacher.hours,
-                dropped=judge(label, segment.seconds, rate, change, filters),
+                teacher_age_hours=math.nan
+                if label.source == OUTSIDE
+                else hours - self.teacher.hours,
+                dropped=label.dropped or judge(label, segment.seconds, rate, change, filters),
             )
-            name, text = micro_batch.ids[place], self.tokenizer.decode(label.tokens)
+            name, text = micro_batch.ids[place], label.text or self.tokenizer.decode(label.tokens)
             errors = measured(micro_batch.references[place], text)
             record = LabelRecord(key(segment), name, segment.seconds, label, text, change, errors)
             records.append(record)
