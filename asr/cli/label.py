@@ -21,7 +21,8 @@ faster-whisper:NAME; pip install 'asr-ema[faster-whisper]').
 Writes the ledger's columns, a row an utterance (`asr labels stats labels`; pandas.read_parquet(
 "labels/pseudo_labels/labels")), and with --export the same for other toolkits. A recipe trains on them with
 pseudo_label.teacher=file and pseudo_label.outside.files=[labels]. Run it again after an interruption and it
-goes on: a process that is killed loses the micro-batch that it is at.
+goes on: a process that is killed loses the micro-batch that it is at (of other CTC models and of
+faster-whisper, the utterance).
 """
 
 

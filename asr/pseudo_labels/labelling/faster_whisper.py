@@ -24,6 +24,7 @@ class FasterWhisperRecogniser:
     """A beam search of 5, and its fallback to higher temperatures where a text looks wrong."""
 
     sample_rate_hz = 16_000
+    is_batched = False
 
     def __init__(self, choice: Choice, device: torch.device) -> None:
         """Raises UserError where the package or the model is missing."""

@@ -70,6 +70,7 @@ class _Loaded:
     stamp: Mapping[str, Any] = field(init=False)
 
     auto_class = ""
+    is_batched = True
 
     def __post_init__(self) -> None:
         import transformers
@@ -107,6 +108,7 @@ class _Ctc(_Loaded):
     """Greedy CTC, each utterance by itself: in some families padding changes what is heard."""
 
     auto_class = "AutoModelForCTC"
+    is_batched = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -71,7 +71,7 @@ class SetLabeller:
     normaliser: Normaliser
     output: Path
     batch_seconds: float
-    """Padded audio of a micro-batch, which is what a kill may lose of a process's work."""
+    """Padded audio of a micro-batch: what a kill may lose of a process's work, or else an utterance."""
     processes: Processes
     say: Callable[[str], None]
 
@@ -112,6 +112,8 @@ class SetLabeller:
             Segment(Kind.UNTRANSCRIBED, place, 0, seconds)
             for place, seconds in enumerate(self.speech.seconds.tolist())
         ]
+        if not self.recogniser.is_batched:
+            return [[segment] for segment in segments]
         slots = split_into_micro_batches(segments, 1, self.batch_seconds)
         return [batch for [batch] in slots if batch]
 

@@ -29,6 +29,7 @@ class OurRecogniser:
 
     model: LoadedModel
     weights: str
+    is_batched = True
 
     @classmethod
     def load(cls, choice: Choice, device: torch.device) -> OurRecogniser:

@@ -35,6 +35,10 @@ class Recogniser(Protocol):
         """Of the waveforms that it takes."""
 
     @property
+    def is_batched(self) -> bool:
+        """Whether it hears several utterances together; if not, what is heard is noted one by one."""
+
+    @property
     def stamp(self) -> Mapping[str, Any]:
         """What the labels depend on: labels of two stamps are not put into one folder."""
 

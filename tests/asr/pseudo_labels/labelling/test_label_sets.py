@@ -34,6 +34,7 @@ class Counting:
     heard: list[int] = field(default_factory=list)
     sample_rate_hz: int = 16_000
     stamp: Mapping[str, Any] = field(default_factory=dict)
+    is_batched: bool = True
 
     def __call__(self, waveforms_BN: Tensor, samples_B: Tensor) -> list[Recognition]:
         time.sleep(self.seconds)
@@ -106,18 +107,24 @@ def test_killed_at_random_moments_it_ends_with_each_utterance_once(
         assert len(rest.heard) < len(ids(corpus)), "what the killed processes did is not done again"
 
 
-def test_of_a_killed_process_s_work_one_micro_batch_is_lost(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_batched", [True, False])
+def test_a_killed_process_loses_the_micro_batch_that_it_is_at(
+    is_batched: bool, corpus: Path, tmp_path: Path
+) -> None:
     class StoppedError(Exception):
         pass
 
     @dataclass
     class Stopping(Counting):
+        lost: int = 0
+
         def __call__(self, waveforms_BN: Tensor, samples_B: Tensor) -> list[Recognition]:
             if len(self.heard) > 20:
+                self.lost = len(samples_B)
                 raise StoppedError
             return super().__call__(waveforms_BN, samples_B)
 
-    first, second = Stopping(), Counting()
+    first, second = Stopping(is_batched=is_batched), Counting(is_batched=is_batched)
     with pytest.raises(StoppedError):
         labeller(corpus, tmp_path, first).run([])
     [journal] = (tmp_path / "journal").glob("rank-*.jsonl")
@@ -125,7 +132,8 @@ def test_of_a_killed_process_s_work_one_micro_batch_is_lost(corpus: Path, tmp_pa
         stream.write(b'{"batch": 3, "labels": [[1, "a')
     labeller(corpus, tmp_path, second).run([])
     assert len(first.heard) + len(second.heard) == len(ids(corpus))
-    third = Counting()
+    assert first.lost > 1 if is_batched else first.lost == 1
+    third = Counting(is_batched=is_batched)
     assert file_of(tmp_path, "tsv") in labeller(corpus, tmp_path, third).run(["tsv"])
     assert not third.heard, "another export needs no labelling"
 

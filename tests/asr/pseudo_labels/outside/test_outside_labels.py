@@ -173,7 +173,7 @@ def test_a_run_learns_from_a_file_and_then_from_its_average(
     [
         [],
         CACHE,
-        ["pseudo_label.schedule=rounds", "pseudo_label.rounds.every_hours=0.01"],
+        ["pseudo_label.schedule=rounds", "pseudo_label.rounds.every_hours=0.006"],
         ["pseudo_label.outside.choose=more_confident"],
         ["pseudo_label.outside.choose=agreeing", "pseudo_label.outside.max_disagreement=0.9"],
     ],
