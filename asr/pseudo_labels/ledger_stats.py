@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.pseudo_labels.filters import token_error_rate
+from asr.pseudo_labels.filters import NO_LABEL, token_error_rate
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,13 @@ def metrics(labels: Columns) -> dict[str, Any]:
     of, count = labels.of, len(labels)
     if not count:
         return {"labels": 0}
+    said = labels.where(np.array([reason not in NO_LABEL for reason in of["dropped"]])).of
     return {
         "labels": count,
         "utterances": len(set(of["utterance"])),
         "hours_of_speech": float(of["seconds"].sum() / 3600),
-        "empty": float((of["tokens"] == 0).mean()),
-        "tokens_per_second": _ratio(of["tokens"].sum(), of["seconds"].sum()),
+        "empty": _mean((said["tokens"] == 0).astype(np.float64)),
+        "tokens_per_second": _ratio(said["tokens"].sum(), said["seconds"].sum()),
         "confidence": _mean(of["confidence"]),
         "confidence_measures": labels.confidence_measures,
         "blank_share": _mean(of["blank_share"]),

@@ -82,7 +82,8 @@ class LabelMaker:
                 dropped=label.dropped or judge(label, segment.seconds, rate, change, filters),
             )
             name, text = micro_batch.ids[place], label.text or self.tokenizer.decode(label.tokens)
-            errors = measured(micro_batch.references[place], text)
+            is_label = label.dropped not in NO_LABEL
+            errors = measured(micro_batch.references[place], text) if is_label else None
             record = LabelRecord(key(segment), name, segment.seconds, label, text, change, errors)
             records.append(record)
         return records

@@ -25,6 +25,7 @@ from asr.pseudo_labels.filters import Dropped, judge
 from asr.pseudo_labels.health import LabelCounts, shown_metrics
 from asr.pseudo_labels.label import Label, LabelMetrics
 from asr.pseudo_labels.ledger import LabelLedger
+from asr.pseudo_labels.ledger_report import by_hours_of
 from asr.pseudo_labels.outside.outside_labels import OutsideLabels
 from asr.pseudo_labels.records import LabelRecord
 
@@ -155,6 +156,8 @@ def test_a_run_learns_from_a_file_and_then_from_its_average(
     assert 0 < len(outside_rows) < len(rows)
     reasons = Counter(row["dropped"] for row in outside_rows)
     assert reasons["unlabelled"] > 0
+    nothing = [row for row in outside_rows if row["dropped"] in ("unlabelled", "unspellable")]
+    assert all(row["words"] is None for row in nothing), "nothing has no errors"
     used = [row for row in outside_rows if row["dropped"] is None]
     assert all(row["word_errors"] == 0 and row["words"] > 0 for row in used), "the references"
     assert all(row["confidence"] == 0.75 and row["entropy"] is None for row in used)
@@ -269,6 +272,8 @@ def test_what_a_ledger_shows_of_labels_from_outside(
     said = capsys.readouterr().out
     assert "labels by 6 teacher, 1 outside" in said
     assert "1 unspellable" in said
+    total = by_hours_of(run)["all"]
+    assert (total["labels"], total["empty"]) == (7, 0.5), "nothing is no empty label"
     assert main(["labels", "worst", str(run), "--count", "9"]) == 0
     path = tmp_path / "outside" / "pseudo_labels"
     ledger_of_one = LabelLedger(path.parent, 0)
