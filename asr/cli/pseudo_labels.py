@@ -108,6 +108,8 @@ def _render_stats(found: dict[str, Any]) -> str:
     lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in table]
     total = found["all"]
     lines.append(f"confidence by {', then '.join(total['confidence_measures'])}")
+    if "outside" in total["sources"]:
+        lines.append(f"labels by {_reasons(total['sources'])}")
     lines.append(
         f"{total['labels']:,} labels of {total['utterances']:,} utterances; dropped when made: "
         f"{_reasons(total['dropped'])}"
@@ -157,8 +159,9 @@ def _render_worst(found: dict[str, Any]) -> str:
         errors, characters = row["character_errors"], row["characters"]
         rate = "" if characters is None else f"CER {100 * errors / max(1, characters):.0f} %, "
         dropped = f", dropped: {row['dropped']}" if row["dropped"] else ""
+        sure = "unknown" if row["confidence"] is None else f"{row['confidence']:.2f}"
         lines.append(
-            f"\n{row['utterance']}  {row['seconds']:.1f} s, {rate}confidence {row['confidence']:.2f}, made at "
+            f"\n{row['utterance']}  {row['seconds']:.1f} s, {rate}confidence {sure}, made at "
             f"{row['hours']:.2f} h{dropped}\n  {row['text']}"
         )
         if row.get("reference"):

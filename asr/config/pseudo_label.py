@@ -9,7 +9,7 @@ from pydantic import JsonValue, field_validator, model_validator
 
 from asr.config.fields import Count, Fraction, Natural, NonNegative, Positive, Section, Share
 
-TEACHERS = ("ema", "student", "frozen", "average_of_best")
+TEACHERS = ("ema", "student", "frozen", "average_of_best", "file")
 SCHEDULES = ("online", "cache", "rounds")
 DECISIONS = ("greedy", "sample", "beam", "oracle")
 
@@ -132,6 +132,24 @@ class HealthConfig(Section):
         return self
 
 
+class OutsideConfig(Section):
+    """Labels from outside, for `teacher: file`: by any recogniser, and judged by the same filters as ours."""
+
+    files: list[str] = []
+    """Files of labels by utterance id: `asr decode`'s lines, Lhotse cuts or supervisions, NeMo's JSON lines,
+    Kaldi's text, TSV (id, text[, confidence]); or folders that `asr label` wrote."""
+    normaliser: str = "none"
+    """What is done to their texts first, as in `asr score`: none, librispeech, whisper-english, FILE.py:NAME.
+    What still cannot be spelt is tried in capitals and in small letters, else dropped as unspellable."""
+    choose: Literal["outside", "more_confident", "agreeing"] = "outside"
+    """Of each utterance: the outside label; or the average's, where that is surer or there is no other; or the
+    outside label only where the average's agrees."""
+    until_hours: NonNegative | None = None
+    """Of audio: from then on the average labels alone; null for never."""
+    max_disagreement: NonNegative = 0.1
+    """For choose agreeing: most character errors of the average's label, over the outside label's length."""
+
+
 class PseudoLabelConfig(Section):
     start_hours: NonNegative | None = None
     """Hours of labelled audio before pseudo-labelling begins; null for a supervised run."""
@@ -139,7 +157,9 @@ class PseudoLabelConfig(Section):
     """N_L : N_U, the ratio of labelled to untranscribed groups in the stream; natural for that of the audio."""
     teacher: str = "ema"
     """Whose weights label: ema (the average), student, frozen (the average at the start), average_of_best;
-    or FILE.py:CLASS of your own."""
+    file (labels from outside, and the average where it is asked, too); or FILE.py:CLASS of your own."""
+    outside: OutsideConfig = OutsideConfig()
+    """The labels from outside, for teacher file."""
     best_checkpoints: Count = 10
     """For teacher average_of_best: of so many students, those with the lowest dev WER."""
     schedule: str = "online"
@@ -172,6 +192,22 @@ class PseudoLabelConfig(Section):
     """When labels count as collapsed, and what is done about it."""
     ledger: bool = True
     """Write every label to pseudo_labels/ (`asr labels`)."""
+
+    @property
+    def teacher_from_hours(self) -> float | None:
+        """Hours from which labels are a network's own, which can feed back on themselves; None for never."""
+        outside = self.outside
+        if self.start_hours is None or self.teacher != "file" or outside.choose != "outside":
+            return self.start_hours
+        return None if outside.until_hours is None else max(self.start_hours, outside.until_hours)
+
+    @model_validator(mode="after")
+    def _check_outside(self) -> PseudoLabelConfig:
+        if self.teacher == "file" and not self.outside.files:
+            raise ValueError("teacher file needs outside.files: name at least one file of labels")
+        if self.teacher != "file" and self.outside.files:
+            raise ValueError(f"outside.files are for teacher file, and this one is {self.teacher}")
+        return self
 
     @field_validator("teacher", "schedule", "decision")
     @classmethod

@@ -83,8 +83,24 @@ class SpeechSet:
             name, [index], [reference_overrides], np.zeros(count, np.int16), np.arange(count)
         )
 
+    @classmethod
+    def joined(cls, sets: Sequence[SpeechSet]) -> SpeechSet:
+        """Sets of one manifest each, one after the other."""
+        return cls(
+            "+".join(speech.name for speech in sets),
+            [speech.manifests[0] for speech in sets],
+            [speech.reference_overrides[0] for speech in sets],
+            np.concatenate([np.full(len(s), number, np.int16) for number, s in enumerate(sets)]),
+            np.concatenate([speech.rows for speech in sets]),
+        )
+
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def records(self) -> Sequence[dict[str, Any]]:
+        """The lines of the manifests, read when asked for."""
+        return _ByPlace(range(len(self)), self._record)
 
     @property
     def cuts(self) -> Sequence[MonoCut]:
@@ -218,13 +234,8 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
         names, key=lambda name: name.removesuffix(".features").removesuffix(SHAR_SUFFIX)
     )
     sets = [SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}") for name in ordered]
-    joined = SpeechSet(
-        "+".join(names),
-        [speech.manifests[0] for speech in sets],
-        [speech.reference_overrides[0] for speech in sets],
-        np.concatenate([np.full(len(s), number, np.int16) for number, s in enumerate(sets)]),
-        np.concatenate([speech.rows for speech in sets]),
-    )
+    joined = SpeechSet.joined(sets)
+    joined.name = "+".join(names)
     twice = first_duplicate(joined)
     if twice is not None:
         raise UserError(

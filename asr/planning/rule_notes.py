@@ -26,7 +26,7 @@ def rule_notes(config: Config) -> list[str]:
 
 
 def _start(config: Config) -> Iterator[str]:
-    hours = config.pseudo_label.start_hours
+    hours = config.pseudo_label.teacher_from_hours
     if hours is None or config.pseudo_label.teacher == "student":
         return  # the average does not label
     half_life = labelling_half_life(config.teacher, config.trainer.total_hours)

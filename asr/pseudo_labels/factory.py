@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from asr.pseudo_labels.decoders import (
     make_label_decoder,
 )
 from asr.pseudo_labels.maker import LabelMaker
+from asr.pseudo_labels.outside.outside_labels import OutsideLabels, no_label_fits
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.pseudo_labels.recovery import Recovery
 from asr.pseudo_labels.schedules import Schedule, schedule_class
@@ -40,6 +42,7 @@ class PseudoLabelerFactory:
     schedule: Schedule
     decoder: LabelDecoder
     cache_policy: CachePolicy
+    outside: OutsideLabels | None = None
 
     @property
     def data_options(self) -> dict[str, Any]:
@@ -68,6 +71,7 @@ class PseudoLabelerFactory:
             states = Snapshots(weights, models.engine.shards, models.ranks)
         is_average = weights is models.average.average
         half_life_hours = self._half_life_hours(models.ranks) if is_average else None
+        teacher_from = self.config.pseudo_label.teacher_from_hours
         maker = LabelMaker(
             self.config,
             self.tokenizer,
@@ -77,6 +81,7 @@ class PseudoLabelerFactory:
             self.decoder,
             data.tokens_per_second,
             make_normaliser(self.config.corpus.scoring_normaliser).apply,
+            self._outside(data),
         )
         return PseudoLabeler(
             self.config,
@@ -84,14 +89,33 @@ class PseudoLabelerFactory:
             models.ranks,
             maker,
             self.schedule,
-            Recovery(health, models.averages, states, half_life_hours, self.schedule.has_cache),
+            Recovery(
+                health,
+                models.averages,
+                states,
+                half_life_hours,
+                self.schedule.has_cache,
+                math.inf if teacher_from is None else teacher_from,
+            ),
             self.cache_policy,
             say,
         )
 
+    def _outside(self, data: TrainingData) -> OutsideLabels | None:
+        """Labels from files for the untranscribed speech. Raises UserError where they have none of it."""
+        if self.outside is None:
+            return None
+        speech = data.sets[Kind.UNTRANSCRIBED]
+        found = self.outside.of(speech)
+        covered = found.covered(speech)
+        if not covered:
+            raise no_label_fits(found, speech)
+        data.notes.append(f"labels from outside: of {covered:,} of {len(speech):,} utterances")
+        return found
+
     def _half_life_hours(self, ranks: Ranks) -> float:
         """Of the average, where labelling begins."""
-        config, start_hours = self.config, self.config.pseudo_label.start_hours or 0.0
+        config, start_hours = self.config, self.config.pseudo_label.teacher_from_hours or 0.0
         batch_seconds = config.global_batch_seconds(ranks.world, start_hours)
         return in_force(config, batch_seconds, start_hours).half_life_hours
 
@@ -118,4 +142,5 @@ def make_factory(config: Config, tokenizer: Tokenizer) -> PseudoLabelerFactory |
         schedule_class(config)(config),
         make_label_decoder(config, tokenizer),
         CachePolicy(config.pseudo_label.cache),
+        OutsideLabels.load(config, tokenizer),
     )

@@ -27,7 +27,15 @@ class Dropped(StrEnum):
     INVALIDATED = "invalidated"
     """Made while the teacher was collapsing."""
     UNLABELLED = "unlabelled"
-    """No round has chosen the utterance yet."""
+    """No round has chosen the utterance yet; or no file from outside has a label of it."""
+    UNSPELLABLE = "unspellable"
+    """A label from outside with characters that the tokenizer lacks."""
+    DISAGREEING = "disagreeing"
+    """A label from outside that is far from the average's."""
+
+
+NO_LABEL = (Dropped.UNLABELLED, Dropped.UNSPELLABLE)
+"""There is nothing to judge or to compare with."""
 
 
 def judge(
@@ -56,7 +64,9 @@ def judge(
         Dropped.NO_SPEECH: _exceeds(
             metrics.no_speech_probability, policy.max_no_speech_probability
         ),
-        Dropped.LOW_CONFIDENCE: metrics.confidence < policy.min_confidence,
+        # NaN where nobody is known to be sure.
+        Dropped.LOW_CONFIDENCE: bool(policy.min_confidence)
+        and not metrics.confidence >= policy.min_confidence,
         Dropped.CHANGED: _exceeds(change, policy.max_change),
     }
     return next((reason for reason, is_so in judged.items() if is_so), None)

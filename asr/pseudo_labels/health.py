@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from asr.config.pseudo_label import HealthConfig
+from asr.pseudo_labels.filters import NO_LABEL
 from asr.pseudo_labels.label import length_ratio, repeated_trigrams
 from asr.pseudo_labels.records import Comparison, Key, LabelRecord
 
@@ -46,6 +48,9 @@ class LabelCounts:
     """Tokens of the labels that were compared with the student."""
     uses: float = 0.0
     """These labels."""
+    without_confidence: float = 0.0
+    without_entropy: float = 0.0
+    """Labels from outside of which nobody knows it."""
 
     @classmethod
     def of(
@@ -56,6 +61,8 @@ class LabelCounts:
         low, high = policy.length_ratio_band
         for row in rows:
             label = row.label
+            if label.dropped in NO_LABEL:
+                continue
             repeated, trigrams = repeated_trigrams(label.tokens)
             counts.labels += 1
             counts.empty += not label.tokens
@@ -66,8 +73,14 @@ class LabelCounts:
             counts.seconds += row.seconds
             counts.repeated_trigrams += repeated
             counts.trigrams += trigrams
-            counts.entropy += label.metrics.entropy
-            counts.confidence += label.metrics.confidence
+            if math.isnan(label.metrics.entropy):
+                counts.without_entropy += 1
+            else:
+                counts.entropy += label.metrics.entropy
+            if math.isnan(label.metrics.confidence):
+                counts.without_confidence += 1
+            else:
+                counts.confidence += label.metrics.confidence
             if row.change is not None:
                 counts.changed += min(1.0, row.change)
                 counts.compared += 1
@@ -134,8 +147,10 @@ def shown_metrics(counts: LabelCounts, tokens_per_second: float) -> dict[str, fl
         "pseudo_label_length_ratio": _ratio(counts.tokens, counts.seconds * tokens_per_second),
         "pseudo_label_repetition": _ratio(counts.repeated_trigrams, counts.trigrams),
         "pseudo_label_disagreement": _ratio(counts.disagreements, counts.agreed_on),
-        "pseudo_label_confidence": _ratio(counts.confidence, counts.labels),
-        "pseudo_label_entropy": _ratio(counts.entropy, counts.labels),
+        "pseudo_label_confidence": _ratio(
+            counts.confidence, counts.labels - counts.without_confidence
+        ),
+        "pseudo_label_entropy": _ratio(counts.entropy, counts.labels - counts.without_entropy),
         "pseudo_label_change": _ratio(counts.changed, counts.compared),
         "pseudo_label_wer": _ratio(100 * counts.word_errors, counts.words),
         "pseudo_label_cer": _ratio(100 * counts.character_errors, counts.characters),

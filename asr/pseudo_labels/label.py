@@ -17,6 +17,8 @@ from asr.decoding.safeguards import compression_ratio
 from asr.model.features import frame_mask
 from asr.model.tokenizer import BLANK
 
+TEACHER, OUTSIDE = "teacher", "outside"
+
 
 @dataclass(frozen=True)
 class LabelMetrics:
@@ -50,6 +52,10 @@ class Label:
     """Audio since the weights that made it had last changed."""
     dropped: str | None = None
     """Why it is not trained on (filters.Dropped); None where it is."""
+    source: str = TEACHER
+    """Who wrote it: the teacher, or somebody outside."""
+    text: str | None = None
+    """Of a label from outside that has no tokens, since it cannot be spelt; else None."""
 
 
 def label_metrics(

@@ -46,6 +46,7 @@ def _schemas() -> dict[str, pyarrow.Schema]:
                 *place,
                 ("seconds", pa.float32()),
                 ("teacher_age_hours", pa.float64()),
+                ("source", words),
                 ("text", pa.string()),
                 ("tokens", pa.int32()),
                 ("tokens_per_second", pa.float32()),
@@ -105,11 +106,12 @@ class LabelLedger:
                     "utterance": row.utterance,
                     "pass": row.key[0],
                     "seconds": row.seconds,
-                    "teacher_age_hours": label.teacher_age_hours,
+                    "teacher_age_hours": _known(label.teacher_age_hours),
+                    "source": label.source,
                     "text": row.text,
                     "tokens": len(label.tokens),
                     "tokens_per_second": len(label.tokens) / max(1e-9, row.seconds),
-                    **vars(label.metrics),
+                    **{name: _known(value) for name, value in vars(label.metrics).items()},
                     "change": row.change,
                     **(vars(row.errors) if row.errors else {}),
                     "dropped": label.dropped and str(label.dropped),
@@ -147,6 +149,11 @@ class LabelLedger:
                     parquet.write_table(table, stream, compression="zstd")
                 rows.clear()
         self.batches = batch
+
+
+def _known(value: Any) -> Any:
+    """None for NaN: what nobody knows of a label from outside."""
+    return None if value != value else value
 
 
 def copy_ledger(source: Path, run: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.pseudo_labels.filters import token_error_rate
+from asr.pseudo_labels.filters import NO_LABEL, token_error_rate
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Columns:
         arrays = {}
         for name in table.column_names:
             column = table[name]
-            if name in ("utterance", "text", "dropped", "confidence_measure"):
+            if name in ("utterance", "source", "text", "dropped", "confidence_measure"):
                 arrays[name] = np.array(column.to_pylist(), dtype=object)
             else:
                 arrays[name] = column.to_numpy().astype(np.float64)
@@ -56,12 +56,13 @@ def metrics(labels: Columns) -> dict[str, Any]:
     of, count = labels.of, len(labels)
     if not count:
         return {"labels": 0}
+    said = labels.where(np.array([reason not in NO_LABEL for reason in of["dropped"]])).of
     return {
         "labels": count,
         "utterances": len(set(of["utterance"])),
         "hours_of_speech": float(of["seconds"].sum() / 3600),
-        "empty": float((of["tokens"] == 0).mean()),
-        "tokens_per_second": _ratio(of["tokens"].sum(), of["seconds"].sum()),
+        "empty": _mean((said["tokens"] == 0).astype(np.float64)),
+        "tokens_per_second": _ratio(said["tokens"].sum(), said["seconds"].sum()),
         "confidence": _mean(of["confidence"]),
         "confidence_measures": labels.confidence_measures,
         "blank_share": _mean(of["blank_share"]),
@@ -70,6 +71,8 @@ def metrics(labels: Columns) -> dict[str, Any]:
         "teacher_age_hours": _mean(of["teacher_age_hours"]),
         "wer": _ratio(100 * np.nansum(of["word_errors"]), np.nansum(of["words"])),
         "cer": _ratio(100 * np.nansum(of["character_errors"]), np.nansum(of["characters"])),
+        # Older ledgers name no source.
+        "sources": dict(Counter(source or "teacher" for source in of["source"]).most_common()),
         "dropped": dict(Counter(reason for reason in of["dropped"] if reason).most_common()),
     }
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +19,9 @@ from asr.distributed.process_group import Ranks
 from asr.model.features import FeatureExtractor
 from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.decoders import LabelDecoder, LabelRequest
-from asr.pseudo_labels.filters import judge, token_error_rate
-from asr.pseudo_labels.label import Label, with_text
+from asr.pseudo_labels.filters import NO_LABEL, judge, token_error_rate
+from asr.pseudo_labels.label import OUTSIDE, Label, with_text
+from asr.pseudo_labels.outside.outside_labels import OutsideLabels
 from asr.pseudo_labels.records import Key, LabelRecord, measured
 from asr.pseudo_labels.store import unpacked
 from asr.teacher.teachers import Teacher
@@ -37,6 +41,13 @@ class LabelMaker:
     """Of the transcripts; 0 where there are none."""
     normalise: Callable[[str], str]
     """Under which labels are compared with references."""
+    outside: OutsideLabels | None = None
+    """Labels from files, for teacher file."""
+
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """What the labels depend on besides the teacher."""
+        return {**self.decoder.stamp, **(self.outside.stamp if self.outside else {})}
 
     def make(
         self,
@@ -50,21 +61,33 @@ class LabelMaker:
         `hours` of audio by the clock, `key` of a segment's label, `former` labels by utterance, packed.
         """
         records = []
-        decided = self._decide(micro_batch, hours)
+        if self.outside is None:
+            decided = self._decide(micro_batch, hours)
+        else:
+            ask = partial(self._decide, micro_batch, hours)
+            decided = self.outside.choose(micro_batch.ids, hours, ask)
         for place, (segment, label) in enumerate(zip(micro_batch.segments, decided, strict=True)):
-            text = self.tokenizer.decode(label.tokens)
+            text = label.text or self.tokenizer.decode(label.tokens)
             label = with_text(label, text)
             before = former.get(segment.index)
+            if label.dropped in NO_LABEL:
+                before = None
             change = None if before is None else token_error_rate(label.tokens, unpacked(before))
             filters, rate = self.config.pseudo_label.filters, self.tokens_per_second
             label = replace(
                 label,
                 hours=hours,
-                teacher_age_hours=hours - self.teacher.hours,
+                teacher_age_hours=math.nan
+                if label.source == OUTSIDE
+                else hours - self.teacher.hours,
                 dropped=judge(label, segment.seconds, rate, change, filters),
             )
-            name, reference = micro_batch.ids[place], micro_batch.references[place]
-            errors = measured(self.normalise(reference), self.normalise(text))
+            errors = None
+            if label.dropped not in NO_LABEL:
+                errors = measured(
+                    self.normalise(micro_batch.references[place]), self.normalise(text)
+                )
+            name = micro_batch.ids[place]
             record = LabelRecord(key(segment), name, segment.seconds, label, text, change, errors)
             records.append(record)
         return records

@@ -269,7 +269,7 @@ class PseudoLabeler:
         filters = self.config.pseudo_label.filters
         is_new = filters.min_confidence > 0 and filters.confidence != "frames"
         return {
-            **self.maker.decoder.stamp,
+            **self.maker.stamp,
             **({"confidence": filters.confidence} if is_new else {}),
         }
 

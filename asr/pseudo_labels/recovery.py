@@ -37,12 +37,15 @@ class Recovery:
         states: Snapshots | None,
         teacher_half_life_hours: float | None = None,
         keeps_labels_for_long: bool = False,
+        teacher_from_hours: float = 0.0,
     ) -> None:
         """`states` of the weights that label; None where they cannot go back, or shall not.
 
         The half-life is the average's; None where it does not label. `keeps_labels_for_long`: in a cache, where
-        those of a pause would outlive it.
+        those of a pause would outlive it. `teacher_from_hours`: labels are from outside until then, do not feed
+        back on themselves, and it is only said where they look ill.
         """
+        self.teacher_from_hours = teacher_from_hours
         self.keeps_labels_for_long = keeps_labels_for_long
         self.policy, self.averages, self.states = policy, averages, states
         self.half_life_hours = teacher_half_life_hours
@@ -68,8 +71,12 @@ class Recovery:
     def begin(self, hours: float) -> None:
         """Pseudo-labelling begins."""
         self.acts_from_hours, self.kept_hours = hours + self.policy.grace_hours, hours
-        if self.states is not None and not self.policy.grace_hours:
+        if self.states is not None and self._acts_from_hours <= hours:
             self.states.keep()
+
+    @property
+    def _acts_from_hours(self) -> float:
+        return max(self.acts_from_hours, self.teacher_from_hours)
 
     def watch(
         self,
@@ -122,7 +129,7 @@ class Recovery:
             return self._on_healthy(hours, health)
         if self.is_paused:
             return self._escalate(hours, health)
-        acts = self.policy.action != "warn" and hours >= self.acts_from_hours
+        acts = self.policy.action != "warn" and hours >= self._acts_from_hours
         if not newly and not (acts and self.was_ill_in_grace):
             return []
         self.was_ill_in_grace = not acts
@@ -187,9 +194,9 @@ class Recovery:
 
     def _keep_if_due(self, hours: float, health: LabelHealth) -> None:
         """Keep a healthy state at the first batch after each multiple of `snapshot_hours` since the grace."""
-        if self.states is None or self.is_paused or health.is_ill or hours < self.acts_from_hours:
+        if self.states is None or self.is_paused or health.is_ill or hours < self._acts_from_hours:
             return
-        origin, every = self.acts_from_hours, self.policy.snapshot_hours
+        origin, every = self._acts_from_hours, self.policy.snapshot_hours
         is_due = crossed(self.kept_hours - origin, hours - origin, every)
         # And only when labels have told that the one before was healthy.
         if is_due and health.labels >= self.kept_labels + _LABELS_TOLD:

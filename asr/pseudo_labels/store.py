@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.pseudo_labels.filters import Dropped
+from asr.pseudo_labels.filters import NO_LABEL, Dropped
 from asr.pseudo_labels.records import Key, LabelRecord
 
 _REASONS_BY_POSITION = (
@@ -55,7 +55,8 @@ class LabelStore:
 
     def remember(self, rows: Iterable[LabelRecord]) -> None:
         for row in rows:
-            self.former[row.key[1]] = packed(row.label.tokens)
+            if row.label.dropped not in NO_LABEL:
+                self.former[row.key[1]] = packed(row.label.tokens)
 
     def discard(self, keys: Iterable[Key]) -> None:
         for key in keys:

@@ -120,6 +120,14 @@ class EmaTeacher(Teacher):
             self.hours = hours
 
 
+class FileTeacher(EmaTeacher):
+    """The average, where `pseudo_label.outside` asks it; where files alone label, nothing to put back."""
+
+    def rollback_weights(self) -> Sequence[Tensor] | None:
+        is_asked = self.models.config.pseudo_label.teacher_from_hours is not None
+        return super().rollback_weights() if is_asked else None
+
+
 class StudentTeacher(Teacher):
     """The student itself, as it is (slimIPL without EMA, arXiv 2010.11524)."""
 
@@ -262,6 +270,7 @@ _OURS: dict[str, type[Teacher]] = {
     "student": StudentTeacher,
     "frozen": FrozenTeacher,
     "average_of_best": BestAverageTeacher,
+    "file": FileTeacher,
 }
 
 

@@ -8,6 +8,7 @@ from asr.config.schema import Config
 from asr.data.dataset import SpeechSet
 from asr.errors import UserError
 from asr.planning.checks.finding import Finding, note
+from asr.planning.checks.outside import check_outside
 from asr.pseudo_labels.decoders import label_decoder_class
 from asr.pseudo_labels.schedules import schedule_class
 from asr.teacher.teachers import BestAverageTeacher, teacher_class
@@ -29,6 +30,7 @@ def check_method(config: Config, untranscribed: Sequence[SpeechSet]) -> Iterator
                 "name a dev set",
             )
     yield from _numbers(config, config.pseudo_label.start_hours)
+    yield from check_outside(config, untranscribed)
     if untranscribed:
         yield from _corpus(config, untranscribed)
 

@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_says_that_its_least_confidence_is_by_another_measure
         config = parse_config({**tree, "pseudo_label": labels}, "test")
         policy = config.pseudo_label
         maker = SimpleNamespace(
-            decoder=make_label_decoder(config, CharacterTokenizer("abc")),
+            stamp=make_label_decoder(config, CharacterTokenizer("abc")).stamp,
             teacher=SimpleNamespace(state=dict, load=lambda *_: None),
         )
         recovery = Recovery(policy.health, SimpleNamespace(), None)  # type: ignore[arg-type]

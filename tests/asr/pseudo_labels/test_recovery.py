@@ -100,6 +100,19 @@ def test_a_pause_that_begins_within_a_batch_ends(labels_a_batch: int) -> None:
 
 
 @pytest.mark.parametrize("action", ["pause", "rollback"])
+def test_until_a_teacher_labels_it_is_only_said_that_labels_look_ill(action: str) -> None:
+    """Those from outside do not feed back on themselves."""
+    run = Run(average_labels=True, action=action)
+    run.recovery.teacher_from_hours = 20.0
+    said = run.go(BROKEN, 15)
+    assert "look unhealthy" in said
+    assert run.average.value == 1.0
+    assert not run.recovery.is_paused
+    said = run.go(BROKEN, 10)
+    assert "left out until they are healthy" in said or "put back" in said
+
+
+@pytest.mark.parametrize("action", ["pause", "rollback"])
 def test_what_the_collapsed_made_after_the_alarm_in_a_batch_is_not_used_again(action: str) -> None:
     """A cache would train on it for hours."""
     run = Run(action=action)

@@ -1,0 +1,104 @@
+"""`asr label`: label prepared sets with a model of ours or of others, for a run or for other toolkits."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from asr.cli.options import add_model, make_parser
+from asr.errors import UserError
+from asr.pseudo_labels.outside.label_files import EXPORTS
+
+_DESCRIPTION = """\
+Label prepared sets with a model: a run or a checkpoint of ours, a Hugging Face recogniser's folder or name (CTC
+or Whisper; pip install 'asr-ema[pretrained]'), or faster-whisper's (a folder with model.bin, or
+faster-whisper:NAME; pip install 'asr-ema[faster-whisper]').
+
+  asr label EXP untranscribed --data data/mine --output labels
+  torchrun --nproc-per-node 8 -m asr label EXP data/mine/untranscribed.jsonl.gz --output labels --export nemo
+
+Writes the ledger's columns, a row an utterance (`asr labels stats labels`; pandas.read_parquet(
+"labels/pseudo_labels/labels")), and with --export the same for other toolkits. A recipe trains on them with
+pseudo_label.teacher=file and pseudo_label.outside.files=[labels]. Run it again after an interruption and it
+goes on: a process that is killed loses the micro-batch that it is at (of other CTC models and of
+faster-whisper, the utterance).
+"""
+
+
+def main(argv: list[str]) -> int:
+    """`asr label`."""
+    arguments = _parse(argv)
+
+    from asr.data.dataset import SpeechSet, first_duplicate
+    from asr.data.manifest.index import MANIFEST_SUFFIX
+    from asr.evaluation.normalisers import make_normaliser
+    from asr.pseudo_labels.labelling.label_sets import Processes, SetLabeller
+    from asr.pseudo_labels.labelling.recogniser import Choice, load_recogniser
+
+    paths = [_manifest(name, arguments.data, MANIFEST_SUFFIX) for name in arguments.sets]
+    speech = SpeechSet.joined([SpeechSet.load(path) for path in paths])
+    twice = first_duplicate(speech)
+    if twice is not None:
+        raise UserError(
+            f"{' '.join(arguments.sets)}: utterance id '{twice}' occurs twice",
+            "name each set once, and label sets that share names into folders of their own",
+        )
+    normaliser = make_normaliser(arguments.normaliser)
+    processes = Processes.here()
+    choice = Choice(
+        str(arguments.model_folder), arguments.model, arguments.best, arguments.language
+    )
+    recogniser = load_recogniser(choice, processes.device)
+    speech.at_rate(recogniser.sample_rate_hz)
+    say = partial(print, flush=True)
+    labeller = SetLabeller(
+        recogniser, speech, normaliser, arguments.output, arguments.batch_seconds, processes, say
+    )
+    files = labeller.run(arguments.export)
+    if files:
+        print(f"labelled {len(speech):,} utterances: {', '.join(map(str, files))}")
+    return 0
+
+
+def _manifest(name: str, data: Path | None, suffix: str) -> Path:
+    """A manifest's path, or the name of a prepared set in a folder."""
+    if data is None or Path(name).is_file():
+        return Path(name)
+    return data / f"{name}{suffix}"
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = make_parser("label", _DESCRIPTION)
+    add_model(parser)
+    parser.add_argument(
+        "sets", nargs="+", metavar="SET", help="a manifest that `asr prepare` wrote, or its name"
+    )
+    parser.add_argument("--data", type=Path, help="folder of the sets, where SET is a name")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the labels")
+    parser.add_argument(
+        "--export",
+        action="append",
+        default=[],
+        choices=EXPORTS,
+        help="write the labels in this format, too; may be given several times, and later",
+    )
+    parser.add_argument(
+        "--normaliser",
+        default="none",
+        metavar="NAME",
+        help="of the texts, as `asr score` has them: none, librispeech, whisper-english, PATH.py:FUNCTION",
+    )
+    parser.add_argument(
+        "--language", help="of a recogniser of several, e.g. en (default: it guesses)"
+    )
+    parser.add_argument(
+        "--batch-seconds",
+        type=float,
+        default=120.0,
+        help="padded audio that is labelled together; a kill loses one such batch (%(default)s)",
+    )
+    arguments = parser.parse_args(argv)
+    if not arguments.batch_seconds > 0:
+        raise UserError(f"--batch-seconds {arguments.batch_seconds:g}", "it must be more than 0")
+    return arguments

@@ -1,0 +1,183 @@
+"""Label prepared sets, by as many processes as there are, and go on after a kill.
+
+Micro-batches are the same whatever the processes; each has one process that labels it, and what is done is in
+the journal (labelling/journal.py). Processes do not wait for each other: the one that finishes last writes
+the ledger and the exports, in the order of the sets.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asr.data.batching import split_into_micro_batches
+from asr.data.dataset import SpeechSet, load_waveforms
+from asr.data.manifest.index import digest
+from asr.data.segments import Kind, Segment
+from asr.evaluation.normalisers import Normaliser
+from asr.pseudo_labels.filters import Dropped
+from asr.pseudo_labels.label import Label, LabelMetrics
+from asr.pseudo_labels.labelling.journal import Journal
+from asr.pseudo_labels.labelling.recogniser import Recogniser
+from asr.pseudo_labels.ledger import LabelLedger
+from asr.pseudo_labels.outside.label_files import write_labels
+from asr.pseudo_labels.outside.lines import WrittenLabel
+from asr.pseudo_labels.records import LabelRecord, measured
+
+_SAY_EVERY_SECONDS = 20.0
+_DIGITS = 6
+"""Of a confidence: the ledger's fp32 and every export then hold the same number."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that label together."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @classmethod
+    def here(cls) -> Processes:
+        """As torchrun says in the environment. No process group is formed, since nobody waits for anybody."""
+        rank, world = (
+            int(os.environ.get(name, default))
+            for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))
+        )
+        if torch.cuda.is_available():
+            local = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+            return cls(rank, world, torch.device("cuda", local))
+        if "OMP_NUM_THREADS" not in os.environ:
+            local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+        return cls(rank, world, torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class SetLabeller:
+    """All that labels some sets into one folder."""
+
+    recogniser: Recogniser
+    speech: SpeechSet
+    normaliser: Normaliser
+    output: Path
+    batch_seconds: float
+    """Padded audio of a micro-batch: what a kill may lose of a process's work, or else an utterance."""
+    processes: Processes
+    say: Callable[[str], None]
+
+    def run(self, exports: Sequence[str]) -> list[Path]:
+        """Label what is not labelled yet; returns the files, by the process that finishes last, else nothing.
+
+        Raises UserError where the folder holds other labels, or an export cannot hold these.
+        """
+        journal, batches = Journal(self.output), self._batches()
+        journal.begin(self._stamp)
+        rank, world = self.processes.rank, self.processes.world
+        done = journal.done()
+        own = [n for n in range(len(batches)) if n % world == rank and n not in done]
+        # Of many processes that find nothing to do, one writes.
+        if not own and len(done) == len(batches) and rank:
+            return []
+        with journal.writer(rank) as stream:
+            for number, labels in self._labelled([(n, batches[n]) for n in own]):
+                journal.note(stream, number, labels)
+        with journal.locked():
+            done = journal.done()
+            return self._write(done, exports) if len(done) == len(batches) else []
+
+    @property
+    def _stamp(self) -> dict[str, Any]:
+        speech = self.speech
+        return {
+            "recogniser": dict(self.recogniser.stamp),
+            "sets": speech.name,
+            "utterances": digest(speech.keys, speech.seconds),
+            "normaliser": self.normaliser.stamp,
+            "batch_seconds": self.batch_seconds,
+        }
+
+    def _batches(self) -> list[list[Segment]]:
+        """Of utterances of similar length; by number, and the same for any number of processes."""
+        segments = [
+            Segment(Kind.UNTRANSCRIBED, place, 0, seconds)
+            for place, seconds in enumerate(self.speech.seconds.tolist())
+        ]
+        if not self.recogniser.is_batched:
+            return [[segment] for segment in segments]
+        slots = split_into_micro_batches(segments, 1, self.batch_seconds)
+        return [batch for [batch] in slots if batch]
+
+    def _labelled(self, work: list[tuple[int, list[Segment]]]) -> Iterator[tuple[int, list[Any]]]:
+        """The labels of each micro-batch, whose audio is read while the one before it is labelled."""
+        total = sum(one.seconds for _, batch in work for one in batch)
+        seconds, said = 0.0, time.monotonic()
+        with ThreadPoolExecutor(1) as reader:
+            audio = reader.submit(self._read, work[0][1]) if work else None
+            for place, (number, batch) in enumerate(work):
+                assert audio is not None
+                waveforms = audio.result()
+                if place + 1 < len(work):
+                    audio = reader.submit(self._read, work[place + 1][1])
+                yield number, self._labels(batch, *waveforms)
+                seconds += sum(one.seconds for one in batch)
+                if time.monotonic() - said > _SAY_EVERY_SECONDS:
+                    said = time.monotonic()
+                    self.say(
+                        f"process {self.processes.rank}: {seconds / 3600:.2f} of {total / 3600:.2f} h labelled"
+                    )
+
+    def _read(self, batch: list[Segment]) -> tuple[Tensor, Tensor]:
+        return load_waveforms([self.speech.cuts[segment.index] for segment in batch])
+
+    @torch.inference_mode()
+    def _labels(self, batch: list[Segment], waveforms_BN: Tensor, samples_B: Tensor) -> list[Any]:
+        """As the journal has them: place, text, tokens, and the metrics by name."""
+        return [
+            [segment.index, self.normaliser.apply(one.text), one.tokens, _plain(one.metrics)]
+            for segment, one in zip(batch, self.recogniser(waveforms_BN, samples_B), strict=True)
+        ]
+
+    def _write(self, done: dict[int, list[Any]], exports: Sequence[str]) -> list[Path]:
+        """The ledger, one row an utterance, in the order of the sets; and the same in other formats."""
+        found = {place: rest for labels in done.values() for place, *rest in labels}
+        records = [self._record(place, *found[place]) for place in sorted(found)]
+        ledger = LabelLedger(self.output, 0)
+        ledger.note_labels(1, records)
+        ledger.write(1)
+        written = [self._written(place, found[place]) for place in sorted(found)] if exports else []
+        return [self.output, *(write_labels(self.output, kind, written) for kind in exports)]
+
+    def _record(self, place: int, text: str, tokens: int, metrics: dict[str, Any]) -> LabelRecord:
+        speech, unknown = self.speech, {n: math.nan for n, v in metrics.items() if v is None}
+        dropped = None if text else str(Dropped.EMPTY)
+        label = Label([0] * tokens, LabelMetrics(**{**metrics, **unknown}), 0.0, math.nan, dropped)
+        errors = measured(speech.references[place], text)
+        seconds = float(speech.seconds[place])
+        return LabelRecord((0, place), speech.ids[place], seconds, label, text, None, errors)
+
+    def _written(self, place: int, label: list[Any]) -> WrittenLabel:
+        text, _, metrics = label
+        cut, reference = self.speech.records[place], self.speech.references[place]
+        return WrittenLabel(cut["id"], text, metrics["confidence"], cut["duration"], reference, cut)
+
+
+def _plain(metrics: LabelMetrics) -> dict[str, Any]:
+    """In JSON's terms: null for what is not known."""
+    return {
+        name: value
+        if isinstance(value, str)
+        else None
+        if math.isnan(value)
+        else round(value, _DIGITS)
+        for name, value in vars(metrics).items()
+    }

@@ -1,0 +1,87 @@
+"""What `asr label` needs of a model, whoever made it, and how a name leads to one.
+
+Shape suffixes: B utterances, N samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from asr.errors import UserError
+from asr.pseudo_labels.label import LabelMetrics
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What was heard in one utterance."""
+
+    text: str
+    tokens: int
+    metrics: LabelMetrics
+    """NaN of what a recogniser does not know."""
+
+
+class Recogniser(Protocol):
+    """Waveforms -> texts. A text does not depend on its batch, nor on what was labelled before."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Of the waveforms that it takes."""
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether it hears several utterances together; if not, what is heard is noted one by one."""
+
+    @property
+    def stamp(self) -> Mapping[str, Any]:
+        """What the labels depend on: labels of two stamps are not put into one folder."""
+
+    def __call__(self, waveforms_BN: Tensor, samples_B: Tensor) -> list[Recognition]:
+        """Of each utterance; waveforms (B, N), zero-padded fp32, and their lengths (B,) in samples."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which recogniser, as the command line says it."""
+
+    model: str
+    weights: Literal["teacher", "student"] = "teacher"
+    """Of a model of ours."""
+    best: bool = False
+    language: str | None = None
+    """Of a recogniser of several languages; None to let it guess."""
+
+
+FASTER_WHISPER = "faster-whisper:"
+
+
+def load_recogniser(choice: Choice, device: torch.device) -> Recogniser:
+    """The recogniser that is meant: a folder of ours, of Hugging Face's or faster-whisper's, or a hub's name.
+
+    Raises UserError where there is none, and where a package is missing that it takes.
+    """
+    folder = Path(choice.model)
+    is_ours = (folder / "config.yaml").is_file() or (folder / "checkpoints").is_dir()
+    if is_ours:
+        from asr.pseudo_labels.labelling.ours import OurRecogniser
+
+        return OurRecogniser.load(choice, device)
+    if choice.model.startswith(FASTER_WHISPER) or (folder / "model.bin").is_file():
+        from asr.pseudo_labels.labelling.faster_whisper import FasterWhisperRecogniser
+
+        return FasterWhisperRecogniser(choice, device)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder}: no model in it",
+            "name a run's folder or a checkpoint of ours, a Hugging Face model's folder (config.json, "
+            "*.safetensors), or one of faster-whisper (model.bin)",
+        )
+    from asr.pseudo_labels.labelling.hugging_face import load_hugging_face
+
+    return load_hugging_face(choice, device)

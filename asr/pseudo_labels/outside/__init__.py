@@ -1,0 +1,1 @@
+"""Labels that others wrote, or shall read: their files, and how they stand beside a teacher's."""

@@ -1,0 +1,168 @@
+"""Sets are labelled once each, whatever kills the processes and however many there are."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from asr.data.dataset import SpeechSet
+from asr.errors import UserError
+from asr.evaluation.normalisers import make_normaliser
+from asr.pseudo_labels.label import LabelMetrics
+from asr.pseudo_labels.labelling.label_sets import Processes, SetLabeller
+from asr.pseudo_labels.labelling.recogniser import Recognition
+from asr.pseudo_labels.ledger import read_ledger
+from asr.pseudo_labels.outside.label_files import EXPORTS, file_of, read_labels
+
+
+@dataclass
+class Counting:
+    """A recogniser that hears how many samples there are, slowly."""
+
+    seconds: float = 0.0
+    heard: list[int] = field(default_factory=list)
+    sample_rate_hz: int = 16_000
+    stamp: Mapping[str, Any] = field(default_factory=dict)
+    is_batched: bool = True
+
+    def __call__(self, waveforms_BN: Tensor, samples_B: Tensor) -> list[Recognition]:
+        time.sleep(self.seconds)
+        self.heard += samples_B.tolist()
+        metrics = LabelMetrics(0.25, float("nan"), float("nan"), "counted")
+        return [Recognition(f"{n} Samples", 2, metrics) for n in samples_B.tolist()]
+
+
+def labeller(
+    corpus: Path, output: Path, recogniser: Counting, rank: int = 0, world: int = 1
+) -> SetLabeller:
+    sets = [SpeechSet.load(corpus / f"{name}.jsonl.gz") for name in ("untranscribed", "dev")]
+    processes = Processes(rank, world, torch.device("cpu"))
+    normaliser = make_normaliser("librispeech")
+    return SetLabeller(
+        recogniser, SpeechSet.joined(sets), normaliser, output, 4.0, processes, lambda line: None
+    )
+
+
+def rows(output: Path) -> list[dict[str, Any]]:
+    return read_ledger(output, "labels").to_pylist()
+
+
+def ids(corpus: Path) -> list[str]:
+    sets = [SpeechSet.load(corpus / f"{name}.jsonl.gz") for name in ("untranscribed", "dev")]
+    return [name for speech in sets for name in speech.ids]
+
+
+def _work(corpus: Path, output: Path, rank: int, world: int) -> None:
+    labeller(corpus, output, Counting(0.02), rank, world).run(EXPORTS)
+    os._exit(0)
+
+
+def _killed_at_random(corpus: Path, output: Path, kills: int, random: np.random.Generator) -> None:
+    """So many kills, of one to three processes that label together; each leaves something behind."""
+    forked = multiprocessing.get_context("fork")
+    for _ in range(kills):
+        world = int(random.integers(1, 4))
+        started = [
+            forked.Process(target=_work, args=(corpus, output, rank, world))
+            for rank in range(world)
+        ]
+        for process in started:
+            process.start()
+        time.sleep(float(random.uniform(0.02, 0.15)))
+        for process in started:
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_ends_with_each_utterance_once(
+    kills: int, corpus: Path, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    labeller(corpus, whole, Counting()).run(EXPORTS)
+    _killed_at_random(corpus, broken, kills, np.random.default_rng(kills))
+    rest = Counting()
+    files = labeller(corpus, broken, rest).run(EXPORTS)
+    assert [row["utterance"] for row in rows(broken)] == ids(corpus)
+    assert rows(broken) == rows(whole)
+    for kind in EXPORTS:
+        path = file_of(broken, kind)
+        assert path in files
+        assert path.read_bytes() == file_of(whole, kind).read_bytes()
+        # 0.25 and all integers are the same in fp32.
+        assert read_labels(path) == read_labels(broken)
+    if kills > 2:
+        assert len(rest.heard) < len(ids(corpus)), "what the killed processes did is not done again"
+
+
+@pytest.mark.parametrize("is_batched", [True, False])
+def test_a_killed_process_loses_the_micro_batch_that_it_is_at(
+    is_batched: bool, corpus: Path, tmp_path: Path
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    @dataclass
+    class Stopping(Counting):
+        lost: int = 0
+
+        def __call__(self, waveforms_BN: Tensor, samples_B: Tensor) -> list[Recognition]:
+            if len(self.heard) > 20:
+                self.lost = len(samples_B)
+                raise StoppedError
+            return super().__call__(waveforms_BN, samples_B)
+
+    first, second = Stopping(is_batched=is_batched), Counting(is_batched=is_batched)
+    with pytest.raises(StoppedError):
+        labeller(corpus, tmp_path, first).run([])
+    [journal] = (tmp_path / "journal").glob("rank-*.jsonl")
+    with journal.open("ab") as stream:  # it was killed while it wrote
+        stream.write(b'{"batch": 3, "labels": [[1, "a')
+    labeller(corpus, tmp_path, second).run([])
+    assert len(first.heard) + len(second.heard) == len(ids(corpus))
+    assert first.lost > 1 if is_batched else first.lost == 1
+    third = Counting(is_batched=is_batched)
+    assert file_of(tmp_path, "tsv") in labeller(corpus, tmp_path, third).run(["tsv"])
+    assert not third.heard, "another export needs no labelling"
+
+
+def test_processes_share_the_work_and_the_last_one_writes(corpus: Path, tmp_path: Path) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert labeller(corpus, alone, Counting()).run([])
+    parts = [Counting() for _ in range(3)]
+    written = [labeller(corpus, together, parts[rank], rank, 3).run([]) for rank in (2, 0, 1)]
+    assert [bool(files) for files in written] == [False, False, True]
+    assert all(part.heard for part in parts)
+    assert sum(len(part.heard) for part in parts) == len(ids(corpus))
+    assert rows(together) == rows(alone)
+    row = rows(together)[0]
+    assert row["text"].endswith(" SAMPLES"), "by the normaliser"
+    assert (row["confidence_measure"], row["blank_share"], row["words"] > 0) == (
+        "counted",
+        None,
+        True,
+    )
+
+
+def test_labels_of_another_model_or_by_another_process_are_not_mixed(
+    corpus: Path, tmp_path: Path
+) -> None:
+    labeller(corpus, tmp_path, Counting()).run([])
+    with pytest.raises(UserError, match=r"made otherwise \(recogniser\); name another --output"):
+        labeller(corpus, tmp_path, Counting(stamp={"weights_sha256": "x"})).run([])
+    journal = tmp_path / "journal" / "rank-00000.jsonl"
+    journal.write_bytes(journal.read_bytes()[20:])
+    with pytest.raises(UserError, match=r"rank-00000\.jsonl, line 1: damaged"):
+        labeller(corpus, tmp_path, Counting()).run([])
