@@ -25,6 +25,7 @@ from asr.planning.plan import (
 )
 from asr.planning.validity import RunGradient
 from asr.scaling.card import render_card, scaling_cards
+from asr.training.start.resolved import resolved
 
 _DESCRIPTION = """\
 Show the hyperparameters that the scaling rule derives from a recipe's reference batch, for one or several
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
     if arguments.batch_seconds_per_rank is not None:
         seconds = arguments.batch_seconds_per_rank
         overrides += ["batch.batch_seconds=null", f"batch.batch_seconds_per_rank={seconds}"]
-    config = load_config(arguments.recipe, overrides)
+    config = resolved(load_config(arguments.recipe, overrides))
     rows, impossible = _rows(config, _rank_counts(arguments.ranks), _speed(arguments, config))
     gradient = None if arguments.run is None else RunGradient.read(arguments.run)
     if gradient is not None:

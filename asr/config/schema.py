@@ -278,6 +278,10 @@ class Config(Section):
     """Seed of everything random."""
     fork_from: str | None = None
     """Checkpoint folder of another run from whose state a new run starts (a shared burn-in)."""
+    init_from: str | None = None
+    """Run or checkpoint whose weights alone a new run starts from: those of its average, or name its
+    student.safetensors. With another tokenizer the head is made anew; else the average begins as these weights,
+    without a warm-up (teacher.warmup_share)."""
     corpus: CorpusConfig = CorpusConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     features: FeatureConfig = FeatureConfig()
@@ -294,6 +298,11 @@ class Config(Section):
     def _check(self) -> Config:
         if self.features.source == "precomputed" and self.augmentation.speed_factors != [1.0]:
             raise ValueError("augmentation.speed_factors needs features.source=waveform")
+        if self.fork_from is not None and self.init_from is not None:
+            raise ValueError(
+                "fork_from takes all of a run's state and init_from its weights alone: give one of them, and "
+                "null for the other"
+            )
         if self.pseudo_label.start_hours is not None and not self.corpus.untranscribed:
             raise ValueError("pseudo_label.start_hours is set but corpus.untranscribed is empty")
         return self

@@ -83,7 +83,7 @@ def _time_updates(config: Config, ranks: Ranks, updates: int, network: Network |
     # A fresh model, whatever run the recipe's folder holds, and nothing written.
     nowhere = f"{config.output}/.bench-{os.getpid()}"
     teacher = config.teacher.model_copy(update={"keep_for_average": False})
-    changes = {"output": nowhere, "fork_from": None, "teacher": teacher}
+    changes = {"output": nowhere, "fork_from": None, "init_from": None, "teacher": teacher}
     trainer = Trainer(config.model_copy(update=changes), ranks)
     _put_usual_labels(trainer)
     state = trainer.state

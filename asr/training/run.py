@@ -16,6 +16,7 @@ from asr.scaling.rule import SECONDS_PER_HOUR
 from asr.teacher.power_averages import copy_snapshots
 from asr.tracking.environment import environment
 from asr.tracking.scaling_history import note_card
+from asr.training.start.resolved import resolved
 from asr.training.trainer import Trainer
 from asr.utils.files import write_json, write_text
 from asr.utils.locks import locked
@@ -43,6 +44,7 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
             f"a recipe was expected, not {config!r:.60}", "read it: asr.load_config(path)"
         )
     ranks = join(config.trainer.matmul_precision)
+    config = resolved(config)
     run = Path(config.output)
     busy = UserError(
         f"{run}: another process is training there",

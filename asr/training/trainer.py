@@ -18,7 +18,6 @@ from asr.data.dataset import load_dev_sets
 from asr.data.segments import Kind
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
-from asr.errors import UserError
 from asr.model.acoustic_model import AcousticModel, Forward, make_model
 from asr.model.features import FeatureExtractor
 from asr.model.tokenizer import make_tokenizer
@@ -33,11 +32,12 @@ from asr.teacher.teachers import TeacherContext
 from asr.tracking.metric_logger import RunInfo
 from asr.tracking.run_log import RunLog, logger_class
 from asr.tracking.scaling_history import note_card
-from asr.training.batch_stats import BatchStats
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
+from asr.training.guards.non_finite import NonFinite
 from asr.training.post_hoc import make_averages
 from asr.training.records import Update
 from asr.training.resume_rules import check_corpora
+from asr.training.start.warm_start import warm_start_of
 from asr.training.state import TrainingState
 from asr.training.train_step import TrainStep
 from asr.training.validation import evaluate
@@ -70,6 +70,8 @@ class Trainer:
         if self.resumed_from is not None:
             saved = read_checkpoint(self.resumed_from, config, student)
             check_corpora(self.resumed_from, saved.state, self.data.fingerprints)
+        warm_start = warm_start_of(config)
+        begins_with = warm_start.put(student, self.tokenizer) if warm_start else None
         drawn_seconds = saved.state["position"]["seconds"] if saved else 0.0
         batch_seconds = config.global_batch_seconds(ranks.world, drawn_seconds / SECONDS_PER_HOUR)
         self.engine = Engine(student, config, in_force(config, batch_seconds), ranks)
@@ -83,9 +85,14 @@ class Trainer:
             self.labeler = factory.make(models, self.data, self.features, self._say)
         self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
         self.state = TrainingState.at_the_start(config, batch_seconds)
+        self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
         self.log: RunLog | None = None
         self.notes = [*self.data.notes]
         self._stop_signal = 0.0
+        if begins_with is not None:
+            self.notes.append(begins_with.note)
+            if begins_with.head_is_kept:
+                self.averages.keep_start()
         if saved is not None:
             self.notes += saved.put(self.engine, self.averages)
             self.notes += self.state.restore(saved.state)
@@ -167,7 +174,7 @@ class Trainer:
         own = self.train_step.accumulate(batch, state.batches_drawn, before_hours)
         own.wait_seconds += waited
         stats = own.summed(self.ranks)
-        self._count_non_finite(own, stats)
+        self.non_finite.count_losses(own, stats)
         teacher_update = None
         if self.engine.step():
             state.clock.advance(seconds)
@@ -182,7 +189,7 @@ class Trainer:
             if self.labeler is not None:
                 self.labeler.teacher.stepped(state.clock.hours, teacher_update is not None)
         else:
-            self._count_skipped()
+            self.non_finite.count_skipped()
         state.batches_drawn += 1
         state.position = batch.batch.after
         self._observe_gradient(seconds)
@@ -234,38 +241,6 @@ class Trainer:
             model.dropout if policy.dropout is None else policy.dropout,
             model.layer_drop if policy.layer_drop is None else policy.layer_drop,
         )
-
-    def _count_non_finite(self, own: BatchStats, stats: BatchStats) -> None:
-        """Name, count, and beyond the limit stop, before a step is spoilt."""
-        if not stats.non_finite:
-            return
-        names, state = ", ".join(self.ranks.gather(own.non_finite_ids)), self.state
-        self._say(f"NaN or infinite loss, left out of update {state.batches_drawn + 1}: {names}")
-        state.non_finite += int(stats.non_finite)
-        self._stop_beyond_limit(
-            state.non_finite,
-            f"utterances had a NaN or infinite loss (last: {names})",
-            "lower optimizer.learning_rate or look at that audio",
-        )
-
-    def _count_skipped(self) -> None:
-        """A step that the engine did not apply: nothing moves, neither clock nor teacher."""
-        self.state.skipped_updates += 1
-        self._say(f"update {self.state.batches_drawn + 1} skipped: its gradient is not finite")
-        self._stop_beyond_limit(
-            self.state.skipped_updates,
-            "updates had a gradient that is not finite",
-            "lower optimizer.learning_rate, or clip gradients (optimizer.max_gradient_norm)",
-        )
-
-    def _stop_beyond_limit(self, count: int, what: str, remedy: str) -> None:
-        limit = self.config.trainer.non_finite_limit
-        if count > limit:
-            raise UserError(
-                f"{count} {what}, more than trainer.non_finite_limit={limit}, at "
-                f"{self.state.clock.hours:.2f} h",
-                f"{remedy}; the last checkpoint in {self.store.folder} is untouched",
-            )
 
     def _record(self, batch: RankBatch, update: Update, wall_seconds: float) -> None:
         if self.log is not None:
