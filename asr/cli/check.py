@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
         )
     config = load_config(arguments.recipe, arguments.overrides)
 
-    from asr.planning.checks.beginning import check_beginning
+    from asr.planning.checks.beginning import check_beginning, check_hours
     from asr.planning.checks.corpora import Corpora
     from asr.planning.checks.machine import check_memory, check_output, memory_gb_of_a_rank
     from asr.planning.checks.pseudo_labels import check_method
@@ -55,6 +55,7 @@ def main(argv: list[str]) -> int:
         *found_first,
         *check_recipe(config, arguments.ranks),
         *corpora.check(),
+        *check_hours(config, corpora.labelled_hours),
         *check_method(config, corpora.sets.get("untranscribed", [])),
         *check_memory(config, arguments.ranks, memory_gb or memory_gb_of_a_rank(arguments.ranks)),
         *check_output(config),

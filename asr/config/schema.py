@@ -8,7 +8,7 @@ Units stand in the names. Paths are relative to the working directory.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -223,6 +223,8 @@ class BatchConfig(Section):
 class TrainerConfig(Section):
     total_hours: Positive = 10_000.0
     """Hours of audio at which training ends."""
+    total_passes: Positive | None = None
+    """Or as many times the hours of the labelled speech; give one of the two."""
     evaluation_every_hours: Positive = 100.0
     """Audio between two evaluations of student and teacher on the dev sets."""
     checkpoint_every_hours: Positive = 100.0
@@ -255,6 +257,18 @@ class TrainerConfig(Section):
             if name not in LOGGERS and ".py:" not in name:
                 raise ValueError(f"choose of {', '.join(LOGGERS)}, or FILE.py:CLASS of your own")
         return names
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hours_or_passes(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or tree.get("total_passes") is None:
+            return tree
+        if tree.get("total_hours") is not None:
+            raise ValueError(
+                f"total_hours {tree['total_hours']} and total_passes {tree['total_passes']} both say when "
+                "training ends: give one of them, and null for the other"
+            )
+        return {name: value for name, value in tree.items() if name != "total_hours"}
 
     @model_validator(mode="after")
     def _check(self) -> TrainerConfig:
@@ -303,8 +317,13 @@ class Config(Section):
                 "fork_from takes all of a run's state and init_from its weights alone: give one of them, and "
                 "null for the other"
             )
-        if self.pseudo_label.start_hours is not None and not self.corpus.untranscribed:
-            raise ValueError("pseudo_label.start_hours is set but corpus.untranscribed is empty")
+        start = self.pseudo_label.start
+        if start.is_set and not self.corpus.untranscribed:
+            raise ValueError("pseudo_label.start is set but corpus.untranscribed is empty")
+        if start.is_set and start.dev_wer_below is not None and not self.corpus.dev:
+            raise ValueError(
+                f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} needs a dev set (corpus.dev)"
+            )
         return self
 
     @property

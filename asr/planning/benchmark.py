@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr.config.pseudo_label import LabellingStartConfig
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.planning.estimates import (
@@ -56,7 +57,8 @@ def measure(config: Config, ranks: Ranks, updates: int) -> dict[str, Any]:
     network = _measure_network(ranks) if ranks.world > 1 else None
     speeds = {}
     for phase, start_hours in phases.items():
-        policy = config.pseudo_label.model_copy(update={"start_hours": start_hours})
+        start = LabellingStartConfig(hours=start_hours)
+        policy = config.pseudo_label.model_copy(update={"start": start})
         speeds[phase] = _time_updates(
             config.model_copy(update={"pseudo_label": policy}), ranks, updates, network
         )

@@ -58,6 +58,7 @@ def _schemas() -> dict[str, pyarrow.Schema]:
                 ("words", pa.int32()),
                 ("character_errors", pa.int32()),
                 ("characters", pa.int32()),
+                ("wer_estimate", pa.float32()),
                 ("dropped", words),
             ]
         ),
@@ -109,6 +110,7 @@ class LabelLedger:
                     **vars(label.metrics),
                     "change": row.change,
                     **(vars(row.errors) if row.errors else {}),
+                    "wer_estimate": row.wer_estimate,
                     "dropped": label.dropped and str(label.dropped),
                 }
             )

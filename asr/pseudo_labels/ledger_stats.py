@@ -70,6 +70,7 @@ def metrics(labels: Columns) -> dict[str, Any]:
         "teacher_age_hours": _mean(of["teacher_age_hours"]),
         "wer": _ratio(100 * np.nansum(of["word_errors"]), np.nansum(of["words"])),
         "cer": _ratio(100 * np.nansum(of["character_errors"]), np.nansum(of["characters"])),
+        "wer_estimate": _mean(of["wer_estimate"], of["seconds"]),
         "dropped": dict(Counter(reason for reason in of["dropped"] if reason).most_common()),
     }
 
@@ -155,9 +156,14 @@ def worst(labels: Columns, count: int) -> tuple[str, Columns]:
     return f"lack of confidence ({measures})", last.where(order[:count])
 
 
-def _mean(values: Sequence[float] | NDArray[np.float64]) -> float | None:
-    known = np.asarray(values)[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+def _mean(
+    values: Sequence[float] | NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> float | None:
+    is_known = ~np.isnan(values)
+    if not is_known.any():
+        return None
+    known = np.asarray(values)[is_known]
+    return float(np.average(known, weights=None if weights is None else weights[is_known]))
 
 
 def _ratio(numerator: float, denominator: float) -> float | None:

@@ -6,7 +6,7 @@ Shape suffixes: B utterances, S encoder frames, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from asr.data.dataloader import MicroBatch
 from asr.data.segments import Segment
 from asr.distributed.precision import Precision
 from asr.distributed.process_group import Ranks
+from asr.evaluation.calibration.word_errors import Calibration
 from asr.model.features import FeatureExtractor, frame_mask
 from asr.model.tokenizer import BLANK, Tokenizer
 from asr.pseudo_labels.decoders import LabelDecoder, LabelRequest
@@ -24,6 +25,20 @@ from asr.pseudo_labels.label import Label
 from asr.pseudo_labels.records import Key, LabelRecord, measured
 from asr.pseudo_labels.store import unpacked
 from asr.teacher.teachers import Teacher
+
+
+@dataclass
+class Outlook:
+    """What the dev sets, as they were last read, say of labels."""
+
+    calibration: Calibration | None = None
+    """None where they say nothing (yet)."""
+
+    def wer(self, label: Label) -> float | None:
+        """Expected of a label, in percent."""
+        if self.calibration is None:
+            return None
+        return self.calibration.wer(label.metrics.confidence)
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class LabelMaker:
     decoder: LabelDecoder
     tokens_per_second: float
     """Of the transcripts."""
+    outlook: Outlook = field(default_factory=Outlook)
 
     def make(
         self,
@@ -64,7 +80,10 @@ class LabelMaker:
             )
             name, text = micro_batch.ids[place], self.tokenizer.decode(label.tokens)
             errors = measured(micro_batch.references[place], text)
-            record = LabelRecord(key(segment), name, segment.seconds, label, text, change, errors)
+            wer = self.outlook.wer(label)
+            record = LabelRecord(
+                key(segment), name, segment.seconds, label, text, change, errors, wer_estimate=wer
+            )
             records.append(record)
         return records
 

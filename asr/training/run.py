@@ -16,7 +16,7 @@ from asr.scaling.rule import SECONDS_PER_HOUR
 from asr.teacher.power_averages import copy_snapshots
 from asr.tracking.environment import environment
 from asr.tracking.scaling_history import note_card
-from asr.training.start.resolved import resolved
+from asr.training.start.resolved import about_passes, resolved
 from asr.training.trainer import Trainer
 from asr.utils.files import write_json, write_text
 from asr.utils.locks import locked
@@ -44,7 +44,7 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
             f"a recipe was expected, not {config!r:.60}", "read it: asr.load_config(path)"
         )
     ranks = join(config.trainer.matmul_precision)
-    config = resolved(config)
+    given, config = config, resolved(config)
     run = Path(config.output)
     busy = UserError(
         f"{run}: another process is training there",
@@ -54,6 +54,8 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
         _make(run)
     with locked(run / ".lock", busy) if ranks.is_first else nullcontext():
         say = say if ranks.is_first else lambda message: None
+        for line in about_passes(given, config):
+            say(line)
         return _train(config, ranks, say, show_progress)
 
 
@@ -81,6 +83,8 @@ def _train(config: Config, ranks: Ranks, say: Say, show_progress: bool) -> bool:
     if ranks.is_first:
         summary = {"hours": hours, "steps": steps, "dev_wer": trainer.state.dev_wer}
         write_json(trainer.run / "complete.json", summary)
+    if trainer.label_guard is not None and not trainer.label_guard.labeler.is_begun:
+        say("note: pseudo-labelling never began: " + trainer.label_guard.why_not_begun())
     say(f"complete: {hours:.2f} h of audio in {steps} updates; {trainer.run}")
     return True
 

@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -15,7 +16,6 @@ import torch
 from asr.config.schema import Config
 from asr.data.dataloader import RankBatch, TrainingData
 from asr.data.dataset import load_dev_sets
-from asr.data.segments import Kind
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.model.acoustic_model import AcousticModel, Forward, make_model
@@ -33,6 +33,7 @@ from asr.tracking.metric_logger import RunInfo
 from asr.tracking.run_log import RunLog, logger_class
 from asr.tracking.scaling_history import note_card
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
+from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
 from asr.training.guards.non_finite import NonFinite
 from asr.training.post_hoc import make_averages
 from asr.training.records import Update
@@ -79,10 +80,13 @@ class Trainer:
         wants = self.engine.student.encoder.wants
         self.features = FeatureExtractor(config.features, wants, ranks.device)
         self.labeler: PseudoLabeler | None = None
-        """None in a supervised run."""
+        self.label_guard: LabelGuard | None = None
+        """None in a supervised run, both."""
         if factory is not None:
             models = TeacherContext(config, self.engine, self.averages, ranks, self._new_network)
             self.labeler = factory.make(models, self.data, self.features, self._say)
+            given = self.averages, self.engine.evaluate, self.dev, self.features.log_mel, self._say
+            self.label_guard = LabelGuard(config, self.labeler, *given)
         self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
         self.state = TrainingState.at_the_start(config, batch_seconds)
         self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
@@ -97,6 +101,8 @@ class Trainer:
             self.notes += saved.put(self.engine, self.averages)
             self.notes += self.state.restore(saved.state)
             self._restore_labels(saved)
+            if self.label_guard is not None:
+                self.label_guard.load(saved.state.get("label_guard"), self.state.dev_wer)
 
     def _new_network(self) -> AcousticModel:
         return make_model(self.config, self.tokenizer.vocabulary_size)
@@ -126,10 +132,11 @@ class Trainer:
             self._open_logs()
             for note in self.averages.begin(self.state.clock.hours):
                 self._say(note)
-            batches = self.data.batches(self.state.position, self.ranks.rank, self.ranks.world)
+            self._batches = self._batches_from_here()
+            self._tell_the_stream()
             while not self.is_complete:
                 started = time.perf_counter()
-                batch = next(batches)
+                batch = next(self._batches)
                 if self._update(batch, started):
                     self._checkpoint(None)
                     return False
@@ -139,6 +146,18 @@ class Trainer:
                 signal.signal(number, handler)
             if self.log:
                 self.log.close()
+
+    def _batches_from_here(self) -> Iterator[RankBatch]:
+        return self.data.batches(self.state.position, self.ranks.rank, self.ranks.world)
+
+    def _tell_the_stream(self) -> None:
+        """Whether labels may begin: what was read ahead is drawn anew where that has changed."""
+        if self.label_guard is None:
+            return
+        position = self.label_guard.told(self.data.stream, self.state.position)
+        if position != self.state.position:
+            self.state.position = position
+            self._batches = self._batches_from_here()
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop_signal = float(number)
@@ -169,6 +188,8 @@ class Trainer:
             self._change_batch(batch.nominal_seconds)
         self._enter_phase(before_hours)
         total_hours = self.config.trainer.total_hours
+        if self.label_guard is not None:
+            self.label_guard.before(batch.batch.labels, before_hours)
         share = learning_rate_share(self.config.optimizer, total_hours, middle_hours)
         learning_rate = self.engine.set_learning_rate(share)
         own = self.train_step.accumulate(batch, state.batches_drawn, before_hours)
@@ -234,7 +255,9 @@ class Trainer:
 
     def _enter_phase(self, hours: float) -> None:
         start = self.config.pseudo_label.start_hours
-        if start is None or hours < start:
+        stream = self.data.stream
+        has_begun = stream.is_open(self.state.position) if stream.waits else True
+        if start is None or hours < start or not has_begun:
             return
         policy, model = self.config.pseudo_label, self.config.model
         self.engine.student.encoder.set_dropout(
@@ -245,17 +268,11 @@ class Trainer:
     def _record(self, batch: RankBatch, update: Update, wall_seconds: float) -> None:
         if self.log is not None:
             label_metrics = self.labeler.metrics() if self.labeler else no_metrics()
+            label_metrics |= label_guard_metrics(self.label_guard)
             record = update.record(self.config, self.state, label_metrics)
-            self.log.training(record, self._ids(batch), update.seconds / wall_seconds)
-
-    def _ids(self, batch: RankBatch) -> dict[str, list[str]]:
-        """Of the utterances that were trained on, by kind, where the ledger wants them."""
-        ids: dict[str, list[str]] = {str(kind): [] for kind in Kind}
-        if self.config.trainer.utterance_ledger:  # an id is read from the manifest
-            for segment in batch.batch.segments:
-                if segment.is_trained:
-                    ids[segment.kind].append(self.data.utterance_id(segment))
-        return ids
+            is_noted = self.config.trainer.utterance_ledger  # an id is read from the manifest
+            ids = self.data.utterance_ids(batch.batch) if is_noted else {}
+            self.log.training(record, ids, update.seconds / wall_seconds)
 
     def _do_what_is_due(self, before_hours: float) -> None:
         trainer, hours = self.config.trainer, self.state.clock.hours
@@ -274,10 +291,14 @@ class Trainer:
         distance = self.averages.shipped.distance()
         log_mel = self.features.log_mel
         wers: dict[str, list[float]] = {model: [] for model in models}
+        reading = self.label_guard.reading(self.state.clock.hours) if self.label_guard else None
         for speech in self.dev:
             for model, forward in models.items():
-                metrics = evaluate(forward, speech, log_mel, self.tokenizer, self.ranks)
+                watch = reading if reading is not None and reading.model == model else None
+                metrics = evaluate(forward, speech, log_mel, self.tokenizer, self.ranks, watch)
                 wers[model].append(metrics.wer)
+                if watch is not None:
+                    watch.metrics.append(metrics)
                 if self.log:
                     place = {**self.state.place(), "set": speech.name, "model": model}
                     record = {**place, **asdict(metrics), "teacher_student_distance": distance}
@@ -285,6 +306,10 @@ class Trainer:
         self.state.dev_wer = _mean(wers["teacher"])
         if self.labeler is not None:
             self.labeler.teacher.evaluated(self.state.clock.hours, _mean(wers["student"]))
+        if self.label_guard is not None and reading is not None:
+            self.label_guard.take(reading)
+            self._tell_the_stream()
+            self.label_guard.warn(self.data.stream, self.state.position)
 
     def _checkpoint(self, dev_wer: float | None) -> None:
         labeler = self.labeler
@@ -298,6 +323,7 @@ class Trainer:
             "dev_wer": dev_wer,
             "corpora": self.data.fingerprints,
             "labelling": labeler.state() if labeler else None,
+            "label_guard": self.label_guard.state() if self.label_guard else None,
             "ranks": self.ranks.world,
             "batch_seconds": self.state.batch_seconds,
         }

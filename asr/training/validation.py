@@ -5,7 +5,7 @@ But for utterances longer than corpus.max_seconds, in which `asr decode` limits 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,11 +38,20 @@ class DevMetrics:
     """CTC loss in nats per second of audio, over the references that the model can emit at all."""
 
 
+Watch = Callable[[Tensor, Tensor, Sequence[Segment], Sequence[str]], None]
+"""(logits (B, S, V), lengths (B,), segments, references): of this rank's share of a dev set."""
+
+
 @torch.inference_mode()
 def evaluate(
-    forward: Forward, speech: SpeechSet, log_mel: LogMel, tokenizer: Tokenizer, ranks: Ranks
+    forward: Forward,
+    speech: SpeechSet,
+    log_mel: LogMel,
+    tokenizer: Tokenizer,
+    ranks: Ranks,
+    watch: Watch | None = None,
 ) -> DevMetrics:
-    """Error rates and loss of a model on a dev set. A collective."""
+    """Error rates and loss of a model on a dev set; `watch` sees it all. A collective."""
     segments = [Segment(Kind.LABELLED, i, 0, float(s)) for i, s in enumerate(speech.seconds)]
     sums = [0.0] * 6
     for slot in split_into_micro_batches(segments, ranks.world, _MAX_BATCH_SECONDS):
@@ -62,6 +71,8 @@ def evaluate(
                 *_loss(logits_BSV, lengths_B, [_tokens(tokenizer, r) for r in references], mine),
             )
             sums = [total + count for total, count in zip(sums, counts, strict=True)]
+            if watch is not None:
+                watch(logits_BSV, lengths_B, mine, references)
     word_errors, words_total, character_errors, characters_total, loss, seconds = ranks.sum(sums)
     return DevMetrics(
         wer=100 * word_errors / max(1.0, words_total),
