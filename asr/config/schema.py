@@ -8,7 +8,7 @@ Units stand in the names. Paths are relative to the working directory.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +21,7 @@ from asr.config.fields import (
     Section,
     Share,
     check_schedule,
+    total_hours_or_passes,
 )
 from asr.config.pseudo_label import PseudoLabelConfig
 from asr.config.teacher import TeacherConfig
@@ -258,17 +259,7 @@ class TrainerConfig(Section):
                 raise ValueError(f"choose of {', '.join(LOGGERS)}, or FILE.py:CLASS of your own")
         return names
 
-    @model_validator(mode="before")
-    @classmethod
-    def _hours_or_passes(cls, tree: Any) -> Any:
-        if not isinstance(tree, dict) or tree.get("total_passes") is None:
-            return tree
-        if tree.get("total_hours") is not None:
-            raise ValueError(
-                f"total_hours {tree['total_hours']} and total_passes {tree['total_passes']} both say when "
-                "training ends: give one of them, and null for the other"
-            )
-        return {name: value for name, value in tree.items() if name != "total_hours"}
+    _end = model_validator(mode="before")(total_hours_or_passes)
 
     @model_validator(mode="after")
     def _check(self) -> TrainerConfig:
