@@ -19,8 +19,8 @@ from asr.evaluation.results import BY_FIELDS, Sets, align_sets, build_results, m
 from asr.report import curves, validity
 from asr.report import tables as report_figures
 from asr.report.audio_player import NoSoundError, player_source, read_sound, spectrogram
-from asr.report.label_warnings import label_warnings
 from asr.report.render import drawn, write_pages
+from asr.report.run_warnings import run_warnings
 from asr.tracking.run_reader import Run, RunReader
 
 AVERAGES_ON_DEV = Path("averages") / "dev.json"
@@ -90,7 +90,7 @@ def _context(
         + [("supervised", e) for e in baseline_run.evaluations],
         "loss": drawn(curves.loss_chart(main_run, baseline_run, start_hours)),
         "start_hours": start_hours,
-        "warnings": label_warnings(main_run, config),
+        "warnings": run_warnings(main_run, config),
         "labels": drawn(curves.pseudo_label_charts(main_run)),
         "labelled_lines": len(main_run.with_pseudo_labels),
         "last_label": main_run.with_pseudo_labels[-1] if main_run.with_pseudo_labels else {},

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
+from torch import Tensor
+
 from asr.distributed.process_group import Ranks
+from asr.model.ctc import collapse
+from asr.model.tokenizer import BLANK
 
 
 @dataclass
@@ -19,6 +24,12 @@ class BatchStats:
     """Untranscribed audio whose label was trained on."""
     micro_batches: int = 0
     """Those that were trained on."""
+    labelled_frames: float = 0.0
+    """Encoder frames of transcribed speech that was trained on; of these, and of its tokens:"""
+    labelled_blank_frames: float = 0.0
+    labelled_tokens: float = 0.0
+    """Of the student's greedy output, as it trains."""
+    transcript_tokens: float = 0.0
     infeasible_transcripts: int = 0
     non_finite: int = 0
     wait_seconds: float = 0.0
@@ -29,6 +40,19 @@ class BatchStats:
     def trained_seconds(self) -> float:
         """Audio whose transcript or label was trained on."""
         return self.labelled_seconds + self.pseudo_labelled_seconds
+
+    def note_output(
+        self, logits_BSV: Tensor, lengths_B: Tensor, transcripts: Sequence[Sequence[int]]
+    ) -> None:
+        """What the student writes for transcribed speech: logits (B, S, V) and lengths (B,) in frames."""
+        paths_BS = logits_BSV.argmax(dim=-1).cpu()
+        for path_S, frames, transcript in zip(
+            paths_BS, lengths_B.tolist(), transcripts, strict=True
+        ):
+            self.labelled_frames += frames
+            self.labelled_blank_frames += int((path_S[:frames] == BLANK).sum())
+            self.labelled_tokens += len(collapse(path_S[:frames]))
+            self.transcript_tokens += len(transcript)
 
     def summed(self, ranks: Ranks) -> BatchStats:
         """The same over all ranks. A collective."""

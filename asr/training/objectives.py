@@ -124,6 +124,7 @@ class TranscriptCtc(CtcObjective):
     def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
         stats.loss_labelled += trained.loss.item()
         stats.labelled_seconds += trained.seconds
+        stats.note_output(trained.logits_BSV, trained.lengths_B, trained.targets)
         return trained.loss
 
 

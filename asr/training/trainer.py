@@ -214,6 +214,8 @@ class Trainer:
         state.batches_drawn += 1
         state.position = batch.batch.after
         self._observe_gradient(seconds)
+        for line in state.plateau.observe(stats, state.clock.hours):
+            self._say(line)
         wall_seconds = time.perf_counter() - started
         wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
         norm, padding = self.engine.gradient_norm, batch.padding_share

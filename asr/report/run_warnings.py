@@ -1,4 +1,4 @@
-"""What a run's own figures say against its pseudo-labels, in sentences."""
+"""What a run's own figures say against it, in sentences: labels that are not usable, silence."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import Any
 from asr.evaluation.calibration.word_errors import UNFIT_WER
 from asr.tracking.run_reader import Run, is_number
 
+_LONG_PLATEAU_HOURS = 0.1
 _REMEDY = (
     "Give it more transcripts or more hours first, begin with trained weights (init_from), or let labels wait "
     "(pseudo_label.start.dev_wer_below)."
 )
 
 
-def label_warnings(run: Run, config: Mapping[str, Any]) -> list[str]:
-    """Labels by weights that were not fit to, and labels that never began; `config` as config.yaml has it."""
-    return [*_about_the_start(run), *_about_the_wait(run, config)]
+def run_warnings(run: Run, config: Mapping[str, Any]) -> list[str]:
+    """Labels by weights that were not fit to, or that never began; blanks alone at the end.
+
+    `config` as config.yaml has it.
+    """
+    return [*_about_the_start(run), *_about_the_wait(run, config), *_about_the_plateau(run)]
 
 
 def _about_the_start(run: Run) -> Iterator[str]:
@@ -50,3 +54,16 @@ def _about_the_wait(run: Run, config: Mapping[str, Any]) -> Iterator[str]:
         "Pseudo-labelling has not begun: the dev WER of what would label is "
         f"{last['labelling_dev_wer']:.1f} %, and pseudo_label.start.dev_wer_below is {limit:g}."
     )
+
+
+def _about_the_plateau(run: Run) -> Iterator[str]:
+    last = run.training[-1] if run.training else {}
+    hours, share = (
+        last.get(name) or 0.0 for name in ("blank_plateau_hours", "student_blank_share")
+    )
+    if hours >= _LONG_PLATEAU_HOURS:
+        yield (
+            f"At the end of the log the student has written blanks alone for {hours:.3g} hours "
+            f"({100 * share:.1f} % of the frames of transcribed speech). A longer warm-up, another learning "
+            "rate, more audio an update or trained weights (init_from) help."
+        )
