@@ -37,7 +37,8 @@ class SampleConfig(Section):
     temperature: Positive = 1.0
     """Divides the logits when pseudo-labelling begins; 1 samples the teacher's own distribution."""
     anneal_hours: NonNegative = 0.0
-    """Audio in which the temperature falls, linearly, to 0: the greedy path. 0 for never."""
+    """Audio from pseudo_label.start.hours on in which the temperature falls, linearly, to 0: the greedy path. 0
+    for never."""
 
 
 class CacheConfig(Section):

@@ -86,11 +86,13 @@ def make_average(run: Path, half_life_hours: float) -> MadeAverage:
     ]
     snapshots.append(last)
     kept = [KeptAverage(s.hours, e, s.start_hours) for s in snapshots for e in s.exponents]
+    # Of trained weights the start belongs to the average: to the fit it is the first student.
+    keeps_start = config.init_from is not None and not config.teacher.warmup_share
     found = fit(
         kept,
         HalfLife(((0.0, half_life_hours),), warmup_share=config.teacher.warmup_share),
         update_hours,
-        config.teacher.bias_correction,
+        config.teacher.bias_correction and not keeps_start,
     )
     weights = _combined(snapshots, list(found.coefficients))
     folder = run / FOLDER / f"half-life-{half_life_hours:g}"

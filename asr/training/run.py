@@ -8,6 +8,7 @@ from pathlib import Path
 
 from asr.config.recipe import dump_config
 from asr.config.schema import Config
+from asr.data.segments import Kind
 from asr.distributed.process_group import Ranks, join
 from asr.errors import UserError
 from asr.pseudo_labels.ledger import copy_ledger
@@ -17,6 +18,7 @@ from asr.teacher.power_averages import copy_snapshots
 from asr.tracking.environment import environment
 from asr.tracking.scaling_history import note_card
 from asr.training.start.resolved import about_passes, resolved
+from asr.training.start.small_corpus import about_small_corpus
 from asr.training.trainer import Trainer
 from asr.utils.files import write_json, write_text
 from asr.utils.locks import locked
@@ -96,6 +98,10 @@ def _introduce(trainer: Trainer, say: Say) -> None:
         say(f"nothing left to train: {source} stands at {hours:.2f} of {total:g} h")
     elif source is None:
         say(f"starting: {total:g} h of audio to {trainer.run}")
+        labelled_hours = float(trainer.data.sets[Kind.LABELLED].seconds.sum()) / SECONDS_PER_HOUR
+        for advice in about_small_corpus(trainer.config, labelled_hours):
+            grave = "warning" if advice.is_grave else "note"
+            say(f"{grave}: {advice.what}" + (f"; {advice.remedy}" if advice.remedy else ""))
     else:
         say(f"resuming from {source} at {hours:.2f} of {total:g} h")
     for reason, count in trainer.data.left_out.items():

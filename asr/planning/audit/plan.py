@@ -56,6 +56,7 @@ class AuditPlan:
             f"scaling.rule={rule}",
             "batch.batch_seconds_per_rank=null",
             f"batch.batch_seconds={pieces[0][1] if len(pieces) == 1 else json.dumps(pieces)}",
+            "trainer.total_passes=null",
             f"trainer.total_hours={hours}",
             "trainer.keep_last=1",
         ]

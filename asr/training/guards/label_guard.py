@@ -182,9 +182,12 @@ class LabelGuard:
         if calibration is None or shown.labels < _FEWEST_LABELS:
             return
         sure = shown.confidence / shown.labels
+        wer = 100 * shown.expected_errors / max(1e-9, shown.expected_seconds)
+        self.say(
+            f"{self.hours:8.2f} h  labels     WER {wer:6.2f} %, estimated by their confidence and dev's"
+        )
         shortfall = calibration.shortfall(sure, shown.labels)
         if shortfall is not None and shortfall > _SHORTFALL:
-            wer = 100 * shown.expected_errors / max(1e-9, shown.expected_seconds)
             self.say(
                 f"{self.hours:8.2f} h  warning: labels have a mean confidence of {sure:.2f}, dev has "
                 f"{calibration.mean_confidence:.2f}: untranscribed speech is harder than dev, or other speech; "

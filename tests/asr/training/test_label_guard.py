@@ -80,6 +80,7 @@ def test_the_errors_of_labels_are_estimated_from_dev(waited: Path) -> None:
     # Untranscribed speech is as dev is here: the estimate is what the references say.
     last = known[-1]
     assert last["pseudo_label_wer_estimate"] == pytest.approx(last["pseudo_label_wer"], abs=12)
+    assert "%, estimated by their confidence and dev's" in (waited / "train.log").read_text()
     assert known[0]["pseudo_label_wer_estimate"] > last["pseudo_label_wer_estimate"]
 
 
@@ -153,5 +154,8 @@ def test_labels_that_never_began_are_said_at_the_end(
     settings = [*PLAIN, "pseudo_label.start.dev_wer_below=0.01", "trainer.total_hours=0.025"]
     command = [*asr_command(), "train", str(recipe), f"output={run}", *settings]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
+    before, after = done.stdout.split("passes over it are")
+    assert "note: 1.0" in before, "minutes of labelled speech"
+    assert "they wait until its dev WER is below 0.01 %" in after
     assert "never began: the last dev WER of what would label was" in done.stdout
     assert all(not line["untranscribed"] for line in read_lines(run / "utterances.jsonl"))
