@@ -27,7 +27,7 @@ from asr.training.validation import DevMetrics, evaluate
 
 _MEASURED_DECISIONS = ("greedy", "sample", "beam")
 """What decides labels of dev speech just as those of untranscribed speech."""
-_SHORTFALL = 0.1
+_SHORTFALL = 0.2
 _FEWEST_LABELS = 50.0
 _REMEDY = (
     "more transcripts or hours first, a trained start (init_from), or pseudo_label.start.dev_wer_below, which "
