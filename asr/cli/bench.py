@@ -32,6 +32,9 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--updates {arguments.updates} is too small", "it must be at least 1")
     config = load_config(arguments.recipe, arguments.overrides)
     from asr.distributed.process_group import join
+    from asr.training.start.resolved import resolved
+
+    config = resolved(config)
 
     ranks = join(config.trainer.matmul_precision)
     measured = measure(config, ranks, arguments.updates)

@@ -44,18 +44,23 @@ def main(argv: list[str]) -> int:
         )
     config = load_config(arguments.recipe, arguments.overrides)
 
+    from asr.planning.checks.beginning import check_beginning, check_hours
     from asr.planning.checks.corpora import Corpora
     from asr.planning.checks.machine import check_memory, check_output, memory_gb_of_a_rank
     from asr.planning.checks.pseudo_labels import check_method
 
+    config, found_first = check_beginning(config)
     corpora = Corpora(config)
-    found = [
+    everything = [
+        *found_first,
         *check_recipe(config, arguments.ranks),
         *corpora.check(),
+        *check_hours(config, corpora.labelled_hours),
         *check_method(config, corpora.sets.get("untranscribed", [])),
         *check_memory(config, arguments.ranks, memory_gb or memory_gb_of_a_rank(arguments.ranks)),
         *check_output(config),
     ]
+    found = list(dict.fromkeys(everything))
     for line in _about(corpora):
         print(line)
     problems = [finding for finding in found if finding.is_problem]

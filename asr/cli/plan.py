@@ -25,6 +25,7 @@ from asr.planning.plan import (
 )
 from asr.planning.validity import RunGradient
 from asr.scaling.card import render_card, scaling_cards
+from asr.training.start.resolved import about_passes, resolved
 
 _DESCRIPTION = """\
 Show the hyperparameters that the scaling rule derives from a recipe's reference batch, for one or several
@@ -39,7 +40,8 @@ def main(argv: list[str]) -> int:
     if arguments.batch_seconds_per_rank is not None:
         seconds = arguments.batch_seconds_per_rank
         overrides += ["batch.batch_seconds=null", f"batch.batch_seconds_per_rank={seconds}"]
-    config = load_config(arguments.recipe, overrides)
+    given = load_config(arguments.recipe, overrides)
+    config = resolved(given)
     rows, impossible = _rows(config, _rank_counts(arguments.ranks), _speed(arguments, config))
     gradient = None if arguments.run is None else RunGradient.read(arguments.run)
     if gradient is not None:
@@ -49,6 +51,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps(rows, indent=2))
     elif rows:
         cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
+        print("".join(f"{line}\n" for line in about_passes(given, config)), end="")
         print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))
     if gradient is not None and not arguments.json:
         print(gradient.describe(config.scaling.reference_batch_seconds))

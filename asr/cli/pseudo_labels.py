@@ -94,6 +94,7 @@ _COLUMNS = (
     ("teacher_age_hours", "teacher age h", "{:.2f}"),
     ("wer", "WER %", "{:.1f}"),
     ("cer", "CER %", "{:.1f}"),
+    ("wer_estimate", "est. WER %", "{:.1f}"),
 )
 
 
@@ -107,6 +108,10 @@ def _render_stats(found: dict[str, Any]) -> str:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in table]
     total = found["all"]
+    if total["wer_estimate"] is not None:
+        lines.append(
+            "est. WER: by the labels' confidence and that of the dev sets, and their errors"
+        )
     lines.append(f"confidence by {', then '.join(total['confidence_measures'])}")
     if "outside" in total["sources"]:
         lines.append(f"labels by {_reasons(total['sources'])}")

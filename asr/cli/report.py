@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -62,5 +63,8 @@ def main(argv: list[str]) -> int:
             arguments.output,
             ["asr", "report", *argv],
         )
+        results = json.loads(page.with_name("results.json").read_text(encoding="utf-8"))
+        for warning in results.get("warnings", []):
+            print(f"warning: {warning}")
     print(f"report: {page}{os.linesep}results: {page.with_name('results.json')}")
     return 0

@@ -8,6 +8,7 @@ from functools import partial
 from asr.cli.options import add_recipe, make_parser
 from asr.config.recipe import dump_config, load_config
 from asr.scaling.card import scaling_cards
+from asr.training.start.resolved import resolved
 
 _DESCRIPTION = """\
 Train the recipe's student, with its EMA teacher, into the folder `output`. A run that was stopped or
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
         print(dump_config(config, comments=True), end="")
         return 0
     # Before torch is imported, which takes seconds: what the rule cannot do, it refuses at once.
-    scaling_cards(config, int(os.environ.get("WORLD_SIZE", "1")))
+    scaling_cards(resolved(config), int(os.environ.get("WORLD_SIZE", "1")))
     from asr.training.run import train
 
     train(config, partial(print, flush=True), show_progress=True)

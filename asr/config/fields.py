@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,3 +29,15 @@ def check_schedule(hours: list[float], what: str) -> None:
         raise ValueError(
             f"the hours {hours} of {what} must begin at 0 and ascend, as in [[0, 30], [10, 120]]"
         )
+
+
+def total_hours_or_passes(tree: Any) -> Any:
+    """What a recipe says of the end of training. Raises ValueError where it says both."""
+    if not isinstance(tree, dict) or tree.get("total_passes") is None:
+        return tree
+    if tree.get("total_hours") is not None:
+        raise ValueError(
+            f"total_hours {tree['total_hours']} and total_passes {tree['total_passes']} both say when training "
+            "ends: give one of them, and null for the other"
+        )
+    return {name: value for name, value in tree.items() if name != "total_hours"}

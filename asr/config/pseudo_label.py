@@ -37,7 +37,8 @@ class SampleConfig(Section):
     temperature: Positive = 1.0
     """Divides the logits when pseudo-labelling begins; 1 samples the teacher's own distribution."""
     anneal_hours: NonNegative = 0.0
-    """Audio in which the temperature falls, linearly, to 0: the greedy path. 0 for never."""
+    """Audio from pseudo_label.start.hours on in which the temperature falls, linearly, to 0: the greedy path. 0
+    for never."""
 
 
 class CacheConfig(Section):
@@ -150,9 +151,52 @@ class OutsideConfig(Section):
     """For choose agreeing: most character errors of the average's label, over the outside label's length."""
 
 
+class LabellingStartConfig(Section):
+    """When pseudo-labelling begins; without hours or passes never: a supervised run."""
+
+    hours: NonNegative | None = None
+    """Hours of labelled audio before it; `start_hours` beside this section is short for it."""
+    passes: NonNegative | None = None
+    """Or as many times the hours of the labelled speech: passes over it, until then."""
+    dev_wer_below: Positive | None = None
+    """And not before the last dev WER, in percent, of the weights that will label was below this
+    (trainer.evaluation_every_hours); null for whatever it is."""
+
+    @model_validator(mode="after")
+    def _check(self) -> LabellingStartConfig:
+        if self.hours is not None and self.passes is not None:
+            raise ValueError("give one of hours and passes, and null for the other")
+        return self
+
+    @property
+    def is_set(self) -> bool:
+        """Whether labelling ever begins."""
+        return self.hours is not None or self.passes is not None
+
+
+def with_start_in_full(tree: Any) -> Any:
+    """What a recipe says of pseudo-labels, where `start_hours: H` is `start: {hours: H, passes: null}`.
+
+    Raises ValueError where it says both otherwise.
+    """
+    if not isinstance(tree, dict) or "start_hours" not in tree:
+        return tree
+    rest = {name: value for name, value in tree.items() if name != "start_hours"}
+    start, hours = rest.get("start") or {}, tree["start_hours"]
+    if not isinstance(start, dict):
+        return rest
+    other = next((name for name in ("hours", "passes") if start.get(name) is not None), None)
+    if other is not None and start[other] != hours:
+        raise ValueError(
+            f"start_hours {hours} and start.{other} {start[other]} both say when labelling begins: leave one "
+            "out"
+        )
+    return {**rest, "start": {**start, "hours": hours, "passes": None}}
+
+
 class PseudoLabelConfig(Section):
-    start_hours: NonNegative | None = None
-    """Hours of labelled audio before pseudo-labelling begins; null for a supervised run."""
+    start: LabellingStartConfig = LabellingStartConfig()
+    """When pseudo-labelling begins: `start: {hours: H, dev_wer_below: X}`, or `start_hours: H`."""
     labelled_to_untranscribed: tuple[Count, Natural] | Literal["natural"] = (1, 1)
     """N_L : N_U, the ratio of labelled to untranscribed groups in the stream; natural for that of the audio."""
     teacher: str = "ema"
@@ -194,6 +238,12 @@ class PseudoLabelConfig(Section):
     """Write every label to pseudo_labels/ (`asr labels`)."""
 
     @property
+    def start_hours(self) -> float | None:
+        """Hours of labelled audio before pseudo-labelling begins, at the least; None for a supervised run."""
+        assert self.start.passes is None, "passes are hours once the recipe is resolved"
+        return self.start.hours
+
+    @property
     def teacher_from_hours(self) -> float | None:
         """Hours from which labels are a network's own, which can feed back on themselves; None for never."""
         outside = self.outside
@@ -208,6 +258,11 @@ class PseudoLabelConfig(Section):
         if self.teacher != "file" and self.outside.files:
             raise ValueError(f"outside.files are for teacher file, and this one is {self.teacher}")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_for_start(cls, tree: Any) -> Any:
+        return with_start_in_full(tree)
 
     @field_validator("teacher", "schedule", "decision")
     @classmethod

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from asr.config.fields import Section
 from asr.config.model import MODEL_KINDS
+from asr.config.pseudo_label import with_start_in_full
 from asr.config.schema import Config
 from asr.errors import UserError
 
@@ -42,7 +43,7 @@ def load_config(
     """
     tree: dict[str, Any] = {}
     for part in _read_recipe(Path(recipe)):
-        tree = _merge(tree, part)
+        tree = _merge(tree, _in_full(part, str(recipe)))
     if isinstance(overrides, Mapping):
         for key, value in overrides.items():
             _put(tree, key, value, merges=True)
@@ -96,6 +97,15 @@ def _read_recipe(
     yield tree
 
 
+def _in_full(part: dict[str, Any], source: str) -> dict[str, Any]:
+    """With what is short for another setting as that: what is put over it must find it."""
+    try:
+        policy = with_start_in_full(part.get("pseudo_label"))
+    except ValueError as error:
+        raise UserError(f"{source}: 'pseudo_label': {error}", _SETTINGS_SHOWN) from None
+    return part if policy is None else {**part, "pseudo_label": policy}
+
+
 def _parse_yaml(text: str) -> Any:
     # libyaml's loader, where PyYAML has it: recipes are read at each command, and this takes a tenth.
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -124,10 +134,17 @@ def _put(tree: dict[str, Any], key: str, value: Any, merges: bool = False) -> No
     """Put a value in its place; a mapping over the section there if it `merges`, else instead of it."""
     if not isinstance(key, str):
         raise UserError(f"override {key!r} is no key", "write a key path, as in 'model.layers'")
+    if key.strip() == "pseudo_label.start_hours":
+        _put(tree, "pseudo_label.start.passes", None)
+        key = "pseudo_label.start.hours"
+    if isinstance(value, Mapping):
+        value = _in_full({key.strip(): dict(value)}, f"override of '{key}'")[key.strip()]
     *parents, leaf = key.strip().split(".")
     node = tree
     for parent in parents:
-        child = node.setdefault(parent, {})
+        if node.get(parent) is None:
+            node[parent] = {}
+        child = node[parent]
         if not isinstance(child, dict):
             raise UserError(
                 f"override of '{key}': '{parent}' is a value, not a section", _SETTINGS_SHOWN

@@ -21,6 +21,7 @@ from asr.config.fields import (
     Section,
     Share,
     check_schedule,
+    total_hours_or_passes,
 )
 from asr.config.model import ModelSection, TransformerConfig
 from asr.config.pseudo_label import PseudoLabelConfig
@@ -184,6 +185,8 @@ class BatchConfig(Section):
 class TrainerConfig(Section):
     total_hours: Positive = 10_000.0
     """Hours of audio at which training ends."""
+    total_passes: Positive | None = None
+    """Or as many times the hours of the labelled speech; give one of the two."""
     evaluation_every_hours: Positive = 100.0
     """Audio between two evaluations of student and teacher on the dev sets."""
     checkpoint_every_hours: Positive = 100.0
@@ -217,6 +220,8 @@ class TrainerConfig(Section):
                 raise ValueError(f"choose of {', '.join(LOGGERS)}, or FILE.py:CLASS of your own")
         return names
 
+    _end = model_validator(mode="before")(total_hours_or_passes)
+
     @model_validator(mode="after")
     def _check(self) -> TrainerConfig:
         if self.precision == "bf16" and self.zero_stage == 0:
@@ -239,6 +244,10 @@ class Config(Section):
     """Seed of everything random."""
     fork_from: str | None = None
     """Checkpoint folder of another run from whose state a new run starts (a shared burn-in)."""
+    init_from: str | None = None
+    """Run or checkpoint whose weights alone a new run starts from: those of its average, or name its
+    student.safetensors. With another tokenizer the head is made anew; else the average begins as these weights,
+    without a warm-up (teacher.warmup_share)."""
     corpus: CorpusConfig = CorpusConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     features: FeatureConfig = FeatureConfig()
@@ -273,12 +282,22 @@ class Config(Section):
             )
         if self.features.source == "precomputed" and self.augmentation.speed_factors != [1.0]:
             raise ValueError("augmentation.speed_factors needs features.source=waveform")
-        if self.pseudo_label.start_hours is not None and not self.corpus.untranscribed:
-            raise ValueError("pseudo_label.start_hours is set but corpus.untranscribed is empty")
-        if self.has_no_transcripts and self.pseudo_label.start_hours != 0:
+        if self.fork_from is not None and self.init_from is not None:
             raise ValueError(
-                f"corpus.labelled is empty and pseudo_label.start_hours is {self.pseudo_label.start_hours}: "
-                "without transcripts labels are all there is, so set it to 0"
+                "fork_from takes all of a run's state and init_from its weights alone: give one of them, and "
+                "null for the other"
+            )
+        start = self.pseudo_label.start
+        if start.is_set and not self.corpus.untranscribed:
+            raise ValueError("pseudo_label.start is set but corpus.untranscribed is empty")
+        if self.has_no_transcripts and start.hours != 0:
+            raise ValueError(
+                f"corpus.labelled is empty and pseudo_label.start.hours is {start.hours}: without transcripts "
+                "labels are all there is, so set it to 0"
+            )
+        if start.is_set and start.dev_wer_below is not None and not self.corpus.dev:
+            raise ValueError(
+                f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} needs a dev set (corpus.dev)"
             )
         return self
 
@@ -290,7 +309,7 @@ class Config(Section):
     def has_role(self, role: str) -> bool:
         """Whether sets of corpus.labelled, or of corpus.untranscribed, are trained on."""
         if role == "untranscribed":
-            return self.pseudo_label.start_hours is not None
+            return self.pseudo_label.start.is_set
         return not self.has_no_transcripts
 
     @property

@@ -21,7 +21,8 @@ class TeacherConfig(Section):
     BYOL's momentum does (arXiv 2006.07733)."""
     warmup_share: Share = 0.1
     """Until that is longer than the half-life, the half-life is this share of the audio so far: a young average
-    forgets the random start, and the first students after it. 0 for the half-life from the start on."""
+    forgets the random start, and the first students after it. 0 for the half-life from the start on, which is
+    what a run has by itself where init_from gives it a trained start with its head."""
     update_interval_seconds: NonNegative | None = None
     """Audio between two updates of the teacher; 0 for every step; null for the reference batch, or for more
     where the step of an average in fp32 would be too small to be exact."""

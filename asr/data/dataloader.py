@@ -195,6 +195,7 @@ class TrainingData:
             policy.start_hours,
             config.seed,
             cache,
+            waits=policy.start.dev_wer_below is not None,
         )
 
     @property
@@ -204,6 +205,14 @@ class TrainingData:
 
     def utterance_id(self, segment: Segment) -> str:
         return self.sets[segment.kind].ids[segment.index]
+
+    def utterance_ids(self, batch: GlobalBatch) -> dict[str, list[str]]:
+        """Of the utterances that a batch trains on, by kind."""
+        ids: dict[str, list[str]] = {str(kind): [] for kind in Kind}
+        for segment in batch.segments:
+            if segment.is_trained:
+                ids[segment.kind].append(self.utterance_id(segment))
+        return ids
 
     def batches(self, position: Position, rank: int, ranks: int) -> Iterator[RankBatch]:
         """Global batches from `position` on, for ever; every rank must consume them in step.

@@ -34,6 +34,8 @@ class Position:
     """Audio drawn from the stream so far, but for what was only labelled."""
     cache: CacheState | None = None
     """None without a cache of labels."""
+    opens_at_seconds: float | None = None
+    """Audio drawn where untranscribed groups begin, in a stream that waits to be told; None: not told (yet)."""
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Position:
@@ -68,7 +70,8 @@ class AudioStream:
 
     `start_hours` is where untranscribed groups begin, in hours of audio drawn from the stream (None: never); a
     stream without labelled ones begins with them. It is a property of the stream and not of the batches, so
-    that every batch size sees the same sequence.
+    that every batch size sees the same sequence. A stream that `waits` begins them where its position says
+    (`opens_at_seconds`).
     """
 
     def __init__(
@@ -79,12 +82,30 @@ class AudioStream:
         start_hours: float | None,
         seed: int,
         cache: CachePlan | None = None,
+        waits: bool = False,
     ) -> None:
-        self.cache = cache
+        self.cache, self.waits = cache, waits
         self.corpora = {Kind.LABELLED: labelled, Kind.UNTRANSCRIBED: untranscribed}
         self.ratio = ratio
         self.start_seconds = math.inf if start_hours is None else start_hours * SECONDS_PER_HOUR
         self.seed = seed
+
+    def is_open(self, position: Position) -> bool:
+        """Whether untranscribed groups have begun."""
+        if not self.waits:
+            return position.seconds >= self.start_seconds
+        told = position.opens_at_seconds
+        return position.interleaved_groups > 0 or (told is not None and position.seconds >= told)
+
+    def told(self, position: Position, may_open: bool) -> Position:
+        """Where a stream that waits goes on: untranscribed groups begin here, but not before `start_hours`.
+
+        Or not yet, unless they have begun.
+        """
+        if not self.waits or self.is_open(position):
+            return position
+        opens_at = max(self.start_seconds, position.seconds) if may_open else None
+        return replace(position, opens_at_seconds=opens_at)
 
     def next_batch(self, position: Position, groups: int) -> GlobalBatch:
         """The next `groups` groups that are trained on from `position` on, and those labelled on the way."""
@@ -104,8 +125,7 @@ class AudioStream:
             segments, position = self._draw(kind, position)
         return segments, replace(
             position,
-            interleaved_groups=position.interleaved_groups
-            + (position.seconds >= self.start_seconds),
+            interleaved_groups=position.interleaved_groups + self.is_open(position),
             seconds=position.seconds + math.fsum(s.seconds for s in segments if s.is_trained),
         )
 
@@ -138,7 +158,7 @@ class AudioStream:
     def _kind_at(self, position: Position) -> Kind:
         if self.corpora[Kind.LABELLED] is None:
             return Kind.UNTRANSCRIBED
-        if position.seconds < self.start_seconds or self.corpora[Kind.UNTRANSCRIBED] is None:
+        if not self.is_open(position) or self.corpora[Kind.UNTRANSCRIBED] is None:
             return Kind.LABELLED
         period, slot = divmod(position.interleaved_groups, sum(self.ratio))
         random = generator(self.seed, SeedTag.INTERLEAVING, period)

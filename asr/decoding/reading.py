@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from asr.decoding.generation import generate
+from asr.decoding.generation import Generated, generate
 from asr.decoding.greedy import Hypothesis, greedy
 from asr.decoding.safeguards import GREEDY, most_tokens_of
 from asr.model.criterion import Tokens
@@ -26,6 +26,10 @@ class Reading:
     hypotheses: list[Hypothesis]
     losses: Callable[[Sequence[int], Tokens], Tensor]
     """Places of utterances, and texts of these that the model can emit -> their losses, in nats."""
+    frames: tuple[Tensor, Tensor] | None = None
+    """Logits (B, S, V) and lengths (B,), of a network that is read frame by frame."""
+    written: Sequence[Generated] = ()
+    """By a network that is read token by token."""
 
 
 @torch.no_grad()
@@ -46,11 +50,11 @@ def read(
             logits_BUV, counts_B = network(features_BTF[rows], lengths_B[rows], tokens=tokens)
             return network.criterion.losses(logits_BUV, counts_B, tokens)
 
-        return Reading([one.hypothesis() for one in written], losses)
+        return Reading([one.hypothesis() for one in written], losses, written=written)
     logits_BSV, frames_B = network(features_BTF, lengths_B)
 
     def ctc_losses(places: Sequence[int], tokens: Tokens) -> Tensor:
         rows = list(places)
         return network.criterion.losses(logits_BSV[rows], frames_B[rows], tokens)
 
-    return Reading(greedy(logits_BSV, frames_B), ctc_losses)
+    return Reading(greedy(logits_BSV, frames_B), ctc_losses, frames=(logits_BSV, frames_B))

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from asr.model.ctc import best_paths, ctc_losses, is_feasible
+from asr.model.features import frame_mask
+from asr.model.tokenizer import BLANK
 
 Tokens = Sequence[Sequence[int]]
 """Ids of each utterance's text, without blanks, and without a decoder's special tokens."""
@@ -34,9 +36,18 @@ class Criterion(ABC):
     def best_tokens(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[list[int]]:
         """What the model itself would have said."""
 
+    def blanks(self, logits_BSV: Tensor, lengths_B: Tensor) -> tuple[int, int]:
+        """(frames whose best token is the blank, all frames); (0, 0) where there is no blank."""
+        return 0, 0
+
 
 class Ctc(Criterion):
     """CTC (Graves et al. 2006)."""
+
+    def blanks(self, logits_BSV: Tensor, lengths_B: Tensor) -> tuple[int, int]:
+        is_inside_BS = frame_mask(lengths_B, logits_BSV.shape[1])
+        is_blank_BS = (logits_BSV.argmax(dim=-1) == BLANK) & is_inside_BS
+        return int(is_blank_BS.sum()), int(is_inside_BS.sum())
 
     def can_emit(self, tokens: Sequence[int], frames: int) -> bool:
         return is_feasible(tokens, frames)

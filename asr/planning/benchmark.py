@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr.config.pseudo_label import LabellingStartConfig
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.planning.estimates import (
@@ -56,7 +57,8 @@ def measure(config: Config, ranks: Ranks, updates: int) -> dict[str, Any]:
     network = _measure_network(ranks) if ranks.world > 1 else None
     speeds = {}
     for phase, start_hours in phases.items():
-        policy = config.pseudo_label.model_copy(update={"start_hours": start_hours})
+        start = LabellingStartConfig(hours=start_hours)
+        policy = config.pseudo_label.model_copy(update={"start": start})
         speeds[phase] = _time_updates(
             config.model_copy(update={"pseudo_label": policy}), ranks, updates, network
         )
@@ -83,7 +85,7 @@ def _time_updates(config: Config, ranks: Ranks, updates: int, network: Network |
     # A fresh model, whatever run the recipe's folder holds, and nothing written.
     nowhere = f"{config.output}/.bench-{os.getpid()}"
     teacher = config.teacher.model_copy(update={"keep_for_average": False})
-    changes = {"output": nowhere, "fork_from": None, "teacher": teacher}
+    changes = {"output": nowhere, "fork_from": None, "init_from": None, "teacher": teacher}
     trainer = Trainer(config.model_copy(update=changes), ranks)
     _put_usual_labels(trainer)
     state = trainer.state

@@ -42,6 +42,10 @@ class LabelCounts:
     words: float = 0.0
     character_errors: float = 0.0
     characters: float = 0.0
+    expected_errors: float = 0.0
+    """By confidence and dev sets: the expected share of wrong words, times the seconds below."""
+    expected_seconds: float = 0.0
+    """Of the labels of which an error rate is expected."""
     disagreements: float = 0.0
     """Token edits between label and student."""
     agreed_on: float = 0.0
@@ -84,6 +88,9 @@ class LabelCounts:
             if row.change is not None:
                 counts.changed += min(1.0, row.change)
                 counts.compared += 1
+            if row.wer_estimate is not None:
+                counts.expected_errors += row.wer_estimate / 100 * row.seconds
+                counts.expected_seconds += row.seconds
             if row.errors is not None:
                 counts.word_errors += row.errors.word_errors
                 counts.words += row.errors.words
@@ -154,6 +161,7 @@ def shown_metrics(counts: LabelCounts, tokens_per_second: float) -> dict[str, fl
         "pseudo_label_change": _ratio(counts.changed, counts.compared),
         "pseudo_label_wer": _ratio(100 * counts.word_errors, counts.words),
         "pseudo_label_cer": _ratio(100 * counts.character_errors, counts.characters),
+        "pseudo_label_wer_estimate": _ratio(100 * counts.expected_errors, counts.expected_seconds),
     }
 
 

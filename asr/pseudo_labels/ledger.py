@@ -62,6 +62,7 @@ def _schemas() -> dict[str, pyarrow.Schema]:
                 ("words", pa.int32()),
                 ("character_errors", pa.int32()),
                 ("characters", pa.int32()),
+                ("wer_estimate", pa.float32()),
                 ("dropped", words),
             ]
         ),
@@ -114,6 +115,7 @@ class LabelLedger:
                     **{name: _known(value) for name, value in vars(label.metrics).items()},
                     "change": row.change,
                     **(vars(row.errors) if row.errors else {}),
+                    "wer_estimate": row.wer_estimate,
                     "dropped": label.dropped and str(label.dropped),
                 }
             )

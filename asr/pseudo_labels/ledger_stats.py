@@ -73,6 +73,7 @@ def metrics(labels: Columns) -> dict[str, Any]:
         "cer": _ratio(100 * np.nansum(of["character_errors"]), np.nansum(of["characters"])),
         # Older ledgers name no source.
         "sources": dict(Counter(source or "teacher" for source in of["source"]).most_common()),
+        "wer_estimate": _mean(of["wer_estimate"], of["seconds"]),
         "dropped": dict(Counter(reason for reason in of["dropped"] if reason).most_common()),
     }
 
@@ -158,9 +159,14 @@ def worst(labels: Columns, count: int) -> tuple[str, Columns]:
     return f"lack of confidence ({measures})", last.where(order[:count])
 
 
-def _mean(values: Sequence[float] | NDArray[np.float64]) -> float | None:
-    known = np.asarray(values)[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+def _mean(
+    values: Sequence[float] | NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> float | None:
+    is_known = ~np.isnan(values)
+    if not is_known.any():
+        return None
+    known = np.asarray(values)[is_known]
+    return float(np.average(known, weights=None if weights is None else weights[is_known]))
 
 
 def _ratio(numerator: float, denominator: float) -> float | None:

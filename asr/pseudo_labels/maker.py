@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from asr.data.dataloader import MicroBatch
 from asr.data.segments import Segment
 from asr.distributed.precision import Precision
 from asr.distributed.process_group import Ranks
+from asr.evaluation.calibration.word_errors import Calibration
 from asr.model.features import FeatureExtractor
 from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.decoders import LabelDecoder, LabelRequest
@@ -25,6 +26,20 @@ from asr.pseudo_labels.outside.outside_labels import OutsideLabels
 from asr.pseudo_labels.records import Key, LabelRecord, measured
 from asr.pseudo_labels.store import unpacked
 from asr.teacher.teachers import Teacher
+
+
+@dataclass
+class Outlook:
+    """What the dev sets, as they were last read, say of labels."""
+
+    calibration: Calibration | None = None
+    """None where they say nothing (yet)."""
+
+    def wer(self, label: Label) -> float | None:
+        """Expected of a label, in percent."""
+        if self.calibration is None or label.source == OUTSIDE:
+            return None
+        return self.calibration.wer(label.metrics.confidence)
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,7 @@ class LabelMaker:
     """Under which labels are compared with references."""
     outside: OutsideLabels | None = None
     """Labels from files, for teacher file."""
+    outlook: Outlook = field(default_factory=Outlook)
 
     @property
     def stamp(self) -> dict[str, Any]:
@@ -87,8 +103,10 @@ class LabelMaker:
                 errors = measured(
                     self.normalise(micro_batch.references[place]), self.normalise(text)
                 )
-            name = micro_batch.ids[place]
-            record = LabelRecord(key(segment), name, segment.seconds, label, text, change, errors)
+            name, wer = micro_batch.ids[place], self.outlook.wer(label)
+            record = LabelRecord(
+                key(segment), name, segment.seconds, label, text, change, errors, wer_estimate=wer
+            )
             records.append(record)
         return records
 

@@ -37,6 +37,8 @@ class LabelRecord:
     """None where there is no reference."""
     place: int = 0
     """Of its segment in the stream, counted from the batch's first; 0 in rounds."""
+    wer_estimate: float | None = None
+    """In percent, by its confidence and the dev sets; None where they say nothing."""
 
 
 @dataclass(frozen=True)

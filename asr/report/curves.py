@@ -137,6 +137,7 @@ def pseudo_label_charts(run: Run) -> list[Chart]:
     quality = [
         *curve(lines, "pseudo_label_wer", "WER", TEACHER),
         *curve(lines, "pseudo_label_cer", "CER", STUDENT),
+        *curve(lines, "pseudo_label_wer_estimate", "WER, estimated", OTHERS[0]),
     ]
     shares = [
         *curve(percent(lines, "pseudo_labelled_share"), "percent", "of audio", OTHERS[0]),

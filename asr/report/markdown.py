@@ -11,7 +11,7 @@ from asr.report.tables import MODEL_NAMES, p_value
 
 def render_markdown(results: Mapping[str, Any]) -> str:
     """What results.json holds: a table a set, the comparisons, the breakdowns."""
-    parts = []
+    parts = [f"**{_cell(warning)}**" for warning in results.get("warnings", [])]
     rows: Iterable[tuple[str, ...]]
     for name, models in results["sets"].items():
         first = next(iter(models.values()))

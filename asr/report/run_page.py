@@ -20,6 +20,7 @@ from asr.report import curves, validity
 from asr.report import tables as report_figures
 from asr.report.audio_player import NoSoundError, player_source, read_sound, spectrogram
 from asr.report.render import drawn, write_pages
+from asr.report.run_warnings import run_warnings
 from asr.tracking.run_reader import Run, RunReader
 
 AVERAGES_ON_DEV = Path("averages") / "dev.json"
@@ -49,6 +50,8 @@ def write_report(
     sets = align_sets(read_decoded(exp))
     results = build_results(sets, by_fields)
     context = _context(exp, baseline, note, sets, results, with_audio, command)
+    if context["warnings"]:
+        results = {**results, "warnings": context["warnings"]}
     return write_pages(output or exp / "report", "page.html.j2", context, results)
 
 
@@ -87,6 +90,7 @@ def _context(
         + [("supervised", e) for e in baseline_run.evaluations],
         "loss": drawn(curves.loss_chart(main_run, baseline_run, start_hours)),
         "start_hours": start_hours,
+        "warnings": run_warnings(main_run, config),
         "labels": drawn(curves.pseudo_label_charts(main_run)),
         "labelled_lines": len(main_run.with_pseudo_labels),
         "last_label": main_run.with_pseudo_labels[-1] if main_run.with_pseudo_labels else {},
@@ -133,8 +137,12 @@ def _start_hours(config: Mapping[str, Any], run: Run) -> float | None:
     """Where pseudo-labelling began: as configured, or else as first logged; None where it did not."""
     if not run.with_pseudo_labels:
         return None
-    configured = (config.get("pseudo_label") or {}).get("start_hours")
+    policy = config.get("pseudo_label") or {}
+    start = policy.get("start") or {}  # older runs have start_hours alone
+    configured = policy.get("start_hours", start.get("hours"))
     first_logged = float(run.with_pseudo_labels[0]["hours"])
+    if start.get("dev_wer_below") is not None:
+        return first_logged
     return min(float(configured), first_logged) if configured else first_logged
 
 

@@ -56,6 +56,11 @@ class Averages:
         self.labelling.reset_to_student()
         self.shipped.reset_to_student()
 
+    def keep_start(self) -> None:
+        """The run began with trained weights: all begin as these, with weight 1."""
+        self.labelling.keep_start()
+        self.shipped.keep_start()
+
     def is_finite(self) -> bool:
         """Whether all are. A collective."""
         labelling, shipped = self.labelling.is_finite(), self.shipped.is_finite()

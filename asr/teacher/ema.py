@@ -8,7 +8,8 @@ label with an average that has moved.
 It starts as a copy of the student, which is mostly noise then. A warm-up (asr/scaling/half_life.py) leaves
 nothing of it. With bias correction, for an average that begins later, as after a reset, the weight w of that
 start is known and taken out: (plain average - w start) / (1 - w), as Adam does with its moments (Kingma & Ba
-2015, section 3), kept up without a copy of the start.
+2015, section 3), kept up without a copy of the start. Where it begins as a trained model (`init_from`), the
+start is worth keeping: it has no warm-up then, and none of the start is taken out.
 
 Buffers: the model has none that training changes.
 """
@@ -102,6 +103,10 @@ class WeightAverage:
             average.copy_(master.detach())
         self.samples.settle()
         self.start_weight, self._moved = 1.0, True
+
+    def keep_start(self) -> None:
+        """The weights at its start are trained ones: they stay, and fade by the half-life."""
+        self.start_weight = 0.0  # none of it is to be taken out
 
     @torch.no_grad()
     def distance(self) -> float:

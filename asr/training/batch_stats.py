@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 from asr.distributed.process_group import Ranks
@@ -19,6 +20,12 @@ class BatchStats:
     """Untranscribed audio whose label was trained on."""
     micro_batches: int = 0
     """Those that were trained on."""
+    labelled_frames: float = 0.0
+    """Encoder frames of transcribed speech that was trained on; of these, and of its tokens:"""
+    labelled_blank_frames: float = 0.0
+    labelled_tokens: float = 0.0
+    """Of the student's greedy output, as it trains."""
+    transcript_tokens: float = 0.0
     infeasible_transcripts: int = 0
     non_finite: int = 0
     wait_seconds: float = 0.0
@@ -29,6 +36,18 @@ class BatchStats:
     def trained_seconds(self) -> float:
         """Audio whose transcript or label was trained on."""
         return self.labelled_seconds + self.pseudo_labelled_seconds
+
+    def note_output(
+        self,
+        blanks: tuple[int, int],
+        written: Sequence[Sequence[int]],
+        transcripts: Sequence[Sequence[int]],
+    ) -> None:
+        """What the student writes for transcribed speech; `blanks` as its criterion counts them."""
+        self.labelled_blank_frames += blanks[0]
+        self.labelled_frames += blanks[1]
+        self.labelled_tokens += sum(map(len, written))
+        self.transcript_tokens += sum(map(len, transcripts))
 
     def summed(self, ranks: Ranks) -> BatchStats:
         """The same over all ranks. A collective."""

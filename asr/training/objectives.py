@@ -54,6 +54,8 @@ class TrainedOn:
     targets: Targets
     best_tokens: Targets
     """Of the student as it trains: what it would have said."""
+    blanks: tuple[int, int]
+    """Frames that it leaves blank, and all of them; of an encoder-decoder none."""
 
 
 class Objective(ABC):
@@ -108,6 +110,7 @@ class TextObjective(Objective):
             segments,
             chosen,
             given.criterion.best_tokens(logits_BSV.detach(), lengths_B),
+            given.criterion.blanks(logits_BSV.detach(), lengths_B),
         )
         return self.weighted(trained, stats)
 
@@ -125,6 +128,7 @@ class Transcripts(TextObjective):
     def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
         stats.loss_labelled += trained.loss.item()
         stats.labelled_seconds += trained.seconds
+        stats.note_output(trained.blanks, trained.best_tokens, trained.targets)
         return trained.loss
 
 

@@ -86,11 +86,13 @@ def make_average(run: Path, half_life_hours: float) -> MadeAverage:
     ]
     snapshots.append(last)
     kept = [KeptAverage(s.hours, e, s.start_hours) for s in snapshots for e in s.exponents]
+    # Of trained weights the start belongs to the average: to the fit it is the first student.
+    keeps_start = config.init_from is not None and not config.teacher.warmup_share
     found = fit(
         kept,
         HalfLife(((0.0, half_life_hours),), warmup_share=config.teacher.warmup_share),
         update_hours,
-        config.teacher.bias_correction,
+        config.teacher.bias_correction and not keeps_start,
     )
     weights = _combined(snapshots, list(found.coefficients))
     folder = run / FOLDER / f"half-life-{half_life_hours:g}"
@@ -145,18 +147,15 @@ def _write_model(
 
 def evaluate_average(run: Path, made: MadeAverage) -> list[dict[str, Any]]:
     """Its metrics on the recipe's dev sets, which the report's curve is made of."""
-    from asr.data.dataset import load_dev_sets
     from asr.model.model_folder import load_model
-    from asr.training.validation import evaluate
+    from asr.training.validation import DevSets
 
     model = load_model(made.folder, device=None)
     ranks = Ranks(0, 1, model.device)
+    dev = DevSets.load(model.config, model.front_end, model.tokenizer, ranks)
     records = []
-    normaliser = model.config.corpus.scoring_normaliser
-    for speech in load_dev_sets(model.config):
-        metrics = evaluate(
-            model.network, speech, model.front_end, model.tokenizer, ranks, normaliser
-        )
+    for speech in dev.sets:
+        metrics = dev.evaluate(model.network, speech)
         place = {"hours": made.hours, "half_life_hours": made.half_life_hours, "set": speech.name}
         records.append({**place, **asdict(metrics)})
     path = run / FOLDER / DEV_FILE

@@ -56,6 +56,7 @@ class Update:
             "batch_seconds": self.seconds,
             "pseudo_labelled_share": pseudo_labelled / max(1e-9, stats.trained_seconds),
             **label_metrics,
+            **state.plateau.metrics(state.clock.hours),
             "infeasible_transcripts": int(stats.infeasible_transcripts),
             "non_finite": state.non_finite,
             "skipped_updates": state.skipped_updates,

@@ -62,6 +62,14 @@ def check_corpora(
             )
 
 
+def architecture(config: Config) -> dict[str, Any]:
+    """By its name, each setting that says what the weights are of: what the network is and hears."""
+    sections = {"features": _at(config, "features"), "model": _at(config, "model")}
+    found = {f"{name}.{key}": v for name, section in sections.items() for key, v in section.items()}
+    found.pop("features.source")  # how it gets them is another matter
+    return found
+
+
 def _at(config: Config, path: str) -> Any:
     value: Any = config.model_dump(mode="json")
     for part in path.split("."):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from asr.config.recipe import dump_config
 from asr.config.schema import Config
+from asr.data.segments import Kind
 from asr.distributed.process_group import Ranks, join
 from asr.errors import UserError
 from asr.pseudo_labels.ledger import copy_ledger
@@ -16,6 +17,8 @@ from asr.scaling.rule import SECONDS_PER_HOUR
 from asr.teacher.power_averages import copy_snapshots
 from asr.tracking.environment import environment
 from asr.tracking.scaling_history import note_card
+from asr.training.start.resolved import about_passes, resolved
+from asr.training.start.small_corpus import about_small_corpus
 from asr.training.trainer import Trainer
 from asr.utils.files import write_json, write_text
 from asr.utils.locks import locked
@@ -43,6 +46,7 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
             f"a recipe was expected, not {config!r:.60}", "read it: asr.load_config(path)"
         )
     ranks = join(config.trainer.matmul_precision)
+    given, config = config, resolved(config)
     run = Path(config.output)
     busy = UserError(
         f"{run}: another process is training there",
@@ -52,6 +56,8 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
         _make(run)
     with locked(run / ".lock", busy) if ranks.is_first else nullcontext():
         say = say if ranks.is_first else lambda message: None
+        for line in about_passes(given, config):
+            say(line)
         return _train(config, ranks, say, show_progress)
 
 
@@ -79,6 +85,8 @@ def _train(config: Config, ranks: Ranks, say: Say, show_progress: bool) -> bool:
     if ranks.is_first:
         summary = {"hours": hours, "steps": steps, "dev_wer": trainer.state.dev_wer}
         write_json(trainer.run / "complete.json", summary)
+    if trainer.label_guard is not None and not trainer.label_guard.labeler.is_begun:
+        say("note: pseudo-labelling never began: " + trainer.label_guard.why_not_begun())
     say(f"complete: {hours:.2f} h of audio in {steps} updates; {trainer.run}")
     return True
 
@@ -90,6 +98,10 @@ def _introduce(trainer: Trainer, say: Say) -> None:
         say(f"nothing left to train: {source} stands at {hours:.2f} of {total:g} h")
     elif source is None:
         say(f"starting: {total:g} h of audio to {trainer.run}")
+        labelled_hours = float(trainer.data.sets[Kind.LABELLED].seconds.sum()) / SECONDS_PER_HOUR
+        for advice in about_small_corpus(trainer.config, labelled_hours):
+            grave = "warning" if advice.is_grave else "note"
+            say(f"{grave}: {advice.what}" + (f"; {advice.remedy}" if advice.remedy else ""))
     else:
         say(f"resuming from {source} at {hours:.2f} of {total:g} h")
     for reason, count in trainer.data.left_out.items():

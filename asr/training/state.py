@@ -10,6 +10,7 @@ from asr.config.schema import Config
 from asr.data.sampler import Position
 from asr.scaling.clock import AudioClock, TeacherSchedule
 from asr.scaling.second_moment import NORMS_KEPT, norms_at
+from asr.training.guards.blank_plateau import BlankPlateau
 from asr.training.noise_scale import ClippedShare, GradientNoiseScale
 
 
@@ -24,6 +25,7 @@ class TrainingState:
     position: Position = field(default_factory=Position)
     noise_scale: GradientNoiseScale = field(default_factory=GradientNoiseScale)
     clipped: ClippedShare = field(default_factory=ClippedShare)
+    plateau: BlankPlateau = field(default_factory=BlankPlateau)
     batches_drawn: int = 0
     non_finite: int = 0
     """Utterances that were left out since their loss was NaN or infinite."""
@@ -67,6 +69,7 @@ class TrainingState:
             "position": asdict(self.position),
             "noise_scale": asdict(self.noise_scale),
             "clipped": asdict(self.clipped),
+            "plateau": asdict(self.plateau),
             "teacher_pending_seconds": self.schedule.pending_seconds,
             "teacher_due_seconds": self.schedule.due_seconds,
             "batches_drawn": self.batches_drawn,
@@ -84,6 +87,7 @@ class TrainingState:
         self.position = Position.from_state(saved["position"])
         self.noise_scale = GradientNoiseScale.from_state(saved["noise_scale"])
         self.clipped = ClippedShare(**saved.get("clipped", {}))
+        self.plateau = BlankPlateau(**saved.get("plateau", {}))
         self.schedule.pending_seconds = saved["teacher_pending_seconds"]
         self.schedule.due_seconds = saved.get("teacher_due_seconds", self.schedule.pending_seconds)
         self.batches_drawn = saved["batches_drawn"]

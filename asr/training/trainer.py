@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -14,12 +15,9 @@ import torch
 
 from asr.config.schema import Config
 from asr.data.dataloader import RankBatch, TrainingData
-from asr.data.dataset import load_dev_sets
-from asr.data.segments import Kind
 from asr.data.transcripts import training_tokenizer
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
-from asr.errors import UserError
 from asr.model.features import FeatureExtractor
 from asr.model.make import make_front_end, make_model
 from asr.model.speech_model import SpeechModel
@@ -34,14 +32,16 @@ from asr.teacher.teachers import TeacherContext
 from asr.tracking.metric_logger import RunInfo
 from asr.tracking.run_log import RunLog, logger_class
 from asr.tracking.scaling_history import note_card
-from asr.training.batch_stats import BatchStats
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
+from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
+from asr.training.guards.non_finite import NonFinite
 from asr.training.post_hoc import make_averages
 from asr.training.records import Update
 from asr.training.resume_rules import check_corpora
+from asr.training.start.warm_start import is_whole_model, warm_start_of
 from asr.training.state import TrainingState
 from asr.training.train_step import TrainStep
-from asr.training.validation import evaluate
+from asr.training.validation import DevSets
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -62,7 +62,6 @@ class Trainer:
         self.data = TrainingData(
             config, self.tokenizer, **(factory.data_options if factory else {})
         )
-        self.dev = load_dev_sets(config)
         self.store = CheckpointStore(self.run, config.trainer.keep_last)
         self.resumed_from = self.store.to_resume(config.fork_from)
         torch.manual_seed(config.seed)
@@ -71,34 +70,45 @@ class Trainer:
         if self.resumed_from is not None:
             saved = read_checkpoint(self.resumed_from, config, student)
             check_corpora(self.resumed_from, saved.state, self.data.fingerprints)
-        drawn_seconds = saved.state["position"]["seconds"] if saved else 0.0
-        batch_seconds = config.global_batch_seconds(ranks.world, drawn_seconds / SECONDS_PER_HOUR)
+        warm_start = warm_start_of(config)
+        begins_with = warm_start.put(student, self.tokenizer) if warm_start else None
+        drawn_hours = saved.state["position"]["seconds"] / SECONDS_PER_HOUR if saved else 0.0
+        batch_seconds = config.global_batch_seconds(ranks.world, drawn_hours)
         values = in_force(config, batch_seconds)
         self.engine = Engine(student, config, values, ranks, self._new_network)
         self.averages = make_averages(config, self._new_network, self.engine.shards, ranks)
         is_stored = config.features.source == "precomputed"
-        self.features = FeatureExtractor(
-            make_front_end(config, self.engine.student.encoder), is_stored, ranks.device
-        )
+        front_end = make_front_end(config, self.engine.student.encoder)
+        self.features = FeatureExtractor(front_end, is_stored, ranks.device)
+        self.dev = DevSets.load(config, front_end, self.tokenizer, ranks)
         self.labeler: PseudoLabeler | None = None
-        """None in a supervised run."""
+        self.label_guard: LabelGuard | None = None
+        """None in a supervised run, both."""
         if factory is not None:
             models = TeacherContext(config, self.engine, self.averages, ranks, self._new_network)
             self.labeler = factory.make(models, self.data, self.features, self._say)
+            given = self.averages, self.engine, self.dev, self._say
+            self.label_guard = LabelGuard(config, self.labeler, *given)
         self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
         self.state = TrainingState.at_the_start(config, batch_seconds)
+        self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
         self.log: RunLog | None = None
         self.notes = [*self.data.notes]
         self._stop_signal = 0.0
+        if begins_with is not None:
+            self.notes.append(begins_with.note)
+        if begins_with.head_is_kept if begins_with else is_whole_model(config):
+            self.averages.keep_start()
         if saved is not None:
             self.notes += saved.put(self.engine, self.averages)
             self.notes += self.state.restore(saved.state)
             self._restore_labels(saved)
+            if self.label_guard is not None:
+                self.label_guard.load(saved.state.get("label_guard"), self.state.dev_wer)
 
     def _network(self, with_weights: bool) -> SpeechModel:
-        return make_model(
-            self.config, self.tokenizer.vocabulary_size, self.resumed_from, with_weights
-        )
+        size = self.tokenizer.vocabulary_size
+        return make_model(self.config, size, self.resumed_from, with_weights)
 
     def _new_network(self) -> SpeechModel:
         """Another one of the student's shapes, weights unset."""
@@ -129,10 +139,11 @@ class Trainer:
             self._open_logs()
             for note in self.averages.begin(self.state.clock.hours):
                 self._say(note)
-            batches = self.data.batches(self.state.position, self.ranks.rank, self.ranks.world)
+            self._batches = self._batches_from_here()
+            self._tell_the_stream()
             while not self.is_complete:
                 started = time.perf_counter()
-                batch = next(batches)
+                batch = next(self._batches)
                 if self._update(batch, started):
                     self._checkpoint(None)
                     return False
@@ -142,6 +153,18 @@ class Trainer:
                 signal.signal(number, handler)
             if self.log:
                 self.log.close()
+
+    def _batches_from_here(self) -> Iterator[RankBatch]:
+        return self.data.batches(self.state.position, self.ranks.rank, self.ranks.world)
+
+    def _tell_the_stream(self) -> None:
+        """Whether labels may begin: what was read ahead is drawn anew where that has changed."""
+        if self.label_guard is None:
+            return
+        position = self.label_guard.told(self.data.stream, self.state.position)
+        if position != self.state.position:
+            self.state.position = position
+            self._batches = self._batches_from_here()
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop_signal = float(number)
@@ -172,12 +195,14 @@ class Trainer:
             self._change_batch(batch.nominal_seconds)
         self._enter_phase(before_hours)
         total_hours = self.config.trainer.total_hours
+        if self.label_guard is not None:
+            self.label_guard.before(batch.batch.labels, before_hours)
         share = learning_rate_share(self.config.optimizer, total_hours, middle_hours)
         learning_rate = self.engine.set_learning_rate(share)
         own = self.train_step.accumulate(batch, state.batches_drawn, before_hours)
         own.wait_seconds += waited
         stats = own.summed(self.ranks)
-        self._count_non_finite(own, stats)
+        self.non_finite.count_losses(own, stats)
         teacher_update = None
         if self.engine.step():
             state.clock.advance(seconds)
@@ -192,10 +217,12 @@ class Trainer:
             if self.labeler is not None:
                 self.labeler.teacher.stepped(state.clock.hours, teacher_update is not None)
         else:
-            self._count_skipped()
+            self.non_finite.count_skipped()
         state.batches_drawn += 1
         state.position = batch.batch.after
         self._observe_gradient(seconds)
+        for line in state.plateau.observe(stats, state.clock.hours):
+            self._say(line)
         wall_seconds = time.perf_counter() - started
         wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
         norm, padding = self.engine.gradient_norm, batch.padding_share
@@ -237,7 +264,9 @@ class Trainer:
 
     def _enter_phase(self, hours: float) -> None:
         start = self.config.pseudo_label.start_hours
-        if start is None or hours < start:
+        stream = self.data.stream
+        has_begun = stream.is_open(self.state.position) if stream.waits else True
+        if start is None or hours < start or not has_begun:
             return
         policy, model = self.config.pseudo_label, self.config.model
         self.engine.student.set_dropout(
@@ -245,52 +274,14 @@ class Trainer:
             model.layer_drop if policy.layer_drop is None else policy.layer_drop,
         )
 
-    def _count_non_finite(self, own: BatchStats, stats: BatchStats) -> None:
-        """Name, count, and beyond the limit stop, before a step is spoilt."""
-        if not stats.non_finite:
-            return
-        names, state = ", ".join(self.ranks.gather(own.non_finite_ids)), self.state
-        self._say(f"NaN or infinite loss, left out of update {state.batches_drawn + 1}: {names}")
-        state.non_finite += int(stats.non_finite)
-        self._stop_beyond_limit(
-            state.non_finite,
-            f"utterances had a NaN or infinite loss (last: {names})",
-            "lower optimizer.learning_rate or look at that audio",
-        )
-
-    def _count_skipped(self) -> None:
-        """A step that the engine did not apply: nothing moves, neither clock nor teacher."""
-        self.state.skipped_updates += 1
-        self._say(f"update {self.state.batches_drawn + 1} skipped: its gradient is not finite")
-        self._stop_beyond_limit(
-            self.state.skipped_updates,
-            "updates had a gradient that is not finite",
-            "lower optimizer.learning_rate, or clip gradients (optimizer.max_gradient_norm)",
-        )
-
-    def _stop_beyond_limit(self, count: int, what: str, remedy: str) -> None:
-        limit = self.config.trainer.non_finite_limit
-        if count > limit:
-            raise UserError(
-                f"{count} {what}, more than trainer.non_finite_limit={limit}, at "
-                f"{self.state.clock.hours:.2f} h",
-                f"{remedy}; the last checkpoint in {self.store.folder} is untouched",
-            )
-
     def _record(self, batch: RankBatch, update: Update, wall_seconds: float) -> None:
         if self.log is not None:
             label_metrics = self.labeler.metrics() if self.labeler else no_metrics()
+            label_metrics |= label_guard_metrics(self.label_guard)
             record = update.record(self.config, self.state, label_metrics)
-            self.log.training(record, self._ids(batch), update.seconds / wall_seconds)
-
-    def _ids(self, batch: RankBatch) -> dict[str, list[str]]:
-        """Of the utterances that were trained on, by kind, where the ledger wants them."""
-        ids: dict[str, list[str]] = {str(kind): [] for kind in Kind}
-        if self.config.trainer.utterance_ledger:  # an id is read from the manifest
-            for segment in batch.batch.segments:
-                if segment.is_trained:
-                    ids[segment.kind].append(self.data.utterance_id(segment))
-        return ids
+            is_noted = self.config.trainer.utterance_ledger  # an id is read from the manifest
+            ids = self.data.utterance_ids(batch.batch) if is_noted else {}
+            self.log.training(record, ids, update.seconds / wall_seconds)
 
     def _do_what_is_due(self, before_hours: float) -> None:
         trainer, hours = self.config.trainer, self.state.clock.hours
@@ -304,19 +295,17 @@ class Trainer:
         """Student and teacher on every dev set; the teacher's mean WER picks the best checkpoint."""
         average = self.averages.shipped.model()
         distance = self.averages.shipped.distance()
-        wers: dict[str, list[float]] = {"student": [], "teacher": []}
-        for speech in self.dev:
-            with self.engine.evaluating() as student:
-                for model, network in (("student", student), ("teacher", average)):
-                    metrics = evaluate(
-                        network,
-                        speech,
-                        self.features.front_end,
-                        self.tokenizer,
-                        self.ranks,
-                        self.config.corpus.scoring_normaliser,
-                    )
+        reading = self.label_guard.reading(self.state.clock.hours) if self.label_guard else None
+        with self.engine.evaluating() as student:
+            models = {"student": student, "teacher": average}
+            wers: dict[str, list[float]] = {model: [] for model in models}
+            for speech in self.dev.sets:
+                for model, network in models.items():
+                    watch = reading if reading is not None and reading.model == model else None
+                    metrics = self.dev.evaluate(network, speech, watch)
                     wers[model].append(metrics.wer)
+                    if watch is not None:
+                        watch.metrics.append(metrics)
                     if self.log:
                         place = {**self.state.place(), "set": speech.name, "model": model}
                         record = {**place, **asdict(metrics), "teacher_student_distance": distance}
@@ -324,6 +313,10 @@ class Trainer:
         self.state.dev_wer = _mean(wers["teacher"])
         if self.labeler is not None:
             self.labeler.teacher.evaluated(self.state.clock.hours, _mean(wers["student"]))
+        if self.label_guard is not None and reading is not None:
+            self.label_guard.take(reading)
+            self._tell_the_stream()
+            self.label_guard.warn(self.data.stream, self.state.position)
 
     def _checkpoint(self, dev_wer: float | None) -> None:
         labeler = self.labeler
@@ -337,6 +330,7 @@ class Trainer:
             "dev_wer": dev_wer,
             "corpora": self.data.fingerprints,
             "labelling": labeler.state() if labeler else None,
+            "label_guard": self.label_guard.state() if self.label_guard else None,
             "ranks": self.ranks.world,
             "batch_seconds": self.state.batch_seconds,
         }

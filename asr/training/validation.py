@@ -5,13 +5,14 @@ But for utterances longer than corpus.max_seconds, in which `asr decode` limits 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from asr.config.schema import Config
 from asr.data.batching import split_into_micro_batches
-from asr.data.dataset import SpeechSet, load_waveforms
+from asr.data.dataset import SpeechSet, load_dev_sets, load_waveforms
 from asr.data.segments import Kind, Segment
 from asr.decoding.reading import Reading, read
 from asr.distributed.process_group import Ranks
@@ -38,55 +39,88 @@ class DevMetrics:
     model can emit at all."""
 
 
-@torch.inference_mode()
-def evaluate(
-    network: SpeechModel,
-    speech: SpeechSet,
-    front_end: FrontEnd,
-    tokenizer: Tokenizer,
-    ranks: Ranks,
-    normaliser: str = "none",
-) -> DevMetrics:
-    """Error rates and loss of a model, in evaluation mode, on a dev set. A collective.
+Watch = Callable[[Reading, Sequence[Segment], Sequence[str]], None]
+"""(what was read, segments, references): of this rank's share of a dev set."""
 
-    Texts are compared under `normaliser`.
-    """
-    normalise = make_normaliser(normaliser).apply
-    segments = [Segment(Kind.LABELLED, i, 0, float(s)) for i, s in enumerate(speech.seconds)]
-    sums = [0.0] * 6
-    for slot in split_into_micro_batches(segments, ranks.world, _MAX_BATCH_SECONDS):
-        # A rank without a share decodes a neighbour's, uncounted: the forward pass may be a collective.
-        mine = slot[ranks.rank]
-        share = mine or next(part for part in slot if part)
-        waveforms_BN, samples_B = load_waveforms([speech.cuts[s.index] for s in share])
-        features = front_end(waveforms_BN.to(ranks.device), samples_B.to(ranks.device))
-        features_BTF, lengths_B = features
-        reading = read(network, features_BTF, lengths_B, [segment.seconds for segment in share])
-        if mine:
-            references = [speech.references[s.index] for s in mine]
-            texts = [tokenizer.decode(h.tokens) for h in reading.hypotheses]
-            words, characters = error_counts(
-                [normalise(text) for text in references], [normalise(text) for text in texts]
-            )
-            frames = network.encoder.output_lengths(features[1]).tolist()
-            targets = [_tokens(tokenizer, reference) for reference in references]
-            possible = {
-                place: target
-                for place, target in enumerate(targets)
-                if target is not None and network.criterion.can_emit(target, frames[place])
-            }
-            counts = (
-                *(float(n) for n in (words.errors, words.reference_length)),
-                *(float(n) for n in (characters.errors, characters.reference_length)),
-                *_loss(reading, possible, mine),
-            )
-            sums = [total + count for total, count in zip(sums, counts, strict=True)]
-    word_errors, words_total, character_errors, characters_total, loss, seconds = ranks.sum(sums)
-    return DevMetrics(
-        wer=100 * word_errors / max(1.0, words_total),
-        cer=100 * character_errors / max(1.0, characters_total),
-        dev_loss=loss / seconds if seconds else None,
-    )
+
+@dataclass(frozen=True)
+class DevSets:
+    """Dev sets, and what reads and compares their texts."""
+
+    sets: Sequence[SpeechSet]
+    front_end: FrontEnd
+    tokenizer: Tokenizer
+    ranks: Ranks
+    normalise: Callable[[str], str]
+    """Under which texts are compared."""
+
+    @classmethod
+    def load(
+        cls, config: Config, front_end: FrontEnd, tokenizer: Tokenizer, ranks: Ranks
+    ) -> DevSets:
+        """A recipe's. Raises UserError where one is missing or of another rate."""
+        normalise = make_normaliser(config.corpus.scoring_normaliser).apply
+        return cls(load_dev_sets(config), front_end, tokenizer, ranks, normalise)
+
+    @torch.inference_mode()
+    def evaluate(
+        self, network: SpeechModel, speech: SpeechSet, watch: Watch | None = None
+    ) -> DevMetrics:
+        """One of the sets by a model in evaluation mode; `watch` sees it all. A collective."""
+        segments = [Segment(Kind.LABELLED, i, 0, float(s)) for i, s in enumerate(speech.seconds)]
+        sums = [0.0] * 6
+        for slot in split_into_micro_batches(segments, self.ranks.world, _MAX_BATCH_SECONDS):
+            # A rank without a share decodes a neighbour's, uncounted: the forward pass may be a collective.
+            mine = slot[self.ranks.rank]
+            share = mine or next(part for part in slot if part)
+            waveforms_BN, samples_B = load_waveforms([speech.cuts[s.index] for s in share])
+            device = self.ranks.device
+            features_BTF, lengths_B = self.front_end(waveforms_BN.to(device), samples_B.to(device))
+            found = read(network, features_BTF, lengths_B, [one.seconds for one in share])
+            if mine:
+                references = [speech.references[s.index] for s in mine]
+                frames = network.encoder.output_lengths(lengths_B).tolist()
+                counts = (
+                    *self._errors(found, references),
+                    *self._loss(network, found, references, frames, mine),
+                )
+                sums = [total + count for total, count in zip(sums, counts, strict=True)]
+                if watch is not None:
+                    watch(found, mine, references)
+        word_errors, words, character_errors, characters, loss, seconds = self.ranks.sum(sums)
+        return DevMetrics(
+            wer=100 * word_errors / max(1.0, words),
+            cer=100 * character_errors / max(1.0, characters),
+            dev_loss=loss / seconds if seconds else None,
+        )
+
+    def _errors(self, found: Reading, references: Sequence[str]) -> tuple[float, ...]:
+        """Of words and of characters: errors, and the reference's length."""
+        texts = [self.tokenizer.decode(hypothesis.tokens) for hypothesis in found.hypotheses]
+        counts = error_counts(
+            [self.normalise(text) for text in references], [self.normalise(text) for text in texts]
+        )
+        return tuple(float(n) for c in counts for n in (c.errors, c.reference_length))
+
+    def _loss(
+        self,
+        network: SpeechModel,
+        found: Reading,
+        references: Sequence[str],
+        frames: Sequence[int],
+        segments: Sequence[Segment],
+    ) -> tuple[float, float]:
+        """Summed in nats, and the seconds of audio that it covers: of what the model can emit at all."""
+        targets = {place: _tokens(self.tokenizer, text) for place, text in enumerate(references)}
+        possible = {
+            place: target
+            for place, target in targets.items()
+            if target is not None and network.criterion.can_emit(target, frames[place])
+        }
+        if not possible:
+            return 0.0, 0.0
+        losses_B = found.losses(list(possible), list(possible.values()))
+        return float(losses_B.sum()), sum(segments[place].seconds for place in possible)
 
 
 def _tokens(tokenizer: Tokenizer, reference: str) -> list[int] | None:
@@ -95,13 +129,3 @@ def _tokens(tokenizer: Tokenizer, reference: str) -> list[int] | None:
         return tokenizer.encode(reference)
     except UserError:
         return None
-
-
-def _loss(
-    reading: Reading, targets: Mapping[int, list[int]], segments: Sequence[Segment]
-) -> tuple[float, float]:
-    """Summed loss in nats of the targets by place, and the seconds of audio that it covers."""
-    if not targets:
-        return 0.0, 0.0
-    losses_B = reading.losses(list(targets), list(targets.values()))
-    return float(losses_B.sum()), sum(segments[place].seconds for place in targets)

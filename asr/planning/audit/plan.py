@@ -18,6 +18,7 @@ from asr.config.schema import Config
 from asr.errors import UserError
 from asr.planning.audit.metrics import Cell
 from asr.scaling.rule import in_force
+from asr.training.start.resolved import resolved
 
 BURN_IN = "burn_in"
 PROGRESSIVE = "progressive"
@@ -48,12 +49,14 @@ class AuditPlan:
         return [
             *self.overrides,
             *([fork] if self.burn_in_hours else []),
+            *(["init_from=null"] if self.burn_in_hours and cell.rule != BURN_IN else []),
             f"name={cell.name}",
             f"output={self.folder(cell)}",
             f"seed={cell.seed}",
             f"scaling.rule={rule}",
             "batch.batch_seconds_per_rank=null",
             f"batch.batch_seconds={pieces[0][1] if len(pieces) == 1 else json.dumps(pieces)}",
+            "trainer.total_passes=null",
             f"trainer.total_hours={hours}",
             "trainer.keep_last=1",
         ]
@@ -88,7 +91,7 @@ class AuditPlan:
 
 def cell_config(plan: AuditPlan, cell: Cell) -> Config:
     """A cell's settings. Raises UserError for a kappa that the rule or the stream cannot make."""
-    config = load_config(plan.recipe, plan.cell_overrides(cell))
+    config = resolved(load_config(plan.recipe, plan.cell_overrides(cell)))
     option = "--progressive" if cell.rule == PROGRESSIVE else "--kappa"
     for hours, wanted in plan.batch_schedule(cell):
         made = config.global_batch_seconds(1, hours)
@@ -143,7 +146,7 @@ def make_plan(
     `progressive`: a kappa to grow to, too. `seeds_at`: by rule (or `PROGRESSIVE`) and kappa, another number of
     seeds. Raises UserError for a rule there is not, hours that do not fit, and a kappa that cannot be made.
     """
-    config = load_config(recipe, overrides)
+    config = resolved(load_config(recipe, overrides))
     for rule in rules:
         if rule not in RULES:
             raise UserError(

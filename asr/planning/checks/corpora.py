@@ -74,6 +74,11 @@ class Corpora:
         """What of a set is trained on."""
         return speech.within(self.config.corpus.min_seconds, self.config.corpus.max_seconds)
 
+    @property
+    def labelled_hours(self) -> float:
+        """Of what is trained on."""
+        return sum(float(self.kept(s).seconds.sum()) for s in self.sets.get("labelled", [])) / 3600
+
     def _read(self) -> Iterator[Finding]:
         corpus = self.config.corpus
         directory = Path(corpus.directory)

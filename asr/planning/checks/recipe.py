@@ -17,7 +17,7 @@ from asr.tracking.run_log import logger_class
 _FEWEST_HALF_LIVES = 1.0
 _FEWEST_STEPS_A_HALF_LIFE = 2.0
 _FEWEST_SECONDS_A_RANK = 10.0
-_TRIAL_HOURS = 1.0
+TRIAL_HOURS = 1.0
 """A shorter run only tries the path: a schedule that does not fit it is noted, and not a problem."""
 
 
@@ -67,7 +67,7 @@ def _schedule(config: Config) -> Iterator[Finding]:
             f"optimizer.warmup_hours {optimizer.warmup_hours:g} is not before trainer.total_hours {total:g}: "
             "the learning rate never arrives",
             "warm up for less, or train longer",
-            is_problem=total >= _TRIAL_HOURS,
+            is_problem=total >= TRIAL_HOURS,
         )
     elif start and start < optimizer.warmup_hours:
         yield note(
@@ -102,7 +102,7 @@ def _decay(config: Config) -> Iterator[Finding]:
         yield Finding(
             f"optimizer.decay_start_hours {start:g} is not before the decay's end at {end:g} h",
             "start earlier, or end later (optimizer.decay_end_hours, trainer.total_hours)",
-            is_problem=total >= _TRIAL_HOURS,
+            is_problem=total >= TRIAL_HOURS,
         )
     elif end > total:
         yield note(f"the decay ends at {end:g} h, after the end of training at {total:g} h")
@@ -125,7 +125,7 @@ def _teacher(config: Config, ranks: int) -> Iterator[Finding]:
                 else "its first students, the worst, stay in the average to the end"
             ),
             "shorten teacher.half_life_hours to a tenth of the run or less, or train longer",
-            is_problem=total >= _TRIAL_HOURS,
+            is_problem=total >= TRIAL_HOURS,
         )
     steps = half_life * 3600 / batch_seconds
     if steps < _FEWEST_STEPS_A_HALF_LIFE:
@@ -133,7 +133,7 @@ def _teacher(config: Config, ranks: int) -> Iterator[Finding]:
             f"the teacher's half-life of {half_life:g} h is {steps:.2g} steps of {batch_seconds:g} s: hardly "
             "an average",
             "lengthen teacher.half_life_hours (the unit is hours of audio), or use a smaller batch",
-            is_problem=total >= _TRIAL_HOURS,
+            is_problem=total >= TRIAL_HOURS,
         )
 
 

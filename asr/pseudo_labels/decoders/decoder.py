@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from asr.config.schema import Config
+from asr.decoding.reading import Reading
 from asr.model.features import frame_mask
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import BLANK, Tokenizer
@@ -65,6 +66,11 @@ class LabelDecoder(ABC):
         """Of each utterance by a network in evaluation mode, and features as it wants them."""
         logits_BSV, lengths_B = network(features_BTF, lengths_B)
         return self(_blank_where_not_finite(logits_BSV, lengths_B), lengths_B, request)
+
+    def of_reading(self, found: Reading, request: LabelRequest) -> list[Label]:
+        """Of what was read anyway, on a dev set."""
+        assert found.frames is not None
+        return self(*found.frames, request)
 
     def __call__(self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest) -> list[Label]:
         decided = self.tokens(logits_BSV, lengths_B, request)

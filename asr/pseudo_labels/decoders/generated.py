@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from asr.decoding.generation import Generated, generate, score
+from asr.decoding.reading import Reading
 from asr.decoding.safeguards import most_tokens_of
 from asr.model.encoder_decoder import EncoderDecoder
 from asr.model.speech_model import SpeechModel
@@ -28,6 +29,9 @@ class GeneratedDecoder(LabelDecoder):
         rate = self.config.pseudo_label.max_generated_tokens_per_second
         limits = [most_tokens_of(segment.seconds, rate) for segment in request.segments]
         return [_label(written) for written in generate(network, features_BTF, lengths_B, limits)]
+
+    def of_reading(self, found: Reading, request: LabelRequest) -> list[Label]:
+        return [_label(written) for written in found.written]
 
     def tokens(
         self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest

@@ -88,3 +88,11 @@ def test_the_plan_has_the_contract_s_fields(
     assert set(names.split()) <= one.keys()
     with pytest.raises(UserError, match="whole numbers"):
         plan.main([str(recipe), "--ranks", "1,zwei"])
+
+
+def test_passes_are_planned_as_hours(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    passes = ["trainer.total_hours=null", "trainer.total_passes=4"]
+    assert plan.main([str(recipe), *passes, "pseudo_label.start_hours=null"]) == 0
+    shown = capsys.readouterr().out
+    assert "trainer.total_passes 4: 0.068" in shown
+    assert "total 0.068" in shown, "on the card"

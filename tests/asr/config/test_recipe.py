@@ -30,6 +30,14 @@ def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
         ("batch: {batch_seconds: 1, batch_seconds_per_rank: 2}", r"exactly one of batch_seconds"),
         ("trainer: {precision: bf16}", r"zero_stage 1, 2 or 3"),
         ("pseudo_label: {start_hours: 1}", r"corpus.untranscribed is empty"),
+        ("pseudo_label: {start: {hours: 1, passes: 2}}", r"give one of hours and passes"),
+        ("pseudo_label: {start_hours: 2, start: {hours: 1}}", r"start_hours 2 and start.hours 1"),
+        ("trainer: {total_hours: 2, total_passes: 1}", r"total_hours 2 and total_passes 1 both"),
+        (
+            "corpus: {untranscribed: [a]}\npseudo_label: {start: {hours: 1, dev_wer_below: 70}}",
+            r"dev_wer_below 70 needs a dev set",
+        ),
+        ("fork_from: a\ninit_from: b", r"give one of them"),
         (
             "pseudo_label: {health: {length_ratio_band: [2, 1]}}",
             r"\[2, 1\] must be \[lower, upper\]",
@@ -94,3 +102,27 @@ def test_what_is_printed_can_be_read_again() -> None:
 def test_every_recipe_is_valid(path: Path) -> None:
     """A method is put on top of a recipe that has untranscribed speech."""
     load_config(path, ["corpus.untranscribed=[some]"] if path.parent.name == "methods" else [])
+
+
+def test_the_start_of_labels_in_its_long_and_its_short_form(tmp_path: Path) -> None:
+    corpus = "corpus: {untranscribed: [a], dev: [b]}\n"
+    write(tmp_path, corpus + "pseudo_label: {start_hours: 16}", "base.yaml")
+    path = write(tmp_path, "base: base.yaml\npseudo_label: {start: {dev_wer_below: 70}}")
+    config = load_config(path)
+    assert config.pseudo_label.start_hours == config.pseudo_label.start.hours == 16
+    assert config.pseudo_label.start.dev_wer_below == 70
+    assert parse_config(yaml.safe_load(dump_config(config)), "again") == config
+    supervised = load_config(path, ["pseudo_label.start_hours=null"])
+    assert supervised.pseudo_label.start_hours is None
+    again = load_config(path, ["pseudo_label.start_hours=4"])
+    assert again.pseudo_label.start.hours == 4
+    assert again.pseudo_label.start.dev_wer_below == 70
+    by_mapping = load_config(path, {"pseudo_label": {"start_hours": 4}})
+    assert by_mapping == again
+    write(
+        tmp_path, "base: base.yaml\npseudo_label: {start: {hours: null, passes: 9}}", "passes.yaml"
+    )
+    passes = tmp_path / "passes.yaml"
+    assert load_config(passes).pseudo_label.start.passes == 9
+    assert load_config(passes, ["pseudo_label.start_hours=null"]).pseudo_label.start.is_set is False
+    assert load_config(passes, ["pseudo_label.start_hours=3"]).pseudo_label.start_hours == 3

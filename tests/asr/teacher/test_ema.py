@@ -72,6 +72,19 @@ def follower(
     return student, average
 
 
+def test_a_start_worth_keeping_fades_by_the_half_life_and_is_not_taken_out() -> None:
+    student, average = follower(torch.tensor([8.0]), has_bias_correction=True)
+    average.keep_start()
+    follow(student, average, torch.tensor([0.0]), 0.5)
+    assert float(average.average[0]) == 4.0
+    follow(student, average, torch.tensor([0.0]), 0.5)
+    assert float(average.average[0]) == 2.0
+    # After a collapse it begins as the student, and of that nothing is kept.
+    average.reset_to_student()
+    follow(student, average, torch.tensor([3.0]), 0.5)
+    assert float(average.average[0]) == 3.0
+
+
 def follow(student: Path, average: WeightAverage, weights: torch.Tensor, momentum: float) -> None:
     """The student moves, and the average is updated."""
     student.theta.data.copy_(weights)

@@ -1,0 +1,1 @@
+"""From how sure a recogniser is to how often it is wrong."""

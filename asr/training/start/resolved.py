@@ -1,0 +1,50 @@
+"""What a recipe leaves open until the files that it names are read. Imports torch where there is some such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from asr.config.schema import Config
+
+
+def resolved(config: Config) -> Config:
+    """The recipe with every setting in force. Raises UserError where what it names is not there.
+
+    Whatever trains, checks or plans takes this first; on a recipe that is resolved it changes nothing.
+    """
+    if config.trainer.total_passes is not None or config.pseudo_label.start.passes is not None:
+        config = _in_hours(config)
+    starts_elsewhere = config.init_from is not None or config.fork_from is not None
+    if starts_elsewhere or config.model.kind == "encoder_decoder":
+        from asr.training.start.warm_start import with_its_average
+
+        config = with_its_average(config)
+    return config
+
+
+def about_passes(given: Config, config: Config) -> Iterator[str]:
+    """What the passes of a recipe as given have become, for people."""
+    start, now = given.pseudo_label.start, config.pseudo_label.start
+    if start.passes is not None and now.hours is not None:
+        yield f"pseudo_label.start.passes {start.passes:g}: {now.hours:.4g} h of audio"
+    if given.trainer.total_passes is not None:
+        passes, hours = given.trainer.total_passes, config.trainer.total_hours
+        yield f"trainer.total_passes {passes:g}: {hours:.4g} h of audio"
+
+
+def _in_hours(config: Config) -> Config:
+    """Passes over the labelled speech, as much of it as is trained on, as hours of audio."""
+    from asr.data.dataset import load_role
+    from asr.data.segments import Kind
+
+    corpus = config.corpus
+    speech = load_role(config, Kind.LABELLED).within(corpus.min_seconds, corpus.max_seconds)
+    hours = float(speech.seconds.sum()) / 3600
+    trainer, policy = config.trainer, config.pseudo_label
+    if trainer.total_passes is not None:
+        changes = {"total_hours": trainer.total_passes * hours, "total_passes": None}
+        trainer = trainer.model_copy(update=changes)
+    if policy.start.passes is not None:
+        changes = {"hours": policy.start.passes * hours, "passes": None}
+        policy = policy.model_copy(update={"start": policy.start.model_copy(update=changes)})
+    return config.model_copy(update={"trainer": trainer, "pseudo_label": policy})
