@@ -1,0 +1,59 @@
+"""A tiny random Whisper that knows bytes, as transformers saves one; windows of 5 s, texts of 40 tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|nocaptions|>", "<|notimestamps|>")
+BYTES = 256
+END, START, NO_SPEECH, NO_TIMESTAMPS = range(BYTES, BYTES + 4)
+VOCABULARY = BYTES + 4 + 3
+"""The last three are timestamps, which the tokenizer does not know."""
+PLACES = 40
+
+
+def write_whisper(folder: Path, scale: float = 1.0) -> Any:
+    """Write it; returns transformers' own, in evaluation mode. `scale` of its weights: larger says more."""
+    import transformers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: place for place, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL])
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(5)
+    config = transformers.WhisperConfig(
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        vocab_size=VOCABULARY,
+        max_source_positions=250,
+        max_target_positions=PLACES,
+        pad_token_id=END,
+        bos_token_id=END,
+        eos_token_id=END,
+        decoder_start_token_id=START,
+        suppress_tokens=[],
+        begin_suppress_tokens=[END],
+        init_std=0.05 * scale,
+    )
+    model = transformers.WhisperForConditionalGeneration(config).eval()
+    with torch.no_grad():  # else biases are 0 and norms 1, and much would go unnoticed
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias") or parameter.dim() == 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.generation_config.begin_suppress_tokens = [END]
+    model.generation_config.suppress_tokens = []
+    model.save_pretrained(folder)
+    transformers.WhisperFeatureExtractor(chunk_length=5).save_pretrained(folder)
+    return model
