@@ -23,6 +23,7 @@ from asr.data.batching import split_into_micro_batches
 from asr.data.dataset import SpeechSet, load_waveforms
 from asr.data.manifest.index import digest
 from asr.data.segments import Kind, Segment
+from asr.decoding.safeguards import compression_ratio
 from asr.evaluation.normalisers import Normaliser
 from asr.pseudo_labels.filters import Dropped
 from asr.pseudo_labels.label import Label, LabelMetrics
@@ -160,7 +161,8 @@ class SetLabeller:
     def _record(self, place: int, text: str, tokens: int, metrics: dict[str, Any]) -> LabelRecord:
         speech, unknown = self.speech, {n: math.nan for n, v in metrics.items() if v is None}
         dropped = None if text else str(Dropped.EMPTY)
-        label = Label([0] * tokens, LabelMetrics(**{**metrics, **unknown}), 0.0, math.nan, dropped)
+        known = LabelMetrics(**{**metrics, **unknown, "compression_ratio": compression_ratio(text)})
+        label = Label([0] * tokens, known, 0.0, math.nan, dropped)
         errors = measured(speech.references[place], text)
         seconds = float(speech.seconds[place])
         return LabelRecord((0, place), speech.ids[place], seconds, label, text, None, errors)
@@ -177,7 +179,7 @@ def _plain(metrics: LabelMetrics) -> dict[str, Any]:
         name: value
         if isinstance(value, str)
         else None
-        if math.isnan(value)
+        if value is None or math.isnan(value)
         else round(value, _DIGITS)
         for name, value in vars(metrics).items()
     }

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from asr.model.ctc import best_paths
+from asr.model.encoder_decoder import EncoderDecoder
 from asr.pseudo_labels.label import label_metrics
-from asr.pseudo_labels.labelling.recogniser import Choice, Recognition
+from asr.pseudo_labels.labelling.recogniser import Choice, Recogniser, Recognition
+from asr.pseudo_labels.labelling.written import WritingRecogniser
 
 if TYPE_CHECKING:
     from asr.model.loaded_model import LoadedModel
@@ -32,12 +34,16 @@ class OurRecogniser:
     is_batched = True
 
     @classmethod
-    def load(cls, choice: Choice, device: torch.device) -> OurRecogniser:
-        """Raises UserError for a folder that lacks a part."""
+    def load(cls, choice: Choice, device: torch.device) -> Recogniser:
+        """Or what writes, for an encoder-decoder. Raises UserError for a folder that lacks a part."""
         from asr.model.model_folder import load_model
 
         found = load_model(Path(choice.model), choice.weights, device, best=choice.best)
-        return cls(found, choice.weights)
+        ours = cls(found, choice.weights)
+        if isinstance(found.network, EncoderDecoder):
+            given = found.network, found.front_end, found.tokenizer, device, ours.stamp
+            return WritingRecogniser(*given)
+        return ours
 
     @property
     def sample_rate_hz(self) -> int:

@@ -6,14 +6,17 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from asr.decoding.safeguards import GREEDY
 from asr.errors import UserError
 from asr.pseudo_labels.labelling.recogniser import Choice, Recogniser, load_recogniser
+from asr.pseudo_labels.labelling.written import WritingRecogniser
 
 CPU = torch.device("cpu")
 
@@ -131,6 +134,9 @@ def test_whisper_hears_what_transformers_hears_and_how_surely(whisper: Path) -> 
     import transformers
 
     recogniser = loaded(whisper)
+    assert isinstance(recogniser, WritingRecogniser)
+    recogniser = replace(recogniser, settings=GREEDY)
+    special = recogniser.network.special
     waveforms_BN, samples_B = speech(0.4, 1.0, 0.7)
     heard = recogniser(waveforms_BN, samples_B)
     model = transformers.WhisperForConditionalGeneration.from_pretrained(whisper).eval()
@@ -140,7 +146,12 @@ def test_whisper_hears_what_transformers_hears_and_how_surely(whisper: Path) -> 
         wave = waveforms_BN[place, :samples].numpy()
         features = extractor(wave, sampling_rate=16_000, return_tensors="pt").input_features
         out = model.generate(
-            features, max_length=12, return_dict_in_generate=True, output_scores=True
+            features,
+            decoder_input_ids=torch.tensor([special.prompt]),
+            suppress_tokens=list(special.suppressed),
+            max_length=12,
+            return_dict_in_generate=True,
+            output_scores=True,
         )
         assert (
             heard[place].text
@@ -177,7 +188,7 @@ def test_what_is_no_recogniser_is_said(ctc: Path, whisper: Path, tmp_path: Path)
     for folder, language, part in (
         (tmp_path / "bert", None, r"a bert \(BertModel\); name a CTC model"),
         (broken, None, "broken: cannot be loaded"),
-        (whisper, "en", "has one language; leave it out"),
+        (whisper, "en", "knows one language; set it to null"),
         (ctc, "en", "is not asked for one"),
     ):
         with pytest.raises(UserError, match=part):
