@@ -1,4 +1,4 @@
-"""Waveform -> normalised log-mel features.
+"""Waveform -> what an encoder takes: our log-mel features here, a pretrained family's beside its encoder.
 
 Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
 
@@ -8,9 +8,9 @@ on the utterances it is batched with.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,8 @@ from torchaudio.transforms import MelSpectrogram
 
 from asr.config.schema import FeatureConfig
 
-Input = Literal["log_mel", "waveform"]
-"""What an encoder wants: log-mel features (B, T, F) and their frames, or waveforms (B, T) and their samples."""
 _LOG_FLOOR = 1e-6
 _STD_FLOOR = 1e-3
-# Batches are padded to a multiple of this many frames: oneDNN and cuDNN prepare a kernel for each new
-# shape, and this makes shapes recur.
-_FRAME_MULTIPLE = 64
-_IDLE_FRAMES = 16
 
 
 def frame_mask(lengths_B: Tensor, frames: int) -> Tensor:
@@ -42,9 +36,47 @@ class Recording:
     """(F,) fp32, over all its frames"""
     std: Tensor
     """(F,) fp32"""
+    peak: Tensor | None = None
+    """(), fp32: the largest of them, where features are cut off below it."""
 
 
-class LogMel(nn.Module):
+class FrontEnd(nn.Module, ABC):
+    """Waveforms -> what an encoder takes: features (B, T, F), or waveforms (B, T) whose frames are samples."""
+
+    sample_rate_hz: int
+    """Of the waveforms that it wants."""
+    hop_samples: int
+    """Samples from a frame to the next."""
+    width: int | None
+    """F; None where a frame is a number."""
+    takes_masks: bool = True
+    """Whether SpecAugment masks what comes out; else the encoder masks its own front end's output."""
+    frame_multiple: int = 64
+    """Batches are padded to a multiple of so many frames: oneDNN and cuDNN prepare a kernel for each new shape,
+    and this makes shapes recur."""
+    idle_frames: int = 16
+    """Of an utterance that is long enough for any encoder, and cheap."""
+
+    @abstractmethod
+    def frames(self, samples_B: Tensor) -> Tensor:
+        """Number of frames (B,) of utterances with `samples_B` samples."""
+
+    @abstractmethod
+    def forward(
+        self, waveforms_BN: Tensor, samples_B: Tensor, recording: Recording | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Features (B, T, F) in fp32, zero where padded, and their lengths (B,) in frames.
+
+        Of an utterance alone, whatever it is batched with. Waveforms that are pieces of a recording are
+        normalised by all of it.
+        """
+
+    @abstractmethod
+    def survey(self, blocks: Iterable[Tensor]) -> Recording:
+        """Length and statistics of a recording that comes in blocks (N,), in the memory of one block."""
+
+
+class LogMel(FrontEnd):
     """Log-mel filter bank, normalised per utterance and mel bin to zero mean and unit variance.
 
     Frames are not padded or centred. The window stands in the middle of an FFT of the next power of
@@ -54,6 +86,7 @@ class LogMel(nn.Module):
 
     def __init__(self, config: FeatureConfig) -> None:
         super().__init__()
+        self.sample_rate_hz, self.width = config.sample_rate_hz, config.mel_bins
         self.window_samples = round(config.window_ms * config.sample_rate_hz / 1000)
         self.hop_samples = round(config.hop_ms * config.sample_rate_hz / 1000)
         self.normalise = config.normalise == "utterance"
@@ -68,17 +101,12 @@ class LogMel(nn.Module):
         )
 
     def frames(self, samples_B: Tensor) -> Tensor:
-        """Number of feature frames (B,) of utterances with `samples_B` samples."""
         return (1 + (samples_B - self.mel.n_fft) // self.hop_samples).clamp(min=0)
 
     @torch.no_grad()
     def forward(
         self, waveforms_BN: Tensor, samples_B: Tensor, recording: Recording | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F) in fp32, zero where padded, and their lengths (B,) in frames.
-
-        Waveforms that are pieces of a recording are normalised by all of it.
-        """
         features_BTF = self._bins(waveforms_BN)
         lengths_B = self.frames(samples_B)
         mask_BT1 = frame_mask(lengths_B, features_BTF.shape[1])[:, :, None]
@@ -90,7 +118,6 @@ class LogMel(nn.Module):
 
     @torch.no_grad()
     def survey(self, blocks: Iterable[Tensor]) -> Recording:
-        """Length and statistics of a recording that comes in blocks (N,), in the memory of one block."""
         device = self.mel.mel_scale.fb.device
         sums_2F = torch.zeros(2, self.mel.n_mels, dtype=torch.float64, device=device)
         samples, frames, pending_N = 0, 0, torch.zeros(0)
@@ -128,16 +155,14 @@ def _normalise(features_BTF: Tensor, mask_BT1: Tensor, lengths_B: Tensor) -> Ten
 class FeatureExtractor:
     """What was read -> what the encoder wants, on the device."""
 
-    def __init__(self, config: FeatureConfig, wants: Input, device: torch.device) -> None:
-        self.log_mel = LogMel(config).to(device)
+    def __init__(self, front_end: FrontEnd, is_stored: bool, device: torch.device) -> None:
+        """`is_stored`: what is read are features already."""
+        self.front_end = front_end.to(device)
         self.device = device
-        self.computes = wants == "log_mel" and config.source == "waveform"
-        self._idle_shape = (
-            (_IDLE_FRAMES, config.mel_bins) if wants == "log_mel" else (_IDLE_FRAMES,)
-        )
+        self.is_stored = is_stored
 
     def __call__(self, read: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F), or waveforms (B, T), and lengths (B,); T is a multiple of 64.
+        """Features (B, T, F), or waveforms (B, T), and lengths (B,); T is a multiple of `frame_multiple`.
 
         Of waveforms (B, N) and their samples (B,), or of features that were stored; of nothing, which an idle
         rank has, B = 0.
@@ -145,12 +170,15 @@ class FeatureExtractor:
         if read is None:
             return self.silence(utterances=0)
         values, lengths_B = (tensor.to(self.device, non_blocking=True) for tensor in read)
-        if self.computes:
-            values, lengths_B = self.log_mel(values, lengths_B)
-        padding = (*(0, 0) * (values.dim() - 2), 0, -values.shape[1] % _FRAME_MULTIPLE)
+        if not self.is_stored:
+            values, lengths_B = self.front_end(values, lengths_B)
+        excess = -values.shape[1] % self.front_end.frame_multiple
+        padding = (*(0, 0) * (values.dim() - 2), 0, excess)
         return nn.functional.pad(values, padding), lengths_B
 
     def silence(self, utterances: int = 1) -> tuple[Tensor, Tensor]:
         """The same of short silent utterances: a rank without speech takes part in collectives with them."""
-        values = torch.zeros(utterances, *self._idle_shape, device=self.device)
-        return values, torch.full((utterances,), _IDLE_FRAMES, device=self.device)
+        frames, width = self.front_end.idle_frames, self.front_end.width
+        shape = (utterances, frames) if width is None else (utterances, frames, width)
+        values = torch.zeros(shape, device=self.device)
+        return values, torch.full((utterances,), frames, device=self.device)

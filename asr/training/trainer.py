@@ -20,7 +20,7 @@ from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
 from asr.model.acoustic_model import AcousticModel, Forward, make_model
-from asr.model.features import FeatureExtractor
+from asr.model.features import FeatureExtractor, LogMel
 from asr.model.tokenizer import make_tokenizer
 from asr.pseudo_labels.factory import make_factory
 from asr.pseudo_labels.ledger import LabelLedger
@@ -74,8 +74,8 @@ class Trainer:
         batch_seconds = config.global_batch_seconds(ranks.world, drawn_seconds / SECONDS_PER_HOUR)
         self.engine = Engine(student, config, in_force(config, batch_seconds), ranks)
         self.averages = make_averages(config, self._new_network, self.engine.shards, ranks)
-        wants = self.engine.student.encoder.wants
-        self.features = FeatureExtractor(config.features, wants, ranks.device)
+        is_stored = config.features.source == "precomputed"
+        self.features = FeatureExtractor(LogMel(config.features), is_stored, ranks.device)
         self.labeler: PseudoLabeler | None = None
         """None in a supervised run."""
         if factory is not None:
@@ -297,11 +297,11 @@ class Trainer:
             "teacher": self.averages.shipped.model(),
         }
         distance = self.averages.shipped.distance()
-        log_mel = self.features.log_mel
+        front_end = self.features.front_end
         wers: dict[str, list[float]] = {model: [] for model in models}
         for speech in self.dev:
             for model, forward in models.items():
-                metrics = evaluate(forward, speech, log_mel, self.tokenizer, self.ranks)
+                metrics = evaluate(forward, speech, front_end, self.tokenizer, self.ranks)
                 wers[model].append(metrics.wer)
                 if self.log:
                     place = {**self.state.place(), "set": speech.name, "model": model}

@@ -20,7 +20,7 @@ from asr.errors import UserError
 from asr.evaluation.edit_distance import error_counts
 from asr.model.acoustic_model import Forward
 from asr.model.ctc import ctc_losses, is_feasible
-from asr.model.features import LogMel
+from asr.model.features import FrontEnd
 from asr.model.tokenizer import Tokenizer
 
 _MAX_BATCH_SECONDS = 120.0
@@ -40,7 +40,7 @@ class DevMetrics:
 
 @torch.inference_mode()
 def evaluate(
-    forward: Forward, speech: SpeechSet, log_mel: LogMel, tokenizer: Tokenizer, ranks: Ranks
+    forward: Forward, speech: SpeechSet, front_end: FrontEnd, tokenizer: Tokenizer, ranks: Ranks
 ) -> DevMetrics:
     """Error rates and loss of a model on a dev set. A collective."""
     segments = [Segment(Kind.LABELLED, i, 0, float(s)) for i, s in enumerate(speech.seconds)]
@@ -50,7 +50,7 @@ def evaluate(
         mine = slot[ranks.rank]
         share = mine or next(part for part in slot if part)
         waveforms_BN, samples_B = load_waveforms([speech.cuts[s.index] for s in share])
-        features = log_mel(waveforms_BN.to(ranks.device), samples_B.to(ranks.device))
+        features = front_end(waveforms_BN.to(ranks.device), samples_B.to(ranks.device))
         logits_BSV, lengths_B = forward(*features)
         if mine:
             references = [speech.references[s.index] for s in mine]

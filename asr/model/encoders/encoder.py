@@ -7,17 +7,13 @@ L layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from torch import Tensor, nn
-
-from asr.model.features import Input
 
 
 class Encoder(nn.Module, ABC):
     """Speech with its lengths -> hidden states with theirs; masked, so that a batch changes nothing."""
 
-    wants: ClassVar[Input] = "log_mel"
     width: int
     """D"""
     stride: int
