@@ -1,0 +1,194 @@
+"""What the pretrained families share: layers that utterances skip, dropout by utterance, constants, files.
+
+A family's own loop walks over transformers' modules, so that masks, LayerDrop and SpecAugment are ours and
+padding leaks nowhere.
+
+Shape suffixes: B utterances, T input frames, F features of a frame, S encoder frames, D width, V vocabulary,
+L layers.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from asr.model.dropout import Dropout, through_kept
+from asr.model.encoders.encoder import Encoder
+from asr.model.features import FrontEnd, frame_mask
+from asr.utils.files import write_tensors
+
+FOLDER = "pretrained"
+"""Of a checkpoint: what builds the encoder again, without its weights."""
+CONSTANTS_FILE = "buffers.safetensors"
+
+
+class CtcHead(NamedTuple):
+    """The head of a whole CTC model."""
+
+    weight: Tensor
+    """(V, D)"""
+    bias: Tensor
+    """(V,)"""
+    vocabulary: tuple[str, ...]
+    """V tokens: the blank is empty, the word boundary a space."""
+
+
+class PretrainedEncoder(Encoder):
+    """An encoder of transformers', `network`, behind our interface."""
+
+    network: Any
+    """transformers' module; its parameters are ours."""
+    max_seconds: float | None = None
+    """Longest utterance that it can take; None where positions have no end."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how its padding is dealt with, a line each."""
+
+    def __init__(self, network: Any, config: Any, extractor: Any, width: int) -> None:
+        """`config` and `extractor` are transformers' own, as they were loaded; `width` is D."""
+        super().__init__()
+        self.network, self.config, self.extractor = network, config, extractor
+        self.width = width
+        self.head: CtcHead | None = None
+        self._constants: dict[str, Tensor] = {}
+        self._hold(name for name, _ in self._persistent_buffers())
+        # Softmax does not feel a bias of the keys: Adam would make full steps of its gradient's rounding noise.
+        names = ("k_proj.bias", "linear_k.bias")
+        self._hold([n for n, _ in network.named_parameters() if n.endswith(names)])
+
+    @abstractmethod
+    def front_end(self) -> FrontEnd:
+        """The family's own features, as its feature extractor has them."""
+
+    @abstractmethod
+    def depth(self, name: str) -> int:
+        """How deep the parameter of this name lies: 0 the front end, 1 to L the layers, L + 1 what follows."""
+
+    @abstractmethod
+    def _enter(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+        """Hidden states (B, S, D) before the first layer."""
+
+    @abstractmethod
+    def _layers(self, frames: int, reach: int | None) -> list[Callable[[Tensor, Tensor], Tensor]]:
+        """L layers, (hidden states (B, S, D), mask (B, S)) -> hidden states, for S = `frames`."""
+
+    @abstractmethod
+    def _leave(self, hidden_BSD: Tensor) -> Tensor:
+        """Hidden states after the last layer -> the encoder's."""
+
+    def forward(
+        self,
+        features_BTF: Tensor,
+        lengths_B: Tensor,
+        kept_BL: Tensor | None = None,
+        reach: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        draws = self.training and features_BTF.device.type == "cpu"
+        with _OurDropout() if draws else nullcontext():
+            hidden_BSD = self._enter(features_BTF, lengths_B)
+            frames_B = self.output_lengths(lengths_B)
+            mask_BS = frame_mask(frames_B.clamp(min=1), hidden_BSD.shape[1])
+            for index, layer in enumerate(self._layers(hidden_BSD.shape[1], reach)):
+                kept_B = None if kept_BL is None else kept_BL[:, index]
+                hidden_BSD = through_kept(layer, hidden_BSD, mask_BS, kept_B)
+            return self._leave(hidden_BSD), frames_B
+
+    def train(self, mode: bool = True) -> PretrainedEncoder:
+        """Batch statistics are the pretrained model's for ever."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.eval()
+        return self
+
+    def set_dropout(self, dropout: float, layer_drop: float) -> None:
+        """All but that of the attention weights, which stays as pretrained."""
+        self.layer_drop = layer_drop
+        attention = [m for m in self.network.modules() if type(m).__name__.endswith("Attention")]
+        inside = {id(part) for module in attention for part in module.modules()}
+        for module in self.network.modules():
+            if id(module) in inside:
+                continue
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
+            for name in ("dropout", "activation_dropout"):
+                if isinstance(getattr(module, name, None), float | int):
+                    setattr(module, name, dropout)
+
+    def head_weights(self) -> CtcHead | None:
+        """The CTC head that the pretrained model came with; None where it had none or weights were not read."""
+        return self.head
+
+    def save(self, folder: Path) -> None:
+        """Write what `load_encoder(folder, with_weights=False)` needs, into `folder`/pretrained."""
+        target = folder / FOLDER
+        target.mkdir(exist_ok=True)
+        self.config.save_pretrained(target)
+        self.extractor.save_pretrained(target)
+        if self._constants:
+            write_tensors(target / CONSTANTS_FILE, self._constants)
+
+    def constants(self) -> Mapping[str, Tensor]:
+        """What no training changes, by name: batch statistics, tables of positions and their like; fp32."""
+        return self._constants
+
+    def set_constants(self, found: Mapping[str, Tensor]) -> None:
+        """Put them in place. Raises KeyError or RuntimeError where one is missing or has another shape."""
+        for name in self._constants:
+            value = found[name].clone()
+            _owner(self.network, name).get_buffer(name.rpartition(".")[2]).copy_(value)
+            self._constants[name] = value
+
+    def _persistent_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        names = self.network.state_dict().keys()
+        yield from ((name, b) for name, b in self.network.named_buffers() if name in names)
+
+    def _hold(self, names: Iterable[str]) -> None:
+        """Make constants of parameters and buffers: neither trained, averaged nor among the weights.
+
+        What is saved is a copy, since an engine may cast the module's own.
+        """
+        for name in list(names):
+            owner, own = _owner(self.network, name), name.rpartition(".")[2]
+            value = getattr(owner, own).detach()
+            value = value.float() if value.is_floating_point() else value
+            owner._parameters.pop(own, None)
+            owner._buffers.pop(own, None)
+            owner.register_buffer(own, value.clone(), persistent=False)
+            self._constants[name] = value.clone()
+
+
+def _owner(network: nn.Module, name: str) -> nn.Module:
+    return network.get_submodule(name.rpartition(".")[0])
+
+
+def seen(mask_BS: Tensor, reach: int | None) -> Tensor:
+    """Boolean attention mask, (B, 1, 1, S) or within `reach` (B, 1, S, S): the valid frames, and oneself."""
+    if reach is None:
+        return mask_BS[:, None, None, :]
+    places_S = torch.arange(mask_BS.shape[1], device=mask_BS.device)
+    distance_SS = (places_S[:, None] - places_S).abs()
+    return (mask_BS[:, None, None, :] & (distance_SS <= reach)) | (distance_SS == 0)
+
+
+class _OurDropout(TorchFunctionMode):
+    """Inside of it torch's dropout is ours, which draws for each utterance; that of attention stays."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is nn.functional.dropout:
+            return _dropout(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _dropout(
+    hidden: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    return Dropout(p).train(training)(hidden)

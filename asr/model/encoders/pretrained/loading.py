@@ -1,0 +1,162 @@
+"""A folder in Hugging Face's layout, or a hub id -> one of our encoders. Needs transformers.
+
+Weights are read from safetensors, and no code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from asr.errors import UserError
+from asr.model.encoders.pretrained.encoder import (
+    CONSTANTS_FILE,
+    FOLDER,
+    CtcHead,
+    PretrainedEncoder,
+)
+from asr.model.encoders.pretrained.whisper import WhisperEncoder
+
+
+@dataclass(frozen=True)
+class Family:
+    """How transformers' model of a family becomes an encoder of ours."""
+
+    encoder: Callable[[Any, Any, Any], PretrainedEncoder]
+    part: str = ""
+    """Where its encoder lies in what AutoModel gives; empty for all of it."""
+    head: str = "lm_head"
+    """Its CTC head, where it has one."""
+
+
+FAMILIES: Mapping[str, Family] = {
+    "whisper": Family(WhisperEncoder, part="encoder"),
+}
+"""By `model_type` of config.json."""
+
+
+def load(source: str, with_weights: bool) -> PretrainedEncoder:
+    """As `load_encoder`, where transformers is installed."""
+    folder = Path(source)
+    if (folder / FOLDER / "config.json").is_file():
+        folder = folder / FOLDER
+    named = str(folder) if folder.is_dir() else source
+    with _quiet():
+        config = _read(source, lambda: transformers.AutoConfig.from_pretrained(named))
+        family = FAMILIES.get(config.model_type)
+        if family is None:
+            raise UserError(
+                f"model.encoder '{source}': model_type '{config.model_type}' has no encoder here",
+                f"take one of {', '.join(FAMILIES)}",
+            )
+        extractor = _read(source, lambda: transformers.AutoFeatureExtractor.from_pretrained(named))
+        is_ctc = any(name.endswith("ForCTC") for name in config.architectures or [])
+        auto = transformers.AutoModelForCTC if is_ctc else transformers.AutoModel
+        if with_weights:
+            model = _with_weights(source, named, auto)
+        else:
+            model = auto.from_config(config, dtype=torch.float32)
+        network = getattr(model, model.base_model_prefix, model) if is_ctc else model
+        network = getattr(network, family.part) if family.part else network
+        encoder = family.encoder(network, config, extractor)
+        if with_weights and is_ctc:
+            encoder.head = _head(named, getattr(model, family.head), config)
+    if not with_weights and encoder.constants():
+        _read_constants(source, folder, encoder)
+    return encoder
+
+
+def _with_weights(source: str, named: str, auto: Any) -> Any:
+    folder = Path(named)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        pickles = ", ".join(sorted(p.name for p in folder.glob("*.bin"))) or "no weights"
+        raise UserError(
+            f"model.encoder '{source}': has {pickles} and no *.safetensors, and a pickle is not opened",
+            f'convert it where you trust it: python -c "import transformers as t; m = t.{auto.__name__}.'
+            f"from_pretrained('{named}', use_safetensors=False); m.save_pretrained('{named}')\"",
+        )
+    model, found = _read(
+        source,
+        lambda: auto.from_pretrained(
+            named,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        ),
+    )
+    missing = [n for n in found["missing_keys"] if not n.endswith("masked_spec_embed")]
+    missing += [str(name) for name in found["mismatched_keys"]]
+    if missing:
+        raise UserError(
+            f"model.encoder '{source}': {len(missing)} weights are missing or have another shape "
+            f"({missing[0]}, ...)",
+            "its config.json is not that of its weights: copy both again",
+        )
+    return model
+
+
+def _head(named: str, head: Any, config: Any) -> CtcHead | None:
+    """Of a whole CTC model; None where its tokens cannot be read."""
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(named, trust_remote_code=False)
+    except (OSError, ValueError, KeyError):
+        return None
+    weight_VD = head.weight.detach()
+    weight_VD = weight_VD.flatten(1) if weight_VD.dim() > 2 else weight_VD
+    tokens = tokenizer.convert_ids_to_tokens(list(range(len(weight_VD))))
+    boundary = getattr(tokenizer, "word_delimiter_token", None)
+    blank = config.pad_token_id
+    vocabulary = tuple(
+        "" if index == blank else " " if token == boundary else str(token)
+        for index, token in enumerate(tokens)
+    )
+    return CtcHead(weight_VD.clone(), head.bias.detach().clone(), vocabulary)
+
+
+def _read_constants(source: str, folder: Path, encoder: PretrainedEncoder) -> None:
+    """From the file that `save` wrote, or else from the weights."""
+    saved = folder / CONSTANTS_FILE
+    try:
+        found = load_file(saved) if saved.is_file() else load(source, True).constants()
+        encoder.set_constants(found)
+    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"{saved}: not what belongs to its config.json ({' '.join(str(error).split())[:150]})",
+            "copy the folder again, all its files together",
+        ) from None
+
+
+def _read(source: str, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        if Path(source).is_dir():
+            remedy = "name a folder with config.json, preprocessor_config.json and *.safetensors"
+        else:
+            remedy = "give the path of a folder with the model; a hub id needs a network that reaches the hub"
+        raise UserError(f"model.encoder '{source}': cannot be read ({reason})", remedy) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers reports every tensor that it does not take; we check what matters."""
+    logging = transformers.utils.logging
+    before, showed = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if showed:
+            logging.enable_progress_bar()

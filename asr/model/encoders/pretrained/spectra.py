@@ -1,0 +1,91 @@
+"""Features of the pretrained families that are made of a filter bank's energies, and bare waveforms.
+
+Shape suffixes: B utterances, N samples, T frames, F features.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from asr.model.features import FrontEnd, Recording, frame_mask
+
+
+class Spectra(FrontEnd):
+    """Log energies of a filter bank, scaled by the utterance's own statistics."""
+
+    width: int
+
+    def __init__(self, extractor: Any, fft: int, hop_samples: int, margin: int) -> None:
+        """`margin`: zeros before the first sample and after the last."""
+        super().__init__()
+        self.sample_rate_hz = extractor.sampling_rate
+        self.fft, self.hop_samples, self.margin = fft, hop_samples, margin
+
+    @abstractmethod
+    def spectra(self, padded_BN: Tensor) -> Tensor:
+        """Log energies (B, T, F) of windows from the first sample on."""
+
+    @abstractmethod
+    def scaled(self, spectra_BTF: Tensor, lengths_B: Tensor, recording: Recording | None) -> Tensor:
+        """The same, scaled by an utterance's frames or by a whole recording's."""
+
+    def filtered(self, waveforms_BN: Tensor) -> Tensor:
+        """Waveforms as the transform wants them."""
+        return waveforms_BN
+
+    def edges(self, padded_BN: Tensor, waveforms_BN: Tensor, samples_B: Tensor) -> None:
+        """Put what is not zero into the margins of padded waveforms."""
+
+    @torch.no_grad()
+    def forward(
+        self, waveforms_BN: Tensor, samples_B: Tensor, recording: Recording | None = None
+    ) -> tuple[Tensor, Tensor]:
+        mask_BN = frame_mask(samples_B, waveforms_BN.shape[1])
+        waveforms_BN = self.filtered(waveforms_BN.float()).masked_fill(~mask_BN, 0.0)
+        lengths_B = self.frames(samples_B)
+        excess = max(0, self.fft - waveforms_BN.shape[1] - 2 * self.margin)
+        padded_BN = functional.pad(waveforms_BN, (self.margin, self.margin + excess))
+        self.edges(padded_BN, waveforms_BN, samples_B)
+        spectra_BTF = self.spectra(padded_BN)[:, : max(1, int(lengths_B.max()))]
+        features_BTF = self.scaled(spectra_BTF, lengths_B, recording)
+        mask_BT1 = frame_mask(lengths_B, features_BTF.shape[1])[:, :, None]
+        return features_BTF.masked_fill(~mask_BT1, 0.0), lengths_B
+
+    @torch.no_grad()
+    def survey(self, blocks: Iterable[Tensor]) -> Recording:
+        device = next(self.buffers()).device
+        margin_N = torch.zeros(self.margin)
+        sums_2F = torch.zeros(2, 1, dtype=torch.float64, device=device)
+        peak = torch.tensor(-torch.inf, device=device)
+        samples, frames, pending_N = 0, 0, margin_N
+        for block_N in chain(blocks, [margin_N]):
+            samples += len(block_N)
+            pending_N = torch.cat([pending_N, block_N])
+            whole = 1 + (len(pending_N) - self.fft) // self.hop_samples
+            if whole > 0:
+                end = (whole - 1) * self.hop_samples + self.fft
+                own_TF = self.spectra(self.filtered(pending_N[None, :end].to(device)))[0]
+                sums_2F = sums_2F + torch.stack([own_TF.sum(0), own_TF.square().sum(0)]).double()
+                peak, frames = torch.maximum(peak, own_TF.max()), frames + whole
+                pending_N = pending_N[whole * self.hop_samples :]
+        mean_F, square_F = sums_2F / max(1, frames)
+        std_F = (square_F - mean_F.square()).clamp(min=0).sqrt()
+        return Recording(samples - self.margin, mean_F.float(), std_F.float(), peak)
+
+
+def statistics(features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased variance, each (B, 1, F), over the valid frames."""
+    mask_BT1 = frame_mask(lengths_B, features_BTF.shape[1])[:, :, None]
+    count_B11 = lengths_B[:, None, None].float()
+    mean_B1F = features_BTF.masked_fill(~mask_BT1, 0.0).sum(1, keepdim=True) / count_B11.clamp(
+        min=1
+    )
+    centred_BTF = (features_BTF - mean_B1F).masked_fill(~mask_BT1, 0.0)
+    return mean_B1F, centred_BTF.square().sum(1, keepdim=True) / (count_B11 - 1).clamp(min=1)
