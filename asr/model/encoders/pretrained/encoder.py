@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from asr.model.dropout import Dropout, through_kept
@@ -145,6 +146,9 @@ class PretrainedEncoder(Encoder):
             _owner(self.network, name).get_buffer(name.rpartition(".")[2]).copy_(value)
             self._constants[name] = value
 
+    def _augmented(self, hidden_BSD: Tensor, frames_B: Tensor) -> Tensor:
+        return hidden_BSD
+
     def _persistent_buffers(self) -> Iterator[tuple[str, Tensor]]:
         names = self.network.state_dict().keys()
         yield from ((name, b) for name, b in self.network.named_buffers() if name in names)
@@ -162,6 +166,16 @@ class PretrainedEncoder(Encoder):
             owner._buffers.pop(own, None)
             owner.register_buffer(own, value.clone(), persistent=False)
             self._constants[name] = value.clone()
+
+
+def whole_weight(module: nn.Module) -> None:
+    """Make one parameter of a weight that torch keeps as length and direction (weight norm).
+
+    Its average is then that of what the network computes with, and ZeRO 3 sees who uses it.
+    """
+    if parametrize.is_parametrized(module, "weight"):
+        with torch.enable_grad():  # without, it would be a buffer
+            parametrize.remove_parametrizations(module, "weight")
 
 
 def _owner(network: nn.Module, name: str) -> nn.Module:

@@ -15,6 +15,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers.models.whisper import modeling_whisper
 
 from asr.errors import UserError
 from asr.model.encoders.pretrained.encoder import (
@@ -23,6 +24,9 @@ from asr.model.encoders.pretrained.encoder import (
     CtcHead,
     PretrainedEncoder,
 )
+from asr.model.encoders.pretrained.parakeet import ParakeetEncoder
+from asr.model.encoders.pretrained.wav2vec2 import Wav2Vec2Encoder, WavLMEncoder
+from asr.model.encoders.pretrained.wav2vec2_bert import Wav2Vec2BertEncoder
 from asr.model.encoders.pretrained.whisper import WhisperEncoder
 
 
@@ -32,13 +36,22 @@ class Family:
 
     encoder: Callable[[Any, Any, Any], PretrainedEncoder]
     part: str = ""
-    """Where its encoder lies in what AutoModel gives; empty for all of it."""
+    """Where its encoder lies in transformers' CTC model; empty for where that says."""
     head: str = "lm_head"
     """Its CTC head, where it has one."""
+    module: Any = None
+    """transformers' class of the encoder alone, where AutoModel gives more than that."""
 
 
 FAMILIES: Mapping[str, Family] = {
-    "whisper": Family(WhisperEncoder, part="encoder"),
+    "data2vec-audio": Family(Wav2Vec2Encoder),
+    "hubert": Family(Wav2Vec2Encoder),
+    "parakeet_ctc": Family(ParakeetEncoder, part="encoder", head="ctc_head"),
+    "parakeet_encoder": Family(ParakeetEncoder),
+    "wav2vec2": Family(Wav2Vec2Encoder),
+    "wav2vec2-bert": Family(Wav2Vec2BertEncoder),
+    "wavlm": Family(WavLMEncoder),
+    "whisper": Family(WhisperEncoder, module=modeling_whisper.WhisperEncoder),
 }
 """By `model_type` of config.json."""
 
@@ -48,6 +61,8 @@ def load(source: str, with_weights: bool) -> PretrainedEncoder:
     folder = Path(source)
     if (folder / FOLDER / "config.json").is_file():
         folder = folder / FOLDER
+    if not folder.is_dir() and (source.count("/") > 1 or source.startswith((".", "/", "~"))):
+        raise UserError(f"model.encoder '{source}': no such folder", "give its path, or a hub id")
     named = str(folder) if folder.is_dir() else source
     with _quiet():
         config = _read(source, lambda: transformers.AutoConfig.from_pretrained(named))
@@ -59,13 +74,14 @@ def load(source: str, with_weights: bool) -> PretrainedEncoder:
             )
         extractor = _read(source, lambda: transformers.AutoFeatureExtractor.from_pretrained(named))
         is_ctc = any(name.endswith("ForCTC") for name in config.architectures or [])
-        auto = transformers.AutoModelForCTC if is_ctc else transformers.AutoModel
+        auto = transformers.AutoModelForCTC if is_ctc else family.module or transformers.AutoModel
         if with_weights:
             model = _with_weights(source, named, auto)
+        elif family.module is not None:
+            model = family.module(config)
         else:
             model = auto.from_config(config, dtype=torch.float32)
-        network = getattr(model, model.base_model_prefix, model) if is_ctc else model
-        network = getattr(network, family.part) if family.part else network
+        network = getattr(model, family.part or model.base_model_prefix) if is_ctc else model
         encoder = family.encoder(network, config, extractor)
         if with_weights and is_ctc:
             encoder.head = _head(named, getattr(model, family.head), config)
@@ -83,6 +99,7 @@ def _with_weights(source: str, named: str, auto: Any) -> Any:
             f'convert it where you trust it: python -c "import transformers as t; m = t.{auto.__name__}.'
             f"from_pretrained('{named}', use_safetensors=False); m.save_pretrained('{named}')\"",
         )
+    is_auto = auto.__name__.startswith("Auto")
     model, found = _read(
         source,
         lambda: auto.from_pretrained(
@@ -91,6 +108,8 @@ def _with_weights(source: str, named: str, auto: Any) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            # Of an encoder-decoder its encoder alone is read.
+            key_mapping={r"^(model\.)?encoder\.": ""} if not is_auto else None,
         ),
     )
     missing = [n for n in found["missing_keys"] if not n.endswith("masked_spec_embed")]
@@ -108,7 +127,7 @@ def _head(named: str, head: Any, config: Any) -> CtcHead | None:
     """Of a whole CTC model; None where its tokens cannot be read."""
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(named, trust_remote_code=False)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):  # TypeError: no file of a vocabulary
         return None
     weight_VD = head.weight.detach()
     weight_VD = weight_VD.flatten(1) if weight_VD.dim() > 2 else weight_VD
@@ -116,7 +135,7 @@ def _head(named: str, head: Any, config: Any) -> CtcHead | None:
     boundary = getattr(tokenizer, "word_delimiter_token", None)
     blank = config.pad_token_id
     vocabulary = tuple(
-        "" if index == blank else " " if token == boundary else str(token)
+        "" if index == blank else " " if token == boundary else str(token).replace("▁", " ")
         for index, token in enumerate(tokens)
     )
     return CtcHead(weight_VD.clone(), head.bias.detach().clone(), vocabulary)

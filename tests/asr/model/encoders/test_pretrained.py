@@ -1,0 +1,235 @@
+"""Pretrained encoders against transformers' own, and what the toolkit promises of every encoder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+transformers = pytest.importorskip("transformers")
+
+from pretrained_helpers import FAMILIES, own_output, speech, write_pretrained  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+from torch.nn.utils.rnn import pad_sequence  # noqa: E402
+
+from asr.errors import UserError  # noqa: E402
+from asr.model.dropout import UtteranceDraws, drawn_by  # noqa: E402
+from asr.model.encoders.pretrained import PretrainedEncoder, load_encoder  # noqa: E402
+
+Speech = list[torch.Tensor]
+LENGTHS = (20_123, 9_000, 3_333)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def pretrained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(family, its folder, transformers' model, our encoder)."""
+    folder = tmp_path_factory.mktemp(request.param)
+    model = write_pretrained(folder, request.param)
+    return request.param, folder, model, load_encoder(str(folder))
+
+
+def hidden(
+    encoder: PretrainedEncoder,
+    waveforms: Speech,
+    kept_BL: torch.Tensor | None = None,
+    **options: Any,
+) -> Speech:
+    """Hidden states of each utterance, without the padding."""
+    front_end = encoder.front_end()
+    samples_B = torch.tensor([len(waveform) for waveform in waveforms])
+    features, lengths_B = front_end(pad_sequence(waveforms, batch_first=True), samples_B)
+    assert torch.equal(lengths_B, front_end.frames(samples_B))
+    excess = -features.shape[1] % front_end.frame_multiple
+    features = torch.nn.functional.pad(features, (*(0, 0) * (features.dim() - 2), 0, excess))
+    hidden_BSD, frames_B = encoder(features, lengths_B, kept_BL, **options)
+    assert torch.equal(frames_B, encoder.output_lengths(lengths_B))
+    assert torch.isfinite(hidden_BSD).all()
+    return [own[:frames] for own, frames in zip(hidden_BSD, frames_B.tolist(), strict=True)]
+
+
+@torch.no_grad()
+def test_features_and_hidden_states_are_transformers_own(pretrained: Any) -> None:
+    family, folder, model, encoder = pretrained
+    waveform = torch.from_numpy(speech(480_000 if family == "whisper" else LENGTHS[0]))
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    features, expected = own_output(family, model, extractor, waveform.numpy())
+    own, lengths = encoder.front_end()(waveform[None], torch.tensor([len(waveform)]))
+    assert encoder.front_end().sample_rate_hz == extractor.sampling_rate
+    assert torch.allclose(own, features[:, : int(lengths)], atol=3e-5)
+    [found] = hidden(encoder.eval(), [waveform])
+    frame_samples = encoder.front_end().hop_samples * encoder.stride
+    assert len(waveform) / len(found) == pytest.approx(frame_samples, rel=0.04)
+    assert torch.allclose(found, expected[0, : len(found)], atol=3e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("reach", [None, 3])
+def test_batch_mates_change_nothing(pretrained: Any, reach: int | None) -> None:
+    *_, encoder = pretrained
+    waveforms = [torch.from_numpy(speech(samples, seed=samples)) for samples in LENGTHS]
+    together = hidden(encoder.eval(), waveforms, reach=reach)
+    for waveform, found in zip(waveforms, together, strict=True):
+        [alone] = hidden(encoder, [waveform], reach=reach)
+        assert (alone - found).abs().max() < 1e-5
+    if reach is not None:
+        assert (together[0] - hidden(encoder, waveforms[:1])[0]).abs().max() > 1e-3
+
+
+def test_what_training_draws_belongs_to_the_utterance(pretrained: Any) -> None:
+    """Dropout and skipped layers; and every weight gets a gradient, whoever skips what."""
+    _, folder, _, _ = pretrained
+    encoder = load_encoder(str(folder)).train()
+    encoder.set_dropout(0.3, 0.2)
+    for module in encoder.modules():
+        if type(module).__name__.endswith("Attention") and isinstance(
+            getattr(module, "dropout", None), float
+        ):
+            module.dropout = 0.0  # of attention weights: torch's own, and not the utterance's
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+    waveforms = [torch.from_numpy(speech(samples, seed=samples)) for samples in LENGTHS]
+    kept_BL = torch.tensor([[True, False], [False, True], [False, False]])
+
+    def trained(rows: list[int]) -> Speech:
+        chosen = [waveforms[row] for row in rows]
+        lengths_B = encoder.front_end().frames(torch.tensor([len(w) for w in chosen]))
+        generators = [torch.Generator().manual_seed(row) for row in rows]
+        frames = encoder.output_lengths(lengths_B).tolist()
+        with drawn_by(UtteranceDraws(generators, frames)):
+            return hidden(encoder, chosen, kept_BL[rows])
+
+    together = trained([0, 1, 2])
+    again = trained([0, 1, 2])
+    for row, found in enumerate(together):
+        assert torch.equal(found, again[row])
+        assert (trained([row])[0] - found).abs().max() < 1e-5
+    encoder.eval()
+    assert (hidden(encoder, waveforms, kept_BL)[0] - together[0]).abs().max() > 1e-2
+    encoder.train()
+    sum(own.square().sum() for own in together).backward()  # type: ignore[union-attr]
+    for name, parameter in encoder.named_parameters():
+        assert parameter.dtype == torch.float32
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@torch.no_grad()
+def test_a_checkpoint_needs_the_pretrained_model_no_more(pretrained: Any, tmp_path: Path) -> None:
+    _, folder, _, encoder = pretrained
+    encoder.save(tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*")) < 2**21
+    again = load_encoder(str(tmp_path), with_weights=False)
+    again.load_state_dict(encoder.state_dict())  # all but the constants, which `save` wrote
+    assert encoder.state_dict().keys() == dict(encoder.named_parameters()).keys()
+    waveform = torch.from_numpy(speech(9_000))
+    assert torch.equal(hidden(again.eval(), [waveform])[0], hidden(encoder.eval(), [waveform])[0])
+    bare = load_encoder(str(folder), with_weights=False)
+    for name, value in encoder.constants().items():
+        assert torch.equal(bare.constants()[name], value)
+    encoder.train().bfloat16()
+    encoder.save(tmp_path)
+    for name, value in load_file(tmp_path / "pretrained" / "buffers.safetensors").items():
+        assert torch.equal(value, bare.constants()[name])
+    encoder.float()
+
+
+def test_batch_statistics_are_neither_trained_nor_moved(pretrained: Any) -> None:
+    *_, encoder = pretrained
+    before = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
+    hidden(encoder.train(), [torch.from_numpy(speech(9_000))])
+    for name, buffer in encoder.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+
+
+def test_depth_grows_with_the_layers(pretrained: Any) -> None:
+    *_, encoder = pretrained
+    depths = {name: encoder.depth(name) for name, _ in encoder.named_parameters()}
+    assert min(depths.values()) == 0
+    assert max(depths.values()) in (encoder.layers, encoder.layers + 1)
+    for name, depth in depths.items():
+        if ".layers.1.self_attn." in name or ".layers.1.attention." in name:
+            assert depth == 2
+        if ".conv1." in name or "feature_extractor" in name or "subsampling" in name:
+            assert depth == 0
+
+
+@torch.no_grad()
+def test_a_piece_is_scaled_by_its_whole_recording(pretrained: Any) -> None:
+    *_, encoder = pretrained
+    front_end = encoder.front_end()
+    waveform = torch.from_numpy(speech(LENGTHS[0]))
+    recording = front_end.survey(waveform.split(3000))
+    assert recording.samples == len(waveform)
+    samples_B = torch.tensor([len(waveform)])
+    whole, _ = front_end(waveform[None], samples_B)
+    surveyed, _ = front_end(waveform[None], samples_B, recording)
+    assert (surveyed - whole).abs().max() < 0.06 * whole.abs().max()
+
+
+def test_the_head_of_a_ctc_model_comes_along(tmp_path: Path) -> None:
+    model = write_pretrained(tmp_path, "wav2vec2-large")
+    assert (
+        load_encoder(str(tmp_path)).head_weights() is None
+    )  # no tokens: nobody knows what its rows are
+    tokens = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFG"]
+    (tmp_path / "vocab.json").write_text(
+        str({t: i for i, t in enumerate(tokens)}).replace("'", '"')
+    )
+    head = load_encoder(str(tmp_path)).head_weights()
+    assert head is not None
+    assert torch.equal(head.weight, model.lm_head.weight)
+    assert torch.equal(head.bias, model.lm_head.bias)
+    assert head.vocabulary == ("", *tokens[1:4], " ", *"ABCDEFG")
+
+
+def test_what_cannot_be_loaded_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pretrained(tmp_path, "hubert")
+    encoder = load_encoder(str(tmp_path))
+    weights = tmp_path / "model.safetensors"
+    some = dict(list(load_file(weights).items())[3:])
+    save_file(some, weights, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="3 weights are missing"):
+        load_encoder(str(tmp_path))
+    weights.unlink()
+    torch.save(encoder.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"pytorch_model.bin and no \*.safetensors.*pickle"):
+        load_encoder(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match="model_type 'bert' has no encoder here"):
+        load_encoder(str(tmp_path))
+    with pytest.raises(UserError, match="no such folder"):
+        load_encoder(str(tmp_path / "nothing"))
+    monkeypatch.setattr("asr.model.encoders.pretrained.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="transformers is not installed") as raised:
+        load_encoder(str(tmp_path))
+    assert "asr-ema[pretrained]" in raised.value.remedy
+
+
+def test_whisper_takes_no_more_than_thirty_seconds(tmp_path: Path) -> None:
+    write_pretrained(tmp_path, "whisper")
+    encoder = load_encoder(str(tmp_path)).eval()
+    assert encoder.max_seconds == 30.0
+    with pytest.raises(UserError, match=r"30.01 s: this Whisper takes at most 30 s"):
+        hidden(encoder, [torch.zeros(480_160)])
+
+
+@torch.no_grad()
+def test_a_real_whisper_is_transformers_own() -> None:
+    folder = Path(os.environ.get("ASR_TEST_MODELS", "/work/shared/models")) / "whisper-tiny.en"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here; ASR_TEST_MODELS names another place")
+    model = transformers.WhisperModel.from_pretrained(folder, dtype=torch.float32).eval()
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    waveform = torch.from_numpy(speech(480_000))
+    _, expected = own_output("whisper", model, extractor, waveform.numpy())
+    encoder = load_encoder(str(folder)).eval()
+    assert (hidden(encoder, [waveform])[0] - expected[0]).abs().max() < 1e-4
+    some = [waveform[:100_000], waveform[:60_000]]
+    together = hidden(encoder, some)
+    for alone, found in zip(some, together, strict=True):
+        assert (hidden(encoder, [alone])[0] - found).abs().max() < 1e-4
