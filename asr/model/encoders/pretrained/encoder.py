@@ -10,7 +10,7 @@ L layers.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +62,7 @@ class PretrainedEncoder(Encoder):
         # Softmax does not feel a bias of the keys: Adam would make full steps of its gradient's rounding noise.
         names = ("k_proj.bias", "linear_k.bias")
         self._hold([n for n, _ in network.named_parameters() if n.endswith(names)])
+        self.set_attention_dropout(0.0)
 
     @abstractmethod
     def front_end(self) -> FrontEnd:
@@ -90,6 +91,7 @@ class PretrainedEncoder(Encoder):
         kept_BL: Tensor | None = None,
         reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
+        self._cast_constants(next(self.network.parameters()).dtype)
         draws = self.training and features_BTF.device.type == "cpu"
         with _OurDropout() if draws else nullcontext():
             hidden_BSD = self._enter(features_BTF, lengths_B)
@@ -109,18 +111,19 @@ class PretrainedEncoder(Encoder):
         return self
 
     def set_dropout(self, dropout: float, layer_drop: float) -> None:
-        """All but that of the attention weights, which stays as pretrained."""
+        """All but that of the attention weights, which has a method of its own."""
         self.layer_drop = layer_drop
-        attention = [m for m in self.network.modules() if type(m).__name__.endswith("Attention")]
-        inside = {id(part) for module in attention for part in module.modules()}
-        for module in self.network.modules():
-            if id(module) in inside:
-                continue
-            if isinstance(module, nn.Dropout):
-                module.p = dropout
-            for name in ("dropout", "activation_dropout"):
-                if isinstance(getattr(module, name, None), float | int):
-                    setattr(module, name, dropout)
+        inside = {id(part) for module in self._attention() for part in module.modules()}
+        outside = [module for module in self.network.modules() if id(module) not in inside]
+        _set_rates(outside, ("dropout", "activation_dropout"), dropout)
+
+    def set_attention_dropout(self, rate: float) -> None:
+        """Of the attention weights, which torch draws for the micro-batch, not for an utterance; 0 at first."""
+        inside = [part for module in self._attention() for part in module.modules()]
+        _set_rates(inside, ("dropout", "attention_dropout"), rate)
+
+    def _attention(self) -> list[nn.Module]:
+        return [m for m in self.network.modules() if type(m).__name__.endswith("Attention")]
 
     def head_weights(self) -> CtcHead | None:
         """The CTC head that the pretrained model came with; None where it had none or weights were not read."""
@@ -145,6 +148,14 @@ class PretrainedEncoder(Encoder):
             value = found[name].clone()
             _owner(self.network, name).get_buffer(name.rpartition(".")[2]).copy_(value)
             self._constants[name] = value
+
+    def _cast_constants(self, dtype: torch.dtype) -> None:
+        """To that of the weights, which an engine casts without them."""
+        for name, value in self._constants.items():
+            owner, own = _owner(self.network, name), name.rpartition(".")[2]
+            held = owner.get_buffer(own)
+            if held.is_floating_point() and held.dtype != dtype:
+                owner._buffers[own] = value.to(held.device, dtype)
 
     def _augmented(self, hidden_BSD: Tensor, frames_B: Tensor) -> Tensor:
         return hidden_BSD
@@ -176,6 +187,15 @@ def whole_weight(module: nn.Module) -> None:
     if parametrize.is_parametrized(module, "weight"):
         with torch.enable_grad():  # without, it would be a buffer
             parametrize.remove_parametrizations(module, "weight")
+
+
+def _set_rates(modules: Iterable[nn.Module], names: Sequence[str], rate: float) -> None:
+    for module in modules:
+        if isinstance(module, nn.Dropout):
+            module.p = rate
+        for name in names:
+            if isinstance(getattr(module, name, None), float | int):
+                setattr(module, name, rate)
 
 
 def _owner(network: nn.Module, name: str) -> nn.Module:

@@ -168,12 +168,12 @@ class MaskedGroupNorm(nn.Module):
 
     def forward(self, hidden_BCT: Tensor, frames_B: Tensor) -> Tensor:
         mask_B1T = frame_mask(frames_B, hidden_BCT.shape[2])[:, None]
-        count_B11 = frames_B[:, None, None].to(hidden_BCT.dtype)
-        mean_BC1 = hidden_BCT.masked_fill(~mask_B1T, 0.0).sum(2, keepdim=True) / count_B11
-        centred_BCT = (hidden_BCT - mean_BC1).masked_fill(~mask_B1T, 0.0)
+        count_B11, values_BCT = frames_B[:, None, None].float(), hidden_BCT.float()
+        mean_BC1 = values_BCT.masked_fill(~mask_B1T, 0.0).sum(2, keepdim=True) / count_B11
+        centred_BCT = (values_BCT - mean_BC1).masked_fill(~mask_B1T, 0.0)
         variance_BC1 = centred_BCT.square().sum(2, keepdim=True) / count_B11
         scale_BC1 = self.weight[:, None] * (variance_BC1 + self.eps).rsqrt()
-        return centred_BCT * scale_BC1 + self.bias[:, None]
+        return (centred_BCT * scale_BC1 + self.bias[:, None]).to(hidden_BCT.dtype)
 
 
 class WavLMEncoder(Wav2Vec2Encoder):

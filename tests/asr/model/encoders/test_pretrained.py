@@ -83,13 +83,6 @@ def test_what_training_draws_belongs_to_the_utterance(pretrained: Any) -> None:
     _, folder, _, _ = pretrained
     encoder = load_encoder(str(folder)).train()
     encoder.set_dropout(0.3, 0.2)
-    for module in encoder.modules():
-        if type(module).__name__.endswith("Attention") and isinstance(
-            getattr(module, "dropout", None), float
-        ):
-            module.dropout = 0.0  # of attention weights: torch's own, and not the utterance's
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
     waveforms = [torch.from_numpy(speech(samples, seed=samples)) for samples in LENGTHS]
     kept_BL = torch.tensor([[True, False], [False, True], [False, False]])
 
@@ -106,6 +99,9 @@ def test_what_training_draws_belongs_to_the_utterance(pretrained: Any) -> None:
     for row, found in enumerate(together):
         assert torch.equal(found, again[row])
         assert (trained([row])[0] - found).abs().max() < 1e-5
+    encoder.set_attention_dropout(0.5)
+    assert (trained([0])[0] - together[0]).abs().max() > 1e-3
+    encoder.set_attention_dropout(0.0)
     encoder.eval()
     assert (hidden(encoder, waveforms, kept_BL)[0] - together[0]).abs().max() > 1e-2
     encoder.train()

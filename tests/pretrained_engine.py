@@ -1,0 +1,86 @@
+"""Engines of pretrained students, and what ranks find out. As a script: one rank's part of a case."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from engine_helpers import answer, some_loss, tiny_config
+from pretrained_helpers import FAMILIES, speech, write_pretrained
+
+from asr.config.schema import Config
+from asr.distributed.engine import Engine
+from asr.distributed.process_group import Ranks
+from asr.model.acoustic_model import AcousticModel
+from asr.model.dropout import UtteranceDraws, drawn_by
+from asr.model.encoders.pretrained import load_encoder
+from asr.scaling.rule import in_force
+
+SAMPLES = (9_000, 12_345)
+# Each skips a layer that the other keeps.
+KEPT_BL = torch.tensor([[True, False], [False, True]])
+
+
+def pretrained_engine(config: Config, folder: Path, ranks: Ranks) -> Engine:
+    from deepspeed.runtime import torch_autocast
+
+    torch_autocast.TORCH_AUTOCAST_INITIALIZED = False
+    torch.manual_seed(1)
+    encoder = load_encoder(str(folder))
+    encoder.set_dropout(0.1, 0.1)
+    engine = Engine(AcousticModel(encoder, 12), config, in_force(config, 2320.0), ranks)
+    engine.set_learning_rate(1.0)
+    return engine
+
+
+def loss_of(engine: Engine, rows: list[int], number: int) -> torch.Tensor:
+    """Summed over the utterances: each alone has its mean over frames."""
+    front_end = engine.student.encoder.front_end()
+    samples_B = torch.tensor([SAMPLES[row] for row in rows])
+    waveforms = [torch.from_numpy(speech(SAMPLES[row], row + 10 * number)) for row in rows]
+    features, lengths_B = front_end(
+        torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True), samples_B
+    )
+    frames_B = engine.student.encoder.output_lengths(lengths_B)
+    generators = [torch.Generator().manual_seed(row + 10 * number) for row in rows]
+    with drawn_by(UtteranceDraws(generators, frames_B.tolist())):
+        logits_BSV, frames_B = engine.logits(features, lengths_B, KEPT_BL[rows])
+    return sum(some_loss(own[None, :n]) for own, n in zip(logits_BSV, frames_B, strict=True))
+
+
+def updates(engine: Engine, count: int) -> list[float]:
+    """Losses of the global batches, in which each rank has its share of the utterances."""
+    found = []
+    ranks = engine.ranks
+    for number in range(count):
+        engine.begin_batch()
+        engine.student.train()
+        loss = loss_of(engine, [0, 1] if ranks.world == 1 else [ranks.rank], number)
+        engine.backward(loss / 2, True)
+        assert engine.step()
+        found.append(ranks.sum([float(loss.detach()) / 2])[0])
+    return found
+
+
+def losses(ranks: Ranks) -> dict[str, dict[str, list[float]]]:
+    """Of three updates, by family, precision and stage; 3 comes last: it changes `linear` for the process."""
+    found: dict[str, dict[str, list[float]]] = {family: {} for family in FAMILIES}
+    with tempfile.TemporaryDirectory() as own_root:
+        [root, *_] = ranks.gather([own_root])
+        if ranks.is_first:  # transformers writes on no other rank
+            for family in found:
+                write_pretrained(Path(root) / family, family)
+        ranks.barrier()
+        cases = [(p, s) for s in (0, 2, 3) for p in ("fp32", "bf16") if (p, s) != ("bf16", 0)]
+        for precision, stage in cases if ranks.world > 1 else cases[:1]:
+            for family, own in found.items():
+                adam = {"learning_rate": 1e-3, "eps": 1e-3}
+                config = tiny_config(precision, stage, optimizer=adam)
+                engine = pretrained_engine(config, Path(root) / family, ranks)
+                own[f"{precision} {stage}"] = updates(engine, 3)
+    return found
+
+
+if __name__ == "__main__":
+    answer(globals())
