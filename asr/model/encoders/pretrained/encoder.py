@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from asr.model.dropout import Dropout, through_kept
 from asr.model.encoders.encoder import Encoder
 from asr.model.features import FrontEnd, frame_mask
+from asr.model.masks import masked
 from asr.utils.files import write_tensors
 
 FOLDER = "pretrained"
@@ -157,8 +158,10 @@ class PretrainedEncoder(Encoder):
             if held.is_floating_point() and held.dtype != dtype:
                 owner._buffers[own] = value.to(held.device, dtype)
 
-    def _augmented(self, hidden_BSD: Tensor, frames_B: Tensor) -> Tensor:
-        return hidden_BSD
+    def _masked(self, hidden_BSD: Tensor, frames_B: Tensor) -> Tensor:
+        """With SpecAugment's masks, a masked frame as the model's pretraining had it where it had any."""
+        filling_D = getattr(self.network, "masked_spec_embed", None)
+        return masked(hidden_BSD, frames_B, filling_D)
 
     def _persistent_buffers(self) -> Iterator[tuple[str, Tensor]]:
         names = self.network.state_dict().keys()

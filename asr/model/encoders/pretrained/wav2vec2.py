@@ -106,7 +106,7 @@ class Wav2Vec2Encoder(PretrainedEncoder):
         hidden_BSD = self.network.feature_projection(self._convolved(features_BTF, lengths_B))
         hidden_BSD = hidden_BSD[0] if isinstance(hidden_BSD, tuple) else hidden_BSD
         encoder, frames_B = self.network.encoder, self.output_lengths(lengths_B)
-        hidden_BSD = self._augmented(hidden_BSD, frames_B)
+        hidden_BSD = self._masked(hidden_BSD, frames_B)
         mask_BS1 = frame_mask(frames_B.clamp(min=1), hidden_BSD.shape[1])[:, :, None]
         hidden_BSD = hidden_BSD.masked_fill(~mask_BS1, 0.0)
         hidden_BSD = hidden_BSD + self._positions(hidden_BSD, mask_BS1)

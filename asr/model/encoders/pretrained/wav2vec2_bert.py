@@ -107,7 +107,7 @@ class Wav2Vec2BertEncoder(PretrainedEncoder):
 
     def _enter(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
         hidden_BSD, _ = self.network.feature_projection(features_BTF)
-        hidden_BSD = self._augmented(hidden_BSD, lengths_B)
+        hidden_BSD = self._masked(hidden_BSD, lengths_B)
         mask_BS1 = frame_mask(lengths_B.clamp(min=1), hidden_BSD.shape[1])[:, :, None]
         return self.network.encoder.dropout(hidden_BSD.masked_fill(~mask_BS1, 0.0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence  # noqa: E402
 from asr.errors import UserError  # noqa: E402
 from asr.model.dropout import UtteranceDraws, drawn_by  # noqa: E402
 from asr.model.encoders.pretrained import PretrainedEncoder, load_encoder  # noqa: E402
+from asr.model.masks import masked_by  # noqa: E402
 
 Speech = list[torch.Tensor]
 LENGTHS = (20_123, 9_000, 3_333)
@@ -125,11 +127,39 @@ def test_a_checkpoint_needs_the_pretrained_model_no_more(pretrained: Any, tmp_pa
     bare = load_encoder(str(folder), with_weights=False)
     for name, value in encoder.constants().items():
         assert torch.equal(bare.constants()[name], value)
-    encoder.train().bfloat16()
-    encoder.save(tmp_path)
+    copy.deepcopy(encoder).bfloat16().save(tmp_path)
     for name, value in load_file(tmp_path / "pretrained" / "buffers.safetensors").items():
         assert torch.equal(value, bare.constants()[name])
-    encoder.float()
+
+
+def test_masks_fall_on_features_or_on_what_the_front_end_makes_of_the_waveform(
+    pretrained: Any,
+) -> None:
+    family, _, _, encoder = pretrained
+    waveforms = [torch.from_numpy(speech(samples, seed=samples)) for samples in LENGTHS]
+    plain = hidden(encoder.eval(), waveforms)
+    given = []
+
+    def masks(
+        features_BTF: torch.Tensor, lengths_B: torch.Tensor, *, filling_F: torch.Tensor | None
+    ) -> torch.Tensor:
+        given.append((features_BTF, lengths_B, filling_F))
+        return features_BTF.index_fill(0, torch.tensor([1]), 0.5)
+
+    with masked_by(masks):
+        found = hidden(encoder, waveforms)
+    if encoder.front_end().takes_masks:
+        assert not given
+    else:
+        [(features, frames, filling)] = given
+        assert features.shape[2] == encoder.width
+        assert torch.equal(frames, torch.tensor([len(own) for own in plain]))
+        assert filling is not None
+        assert torch.equal(filling, encoder.constants()["masked_spec_embed"])
+        assert (found[1] - plain[1]).abs().max() > 1e-2
+    for row in (0, 2) if given else range(3):
+        assert torch.equal(found[row], plain[row])
+    assert encoder.front_end().takes_masks == (family in ("whisper", "parakeet"))
 
 
 def test_batch_statistics_are_neither_trained_nor_moved(pretrained: Any) -> None:
