@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import deepspeed
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from asr.config.schema import Config
+from asr.distributed.fine_tuning import FineTuning, without_steps
 from asr.distributed.optimizers import CONSTRUCTORS, put_in_force
 from asr.distributed.precision import Precision, bucket_elements
 from asr.distributed.process_group import Ranks
@@ -25,9 +24,16 @@ class Engine:
     """The student, its optimizer, and the rule's values in force."""
 
     def __init__(
-        self, student: AcousticModel, config: Config, values: Hyperparameters, ranks: Ranks
+        self,
+        student: AcousticModel,
+        config: Config,
+        values: Hyperparameters,
+        ranks: Ranks,
+        tuning: FineTuning | None = None,
     ) -> None:
+        """`tuning`: the recipe's, at None."""
         self.values = values
+        self.tuning = tuning or FineTuning.of(config)
         make_optimizer = CONSTRUCTORS[config.optimizer.kind]
         self.rule = OPTIMIZERS[config.optimizer.kind]
         self.ranks = ranks
@@ -36,7 +42,7 @@ class Engine:
         weights = {name: p.detach().float().clone() for name, p in student.named_weights()}
         self.deepspeed, *_ = deepspeed.initialize(
             model=student,
-            optimizer=make_optimizer(list(student.parameters()), config.optimizer, values),
+            optimizer=make_optimizer(self.tuning.groups(student), config.optimizer, values),
             config=_deepspeed_config(config, sum(p.numel() for p in student.parameters())),
             dist_init_required=False,
         )
@@ -46,6 +52,7 @@ class Engine:
         )
         # DeepSpeed makes the fp32 masters from weights that it has cast to bf16.
         self.shards.scatter(weights, [master.detach() for master in self.shards.masters])
+        self.enter(0.0)
         self.gradient_norm = 0.0
         """Norm of the last step's gradient, before clipping."""
 
@@ -73,6 +80,10 @@ class Engine:
         stale = getattr(self.deepspeed.optimizer, "grad_partitions_flat_buffer", None)
         if stale is not None:
             stale.zero_()
+
+    def enter(self, hours: float) -> None:
+        """What of the student learns from `hours` of audio on, and at which share of the learning rate."""
+        self.tuning.enter(self.student, self.deepspeed.optimizer, hours)
 
     def set_learning_rate(self, share: float) -> float:
         """Put the values in force into the optimizer, at `share` of the peak learning rate.
@@ -119,7 +130,7 @@ class Engine:
         elif 0 < threshold < self.gradient_norm:
             torch._foreach_mul_(self.shards.gradients(), threshold / self.gradient_norm)
         # DeepSpeed goes its usual way, so that its buffers are ready for the next batch.
-        with nullcontext() if is_finite else _without_steps(self.deepspeed.basic_optimizer):
+        with without_steps(self.deepspeed.basic_optimizer, of_all=not is_finite):
             self.deepspeed.step()
         return is_finite
 
@@ -127,16 +138,6 @@ class Engine:
         """Of the global gradient. A collective under ZeRO 1 to 3, where each rank has its part."""
         own = float(torch.nn.utils.get_total_norm(self.shards.gradients()))
         return math.sqrt(self.ranks.sum([own**2])[0]) if self.shards.is_sharded else own
-
-
-@contextmanager
-def _without_steps(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Let whoever asks the optimizer to step believe that it did."""
-    optimizer.step = lambda closure=None: None  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        del optimizer.step
 
 
 def _deepspeed_config(config: Config, parameters: int) -> dict[str, Any]:

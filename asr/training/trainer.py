@@ -161,6 +161,7 @@ class Trainer:
         if batch.nominal_seconds != state.batch_seconds:
             self._change_batch(batch.nominal_seconds)
         self._enter_phase(before_hours)
+        self.engine.enter(before_hours)
         total_hours = self.config.trainer.total_hours
         share = learning_rate_share(self.config.optimizer, total_hours, middle_hours)
         learning_rate = self.engine.set_learning_rate(share)

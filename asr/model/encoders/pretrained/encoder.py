@@ -58,6 +58,7 @@ class PretrainedEncoder(Encoder):
         self.network, self.config, self.extractor = network, config, extractor
         self.width = width
         self.head: CtcHead | None = None
+        self._is_front_end_frozen = self._are_layers_frozen = False
         self._constants: dict[str, Tensor] = {}
         self._hold(name for name, _ in self._persistent_buffers())
         # Softmax does not feel a bias of the keys: Adam would make full steps of its gradient's rounding noise.
@@ -95,13 +96,15 @@ class PretrainedEncoder(Encoder):
         self._cast_constants(next(self.network.parameters()).dtype)
         draws = self.training and features_BTF.device.type == "cpu"
         with _OurDropout() if draws else nullcontext():
-            hidden_BSD = self._enter(features_BTF, lengths_B)
-            frames_B = self.output_lengths(lengths_B)
-            mask_BS = frame_mask(frames_B.clamp(min=1), hidden_BSD.shape[1])
-            for index, layer in enumerate(self._layers(hidden_BSD.shape[1], reach)):
-                kept_B = None if kept_BL is None else kept_BL[:, index]
-                hidden_BSD = through_kept(layer, hidden_BSD, mask_BS, kept_B)
-            return self._leave(hidden_BSD), frames_B
+            frames_B, learns = self.output_lengths(lengths_B), torch.is_grad_enabled()
+            with torch.set_grad_enabled(learns and not self._is_front_end_frozen):
+                hidden_BSD = self._enter(features_BTF, lengths_B)
+            with torch.set_grad_enabled(learns and not self._are_layers_frozen):
+                mask_BS = frame_mask(frames_B.clamp(min=1), hidden_BSD.shape[1])
+                for index, layer in enumerate(self._layers(hidden_BSD.shape[1], reach)):
+                    kept_B = None if kept_BL is None else kept_BL[:, index]
+                    hidden_BSD = through_kept(layer, hidden_BSD, mask_BS, kept_B)
+                return self._leave(hidden_BSD), frames_B
 
     def train(self, mode: bool = True) -> PretrainedEncoder:
         """Batch statistics are the pretrained model's for ever."""
@@ -110,6 +113,13 @@ class PretrainedEncoder(Encoder):
             if isinstance(module, nn.BatchNorm1d):
                 module.eval()
         return self
+
+    def freeze(self, front_end: bool, layers: bool) -> None:
+        """Whether the front end, and the layers with what follows, get no gradient and cost no backward pass.
+
+        Frozen layers stand on a frozen front end.
+        """
+        self._is_front_end_frozen, self._are_layers_frozen = front_end or layers, layers
 
     def set_dropout(self, dropout: float, layer_drop: float) -> None:
         """All but that of the attention weights, which has a method of its own."""
