@@ -18,6 +18,7 @@ from asr.distributed.process_group import Ranks
 from asr.model.acoustic_model import AcousticModel
 from asr.model.dropout import UtteranceDraws, drawn_by
 from asr.model.encoders.pretrained import load_encoder
+from asr.model.encoders.pretrained.lora import add_lora
 from asr.scaling.rule import in_force
 
 SAMPLES = (9_000, 12_345)
@@ -31,12 +32,15 @@ def pretrained_engine(
     ranks: Ranks,
     tuning: FineTuning | None = None,
     weights: Mapping[str, torch.Tensor] | None = None,
+    with_adapters: bool = False,
 ) -> Engine:
     from deepspeed.runtime import torch_autocast
 
     torch_autocast.TORCH_AUTOCAST_INITIALIZED = False
     torch.manual_seed(1)
     encoder = load_encoder(str(folder))
+    if with_adapters:
+        add_lora(encoder, rank=2, alpha=4.0, dropout=0.1)
     encoder.set_dropout(0.1, 0.1)
     student = AcousticModel(encoder, 12)
     if weights is not None:
@@ -79,19 +83,23 @@ def updates(engine: Engine, count: int, start: int = 0) -> list[float]:
 
 def losses(ranks: Ranks) -> dict[str, dict[str, list[float]]]:
     """Of three updates, by family, precision and stage; 3 comes last: it changes `linear` for the process."""
-    found: dict[str, dict[str, list[float]]] = {family: {} for family in FAMILIES}
+    names = [*FAMILIES, "wavlm adapters", "wav2vec2-bert adapters", "parakeet adapters"]
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     with tempfile.TemporaryDirectory() as own_root:
         [root, *_] = ranks.gather([own_root])
         if ranks.is_first:  # transformers writes on no other rank
-            for family in found:
+            for family in FAMILIES:
                 write_pretrained(Path(root) / family, family)
         ranks.barrier()
         cases = [(p, s) for s in (0, 2, 3) for p in ("fp32", "bf16") if (p, s) != ("bf16", 0)]
         for precision, stage in cases if ranks.world > 1 else cases[:1]:
-            for family, own in found.items():
-                adam = {"learning_rate": 1e-3, "eps": 1e-3}
+            for name, own in found.items():
+                family, _, adapters = name.partition(" ")
+                adam = {"learning_rate": 3e-3, "eps": 1e-3}
                 config = tiny_config(precision, stage, optimizer=adam)
-                engine = pretrained_engine(config, Path(root) / family, ranks)
+                engine = pretrained_engine(
+                    config, Path(root) / family, ranks, with_adapters=bool(adapters)
+                )
                 own[f"{precision} {stage}"] = updates(engine, 3)
     return found
 

@@ -9,6 +9,8 @@ L layers.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -29,6 +31,8 @@ from asr.utils.files import write_tensors
 FOLDER = "pretrained"
 """Of a checkpoint: what builds the encoder again, without its weights."""
 CONSTANTS_FILE = "buffers.safetensors"
+BASE_FILE = "base.json"
+"""Where the weights beside adapters are, and their SHA-256."""
 
 
 class CtcHead(NamedTuple):
@@ -59,7 +63,12 @@ class PretrainedEncoder(Encoder):
         self.width = width
         self.head: CtcHead | None = None
         self._is_front_end_frozen = self._are_layers_frozen = False
+        self.source = ""
+        """Whence it was loaded: a folder or a hub id."""
+        self.base_sha256: str | None = None
+        """Of its own weights, where these are constants beside adapters (lora.py)."""
         self._constants: dict[str, Tensor] = {}
+        self._held: list[tuple[nn.Module, str, Tensor | None]] = []
         self._hold(name for name, _ in self._persistent_buffers())
         # Softmax does not feel a bias of the keys: Adam would make full steps of its gradient's rounding noise.
         names = ("k_proj.bias", "linear_k.bias")
@@ -124,17 +133,23 @@ class PretrainedEncoder(Encoder):
     def set_dropout(self, dropout: float, layer_drop: float) -> None:
         """All but that of the attention weights, which has a method of its own."""
         self.layer_drop = layer_drop
-        inside = {id(part) for module in self._attention() for part in module.modules()}
-        outside = [module for module in self.network.modules() if id(module) not in inside]
+        inside = {id(part) for module in self.attention() for part in module.modules()}
+        outside = [module for module in self._own_modules() if id(module) not in inside]
         _set_rates(outside, ("dropout", "activation_dropout"), dropout)
 
     def set_attention_dropout(self, rate: float) -> None:
         """Of the attention weights, which torch draws for the micro-batch, not for an utterance; 0 at first."""
-        inside = [part for module in self._attention() for part in module.modules()]
-        _set_rates(inside, ("dropout", "attention_dropout"), rate)
+        inside = {id(part) for module in self.attention() for part in module.modules()}
+        own = [module for module in self._own_modules() if id(module) in inside]
+        _set_rates(own, ("dropout", "attention_dropout"), rate)
 
-    def _attention(self) -> list[nn.Module]:
+    def attention(self) -> list[nn.Module]:
+        """The attention of its layers."""
         return [m for m in self.network.modules() if type(m).__name__.endswith("Attention")]
+
+    def _own_modules(self) -> list[nn.Module]:
+        """Without adapters, whose dropout is their own."""
+        return [m for name, m in self.network.named_modules() if ".lora_" not in name]
 
     def head_weights(self) -> CtcHead | None:
         """The CTC head that the pretrained model came with; None where it had none or weights were not read."""
@@ -146,7 +161,10 @@ class PretrainedEncoder(Encoder):
         target.mkdir(exist_ok=True)
         self.config.save_pretrained(target)
         self.extractor.save_pretrained(target)
-        if self._constants:
+        if self.base_sha256 is not None:
+            base = {"source": self.source, "sha256": self.base_sha256}
+            (target / BASE_FILE).write_text(json.dumps(base) + "\n", encoding="utf-8")
+        elif self._constants:
             write_tensors(target / CONSTANTS_FILE, self._constants)
 
     def constants(self) -> Mapping[str, Tensor]:
@@ -155,18 +173,19 @@ class PretrainedEncoder(Encoder):
 
     def set_constants(self, found: Mapping[str, Tensor]) -> None:
         """Put them in place. Raises KeyError or RuntimeError where one is missing or has another shape."""
-        for name in self._constants:
+        for index, name in enumerate(self._constants):
+            module, own, _ = self._held[index]
             value = found[name].clone()
-            _owner(self.network, name).get_buffer(name.rpartition(".")[2]).copy_(value)
-            self._constants[name] = value
+            module.get_buffer(own).copy_(value)
+            self._constants[name], self._held[index] = value, (module, own, value)
 
     def _cast_constants(self, dtype: torch.dtype) -> None:
         """To that of the weights, which an engine casts without them."""
-        for name, value in self._constants.items():
-            owner, own = _owner(self.network, name), name.rpartition(".")[2]
-            held = owner.get_buffer(own)
-            if held.is_floating_point() and held.dtype != dtype:
-                owner._buffers[own] = value.to(held.device, dtype)
+        for module, own, value in self._held:
+            now = module.get_buffer(own)
+            if now.is_floating_point() and now.dtype != dtype:
+                whole = now if value is None else value  # casting twice would lose twice
+                module._buffers[own] = whole.to(now.device, dtype)
 
     def _masked(self, hidden_BSD: Tensor, frames_B: Tensor) -> Tensor:
         """With SpecAugment's masks, a masked frame as the model's pretraining had it where it had any."""
@@ -183,13 +202,36 @@ class PretrainedEncoder(Encoder):
         What is saved is a copy, since an engine may cast the module's own.
         """
         for name in list(names):
-            owner, own = _owner(self.network, name), name.rpartition(".")[2]
-            value = getattr(owner, own).detach()
-            value = value.float() if value.is_floating_point() else value
-            owner._parameters.pop(own, None)
-            owner._buffers.pop(own, None)
-            owner.register_buffer(own, value.clone(), persistent=False)
+            module, own, value = _made_constant(self.network, name)
             self._constants[name] = value.clone()
+            self._held.append((module, own, self._constants[name]))
+
+    def hold_weights(self) -> None:
+        """Make constants of all weights but adapters. They are not saved: `base_sha256` says which they are."""
+        for name in dict(self.network.named_parameters()):
+            if ".lora_" not in name:
+                module, own, _ = _made_constant(self.network, name)
+                self._held.append((module, own, None))
+
+    def weights_sha256(self) -> str:
+        """Of the weights, their names and values."""
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.network.named_parameters()):
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _made_constant(network: nn.Module, name: str) -> tuple[nn.Module, str, Tensor]:
+    """Its module, its name there, and what it is."""
+    path, _, own = name.rpartition(".")
+    module = network.get_submodule(path)
+    value: Tensor = getattr(module, own).detach()
+    value = value.float() if value.is_floating_point() else value
+    module._parameters.pop(own, None)
+    module._buffers.pop(own, None)
+    module.register_buffer(own, value.clone(), persistent=False)
+    return module, own, value
 
 
 def whole_weight(module: nn.Module) -> None:
@@ -209,10 +251,6 @@ def _set_rates(modules: Iterable[nn.Module], names: Sequence[str], rate: float) 
         for name in names:
             if isinstance(getattr(module, name, None), float | int):
                 setattr(module, name, rate)
-
-
-def _owner(network: nn.Module, name: str) -> nn.Module:
-    return network.get_submodule(name.rpartition(".")[0])
 
 
 def seen(mask_BS: Tensor, reach: int | None) -> Tensor:

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence  # noqa: E402
 from asr.errors import UserError  # noqa: E402
 from asr.model.dropout import UtteranceDraws, drawn_by  # noqa: E402
 from asr.model.encoders.pretrained import PretrainedEncoder, load_encoder  # noqa: E402
+from asr.model.encoders.pretrained.lora import add_lora  # noqa: E402
 from asr.model.masks import masked_by  # noqa: E402
 
 Speech = list[torch.Tensor]
@@ -259,3 +260,53 @@ def test_a_real_whisper_is_transformers_own() -> None:
     together = hidden(encoder, some)
     for alone, found in zip(some, together, strict=True):
         assert (hidden(encoder, [alone])[0] - found).abs().max() < 1e-4
+
+
+def test_adapters_alone_are_trained_and_stored(pretrained: Any, tmp_path: Path) -> None:
+    _, folder, _, plain = pretrained
+    encoder = load_encoder(str(folder))
+    add_lora(encoder, rank=2, alpha=4.0, dropout=0.1)
+    waveform = torch.from_numpy(speech(9_000))
+    with torch.no_grad():
+        assert torch.allclose(
+            hidden(encoder.eval(), [waveform])[0], hidden(plain.eval(), [waveform])[0], atol=1e-6
+        )
+    names = [name for name, _ in encoder.named_parameters()]
+    assert len(names) >= 2 * 2 * encoder.layers
+    assert all(".lora_" in name for name in names)
+    assert all(1 <= encoder.depth(name) <= encoder.layers for name in names)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.1)
+    encoder.train().set_dropout(0.0, 0.0)
+    for _ in range(2):  # with the first step the one half of them is still zero
+        hidden(encoder, [waveform])[0].square().sum().backward()
+        optimizer.step()
+    assert all(p.grad is not None and p.grad.any() for p in encoder.parameters())
+    changed = hidden(encoder.eval(), [waveform])[0]
+    assert (changed - hidden(plain, [waveform])[0]).abs().max() > 1e-3
+
+    encoder.save(tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors")) == 0
+    again = load_encoder(str(tmp_path), with_weights=False)
+    add_lora(again, rank=2, alpha=4.0, dropout=0.1)
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(hidden(again.eval(), [waveform])[0], changed)
+    more = load_encoder(str(folder))
+    add_lora(more, rank=2, alpha=4.0, targets="all")
+    assert len(list(more.parameters())) > len(names)
+
+
+def test_adapters_want_the_weights_beside_which_they_were_trained(tmp_path: Path) -> None:
+    base, checkpoint = tmp_path / "base", tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    write_pretrained(base, "hubert")
+    encoder = load_encoder(str(base))
+    add_lora(encoder, rank=2, alpha=4.0)
+    encoder.save(checkpoint)
+    weights = load_file(base / "model.safetensors")
+    name = "encoder.layer_norm.weight"
+    save_file({**weights, name: weights[name] + 1}, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="has other weights"):
+        load_encoder(str(checkpoint), with_weights=False)
+    base.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"base.json: its adapters need the weights of .*no such"):
+        load_encoder(str(checkpoint), with_weights=False)
