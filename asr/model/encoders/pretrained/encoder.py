@@ -185,7 +185,8 @@ class PretrainedEncoder(Encoder):
             now = module.get_buffer(own)
             if now.is_floating_point() and now.dtype != dtype:
                 whole = now if value is None else value  # casting twice would lose twice
-                module._buffers[own] = whole.to(now.device, dtype)
+                with torch.inference_mode(False):  # what an evaluation casts a backward pass needs
+                    module._buffers[own] = whole.to(now.device, dtype)
 
     def _masked(self, hidden_BSD: Tensor, frames_B: Tensor) -> Tensor:
         """With SpecAugment's masks, a masked frame as the model's pretraining had it where it had any."""

@@ -69,14 +69,14 @@ def load(source: str, with_weights: bool) -> PretrainedEncoder:
     if (folder / BASE_FILE).is_file():
         return _base(folder / BASE_FILE)
     with _quiet():
-        config = _read(source, lambda: transformers.AutoConfig.from_pretrained(named))
+        config = _read(source, lambda: _json(transformers.AutoConfig, named))
         family = FAMILIES.get(config.model_type)
         if family is None:
             raise UserError(
                 f"model.encoder '{source}': model_type '{config.model_type}' has no encoder here",
                 f"take one of {', '.join(FAMILIES)}",
             )
-        extractor = _read(source, lambda: transformers.AutoFeatureExtractor.from_pretrained(named))
+        extractor = _read(source, lambda: _json(transformers.AutoFeatureExtractor, named))
         is_ctc = any(name.endswith("ForCTC") for name in config.architectures or [])
         auto = transformers.AutoModelForCTC if is_ctc else family.module or transformers.AutoModel
         if with_weights:
@@ -93,6 +93,11 @@ def load(source: str, with_weights: bool) -> PretrainedEncoder:
     if not with_weights and encoder.constants():
         _read_constants(source, folder, encoder)
     return encoder
+
+
+def _json(auto: Any, named: str) -> Any:
+    """Of code that comes with a model transformers would ask whether it may run."""
+    return auto.from_pretrained(named, trust_remote_code=False)
 
 
 def _with_weights(source: str, named: str, auto: Any) -> Any:

@@ -163,6 +163,33 @@ def test_masks_fall_on_features_or_on_what_the_front_end_makes_of_the_waveform(
     assert encoder.front_end().takes_masks == (family in ("whisper", "parakeet"))
 
 
+def test_what_is_frozen_has_no_backward_pass(pretrained: Any) -> None:
+    encoder = load_encoder(str(pretrained[1])).train()
+    waveform = torch.from_numpy(speech(9_000))
+    encoder.freeze(front_end=True, layers=True)
+    assert not hidden(encoder, [waveform])[0].requires_grad
+    encoder.freeze(front_end=True, layers=False)
+    hidden(encoder, [waveform])[0].square().sum().backward()
+    for name, parameter in encoder.named_parameters():
+        assert (parameter.grad is None) == (encoder.depth(name) == 0), name
+    encoder.freeze(front_end=False, layers=False)
+    hidden(encoder, [waveform])[0].square().sum().backward()
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
+
+
+def test_an_evaluation_in_bf16_leaves_what_training_can_use(pretrained: Any) -> None:
+    encoder = load_encoder(str(pretrained[1]))
+    for parameter in encoder.parameters():  # as an engine does, and leaves the constants
+        parameter.data = parameter.data.bfloat16()
+    front_end = encoder.front_end()
+    features, lengths_B = front_end(torch.from_numpy(speech(9_000))[None], torch.tensor([9_000]))
+    with torch.inference_mode():
+        encoder.eval()(features.bfloat16(), lengths_B)
+    found, _ = encoder.train()(features.bfloat16(), lengths_B)
+    assert found.dtype == torch.bfloat16
+    found.float().square().sum().backward()
+
+
 def test_batch_statistics_are_neither_trained_nor_moved(pretrained: Any) -> None:
     *_, encoder = pretrained
     before = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
@@ -231,6 +258,10 @@ def test_what_cannot_be_loaded_is_refused_in_a_line(
         load_encoder(str(tmp_path))
     with pytest.raises(UserError, match="no such folder"):
         load_encoder(str(tmp_path / "nothing"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="cannot be read") as raised:
+        load_encoder("nobody/nothing")
+    assert "give the path of a folder" in raised.value.remedy
     monkeypatch.setattr("asr.model.encoders.pretrained.find_spec", lambda name: None)
     with pytest.raises(UserError, match="transformers is not installed") as raised:
         load_encoder(str(tmp_path))
