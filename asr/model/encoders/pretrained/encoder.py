@@ -70,6 +70,10 @@ class PretrainedEncoder(Encoder):
         self._constants: dict[str, Tensor] = {}
         self._held: list[tuple[nn.Module, str, Tensor | None]] = []
         self._hold(name for name, _ in self._persistent_buffers())
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                # Else it wants its count of batches in every set of weights that is loaded.
+                module.track_running_stats = False
         # Softmax does not feel a bias of the keys: Adam would make full steps of its gradient's rounding noise.
         names = ("k_proj.bias", "linear_k.bias")
         self._hold([n for n, _ in network.named_parameters() if n.endswith(names)])
