@@ -32,11 +32,11 @@ PRECISIONS_AND_STAGES = [
 ]
 
 
-def on_ranks(case: str, ranks: int, folder: Path) -> Any:
-    """What `case`, a function of this file, returned on the first of so many ranks."""
+def on_ranks(case: str, ranks: int, folder: Path, module: str = Path(__file__).stem) -> Any:
+    """What `case`, a function of this file or of another module, returned on the first of so many ranks."""
     out = folder / f"{case}.json"
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    command = [sys.executable, "-m", *launcher, "-m", Path(__file__).stem, case, str(out)]
+    command = [sys.executable, "-m", *launcher, "-m", module, case, str(out)]
     tests = Path(__file__).parent
     # `asr` is found in the checkout first, and not as tests/asr.
     found_in = {"PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
@@ -260,9 +260,14 @@ def allocated(ranks: Ranks) -> dict[str, int]:
     return found
 
 
-if __name__ == "__main__":
-    answer = globals()[sys.argv[1]](members := join("highest"))
+def answer(cases: dict[str, Any]) -> None:
+    """One rank's part of the case that the command line names."""
+    found = cases[sys.argv[1]](members := join("highest"))
     if members.is_first:
-        Path(sys.argv[2]).write_text(json.dumps(answer))
+        Path(sys.argv[2]).write_text(json.dumps(found))
     leave()
     os._exit(0)  # as asr/__main__.py: a thread of torch's may abort the interpreter's end
+
+
+if __name__ == "__main__":
+    answer(globals())

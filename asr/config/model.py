@@ -77,8 +77,10 @@ class LoraConfig(Section):
     """Of each adapter."""
     alpha: Positive = 16.0
     """Adapters count alpha / rank."""
-    target_modules: list[str] = ["q_proj", "v_proj"]
-    """Names of the linear layers that have one."""
+    dropout: Fraction = 0.0
+    """Of what goes into the adapters."""
+    targets: Literal["attention", "all"] = "attention"
+    """Which projections of the layers have one: those of their attention, or all."""
 
 
 class _FineTuned(_Regularised):
@@ -92,8 +94,6 @@ class _FineTuned(_Regularised):
     """The learning rate of each layer over that of the layer above it (layer-wise decay)."""
     head_learning_rate_factor: Positive = 1.0
     """Learning rate of a new head over that of the encoder."""
-    lora: LoraConfig | None = None
-    """Train adapters and not the weights themselves; null for the weights."""
 
 
 class PretrainedConfig(_FineTuned):
@@ -104,6 +104,8 @@ class PretrainedConfig(_FineTuned):
     encoder: str
     """Folder in Hugging Face's layout, or the name of one on the hub: Whisper, wav2vec 2.0, HuBERT, WavLM,
     data2vec-audio, XLS-R, MMS, w2v-BERT 2.0 or Parakeet."""
+    lora: LoraConfig | None = None
+    """Train adapters beside the encoder's weights, and not these; null for the weights."""
 
 
 class EncoderDecoderConfig(_FineTuned):

@@ -79,6 +79,9 @@ class FeatureConfig(Section):
 
 
 class SpecAugmentConfig(Section):
+    """Of features; with a pretrained encoder that takes waveforms, and with w2v-BERT, of what its own front end
+    makes of them: frames are then encoder frames, mostly of 20 ms, and bins are channels."""
+
     frequency_masks: Natural = 2
     """Number of frequency masks (slimIPL: 2)."""
     frequency_mask_bins: Natural = 30

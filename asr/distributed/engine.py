@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import deepspeed
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from asr.config.schema import Config
+from asr.distributed.fine_tuning import FineTuning, without_steps
 from asr.distributed.optimizers import CONSTRUCTORS, put_in_force
 from asr.distributed.precision import Precision, bucket_elements
 from asr.distributed.process_group import Ranks
@@ -32,9 +33,14 @@ class Engine:
         values: Hyperparameters,
         ranks: Ranks,
         new_network: Callable[[], SpeechModel] | None = None,
+        tuning: FineTuning | None = None,
     ) -> None:
-        """`new_network` makes another one of the student's shapes, weights unset: see `evaluating`."""
+        """`new_network` makes another one of the student's shapes, weights unset: see `evaluating`.
+
+        `tuning`: the recipe's, at None.
+        """
         self.values, self._new_network = values, new_network
+        self.tuning = tuning or FineTuning.of(config)
         make_optimizer = CONSTRUCTORS[config.optimizer.kind]
         self.rule = OPTIMIZERS[config.optimizer.kind]
         self.ranks = ranks
@@ -43,7 +49,7 @@ class Engine:
         weights = {name: p.detach().float().clone() for name, p in student.named_weights()}
         self.deepspeed, *_ = deepspeed.initialize(
             model=student,
-            optimizer=make_optimizer(list(student.parameters()), config.optimizer, values),
+            optimizer=make_optimizer(self.tuning.groups(student), config.optimizer, values),
             config=_deepspeed_config(config, sum(p.numel() for p in student.parameters())),
             dist_init_required=False,
         )
@@ -53,6 +59,7 @@ class Engine:
         )
         # DeepSpeed makes the fp32 masters from weights that it has cast to bf16.
         self.shards.scatter(weights, [master.detach() for master in self.shards.masters])
+        self.enter(0.0)
         self.gradient_norm = 0.0
         """Norm of the last step's gradient, before clipping."""
 
@@ -80,6 +87,10 @@ class Engine:
         stale = getattr(self.deepspeed.optimizer, "grad_partitions_flat_buffer", None)
         if stale is not None:
             stale.zero_()
+
+    def enter(self, hours: float) -> None:
+        """What of the student learns from `hours` of audio on, and at which share of the learning rate."""
+        self.tuning.enter(self.student, self.deepspeed.optimizer, hours)
 
     def set_learning_rate(self, share: float) -> float:
         """Put the values in force into the optimizer, at `share` of the peak learning rate.
@@ -160,7 +171,7 @@ class Engine:
         elif 0 < threshold < self.gradient_norm:
             torch._foreach_mul_(self.shards.gradients(), threshold / self.gradient_norm)
         # DeepSpeed goes its usual way, so that its buffers are ready for the next batch.
-        with nullcontext() if is_finite else _without_steps(self.deepspeed.basic_optimizer):
+        with without_steps(self.deepspeed.basic_optimizer, of_all=not is_finite):
             self.deepspeed.step()
         return is_finite
 
@@ -168,16 +179,6 @@ class Engine:
         """Of the global gradient. A collective under ZeRO 1 to 3, where each rank has its part."""
         own = float(torch.nn.utils.get_total_norm(self.shards.gradients()))
         return math.sqrt(self.ranks.sum([own**2])[0]) if self.shards.is_sharded else own
-
-
-@contextmanager
-def _without_steps(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Let whoever asks the optimizer to step believe that it did."""
-    optimizer.step = lambda closure=None: None  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        del optimizer.step
 
 
 def _deepspeed_config(config: Config, parameters: int) -> dict[str, Any]:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
 
 from asr.config.schema import OptimizerConfig
 from asr.scaling.rule import Hyperparameters
 
-Constructor = Callable[
-    [Sequence[nn.Parameter], OptimizerConfig, Hyperparameters], torch.optim.Optimizer
-]
+Groups = list[dict[str, Any]]
+"""As torch's optimizers take them: `params`, and what else belongs to them."""
+Constructor = Callable[[Groups, OptimizerConfig, Hyperparameters], torch.optim.Optimizer]
 
 
 def _adamw(
-    parameters: Sequence[nn.Parameter], config: OptimizerConfig, values: Hyperparameters
+    groups: Groups, config: OptimizerConfig, values: Hyperparameters
 ) -> torch.optim.Optimizer:
     """AdamW without decay is Adam, and a recipe allows Adam none. Fused is the fast implementation."""
     assert values.betas is not None
     assert values.eps is not None
     return torch.optim.AdamW(
-        parameters,
+        groups,
         lr=values.learning_rate,
         betas=values.betas,
         eps=values.eps,
@@ -31,11 +31,9 @@ def _adamw(
     )
 
 
-def _sgd(
-    parameters: Sequence[nn.Parameter], config: OptimizerConfig, values: Hyperparameters
-) -> torch.optim.Optimizer:
+def _sgd(groups: Groups, config: OptimizerConfig, values: Hyperparameters) -> torch.optim.Optimizer:
     return torch.optim.SGD(
-        parameters,
+        groups,
         lr=values.learning_rate,
         momentum=config.momentum,
         weight_decay=values.weight_decay,
@@ -48,8 +46,11 @@ CONSTRUCTORS: dict[str, Constructor] = {"adam": _adamw, "adamw": _adamw, "sgd": 
 def put_in_force(
     optimizer: torch.optim.Optimizer, values: Hyperparameters, learning_rate: float
 ) -> None:
-    """Set the values of the moment in all of an optimizer's groups; betas and eps where it has them."""
+    """Set the values of the moment in all of an optimizer's groups; betas and eps where it has them.
+
+    A group has its own `share` of the learning rate.
+    """
     for group in optimizer.param_groups:
-        group["lr"], group["weight_decay"] = learning_rate, values.weight_decay
+        group["lr"], group["weight_decay"] = learning_rate * group["share"], values.weight_decay
         if values.betas is not None:
             group["betas"], group["eps"] = values.betas, values.eps

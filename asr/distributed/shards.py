@@ -30,6 +30,10 @@ class _Place:
     """Stage 3: the parameter fills these columns, row after row. None: it is contiguous."""
 
 
+def _is_moment(value: object) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0
+
+
 class Shards:
     """The fp32 master weights that this rank owns, and how to see them as whole parameters."""
 
@@ -140,21 +144,45 @@ class Shards:
         Scalars (Adam's step) are left out: `optimizer_steps` has them.
         """
         states = [self._state.get(master, {}) for master in self.masters]
-        names = [n for n, v in states[0].items() if isinstance(v, Tensor) and v.dim() > 0]
-        return {name: [state[name] for state in states] for name in names}
+        names = {n: None for state in states for n, v in state.items() if _is_moment(v)}
+        return {
+            name: [
+                state[name] if name in state else torch.zeros_like(master.detach())
+                for master, state in zip(self.masters, states, strict=True)
+            ]
+            for name in names
+        }
 
     @property
-    def optimizer_steps(self) -> float | None:
-        """Adam's count of steps; None for an optimizer without one, or before the first step."""
-        step = self._state.get(self.masters[0], {}).get("step")
-        return None if step is None else float(step)
+    def optimizer_steps(self) -> float | dict[str, float] | None:
+        """Adam's count of steps; by parameter where they differ, as not all began with the run.
 
-    def set_moments(self, whole: Mapping[str, Mapping[str, Tensor]], steps: float | None) -> None:
+        None for an optimizer without one, or before the first step.
+        """
+        steps = [self._state.get(master, {}).get("step") for master in self.masters]
+        counts = [0.0 if step is None else float(step) for step in steps]
+        if all(step is None for step in steps):
+            return None
+        if len(set(counts)) == 1:
+            return counts[0]
+        return {
+            place.name: count
+            for places, count in zip(self._places, counts, strict=True)
+            for place in places
+        }
+
+    def set_moments(
+        self,
+        whole: Mapping[str, Mapping[str, Tensor]],
+        steps: float | Mapping[str, float] | None,
+    ) -> None:
         """Make the optimizer's state from whole tensors, by name of the moment and of the parameter."""
-        for master in self.masters:
+        for master, places in zip(self.masters, self._places, strict=True):
             state: dict[str, Tensor] = {name: torch.zeros_like(master) for name in whole}
             if steps is not None:
-                state["step"] = torch.tensor(steps, dtype=torch.float32, device=master.device)
+                own = [steps[p.name] if isinstance(steps, Mapping) else steps for p in places]
+                count = max(own, default=0.0)
+                state["step"] = torch.tensor(count, dtype=torch.float32, device=master.device)
             if state:
                 self._state[master] = state
         for name, values in whole.items():

@@ -58,7 +58,9 @@ def load_encoder_decoder(
     special = special_tokens(tokenizer, {**settings.to_dict(), **defaults}, config.language)
     found = EncoderDecoder(encoder, TextDecoder(network.decoder), special, config.label_smoothing)
     found.generation_settings = defaults
-    _set_dropout(found, config)
+    encoder.set_attention_dropout(config.attention_dropout)
+    found.decoder.set_attention_dropout(config.attention_dropout)
+    found.set_dropout(config.dropout, config.layer_drop)
     return found
 
 
@@ -71,12 +73,3 @@ def _generation_settings(named: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return {name: value for name, value in settings.items() if value is not None}
-
-
-def _set_dropout(network: EncoderDecoder, config: EncoderDecoderConfig) -> None:
-    network.set_dropout(config.dropout, config.layer_drop)
-    attention: list[Any] = [
-        module for module in network.modules() if type(module).__name__.endswith("Attention")
-    ]
-    for module in attention:
-        module.dropout = config.attention_dropout

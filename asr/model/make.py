@@ -12,6 +12,7 @@ from asr.model.encoder_decoder_loading import load_encoder_decoder
 from asr.model.encoders.encoder import Encoder
 from asr.model.encoders.pretrained import PretrainedEncoder, load_encoder
 from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
+from asr.model.encoders.pretrained.lora import add_lora
 from asr.model.encoders.transformer import TransformerEncoder
 from asr.model.features import FrontEnd, LogMel
 from asr.model.speech_model import SpeechModel
@@ -33,7 +34,13 @@ def make_model(
         return AcousticModel(encoder, vocabulary_size)
     if isinstance(model, PretrainedConfig):
         source = described(saved, model.encoder)
-        return AcousticModel(load_encoder(source, with_weights), vocabulary_size)
+        found = load_encoder(source, with_weights)
+        if model.lora is not None:
+            lora = model.lora
+            add_lora(found, lora.rank, lora.alpha, lora.dropout, lora.targets)
+        found.set_attention_dropout(model.attention_dropout)
+        found.set_dropout(model.dropout, model.layer_drop)
+        return AcousticModel(found, vocabulary_size)
     return load_encoder_decoder(model, described(saved, model.pretrained), with_weights)
 
 

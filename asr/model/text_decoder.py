@@ -45,6 +45,11 @@ class TextDecoder(nn.Module):
         for layer in self.layers:
             layer.dropout = dropout
 
+    def set_attention_dropout(self, rate: float) -> None:
+        """Of the attention weights, which torch draws for the micro-batch."""
+        for layer in self.layers:
+            layer.self_attn.dropout = layer.encoder_attn.dropout = rate
+
     def forward(
         self,
         tokens_BU: Tensor,

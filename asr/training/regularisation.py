@@ -18,6 +18,7 @@ from asr.config.schema import Config
 from asr.data.segments import Segment
 from asr.model.dropout import UtteranceDraws
 from asr.model.encoders.encoder import Encoder
+from asr.model.speech_model import SpeechModel
 from asr.utils.seeds import SeedTag, generator, hash_seed
 
 
@@ -53,3 +54,12 @@ def dropout_draws(
     seeds = [hash_seed(*segment.seed(config.seed), SeedTag.DROPOUT) for segment in segments]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return UtteranceDraws(generators, frames_B.tolist())
+
+
+def regularise_as_labelled(config: Config, student: SpeechModel) -> None:
+    """Dropout and LayerDrop as `pseudo_label:` says, where it does."""
+    policy, model = config.pseudo_label, config.model
+    student.set_dropout(
+        model.dropout if policy.dropout is None else policy.dropout,
+        model.layer_drop if policy.layer_drop is None else policy.layer_drop,
+    )

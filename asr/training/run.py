@@ -99,7 +99,9 @@ def _introduce(trainer: Trainer, say: Say) -> None:
     elif source is None:
         say(f"starting: {total:g} h of audio to {trainer.run}")
         labelled = trainer.data.sets.get(Kind.LABELLED)  # None where labels are all there is
-        labelled_hours = 0.0 if labelled is None else float(labelled.seconds.sum()) / SECONDS_PER_HOUR
+        labelled_hours = (
+            0.0 if labelled is None else float(labelled.seconds.sum()) / SECONDS_PER_HOUR
+        )
         for advice in about_small_corpus(trainer.config, labelled_hours):
             grave = "warning" if advice.is_grave else "note"
             say(f"{grave}: {advice.what}" + (f"; {advice.remedy}" if advice.remedy else ""))

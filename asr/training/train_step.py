@@ -20,6 +20,7 @@ from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.model.dropout import drawn_by
 from asr.model.features import FeatureExtractor
+from asr.model.masks import Masks, masked_by
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.scaling.validity import GradientNoise
 from asr.training.augmentation import spec_augment
@@ -102,22 +103,31 @@ class TrainStep:
     def _given(self, micro_batch: MicroBatch, place: tuple[int, int], hours: float) -> StudentInput:
         features_BTF, lengths_B = self.features(micro_batch.student_input)
         frames = self.engine.student.encoder.output_lengths(lengths_B).tolist()
-        features_BTF = self._augment(features_BTF, lengths_B, micro_batch, hours)
+        masks = self._masks(micro_batch.segments, hours)
+        masks_inside = not self.features.front_end.takes_masks
+        if masks is not None and not masks_inside:
+            features_BTF = masks(features_BTF, lengths_B)
         return StudentInput(
             micro_batch,
             frames,
-            partial(self._forward, features_BTF, lengths_B, micro_batch.segments, place),
+            partial(
+                self._forward,
+                features_BTF,
+                lengths_B,
+                micro_batch.segments,
+                place,
+                hours if masks_inside else None,
+            ),
             self.engine.student.criterion,
         )
 
-    def _augment(
-        self, features_BTF: Tensor, lengths_B: Tensor, micro_batch: MicroBatch, hours: float
-    ) -> Tensor:
+    def _masks(self, segments: Sequence[Segment], hours: float | None) -> Masks | None:
+        """SpecAugment's for these utterances at `hours`, if there are any."""
         policy = self.config.augmentation.spec_augment
-        if hours < policy.start_hours or not micro_batch.segments:
-            return features_BTF
-        seeds = [segment.seed(self.config.seed) for segment in micro_batch.segments]
-        return spec_augment(features_BTF, lengths_B, policy, seeds)
+        if hours is None or hours < policy.start_hours or not segments:
+            return None
+        seeds = [segment.seed(self.config.seed) for segment in segments]
+        return partial(spec_augment, config=policy, seeds=seeds)
 
     def _forward(
         self,
@@ -125,6 +135,7 @@ class TrainStep:
         lengths_B: Tensor,
         segments: Sequence[Segment],
         place: tuple[int, int],
+        masked_at_hours: float | None,
         kept: list[int],
         targets: Targets,
     ) -> tuple[Tensor, Tensor]:
@@ -141,7 +152,8 @@ class TrainStep:
         segments = [segments[index] for index in kept]
         kept_BL = kept_layers(self.config, encoder, segments, place[0])
         frames_B = encoder.output_lengths(lengths_B)
-        with drawn_by(dropout_draws(self.config, segments, frames_B)):
+        masks = self._masks(segments, masked_at_hours)
+        with drawn_by(dropout_draws(self.config, segments, frames_B)), masked_by(masks):
             return self.engine.logits(features_BTF, lengths_B, kept_BL, targets)
 
 

@@ -37,6 +37,7 @@ from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
 from asr.training.guards.non_finite import NonFinite
 from asr.training.post_hoc import make_averages
 from asr.training.records import Update
+from asr.training.regularisation import regularise_as_labelled
 from asr.training.resume_rules import check_corpora
 from asr.training.start.warm_start import is_whole_model, warm_start_of
 from asr.training.state import TrainingState
@@ -57,13 +58,13 @@ class Trainer:
         self.config, self.ranks, self.shows = config, ranks, shows
         self.run = Path(config.output)
         self.logger_classes = [logger_class(name) for name in config.trainer.loggers]
-        self.tokenizer = training_tokenizer(config)
+        self.store = CheckpointStore(self.run, config.trainer.keep_last)
+        self.resumed_from = self.store.to_resume(config.fork_from)
+        self.tokenizer = training_tokenizer(config, self.resumed_from)
         factory = make_factory(config, self.tokenizer)
         self.data = TrainingData(
             config, self.tokenizer, **(factory.data_options if factory else {})
         )
-        self.store = CheckpointStore(self.run, config.trainer.keep_last)
-        self.resumed_from = self.store.to_resume(config.fork_from)
         torch.manual_seed(config.seed)
         student = self._network(with_weights=self.resumed_from is None)
         saved = None
@@ -194,6 +195,7 @@ class Trainer:
         if batch.nominal_seconds != state.batch_seconds:
             self._change_batch(batch.nominal_seconds)
         self._enter_phase(before_hours)
+        self.engine.enter(before_hours)
         total_hours = self.config.trainer.total_hours
         if self.label_guard is not None:
             self.label_guard.before(batch.batch.labels, before_hours)
@@ -266,13 +268,8 @@ class Trainer:
         start = self.config.pseudo_label.start_hours
         stream = self.data.stream
         has_begun = stream.is_open(self.state.position) if stream.waits else True
-        if start is None or hours < start or not has_begun:
-            return
-        policy, model = self.config.pseudo_label, self.config.model
-        self.engine.student.set_dropout(
-            model.dropout if policy.dropout is None else policy.dropout,
-            model.layer_drop if policy.layer_drop is None else policy.layer_drop,
-        )
+        if start is not None and hours >= start and has_begun:
+            regularise_as_labelled(self.config, self.engine.student)
 
     def _record(self, batch: RankBatch, update: Update, wall_seconds: float) -> None:
         if self.log is not None:

@@ -20,3 +20,8 @@ def test_spec_augment_is_a_function_of_the_utterance_s_seed() -> None:
     assert torch.equal(again, masked[[2, 0]])
     off = SpecAugmentConfig(frequency_masks=0, time_masks=0)
     assert torch.equal(spec_augment(features, lengths, off, seeds), features)
+    filling = torch.full((80,), 7.0)
+    filled = spec_augment(features, lengths, policy, seeds, filling)
+    whole = (masked == 0).all(2)
+    assert (filled[whole] == 7).all()
+    assert torch.equal(filled[~whole], masked[~whole])

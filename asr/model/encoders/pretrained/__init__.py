@@ -15,7 +15,8 @@ def load_encoder(source: str, with_weights: bool = True) -> PretrainedEncoder:
 
     `source` is a folder in Hugging Face's layout (config.json, preprocessor_config.json, *.safetensors), a
     checkpoint of ours that holds one, or the id of a model on a hub. Without weights the encoder is built from
-    config.json alone, with the constants that `PretrainedEncoder.save` has written, or else the weights' own.
+    config.json alone, with the constants that `PretrainedEncoder.save` has written, or else the weights' own;
+    of a checkpoint with adapters it is what they stand beside, and `lora.add_lora` makes room for them.
     Raises UserError where transformers is not installed, the model is not there, its weights are pickles, or
     its family is unknown.
     """

@@ -9,24 +9,30 @@ L layers.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from asr.model.dropout import Dropout, through_kept
 from asr.model.encoders.encoder import Encoder
 from asr.model.features import FrontEnd, frame_mask
+from asr.model.masks import masked
 from asr.utils.files import write_tensors
 
 FOLDER = "pretrained"
 """Of a checkpoint: what builds the encoder again, without its weights."""
 CONSTANTS_FILE = "buffers.safetensors"
+BASE_FILE = "base.json"
+"""Where the weights beside adapters are, and their SHA-256."""
 
 
 class CtcHead(NamedTuple):
@@ -56,11 +62,22 @@ class PretrainedEncoder(Encoder):
         self.network, self.config, self.extractor = network, config, extractor
         self.width = width
         self.head: CtcHead | None = None
+        self._is_front_end_frozen = self._are_layers_frozen = False
+        self.source = ""
+        """Whence it was loaded: a folder or a hub id."""
+        self.base_sha256: str | None = None
+        """Of its own weights, where these are constants beside adapters (lora.py)."""
         self._constants: dict[str, Tensor] = {}
+        self._held: list[tuple[nn.Module, str, Tensor | None]] = []
         self._hold(name for name, _ in self._persistent_buffers())
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                # Else it wants its count of batches in every set of weights that is loaded.
+                module.track_running_stats = False
         # Softmax does not feel a bias of the keys: Adam would make full steps of its gradient's rounding noise.
         names = ("k_proj.bias", "linear_k.bias")
         self._hold([n for n, _ in network.named_parameters() if n.endswith(names)])
+        self.set_attention_dropout(0.0)
 
     @abstractmethod
     def front_end(self) -> FrontEnd:
@@ -89,15 +106,18 @@ class PretrainedEncoder(Encoder):
         kept_BL: Tensor | None = None,
         reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
+        self._cast_constants(next(self.network.parameters()).dtype)
         draws = self.training and features_BTF.device.type == "cpu"
         with _OurDropout() if draws else nullcontext():
-            hidden_BSD = self._enter(features_BTF, lengths_B)
-            frames_B = self.output_lengths(lengths_B)
-            mask_BS = frame_mask(frames_B.clamp(min=1), hidden_BSD.shape[1])
-            for index, layer in enumerate(self._layers(hidden_BSD.shape[1], reach)):
-                kept_B = None if kept_BL is None else kept_BL[:, index]
-                hidden_BSD = through_kept(layer, hidden_BSD, mask_BS, kept_B)
-            return self._leave(hidden_BSD), frames_B
+            frames_B, learns = self.output_lengths(lengths_B), torch.is_grad_enabled()
+            with torch.set_grad_enabled(learns and not self._is_front_end_frozen):
+                hidden_BSD = self._enter(features_BTF, lengths_B)
+            with torch.set_grad_enabled(learns and not self._are_layers_frozen):
+                mask_BS = frame_mask(frames_B.clamp(min=1), hidden_BSD.shape[1])
+                for index, layer in enumerate(self._layers(hidden_BSD.shape[1], reach)):
+                    kept_B = None if kept_BL is None else kept_BL[:, index]
+                    hidden_BSD = through_kept(layer, hidden_BSD, mask_BS, kept_B)
+                return self._leave(hidden_BSD), frames_B
 
     def train(self, mode: bool = True) -> PretrainedEncoder:
         """Batch statistics are the pretrained model's for ever."""
@@ -107,19 +127,33 @@ class PretrainedEncoder(Encoder):
                 module.eval()
         return self
 
+    def freeze(self, front_end: bool, layers: bool) -> None:
+        """Whether the front end, and the layers with what follows, get no gradient and cost no backward pass.
+
+        Frozen layers stand on a frozen front end.
+        """
+        self._is_front_end_frozen, self._are_layers_frozen = front_end or layers, layers
+
     def set_dropout(self, dropout: float, layer_drop: float) -> None:
-        """All but that of the attention weights, which stays as pretrained."""
+        """All but that of the attention weights, which has a method of its own."""
         self.layer_drop = layer_drop
-        attention = [m for m in self.network.modules() if type(m).__name__.endswith("Attention")]
-        inside = {id(part) for module in attention for part in module.modules()}
-        for module in self.network.modules():
-            if id(module) in inside:
-                continue
-            if isinstance(module, nn.Dropout):
-                module.p = dropout
-            for name in ("dropout", "activation_dropout"):
-                if isinstance(getattr(module, name, None), float | int):
-                    setattr(module, name, dropout)
+        inside = {id(part) for module in self.attention() for part in module.modules()}
+        outside = [module for module in self._own_modules() if id(module) not in inside]
+        _set_rates(outside, ("dropout", "activation_dropout"), dropout)
+
+    def set_attention_dropout(self, rate: float) -> None:
+        """Of the attention weights, which torch draws for the micro-batch, not for an utterance; 0 at first."""
+        inside = {id(part) for module in self.attention() for part in module.modules()}
+        own = [module for module in self._own_modules() if id(module) in inside]
+        _set_rates(own, ("dropout", "attention_dropout"), rate)
+
+    def attention(self) -> list[nn.Module]:
+        """The attention of its layers."""
+        return [m for m in self.network.modules() if type(m).__name__.endswith("Attention")]
+
+    def _own_modules(self) -> list[nn.Module]:
+        """Without adapters, whose dropout is their own."""
+        return [m for name, m in self.network.named_modules() if ".lora_" not in name]
 
     def head_weights(self) -> CtcHead | None:
         """The CTC head that the pretrained model came with; None where it had none or weights were not read."""
@@ -131,7 +165,10 @@ class PretrainedEncoder(Encoder):
         target.mkdir(exist_ok=True)
         self.config.save_pretrained(target)
         self.extractor.save_pretrained(target)
-        if self._constants:
+        if self.base_sha256 is not None:
+            base = {"source": self.source, "sha256": self.base_sha256}
+            (target / BASE_FILE).write_text(json.dumps(base) + "\n", encoding="utf-8")
+        elif self._constants:
             write_tensors(target / CONSTANTS_FILE, self._constants)
 
     def constants(self) -> Mapping[str, Tensor]:
@@ -140,10 +177,25 @@ class PretrainedEncoder(Encoder):
 
     def set_constants(self, found: Mapping[str, Tensor]) -> None:
         """Put them in place. Raises KeyError or RuntimeError where one is missing or has another shape."""
-        for name in self._constants:
+        for index, name in enumerate(self._constants):
+            module, own, _ = self._held[index]
             value = found[name].clone()
-            _owner(self.network, name).get_buffer(name.rpartition(".")[2]).copy_(value)
-            self._constants[name] = value
+            module.get_buffer(own).copy_(value)
+            self._constants[name], self._held[index] = value, (module, own, value)
+
+    def _cast_constants(self, dtype: torch.dtype) -> None:
+        """To that of the weights, which an engine casts without them."""
+        for module, own, value in self._held:
+            now = module.get_buffer(own)
+            if now.is_floating_point() and now.dtype != dtype:
+                whole = now if value is None else value  # casting twice would lose twice
+                with torch.inference_mode(False):  # what an evaluation casts a backward pass needs
+                    module._buffers[own] = whole.to(now.device, dtype)
+
+    def _masked(self, hidden_BSD: Tensor, frames_B: Tensor) -> Tensor:
+        """With SpecAugment's masks, a masked frame as the model's pretraining had it where it had any."""
+        filling_D = getattr(self.network, "masked_spec_embed", None)
+        return masked(hidden_BSD, frames_B, filling_D)
 
     def _persistent_buffers(self) -> Iterator[tuple[str, Tensor]]:
         names = self.network.state_dict().keys()
@@ -155,17 +207,55 @@ class PretrainedEncoder(Encoder):
         What is saved is a copy, since an engine may cast the module's own.
         """
         for name in list(names):
-            owner, own = _owner(self.network, name), name.rpartition(".")[2]
-            value = getattr(owner, own).detach()
-            value = value.float() if value.is_floating_point() else value
-            owner._parameters.pop(own, None)
-            owner._buffers.pop(own, None)
-            owner.register_buffer(own, value.clone(), persistent=False)
+            module, own, value = _made_constant(self.network, name)
             self._constants[name] = value.clone()
+            self._held.append((module, own, self._constants[name]))
+
+    def hold_weights(self) -> None:
+        """Make constants of all weights but adapters. They are not saved: `base_sha256` says which they are."""
+        for name in dict(self.network.named_parameters()):
+            if ".lora_" not in name:
+                module, own, _ = _made_constant(self.network, name)
+                self._held.append((module, own, None))
+
+    def weights_sha256(self) -> str:
+        """Of the weights, their names and values."""
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.network.named_parameters()):
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
 
-def _owner(network: nn.Module, name: str) -> nn.Module:
-    return network.get_submodule(name.rpartition(".")[0])
+def _made_constant(network: nn.Module, name: str) -> tuple[nn.Module, str, Tensor]:
+    """Its module, its name there, and what it is."""
+    path, _, own = name.rpartition(".")
+    module = network.get_submodule(path)
+    value: Tensor = getattr(module, own).detach()
+    value = value.float() if value.is_floating_point() else value
+    module._parameters.pop(own, None)
+    module._buffers.pop(own, None)
+    module.register_buffer(own, value.clone(), persistent=False)
+    return module, own, value
+
+
+def whole_weight(module: nn.Module) -> None:
+    """Make one parameter of a weight that torch keeps as length and direction (weight norm).
+
+    Its average is then that of what the network computes with, and ZeRO 3 sees who uses it.
+    """
+    if parametrize.is_parametrized(module, "weight"):
+        with torch.enable_grad():  # without, it would be a buffer
+            parametrize.remove_parametrizations(module, "weight")
+
+
+def _set_rates(modules: Iterable[nn.Module], names: Sequence[str], rate: float) -> None:
+    for module in modules:
+        if isinstance(module, nn.Dropout):
+            module.p = rate
+        for name in names:
+            if isinstance(getattr(module, name, None), float | int):
+                setattr(module, name, rate)
 
 
 def seen(mask_BS: Tensor, reach: int | None) -> Tensor:

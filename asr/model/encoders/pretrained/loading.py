@@ -5,6 +5,7 @@ Weights are read from safetensors, and no code that comes with a model is run.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +16,19 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers.models.whisper import modeling_whisper
 
 from asr.errors import UserError
 from asr.model.encoders.pretrained.encoder import (
+    BASE_FILE,
     CONSTANTS_FILE,
     FOLDER,
     CtcHead,
     PretrainedEncoder,
 )
+from asr.model.encoders.pretrained.parakeet import ParakeetEncoder
+from asr.model.encoders.pretrained.wav2vec2 import Wav2Vec2Encoder, WavLMEncoder
+from asr.model.encoders.pretrained.wav2vec2_bert import Wav2Vec2BertEncoder
 from asr.model.encoders.pretrained.whisper import WhisperEncoder
 
 
@@ -32,13 +38,22 @@ class Family:
 
     encoder: Callable[[Any, Any, Any], PretrainedEncoder]
     part: str = ""
-    """Where its encoder lies in what AutoModel gives; empty for all of it."""
+    """Where its encoder lies in transformers' CTC model; empty for where that says."""
     head: str = "lm_head"
     """Its CTC head, where it has one."""
+    module: Any = None
+    """transformers' class of the encoder alone, where AutoModel gives more than that."""
 
 
 FAMILIES: Mapping[str, Family] = {
-    "whisper": Family(WhisperEncoder, part="encoder"),
+    "data2vec-audio": Family(Wav2Vec2Encoder),
+    "hubert": Family(Wav2Vec2Encoder),
+    "parakeet_ctc": Family(ParakeetEncoder, part="encoder", head="ctc_head"),
+    "parakeet_encoder": Family(ParakeetEncoder),
+    "wav2vec2": Family(Wav2Vec2Encoder),
+    "wav2vec2-bert": Family(Wav2Vec2BertEncoder),
+    "wavlm": Family(WavLMEncoder),
+    "whisper": Family(WhisperEncoder, module=modeling_whisper.WhisperEncoder),
 }
 """By `model_type` of config.json."""
 
@@ -48,30 +63,41 @@ def load(source: str, with_weights: bool) -> PretrainedEncoder:
     folder = Path(source)
     if (folder / FOLDER / "config.json").is_file():
         folder = folder / FOLDER
+    if not folder.is_dir() and (source.count("/") > 1 or source.startswith((".", "/", "~"))):
+        raise UserError(f"model.encoder '{source}': no such folder", "give its path, or a hub id")
     named = str(folder) if folder.is_dir() else source
+    if (folder / BASE_FILE).is_file():
+        return _base(folder / BASE_FILE)
     with _quiet():
-        config = _read(source, lambda: transformers.AutoConfig.from_pretrained(named))
+        config = _read(source, lambda: _json(transformers.AutoConfig, named))
         family = FAMILIES.get(config.model_type)
         if family is None:
             raise UserError(
                 f"model.encoder '{source}': model_type '{config.model_type}' has no encoder here",
                 f"take one of {', '.join(FAMILIES)}",
             )
-        extractor = _read(source, lambda: transformers.AutoFeatureExtractor.from_pretrained(named))
+        extractor = _read(source, lambda: _json(transformers.AutoFeatureExtractor, named))
         is_ctc = any(name.endswith("ForCTC") for name in config.architectures or [])
-        auto = transformers.AutoModelForCTC if is_ctc else transformers.AutoModel
+        auto = transformers.AutoModelForCTC if is_ctc else family.module or transformers.AutoModel
         if with_weights:
             model = _with_weights(source, named, auto)
+        elif family.module is not None:
+            model = family.module(config)
         else:
             model = auto.from_config(config, dtype=torch.float32)
-        network = getattr(model, model.base_model_prefix, model) if is_ctc else model
-        network = getattr(network, family.part) if family.part else network
+        network = getattr(model, family.part or model.base_model_prefix) if is_ctc else model
         encoder = family.encoder(network, config, extractor)
+        encoder.source = str(folder.resolve()) if folder.is_dir() else source
         if with_weights and is_ctc:
             encoder.head = _head(named, getattr(model, family.head), config)
     if not with_weights and encoder.constants():
         _read_constants(source, folder, encoder)
     return encoder
+
+
+def _json(auto: Any, named: str) -> Any:
+    """Of code that comes with a model transformers would ask whether it may run."""
+    return auto.from_pretrained(named, trust_remote_code=False)
 
 
 def _with_weights(source: str, named: str, auto: Any) -> Any:
@@ -83,6 +109,7 @@ def _with_weights(source: str, named: str, auto: Any) -> Any:
             f'convert it where you trust it: python -c "import transformers as t; m = t.{auto.__name__}.'
             f"from_pretrained('{named}', use_safetensors=False); m.save_pretrained('{named}')\"",
         )
+    is_auto = auto.__name__.startswith("Auto")
     model, found = _read(
         source,
         lambda: auto.from_pretrained(
@@ -91,6 +118,8 @@ def _with_weights(source: str, named: str, auto: Any) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            # Of an encoder-decoder its encoder alone is read.
+            key_mapping={r"^(model\.)?encoder\.": ""} if not is_auto else None,
         ),
     )
     missing = [n for n in found["missing_keys"] if not n.endswith("masked_spec_embed")]
@@ -108,7 +137,7 @@ def _head(named: str, head: Any, config: Any) -> CtcHead | None:
     """Of a whole CTC model; None where its tokens cannot be read."""
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(named, trust_remote_code=False)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):  # TypeError: no file of a vocabulary
         return None
     weight_VD = head.weight.detach()
     weight_VD = weight_VD.flatten(1) if weight_VD.dim() > 2 else weight_VD
@@ -116,15 +145,40 @@ def _head(named: str, head: Any, config: Any) -> CtcHead | None:
     boundary = getattr(tokenizer, "word_delimiter_token", None)
     blank = config.pad_token_id
     vocabulary = tuple(
-        "" if index == blank else " " if token == boundary else str(token)
+        "" if index == blank else " " if token == boundary else str(token).replace("▁", " ")
         for index, token in enumerate(tokens)
     )
     return CtcHead(weight_VD.clone(), head.bias.detach().clone(), vocabulary)
 
 
+def _base(file: Path) -> PretrainedEncoder:
+    """The encoder beside whose weights a checkpoint has adapters.
+
+    Raises UserError where it is not there, or has other weights.
+    """
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        source, expected = saved["source"], saved["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: not readable ({error})", "copy the checkpoint again") from None
+    try:
+        encoder = load(source, True)
+    except UserError as error:
+        raise UserError(
+            f"{file}: its adapters need the weights of '{source}': {error.what}",
+            f"put that model back, or write where it is now into {file.name}",
+        ) from None
+    if encoder.weights_sha256() != expected:
+        raise UserError(
+            f"{file}: '{source}' has other weights than those beside which the adapters were trained",
+            f"write where those are into {file.name}",
+        )
+    return encoder
+
+
 def _read_constants(source: str, folder: Path, encoder: PretrainedEncoder) -> None:
-    """From the file that `save` wrote, or else from the weights; not where shapes alone are wanted."""
-    if next(encoder.parameters()).is_meta:
+    """From the file that `save` wrote, or else from the weights."""
+    if next(encoder.parameters()).is_meta:  # shapes alone are wanted
         return
     saved = folder / CONSTANTS_FILE
     try:

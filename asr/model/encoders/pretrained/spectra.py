@@ -22,19 +22,27 @@ class Spectra(FrontEnd):
 
     width: int
 
-    def __init__(self, extractor: Any, fft: int, hop_samples: int, margin: int) -> None:
-        """`margin`: zeros before the first sample and after the last."""
+    def __init__(self, extractor: Any, span: int, step: int, margin: int) -> None:
+        """Samples of a window, from one to the next, and of zeros before the first and after the last."""
         super().__init__()
         self.sample_rate_hz = extractor.sampling_rate
-        self.fft, self.hop_samples, self.margin = fft, hop_samples, margin
+        self.span, self.step, self.margin = span, step, margin
+        self.hop_samples = step
 
     @abstractmethod
     def spectra(self, padded_BN: Tensor) -> Tensor:
-        """Log energies (B, T, F) of windows from the first sample on."""
+        """Log energies (B, T, F) of the windows that begin at each hop."""
 
     @abstractmethod
-    def scaled(self, spectra_BTF: Tensor, lengths_B: Tensor, recording: Recording | None) -> Tensor:
+    def windows(self, samples_B: Tensor) -> Tensor:
+        """Number of windows (B,) of utterances with `samples_B` samples."""
+
+    @abstractmethod
+    def scaled(self, spectra_BTF: Tensor, windows_B: Tensor, recording: Recording | None) -> Tensor:
         """The same, scaled by an utterance's frames or by a whole recording's."""
+
+    def frames(self, samples_B: Tensor) -> Tensor:
+        return self.windows(samples_B)
 
     def filtered(self, waveforms_BN: Tensor) -> Tensor:
         """Waveforms as the transform wants them."""
@@ -49,14 +57,14 @@ class Spectra(FrontEnd):
     ) -> tuple[Tensor, Tensor]:
         mask_BN = frame_mask(samples_B, waveforms_BN.shape[1])
         waveforms_BN = self.filtered(waveforms_BN.float()).masked_fill(~mask_BN, 0.0)
-        lengths_B = self.frames(samples_B)
-        excess = max(0, self.fft - waveforms_BN.shape[1] - 2 * self.margin)
+        windows_B = self.windows(samples_B)
+        excess = max(0, self.span - waveforms_BN.shape[1] - 2 * self.margin)
         padded_BN = functional.pad(waveforms_BN, (self.margin, self.margin + excess))
         self.edges(padded_BN, waveforms_BN, samples_B)
-        spectra_BTF = self.spectra(padded_BN)[:, : max(1, int(lengths_B.max()))]
-        features_BTF = self.scaled(spectra_BTF, lengths_B, recording)
-        mask_BT1 = frame_mask(lengths_B, features_BTF.shape[1])[:, :, None]
-        return features_BTF.masked_fill(~mask_BT1, 0.0), lengths_B
+        spectra_BTF = self.spectra(padded_BN)[:, : max(1, int(windows_B.max()))]
+        features_BTF = self.scaled(spectra_BTF, windows_B, recording)
+        mask_BT1 = frame_mask(windows_B, features_BTF.shape[1])[:, :, None]
+        return features_BTF.masked_fill(~mask_BT1, 0.0), windows_B
 
     @torch.no_grad()
     def survey(self, blocks: Iterable[Tensor]) -> Recording:
@@ -64,18 +72,18 @@ class Spectra(FrontEnd):
         margin_N = torch.zeros(self.margin)
         sums_2F = torch.zeros(2, 1, dtype=torch.float64, device=device)
         peak = torch.tensor(-torch.inf, device=device)
-        samples, frames, pending_N = 0, 0, margin_N
+        samples, count, pending_N = 0, 0, margin_N
         for block_N in chain(blocks, [margin_N]):
             samples += len(block_N)
             pending_N = torch.cat([pending_N, block_N])
-            whole = 1 + (len(pending_N) - self.fft) // self.hop_samples
+            whole = 1 + (len(pending_N) - self.span) // self.step
             if whole > 0:
-                end = (whole - 1) * self.hop_samples + self.fft
+                end = (whole - 1) * self.step + self.span
                 own_TF = self.spectra(self.filtered(pending_N[None, :end].to(device)))[0]
                 sums_2F = sums_2F + torch.stack([own_TF.sum(0), own_TF.square().sum(0)]).double()
-                peak, frames = torch.maximum(peak, own_TF.max()), frames + whole
-                pending_N = pending_N[whole * self.hop_samples :]
-        mean_F, square_F = sums_2F / max(1, frames)
+                peak, count = torch.maximum(peak, own_TF.max()), count + whole
+                pending_N = pending_N[whole * self.step :]
+        mean_F, square_F = sums_2F / max(1, count)
         std_F = (square_F - mean_F.square()).clamp(min=0).sqrt()
         return Recording(samples - self.margin, mean_F.float(), std_F.float(), peak)
 

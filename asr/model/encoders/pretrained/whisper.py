@@ -34,11 +34,11 @@ class WhisperFeatures(Spectra):
         super().__init__(extractor, extractor.n_fft, extractor.hop_length, extractor.n_fft // 2)
         self.width = extractor.feature_size
         self.longest_samples = extractor.n_samples
-        self.register_buffer("window", torch.hann_window(self.fft), persistent=False)
+        self.register_buffer("window", torch.hann_window(self.span), persistent=False)
         mel_FC = torch.as_tensor(extractor.mel_filters).T.float().contiguous()
         self.register_buffer("mel_FC", mel_FC, persistent=False)
 
-    def frames(self, samples_B: Tensor) -> Tensor:
+    def windows(self, samples_B: Tensor) -> Tensor:
         return samples_B // self.hop_samples
 
     def edges(self, padded_BN: Tensor, waveforms_BN: Tensor, samples_B: Tensor) -> None:
@@ -54,7 +54,7 @@ class WhisperFeatures(Spectra):
     def spectra(self, padded_BN: Tensor) -> Tensor:
         spectrum_BCT = torch.stft(
             padded_BN,
-            self.fft,
+            self.span,
             self.hop_samples,
             window=self.window,
             center=False,
@@ -63,12 +63,12 @@ class WhisperFeatures(Spectra):
         energies_BFT = self.mel_FC @ spectrum_BCT.abs().square()
         return energies_BFT.clamp(min=1e-10).log10().transpose(1, 2)
 
-    def scaled(self, spectra_BTF: Tensor, lengths_B: Tensor, recording: Recording | None) -> Tensor:
+    def scaled(self, spectra_BTF: Tensor, windows_B: Tensor, recording: Recording | None) -> Tensor:
         if recording is not None:
             assert recording.peak is not None
             peak_B11 = recording.peak
         else:
-            mask_BT1 = frame_mask(lengths_B, spectra_BTF.shape[1])[:, :, None]
+            mask_BT1 = frame_mask(windows_B, spectra_BTF.shape[1])[:, :, None]
             peak_B11 = spectra_BTF.masked_fill(~mask_BT1, -10.0).amax((1, 2), keepdim=True)
         return (torch.maximum(spectra_BTF, peak_B11 - _RANGE) + 4.0) / 4.0
 
