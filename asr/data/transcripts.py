@@ -45,7 +45,7 @@ def training_tokenizer(config: Config, saved: Path | None = None) -> Tokenizer:
     """
     model = config.model
     if isinstance(model, EncoderDecoderConfig):
-        from asr.model.pretrained_tokenizer import pretrained_tokenizer
+        from asr.model.encoder_decoder.tokenizer import pretrained_tokenizer
 
         tokenizer: Tokenizer = pretrained_tokenizer(model.pretrained, saved)
     else:

@@ -16,7 +16,7 @@ from asr.decoding.safeguards import GenerationSettings, write
 from asr.decoding.words import TimedToken, words_of
 from asr.errors import UserError
 from asr.evaluation.hypotheses import Utterance, utterance_of
-from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.encoder_decoder.network import EncoderDecoder
 
 if TYPE_CHECKING:
     import numpy as np

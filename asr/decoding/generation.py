@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from asr.decoding.greedy import Hypothesis
-from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.encoder_decoder.network import EncoderDecoder
 
 
 @dataclass(frozen=True)

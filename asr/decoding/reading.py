@@ -15,7 +15,7 @@ from asr.decoding.generation import Generated, generate
 from asr.decoding.greedy import Hypothesis, greedy
 from asr.decoding.safeguards import GREEDY, most_tokens_of
 from asr.model.criterion import Tokens
-from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.speech_model import SpeechModel
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from asr.decoding.generation import Generated, generate
-from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.tokenizer import Tokenizer
 from asr.utils.seeds import SeedTag, hash_seed
 

@@ -8,7 +8,8 @@ from asr.config.model import EncoderDecoderConfig, PretrainedConfig, Transformer
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.model.acoustic_model import AcousticModel
-from asr.model.encoder_decoder_loading import load_encoder_decoder
+from asr.model.encoder_decoder.loading import load_encoder_decoder
+from asr.model.encoder_decoder.windows import Windows
 from asr.model.encoders.encoder import Encoder
 from asr.model.encoders.pretrained import PretrainedEncoder, load_encoder
 from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
@@ -16,7 +17,6 @@ from asr.model.encoders.pretrained.lora import add_lora
 from asr.model.encoders.transformer import TransformerEncoder
 from asr.model.features import FrontEnd, LogMel
 from asr.model.speech_model import SpeechModel
-from asr.model.windows import Windows
 
 
 def make_model(

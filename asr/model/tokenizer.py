@@ -146,7 +146,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if (folder / _SENTENCEPIECE_FILE).is_file():
         return SentencePieceTokenizer(folder / _SENTENCEPIECE_FILE)
     if (folder / PRETRAINED_FILE).is_file():
-        from asr.model.pretrained_tokenizer import PretrainedTokenizer
+        from asr.model.encoder_decoder.tokenizer import PretrainedTokenizer
 
         return PretrainedTokenizer(folder / PRETRAINED_FILE)
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 from asr.decoding.generation import Generated, generate, score
 from asr.decoding.reading import Reading
 from asr.decoding.safeguards import most_tokens_of
-from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.speech_model import SpeechModel
 from asr.pseudo_labels.decoders.decoder import LabelDecoder, LabelRequest
 from asr.pseudo_labels.filters import Dropped

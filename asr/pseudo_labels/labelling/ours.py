@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from asr.model.ctc import best_paths
-from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.pseudo_labels.label import label_metrics
 from asr.pseudo_labels.labelling.recogniser import Choice, Recogniser, Recognition
 from asr.pseudo_labels.labelling.written import WritingRecogniser

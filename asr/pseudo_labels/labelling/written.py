@@ -20,7 +20,7 @@ from asr.data.transcripts import training_tokenizer
 from asr.decoding.generation import Generated
 from asr.decoding.safeguards import GenerationSettings, write
 from asr.errors import UserError
-from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.features import FrontEnd
 from asr.model.make import make_front_end, make_model
 from asr.model.tokenizer import Tokenizer

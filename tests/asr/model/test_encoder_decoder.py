@@ -16,7 +16,7 @@ from asr.data.transcripts import training_tokenizer
 from asr.decoding.generation import Generated, generate, score
 from asr.decoding.safeguards import GREEDY, GenerationSettings, write
 from asr.errors import UserError
-from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.make import make_front_end, make_model
 
 pytest.importorskip("transformers")

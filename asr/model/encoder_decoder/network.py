@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from asr.model.criterion import CrossEntropy, Tokens
 from asr.model.dropout import current_draws, drawn_by
+from asr.model.encoder_decoder.text_decoder import TextDecoder
 from asr.model.encoders.encoder import Encoder
 from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
 from asr.model.speech_model import SpeechModel
-from asr.model.text_decoder import TextDecoder
 from asr.utils.files import write_json
 
 

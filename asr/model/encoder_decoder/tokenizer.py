@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
-from asr.model.encoder_decoder import SpecialTokens
+from asr.model.encoder_decoder.network import SpecialTokens
 from asr.model.tokenizer import PRETRAINED_FILE
 
 _MULTILINGUAL_TOKENS = 51_865

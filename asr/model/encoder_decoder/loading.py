@@ -8,10 +8,10 @@ from typing import Any
 
 from asr.config.model import EncoderDecoderConfig
 from asr.errors import UserError
-from asr.model.encoder_decoder import EncoderDecoder
+from asr.model.encoder_decoder.network import EncoderDecoder
+from asr.model.encoder_decoder.text_decoder import TextDecoder
+from asr.model.encoder_decoder.tokenizer import pretrained_tokenizer, special_tokens
 from asr.model.encoders.pretrained.encoder import FOLDER
-from asr.model.pretrained_tokenizer import pretrained_tokenizer, special_tokens
-from asr.model.text_decoder import TextDecoder
 
 
 def load_encoder_decoder(

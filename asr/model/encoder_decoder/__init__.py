@@ -1,0 +1,1 @@
+"""Pretrained models that keep their decoder: Whisper and its kin."""
