@@ -29,7 +29,8 @@ def transcribe(
 
     `audio` is a file in any format that libsndfile reads, `-` for the standard input; or (samples, rate in Hz),
     samples (N,) or (N, channels), floats or integers. Any rate and length; what is longer than a window is
-    decoded in windows that overlap by two contexts, in bounded memory. Raises UserError if it cannot be read.
+    decoded in windows that overlap by two contexts, in bounded memory; by an encoder-decoder in pieces of up to
+    28 s that are cut where it is quiet, with rough times. Raises UserError if it cannot be read.
 
     >>> import asr
     >>> model = asr.load_model("exp/run", device="cpu")
@@ -41,6 +42,8 @@ def transcribe(
     """
     from asr.data.audio import AudioArray, AudioFile, stream_array, stream_audio
     from asr.decoding.long_form import greedy_path, timed_tokens
+    from asr.decoding.pieces import written_words
+    from asr.model.encoder_decoder.network import EncoderDecoder
 
     if isinstance(model, (str, Path)):
         raise UserError(f"model is a path ({model})", "load it: asr.load_model(path)")
@@ -60,6 +63,9 @@ def transcribe(
             return stream_array(source, rate_hz)
         return stream_audio(source, rate_hz)
 
+    if isinstance(model.network, EncoderDecoder):
+        seconds, written = written_words(model, model.network, blocks())
+        return Transcription(str(source.path), seconds, written)
     greedy = greedy_path(model, blocks, window_seconds, context_seconds)
     words = words_of(timed_tokens(greedy), model.tokenizer)
     return Transcription(str(source.path), greedy.seconds, words)

@@ -1,0 +1,86 @@
+"""Audio of any length -> an encoder-decoder's text: cut where it is quiet, in pieces that fit its window.
+
+Words have times by where their piece is and how long they are: good to a second or so within a long piece.
+
+Shape suffixes: N samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from asr.decoding.safeguards import GenerationSettings, write
+from asr.decoding.words import Word
+from asr.model.encoder_decoder.network import EncoderDecoder
+
+if TYPE_CHECKING:
+    from asr.model.loaded_model import LoadedModel
+
+_LONGEST_SECONDS = 28.0
+_EARLIEST_SHARE = 0.5
+"""A cut is in the last half of what fits."""
+_QUIET_SECONDS = 0.3
+_FRAME_SECONDS = 0.02
+
+
+def quiet_pieces(
+    blocks: Iterable[Tensor], rate_hz: int, longest_seconds: float = _LONGEST_SECONDS
+) -> Iterator[Tensor]:
+    """A recording in blocks (N,) -> pieces (N,) that follow each other, cut where it is quietest.
+
+    In the memory of a block and a piece. What fits into one piece is not cut.
+    """
+    longest, pending_N = round(longest_seconds * rate_hz), torch.zeros(0)
+    for block_N in blocks:
+        pending_N = torch.cat([pending_N, block_N])
+        while len(pending_N) > longest:
+            cut = _quietest(pending_N[:longest], rate_hz)
+            yield pending_N[:cut]
+            pending_N = pending_N[cut:]
+    if len(pending_N):
+        yield pending_N
+
+
+def _quietest(audio_N: Tensor, rate_hz: int) -> int:
+    """Where to cut: the middle of the quietest stretch of its later part."""
+    frame = round(_FRAME_SECONDS * rate_hz)
+    frames = len(audio_N) // frame
+    energies = audio_N[: frames * frame].view(frames, frame).square().mean(dim=1)
+    width = max(1, round(_QUIET_SECONDS / _FRAME_SECONDS))
+    stretches = functional.avg_pool1d(energies[None, None], width, stride=1)[0, 0]
+    first = int(_EARLIEST_SHARE * len(stretches))
+    return (first + int(stretches[first:].argmin()) + width // 2) * frame
+
+
+@torch.inference_mode()
+def written_words(
+    model: LoadedModel, network: EncoderDecoder, blocks: Iterable[Tensor]
+) -> tuple[float, list[Word]]:
+    """Seconds of a recording, and its words; `blocks` (N,) at the model's sample rate."""
+    rate_hz = model.config.features.sample_rate_hz
+    longest_seconds = min(getattr(network.encoder, "max_seconds", None) or 1e9, _LONGEST_SECONDS)
+    settings, begin, words = GenerationSettings(), 0.0, list[Word]()
+    for number, piece_N in enumerate(quiet_pieces(blocks, rate_hz, longest_seconds)):
+        seconds = len(piece_N) / rate_hz
+        samples_B = torch.tensor([len(piece_N)], device=model.device)
+        features = model.front_end(piece_N[None].to(model.device), samples_B)
+        [one] = write(network, model.tokenizer, features, [seconds], [str(number)], settings)
+        text = model.tokenizer.decode(one.tokens)
+        words += _spread(text, begin, seconds, one.confidence)
+        begin += seconds
+    return begin, words
+
+
+def _spread(text: str, begin: float, seconds: float, confidence: float) -> Iterator[Word]:
+    """Words over a piece, each as long as its letters are many."""
+    parts = text.split()
+    letters = sum(len(part) for part in parts)
+    for part in parts:
+        end = begin + seconds * len(part) / letters
+        yield Word(part, begin, end, confidence)
+        begin = end
