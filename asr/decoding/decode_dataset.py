@@ -12,7 +12,8 @@ from torch import Tensor
 
 from asr.decoding.alignment import align_tokens
 from asr.decoding.greedy import Decoder, greedy_only
-from asr.decoding.safeguards import GenerationSettings, write
+from asr.decoding.pieces import write_pieces
+from asr.decoding.safeguards import GenerationSettings
 from asr.decoding.words import TimedToken, words_of
 from asr.errors import UserError
 from asr.evaluation.hypotheses import Utterance, utterance_of
@@ -201,23 +202,16 @@ def _written(
         )
     for batch, waveforms_BN, samples_B in _batches(speech, max_seconds):
         cuts = [speech.cuts[segment.index] for segment in batch]
-        features = model.front_end(waveforms_BN.to(model.device), samples_B.to(model.device))
-        texts = write(
-            network,
-            model.tokenizer,
-            features,
-            [segment.seconds for segment in batch],
-            [cut.id for cut in cuts],
-            settings,
-        )
+        names = [cut.id for cut in cuts]
+        texts = write_pieces(model, network, waveforms_BN, samples_B, names, settings)
         for segment, cut, written in zip(batch, cuts, texts, strict=True):
             record = {
                 "id": cut.id,
                 "reference": speech.references[segment.index],
-                "hypothesis": model.tokenizer.decode(written.tokens),
+                "hypothesis": written.text,
                 "confidence": round(written.confidence, 4),
                 "seconds": cut.duration,
-                "tokens_per_second": round(len(written.tokens) / max(0.01, cut.duration), 2),
+                "tokens_per_second": round(written.tokens / max(0.01, cut.duration), 2),
             }
             yield segment.index, _with_manifest_fields(record, cut)
 

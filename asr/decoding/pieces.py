@@ -7,12 +7,14 @@ Shape suffixes: N samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from asr.decoding.safeguards import GenerationSettings, write
 from asr.decoding.words import Word
@@ -57,21 +59,62 @@ def _quietest(audio_N: Tensor, rate_hz: int) -> int:
     return (first + int(stretches[first:].argmin()) + width // 2) * frame
 
 
+@dataclass(frozen=True)
+class Written:
+    """The text of an utterance, whose pieces are joined."""
+
+    text: str
+    tokens: int
+    confidence: float
+    """Mean over its pieces, by their length."""
+
+
+def write_pieces(
+    model: LoadedModel,
+    network: EncoderDecoder,
+    waveforms_BN: Tensor,
+    samples_B: Tensor,
+    names: Sequence[str],
+    settings: GenerationSettings,
+) -> list[Written]:
+    """The text of each utterance of a batch; one that is too long for the model is cut where it is quiet."""
+    rate_hz, longest_seconds = model.front_end.sample_rate_hz, model.front_end.longest_seconds
+    pieces, owners = list[Tensor](), list[int]()
+    for place, samples in enumerate(samples_B.tolist()):
+        own_N = waveforms_BN[place, :samples]
+        is_long = 0 < longest_seconds < samples / rate_hz
+        parts = list(quiet_pieces([own_N], rate_hz, longest_seconds)) if is_long else [own_N]
+        pieces += parts
+        owners += [place] * len(parts)
+    lengths_B = torch.tensor([len(piece) for piece in pieces], device=model.device)
+    features = model.front_end(pad_sequence(pieces, True).to(model.device), lengths_B)
+    seconds = [len(piece) / rate_hz for piece in pieces]
+    labels = [f"{names[place]}/{own - owners.index(place)}" for own, place in enumerate(owners)]
+    written = write(network, model.tokenizer, features, seconds, labels, settings)
+    found = []
+    for place in range(len(names)):
+        own = [number for number, owner in enumerate(owners) if owner == place]
+        texts = [model.tokenizer.decode(written[number].tokens) for number in own]
+        weights = [seconds[number] for number in own]
+        sure = sum(written[n].confidence * w for n, w in zip(own, weights, strict=True))
+        tokens = sum(len(written[number].tokens) for number in own)
+        found.append(Written(" ".join(texts).strip(), tokens, sure / max(1e-9, sum(weights))))
+    return found
+
+
 @torch.inference_mode()
 def written_words(
     model: LoadedModel, network: EncoderDecoder, blocks: Iterable[Tensor]
 ) -> tuple[float, list[Word]]:
     """Seconds of a recording, and its words; `blocks` (N,) at the model's sample rate."""
-    rate_hz = model.config.features.sample_rate_hz
-    longest_seconds = min(getattr(network.encoder, "max_seconds", None) or 1e9, _LONGEST_SECONDS)
+    rate_hz = model.front_end.sample_rate_hz
+    longest_seconds = min(model.front_end.longest_seconds or _LONGEST_SECONDS, _LONGEST_SECONDS)
     settings, begin, words = GenerationSettings(), 0.0, list[Word]()
     for number, piece_N in enumerate(quiet_pieces(blocks, rate_hz, longest_seconds)):
+        samples_B = torch.tensor([len(piece_N)])
+        [one] = write_pieces(model, network, piece_N[None], samples_B, [str(number)], settings)
         seconds = len(piece_N) / rate_hz
-        samples_B = torch.tensor([len(piece_N)], device=model.device)
-        features = model.front_end(piece_N[None].to(model.device), samples_B)
-        [one] = write(network, model.tokenizer, features, [seconds], [str(number)], settings)
-        text = model.tokenizer.decode(one.tokens)
-        words += _spread(text, begin, seconds, one.confidence)
+        words += _spread(one.text, begin, seconds, one.confidence)
         begin += seconds
     return begin, words
 

@@ -21,6 +21,12 @@ _PINNED = (
     "batch.group_seconds",
 )
 
+_FREE_OF_MODEL = (
+    *("pretrained", "encoder"),  # where it lies: a checkpoint describes it itself
+    *("freeze_encoder_until_hours", "freeze_front_end_until_hours"),
+    *("layer_decay", "head_learning_rate_factor", "label_smoothing"),
+)
+
 
 def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
     """Raises UserError where `config` cannot continue a checkpoint that was saved with `saved`."""
@@ -75,5 +81,5 @@ def _at(config: Config, path: str) -> Any:
     for part in path.split("."):
         value = value[part]
     if path == "model":  # dropout may change in mid-run; shapes may not
-        return {k: v for k, v in value.items() if "drop" not in k}
+        return {k: v for k, v in value.items() if "drop" not in k and k not in _FREE_OF_MODEL}
     return value

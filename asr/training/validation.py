@@ -58,9 +58,19 @@ class DevSets:
     def load(
         cls, config: Config, front_end: FrontEnd, tokenizer: Tokenizer, ranks: Ranks
     ) -> DevSets:
-        """A recipe's. Raises UserError where one is missing or of another rate."""
+        """A recipe's. Raises UserError where one is missing, of another rate, or too long for the model."""
         normalise = make_normaliser(config.corpus.scoring_normaliser).apply
-        return cls(load_dev_sets(config), front_end, tokenizer, ranks, normalise)
+        sets = load_dev_sets(config)
+        most = front_end.longest_seconds
+        for speech in sets if most else []:
+            longest = int(speech.seconds.argmax())
+            if speech.seconds[longest] > most:
+                raise UserError(
+                    f"utterance '{speech.ids[longest]}' of dev set '{speech.name}' has "
+                    f"{speech.seconds[longest]:.4g} s, and the model hears at most {most:g} s",
+                    "cut it, or take a dev set of shorter ones",
+                )
+        return cls(sets, front_end, tokenizer, ranks, normalise)
 
     @torch.inference_mode()
     def evaluate(
