@@ -45,7 +45,7 @@ def pretrained_engine(
     student = AcousticModel(encoder, 12)
     if weights is not None:
         student.load_weights(weights)
-    engine = Engine(student, config, in_force(config, 2320.0), ranks, tuning)
+    engine = Engine(student, config, in_force(config, 2320.0), ranks, tuning=tuning)
     engine.set_learning_rate(1.0)
     return engine
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import torch
 
+from asr.model.criterion import Ctc
 from asr.training.batch_stats import BatchStats
 from asr.training.guards.blank_plateau import BlankPlateau
 
@@ -85,6 +86,8 @@ def test_the_student_s_output_is_counted_from_its_logits() -> None:
     paths = torch.tensor([[1, 1, 0, 2], [0, 0, 1, 1]])
     logits_BSV = torch.nn.functional.one_hot(paths, 3).float()
     stats = BatchStats()
-    stats.note_output(logits_BSV, torch.tensor([4, 2]), [[1, 2], [2, 2, 2]])
+    frames_B = torch.tensor([4, 2])
+    written = Ctc().best_tokens(logits_BSV, frames_B)
+    stats.note_output(Ctc().blanks(logits_BSV, frames_B), written, [[1, 2], [2, 2, 2]])
     assert (stats.labelled_frames, stats.labelled_blank_frames) == (6, 3)
     assert (stats.labelled_tokens, stats.transcript_tokens) == (2, 5)

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from asr.__main__ import main
 from asr.config.recipe import load_config
 from asr.errors import UserError
-from asr.model.acoustic_model import make_model
+from asr.model.make import make_model
 from asr.model.model_folder import read_config
 from asr.model.tokenizer import make_tokenizer
 from asr.training.start.resolved import resolved
