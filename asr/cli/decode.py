@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,8 @@ def main(argv: list[str]) -> int:
         output = arguments.model_folder / "decode" / speech.name / f"{name}.jsonl"
     decoder: Decoder | GenerationSettings = greedy_only
     decoder_stamp: dict[str, Any] = {"decoder": "greedy"}
-    if model.network.is_read_in_steps and arguments.decoder != "beam":
-        decoder = GREEDY if arguments.no_safeguards else GenerationSettings()
+    if model.network.is_read_in_steps:
+        decoder = _generation(arguments)
         decoder_stamp = decoder.stamp()
     elif arguments.decoder == "beam":
         decoder, decoder_stamp = _beam(arguments, model, output)
@@ -70,6 +71,19 @@ def main(argv: list[str]) -> int:
     write_json(output.with_suffix(".stamp.json"), stamp)
     print(f"decoded {len(speech)} utterances of '{speech.name}' with {model.checkpoint}: {output}")
     return 0
+
+
+def _generation(arguments: argparse.Namespace) -> GenerationSettings:
+    """Of an encoder-decoder. Raises UserError for what it has no use for."""
+    for name in ("lm", "lexicon", "tune"):
+        if getattr(arguments, name) is not None:
+            raise UserError(
+                f"--{name} {getattr(arguments, name)}: an encoder-decoder is its own language model",
+                "leave it out, or take a CTC model",
+            )
+    settings = GREEDY if arguments.no_safeguards else GenerationSettings()
+    size = arguments.beam_size if arguments.decoder == "beam" else 1
+    return replace(settings, beam_size=size)
 
 
 def _beam(

@@ -72,19 +72,35 @@ def generate(
     """
     if not len(lengths_B):
         return []
-    texts = _Texts(network, features_BTF, lengths_B, most_tokens)
-    while texts.open:
-        logits_BV = texts.next_logits()
-        log_BV = logits_BV.float().log_softmax(dim=-1)
+    steps = Steps(network, features_BTF, lengths_B, most_tokens)
+    found = [Generated([]) for _ in lengths_B]
+    going = list(range(len(found)))  # places of the utterances whose text has not ended
+    while going:
+        log_BV = steps.next_logits().float().log_softmax(dim=-1)
+        if steps.no_speech is not None:
+            found = [Generated([], no_speech_probability=chance) for chance in steps.no_speech]
         if temperature == 0:
             chosen_B = log_BV.argmax(dim=-1)
         else:
             assert generators is not None
-            drawn = [generators[place] for place in texts.open]
-            chosen_B = _drawn(log_BV / temperature, drawn)
+            chosen_B = _drawn(log_BV / temperature, [generators[place] for place in going])
         log_B = log_BV.gather(1, chosen_B[:, None])[:, 0]
-        texts.take(chosen_B.tolist(), log_B.tolist(), entropies(log_BV).tolist())
-    return texts.found
+        noted = zip(log_B.tolist(), entropies(log_BV).tolist(), chosen_B.tolist(), strict=True)
+        rows = list[int]()
+        for row, (log, entropy, token) in enumerate(noted):
+            one = found[going[row]]
+            one.log_probabilities.append(log)
+            one.entropies.append(entropy)
+            if token == network.special.end:
+                continue
+            one.tokens.append(token)
+            if len(one.tokens) < steps.limits[going[row]]:
+                rows.append(row)
+            else:
+                found[going[row]] = replace(one, is_finished=False)
+        going = [going[row] for row in rows]
+        steps.go_on(rows, [found[place].tokens[-1] for place in going])
+    return found
 
 
 @torch.no_grad()
@@ -117,8 +133,8 @@ def _drawn(log_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     return chosen_B.to(log_BV.device)
 
 
-class _Texts:
-    """The texts under way, and the decoder's cache of them."""
+class Steps:
+    """A decoder's cache of texts under way, and the logits of what may follow them."""
 
     def __init__(
         self,
@@ -133,9 +149,7 @@ class _Texts:
         count, possible = len(lengths_B), network.criterion.most_tokens
         given = [most_tokens] * count if not isinstance(most_tokens, Sequence) else most_tokens
         self.limits = [possible if one is None else min(possible, one) for one in given]
-        self.open = list(range(count))
-        """Places of the utterances whose text has not ended."""
-        self.found = [Generated([]) for _ in range(count)]
+        """Tokens of each text, at most."""
         self.heard_BSD, self.frames_B = network.encoder(
             features_BTF.to(network.dtype), lengths_B, None
         )
@@ -143,50 +157,31 @@ class _Texts:
         self.next_BU = torch.tensor([self.special.prompt] * count, device=lengths_B.device)
         self.suppressed = _mask(self.special.suppressed, network)
         self.suppressed_first = _mask(self.special.suppressed_first, network) | self.suppressed
+        self.no_speech: list[float] | None = None
+        """By the first step, the probability of no speech in each; None after it, or without a token for it."""
 
     def next_logits(self) -> Tensor:
-        """(B, V) of those that are open; -inf of what is never said."""
+        """(B, V) of those that are under way; -inf of what is never said."""
         is_first = self.cache.get_seq_length() == 0
         logits_BUV = self.network.decoder(
             self.next_BU, self.heard_BSD, self.frames_B, cache=self.cache
         )
-        if is_first:
-            self._note_no_speech(logits_BUV[:, 0])
+        self.no_speech = None
+        if is_first and self.special.no_speech is not None:
+            chances_BV = logits_BUV[:, 0].float().softmax(dim=-1)
+            self.no_speech = chances_BV[:, self.special.no_speech].tolist()
         banned = self.suppressed_first if is_first else self.suppressed
         logits_BV: Tensor = logits_BUV[:, -1]
         return logits_BV.masked_fill(banned, -math.inf)
 
-    def _note_no_speech(self, logits_BV: Tensor) -> None:
-        if self.special.no_speech is not None:
-            chances = logits_BV.float().softmax(dim=-1)[:, self.special.no_speech].tolist()
-            self.found = [Generated([], no_speech_probability=chance) for chance in chances]
-
-    def take(
-        self,
-        chosen: Sequence[int],
-        log_probabilities: Sequence[float],
-        entropies: Sequence[float],
-    ) -> None:
-        """The next token of each open text; those that end leave the batch."""
-        stays: list[int] = []
-        for row, place in enumerate(self.open):
-            one, token = self.found[place], chosen[row]
-            one.log_probabilities.append(log_probabilities[row])
-            one.entropies.append(entropies[row])
-            has_ended = token == self.special.end
-            if not has_ended:
-                one.tokens.append(token)
-            if not has_ended and len(one.tokens) < self.limits[place]:
-                stays.append(row)
-            elif not has_ended:
-                self.found[place] = replace(one, is_finished=False)
-        last_B1 = torch.tensor([[chosen[row]] for row in stays], device=self.frames_B.device)
-        self.next_BU = last_B1
-        if stays and len(stays) < len(self.open):
-            rows = torch.tensor(stays, device=self.frames_B.device)
-            self.cache.batch_select_indices(rows)
-            self.heard_BSD, self.frames_B = self.heard_BSD[rows], self.frames_B[rows]
-        self.open = [self.open[row] for row in stays]
+    def go_on(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
+        """With these rows of the batch, perhaps some more than once, each by its token."""
+        device = self.frames_B.device
+        self.next_BU = torch.tensor([[token] for token in tokens], device=device)
+        if rows and list(rows) != list(range(len(self.frames_B))):
+            rows_B = torch.tensor(rows, device=device)
+            self.cache.batch_select_indices(rows_B)
+            self.heard_BSD, self.frames_B = self.heard_BSD[rows_B], self.frames_B[rows_B]
 
 
 def _mask(tokens: Sequence[int], network: EncoderDecoder) -> Tensor:

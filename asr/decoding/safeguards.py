@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from asr.decoding.generation import Generated, generate
+from asr.decoding.generation_beam import generate_beam
 from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.tokenizer import Tokenizer
 from asr.utils.seeds import SeedTag, hash_seed
@@ -48,6 +49,8 @@ class GenerationSettings:
     """Of a token, natural: below it the model is unsure."""
     max_no_speech_probability: float = 0.6
     """Above it, and where the model is unsure, there is no speech."""
+    beam_size: int = 1
+    """Of the search at temperature 0; 1 takes the likeliest token."""
     max_tokens_per_second: float = 20.0
     """A text that has more, and 16 besides, is stopped."""
 
@@ -90,14 +93,13 @@ def write(
     found: list[Generated] = [Generated([])] * len(names)
     doubted = list(range(len(names)))
     for temperature in settings.temperatures:
-        written = generate(
-            network,
-            features_BTF[doubted],
-            lengths_B[doubted],
-            [limits[place] for place in doubted],
-            temperature,
-            [_generator(names[place], temperature) for place in doubted],
-        )
+        given = network, features_BTF[doubted], lengths_B[doubted]
+        own_limits = [limits[place] for place in doubted]
+        if temperature == 0 and settings.beam_size > 1:
+            written = generate_beam(*given, settings.beam_size, own_limits)
+        else:
+            draws = [_generator(names[place], temperature) for place in doubted]
+            written = generate(*given, own_limits, temperature, draws)
         for place, one in zip(doubted, written, strict=True):
             found[place] = one
         doubted = [

@@ -56,13 +56,6 @@ def make_front_end(config: Config, encoder: Encoder) -> FrontEnd:
     """
     if not isinstance(encoder, PretrainedEncoder):
         return LogMel(config.features)
-    slowest = min(config.augmentation.speed_factors)
-    if encoder.max_seconds and config.corpus.max_seconds / slowest > encoder.max_seconds:
-        raise UserError(
-            f"corpus.max_seconds {config.corpus.max_seconds:g}: the pretrained model hears at most "
-            f"{encoder.max_seconds:g} s, and augmentation.speed_factors stretch speech by {1 / slowest:.3g}",
-            f"set it to {encoder.max_seconds * slowest:.4g}",
-        )
     front_end = encoder.front_end()
     rate_hz = config.features.sample_rate_hz
     if front_end.sample_rate_hz != rate_hz:
@@ -79,3 +72,14 @@ def make_front_end(config: Config, encoder: Encoder) -> FrontEnd:
         front_end = Windows(front_end, encoder.max_seconds, config.model.window_seconds)
     front_end.longest_seconds = encoder.max_seconds or 0.0
     return front_end
+
+
+def check_lengths(config: Config, front_end: FrontEnd) -> None:
+    """Raises UserError where training would meet utterances that are too long for the model."""
+    most, slowest = front_end.longest_seconds, min(config.augmentation.speed_factors)
+    if most and config.corpus.max_seconds / slowest > most:
+        raise UserError(
+            f"corpus.max_seconds {config.corpus.max_seconds:g}: the pretrained model hears at most {most:g} s, "
+            f"and augmentation.speed_factors make speech {1 / slowest:.3g} times as long",
+            f"set it to {most * slowest:.4g}",
+        )

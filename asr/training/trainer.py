@@ -19,7 +19,7 @@ from asr.data.transcripts import training_tokenizer
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.model.features import FeatureExtractor
-from asr.model.make import make_front_end, make_model
+from asr.model.make import check_lengths, make_front_end, make_model
 from asr.model.speech_model import SpeechModel
 from asr.pseudo_labels.factory import make_factory
 from asr.pseudo_labels.ledger import LabelLedger
@@ -80,6 +80,7 @@ class Trainer:
         self.averages = make_averages(config, self._new_network, self.engine.shards, ranks)
         is_stored = config.features.source == "precomputed"
         front_end = make_front_end(config, self.engine.student.encoder)
+        check_lengths(config, front_end)
         self.features = FeatureExtractor(front_end, is_stored, ranks.device)
         self.dev = DevSets.load(config, front_end, self.tokenizer, ranks)
         self.labeler: PseudoLabeler | None = None
@@ -88,8 +89,8 @@ class Trainer:
         if factory is not None:
             models = TeacherContext(config, self.engine, self.averages, ranks, self._new_network)
             self.labeler = factory.make(models, self.data, self.features, self._say)
-            given = self.averages, self.engine, self.dev, self._say
-            self.label_guard = LabelGuard(config, self.labeler, *given)
+            seen = self.averages, self.engine, self.dev
+            self.label_guard = LabelGuard(config, self.labeler, *seen, self._say)
         self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
         self.state = TrainingState.at_the_start(config, batch_seconds)
         self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
@@ -265,9 +266,8 @@ class Trainer:
             self.state.noise_scale.observe(self.train_step.measured)
 
     def _enter_phase(self, hours: float) -> None:
-        start = self.config.pseudo_label.start_hours
-        stream = self.data.stream
-        has_begun = stream.is_open(self.state.position) if stream.waits else True
+        start, stream = self.config.pseudo_label.start_hours, self.data.stream
+        has_begun = not stream.waits or stream.is_open(self.state.position)
         if start is not None and hours >= start and has_begun:
             regularise_as_labelled(self.config, self.engine.student)
 

@@ -20,7 +20,7 @@ from asr.data.segments import GroupedCorpus, Kind, about_groups
 from asr.data.transcripts import is_spelt, training_tokenizer
 from asr.errors import UserError
 from asr.model.features import FrontEnd
-from asr.model.make import make_front_end
+from asr.model.make import check_lengths, make_front_end
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer
 from asr.planning.checks.finding import Finding, note
@@ -52,6 +52,7 @@ class Corpora:
             self.tokenizer = training_tokenizer(self.config)
             self.network = network_of(self.config, self.tokenizer.vocabulary_size)
             self.front_end = make_front_end(self.config, self.network.encoder)
+            check_lengths(self.config, self.front_end)
         except UserError as error:
             yield Finding.of(error)
         yield from self._read()

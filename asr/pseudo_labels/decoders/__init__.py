@@ -13,7 +13,7 @@ from asr.pseudo_labels.decoders.frame_wise import (
     OracleDecoder,
     SamplingDecoder,
 )
-from asr.pseudo_labels.decoders.generated import GeneratedDecoder, GeneratedOracle
+from asr.pseudo_labels.decoders.generated import GeneratedBeam, GeneratedDecoder, GeneratedOracle
 from asr.utils.plugins import find_class
 
 __all__ = ["GeneratedOracle", "LabelDecoder", "LabelRequest", "OracleDecoder", "make_label_decoder"]
@@ -24,7 +24,11 @@ _OF_FRAMES: dict[str, type[LabelDecoder]] = {
     "beam": BeamSearchDecoder,
     "oracle": OracleDecoder,
 }
-_GENERATED: dict[str, type[LabelDecoder]] = {"greedy": GeneratedDecoder, "oracle": GeneratedOracle}
+_GENERATED: dict[str, type[LabelDecoder]] = {
+    "greedy": GeneratedDecoder,
+    "beam": GeneratedBeam,
+    "oracle": GeneratedOracle,
+}
 
 
 def label_decoder_class(config: Config) -> type[LabelDecoder]:

@@ -5,15 +5,20 @@ Shape suffixes: B utterances, T input frames, F features of a frame, S encoder f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
+from asr.config.schema import Config
 from asr.decoding.generation import Generated, generate, score
+from asr.decoding.generation_beam import generate_beam
 from asr.decoding.reading import Reading
 from asr.decoding.safeguards import most_tokens_of
+from asr.errors import UserError
 from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.speech_model import SpeechModel
+from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.decoders.decoder import LabelDecoder, LabelRequest
 from asr.pseudo_labels.filters import Dropped
 from asr.pseudo_labels.label import Label, LabelMetrics
@@ -28,7 +33,12 @@ class GeneratedDecoder(LabelDecoder):
         assert isinstance(network, EncoderDecoder)
         rate = self.config.pseudo_label.max_generated_tokens_per_second
         limits = [most_tokens_of(segment.seconds, rate) for segment in request.segments]
-        return [_label(written) for written in generate(network, features_BTF, lengths_B, limits)]
+        return [_label(one) for one in self._written(network, (features_BTF, lengths_B), limits)]
+
+    def _written(
+        self, network: EncoderDecoder, features: tuple[Tensor, Tensor], limits: list[int]
+    ) -> list[Generated]:
+        return generate(network, *features, limits)
 
     def of_reading(self, found: Reading, request: LabelRequest) -> list[Label]:
         return [_label(written) for written in found.written]
@@ -37,6 +47,28 @@ class GeneratedDecoder(LabelDecoder):
         self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
     ) -> list[list[int]]:
         raise AssertionError("an encoder-decoder is not read frame by frame")
+
+
+class GeneratedBeam(GeneratedDecoder):
+    """The best text of a beam search; dev sets are read greedily, and say nothing of it."""
+
+    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
+        super().__init__(config, tokenizer)
+        if config.pseudo_label.beam.language_model is not None:
+            raise UserError(
+                f"pseudo_label.beam.language_model {config.pseudo_label.beam.language_model}: an "
+                "encoder-decoder is its own language model",
+                "set it to null",
+            )
+
+    @property
+    def stamp(self) -> Mapping[str, Any]:
+        return {**super().stamp, "beam_size": self.config.pseudo_label.beam.beam_size}
+
+    def _written(
+        self, network: EncoderDecoder, features: tuple[Tensor, Tensor], limits: list[int]
+    ) -> list[Generated]:
+        return generate_beam(network, *features, self.config.pseudo_label.beam.beam_size, limits)
 
 
 class GeneratedOracle(GeneratedDecoder):

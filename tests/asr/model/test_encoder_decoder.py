@@ -14,6 +14,7 @@ from asr.config.recipe import parse_config
 from asr.config.schema import Config
 from asr.data.transcripts import training_tokenizer
 from asr.decoding.generation import Generated, generate, score
+from asr.decoding.generation_beam import generate_beam
 from asr.decoding.safeguards import GREEDY, GenerationSettings, write
 from asr.errors import UserError
 from asr.model.encoder_decoder.network import EncoderDecoder
@@ -206,3 +207,27 @@ def test_its_description_in_a_checkpoint_makes_it_again(folder: Path, tmp_path: 
     )
     assert isinstance(again, EncoderDecoder)
     assert again.special == network.special
+
+
+def test_a_beam_as_wide_as_the_vocabulary_finds_the_best_text_there_is(folder: Path) -> None:
+    config = config_of(folder)
+    network = built(config)
+    features_BTF, lengths_B = features_of(config, network, [0, 2])
+    found = generate_beam(network, features_BTF, lengths_B, beam_size=VOCABULARY, most_tokens=2)
+    special = network.special
+    texts = [[token] for token in range(VOCABULARY)]
+    for place, one in enumerate(found):
+        alone = features_BTF[[place] * len(texts)], lengths_B[[place] * len(texts)]
+        logits_V2V, _ = network(*alone, tokens=texts)
+        logits_V2V[..., list(special.suppressed)] = -torch.inf
+        logits_V2V[:, 0, list(special.suppressed_first)] = -torch.inf
+        log_V2V = logits_V2V.log_softmax(dim=-1)
+        pairs_VV = log_V2V[0, 0][:, None] + log_V2V[:, 1]
+        pairs_VV[:, END] = -torch.inf  # no text of one token is among the likeliest here
+        assert not one.is_finished
+        assert one.tokens == list(divmod(int(pairs_VV.argmax()), VOCABULARY))
+        assert one.mean_log_probability == pytest.approx(pairs_VV.max().item() / 2, abs=1e-4)
+    narrow = generate_beam(network, features_BTF, lengths_B, beam_size=1)
+    greedy = generate(network, features_BTF, lengths_B)
+    for one, other in zip(narrow, greedy, strict=True):
+        assert one.mean_log_probability >= other.mean_log_probability - 1e-5

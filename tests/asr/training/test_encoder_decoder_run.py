@@ -36,6 +36,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [model, "tokenizer={kind: pretrained}", *TRANSCRIBED, *SHORT]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_exactly_and_its_folder_needs_no_other(
     train: Train, recipe: Path, student: list[str], tmp_path: Path
 ) -> None:
