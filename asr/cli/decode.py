@@ -81,6 +81,8 @@ def _generation(arguments: argparse.Namespace) -> GenerationSettings:
                 f"--{name} {getattr(arguments, name)}: an encoder-decoder is its own language model",
                 "leave it out, or take a CTC model",
             )
+    if arguments.token_times:
+        raise UserError("--token-times: an encoder-decoder's tokens have no times", "leave it out")
     settings = GREEDY if arguments.no_safeguards else GenerationSettings()
     size = arguments.beam_size if arguments.decoder == "beam" else 1
     return replace(settings, beam_size=size)

@@ -12,6 +12,11 @@ from asr.config.fields import Count, Fraction, Natural, NonNegative, Positive, S
 class _Regularised(Section):
     """What all students have: noise that is drawn as they train."""
 
+    @property
+    def least_seconds(self) -> float:
+        """Audio that an utterance costs, at least."""
+        return 0.0
+
     dropout: Fraction = 0.0
     """Dropout of every block."""
     attention_dropout: Fraction = 0.0
@@ -114,14 +119,20 @@ class EncoderDecoderConfig(_FineTuned):
     kind: Literal["encoder_decoder"]
     """A pretrained model that keeps its decoder, trained by cross-entropy."""
     pretrained: str
-    """Folder in Hugging Face's layout, or the name of one on the hub: Whisper, Distil-Whisper or Moonshine."""
+    """Folder in Hugging Face's layout, or the name of one on the hub: Whisper or Distil-Whisper."""
     language: str | None = None
     """Of a multilingual model, as its tokens name it: en, de, ...; null for a model of one language."""
+
+    @property
+    def least_seconds(self) -> float:
+        """Silence is put behind shorter ones."""
+        return self.window_seconds
+
     label_smoothing: Fraction = 0.0
     """Share of a token's probability that the loss spreads over all tokens."""
-    window_seconds: Positive | None = None
-    """Audio that the encoder sees of an utterance, at least: 30 is what Whisper was trained with; null for 10,
-    which costs a third. A longer utterance has a longer window."""
+    window_seconds: Positive = 10.0
+    """Audio that the encoder sees of an utterance, at least: 30 is what Whisper was trained with, 10 costs a third.
+    A longer utterance has a longer window."""
 
 
 MODEL_KINDS: dict[str, type[Section]] = {

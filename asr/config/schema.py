@@ -298,6 +298,16 @@ class Config(Section):
                 f"corpus.labelled is empty and pseudo_label.start.hours is {start.hours}: without transcripts "
                 "labels are all there is, so set it to 0"
             )
+        if self.has_no_transcripts and start.dev_wer_below is not None:
+            raise ValueError(
+                f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} waits while transcripts are trained on, "
+                "and corpus.labelled is empty: set it to null"
+            )
+        if self.has_no_transcripts and self.pseudo_label.schedule == "cache":
+            raise ValueError(
+                "pseudo_label.schedule cache fills its cache while transcripts are trained on, and "
+                "corpus.labelled is empty: take online, or rounds"
+            )
         if start.is_set and start.dev_wer_below is not None and not self.corpus.dev:
             raise ValueError(
                 f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} needs a dev set (corpus.dev)"
@@ -308,6 +318,12 @@ class Config(Section):
     def has_no_transcripts(self) -> bool:
         """Whether labels are all that is trained on: a pretrained model is the first teacher."""
         return not self.corpus.labelled and bool(self.corpus.untranscribed)
+
+    @property
+    def keeps_its_start(self) -> bool:
+        """Whether the average begins with trained weights, which it is to forget by its half-life alone."""
+        is_trained = self.init_from is not None or self.model.kind == "encoder_decoder"
+        return is_trained and not self.teacher.warmup_share
 
     def has_role(self, role: str) -> bool:
         """Whether sets of corpus.labelled, or of corpus.untranscribed, are trained on."""

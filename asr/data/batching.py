@@ -61,13 +61,15 @@ def split_into_micro_batches(
     ranks: int,
     max_micro_batch_seconds: float,
     part_of: Mapping[Segment, int] | None = None,
+    shortest_seconds: float = 0.0,
 ) -> list[list[list[Segment]]]:
     """Cut a global batch into micro-batches: [slot][rank] -> segments.
 
     A slot is of one kind on all ranks, those that are only labelled come first, every rank has the same
     number of slots, and the padded audio of a micro-batch is as balanced as contiguous cuts of the
     length-sorted batch allow and at most `max_micro_batch_seconds` (unless a single utterance is longer). A
-    micro-batch may be empty. With `part_of`, each holds segments of one part alone.
+    micro-batch may be empty. With `part_of`, each holds segments of one part alone. An utterance counts as
+    `shortest_seconds` at least: an encoder-decoder hears silence behind it.
     """
     slots: list[list[list[Segment]]] = []
     for kind, is_trained in ((Kind.UNTRANSCRIBED, False), *((kind, True) for kind in Kind)):
@@ -79,7 +81,9 @@ def split_into_micro_batches(
             parts.setdefault(part_of.get(segment, 0) if part_of else 0, []).append(segment)
         if not found:
             continue
-        lengths = [[s.augmented_seconds for s in part] for part in parts.values()]
+        lengths = [
+            [max(shortest_seconds, s.augmented_seconds) for s in part] for part in parts.values()
+        ]
         least = sum(len(_cut(of_part, max_micro_batch_seconds)) for of_part in lengths)
         count = math.ceil(least / ranks) * ranks
         cuts = _balanced_cuts(lengths, count, max_micro_batch_seconds)

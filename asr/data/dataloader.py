@@ -234,6 +234,7 @@ class TrainingData:
                     ranks,
                     self.config.batch.max_seconds_per_micro_batch,
                     part_numbers(parts),
+                    self.config.model.least_seconds,
                 )
                 planned.append((batch, nominal, slots, parts))
                 yield from self._specs(slots, rank)
@@ -288,8 +289,11 @@ class TrainingData:
 def _rate_of_dev(config: Config, tokenizer: Tokenizer) -> float:
     """Tokens a second of the first dev set that has references; 0 where none has."""
     for speech in load_dev_sets(config):
-        if not len(speech.without_text()):
-            return tokens_per_second_of(speech, tokenizer)
+        try:
+            if not len(speech.without_text()):
+                return tokens_per_second_of(speech, tokenizer)
+        except UserError:  # with letters that nobody has to spell
+            continue
     return 0.0
 
 

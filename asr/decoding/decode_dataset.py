@@ -200,7 +200,7 @@ def _written(
             "an encoder-decoder is not decoded frame by frame",
             "leave the beam search and its language model out, or take a CTC model",
         )
-    for batch, waveforms_BN, samples_B in _batches(speech, max_seconds):
+    for batch, waveforms_BN, samples_B in _batches(model, speech, max_seconds):
         cuts = [speech.cuts[segment.index] for segment in batch]
         names = [cut.id for cut in cuts]
         texts = write_pieces(model, network, waveforms_BN, samples_B, names, settings)
@@ -255,18 +255,21 @@ def set_logits(
     model: LoadedModel, speech: Speech, max_seconds: float = 120.0
 ) -> Iterator[tuple[Segment, Tensor]]:
     """Each utterance with its logits (S, V) on the CPU, by length."""
-    for batch, waveforms_BN, samples_B in _batches(speech, max_seconds):
+    for batch, waveforms_BN, samples_B in _batches(model, speech, max_seconds):
         logits_BSV, lengths_B = model.logits(waveforms_BN, samples_B)
         for segment, logits_SV, frames in zip(batch, logits_BSV.cpu(), lengths_B, strict=True):
             yield segment, logits_SV[: int(frames)]
 
 
-def _batches(speech: Speech, max_seconds: float) -> Iterator[tuple[list[Segment], Tensor, Tensor]]:
+def _batches(
+    model: LoadedModel, speech: Speech, max_seconds: float
+) -> Iterator[tuple[list[Segment], Tensor, Tensor]]:
     """Utterances of similar length, their waveforms (B, N) and samples (B,)."""
     from asr.data.batching import split_into_micro_batches
     from asr.data.dataset import load_waveforms
     from asr.data.segments import Kind, Segment
 
     segments = [Segment(Kind.LABELLED, i, 0, s) for i, s in enumerate(speech.seconds)]
-    for [batch] in split_into_micro_batches(segments, ranks=1, max_micro_batch_seconds=max_seconds):
+    shortest = model.front_end.shortest_seconds
+    for [batch] in split_into_micro_batches(segments, 1, max_seconds, shortest_seconds=shortest):
         yield batch, *load_waveforms([speech.cuts[s.index] for s in batch])

@@ -6,7 +6,7 @@ Shape suffixes: B utterances, T input frames, F features of a frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,10 +45,12 @@ def read(
         limits = [most_tokens_of(one, GREEDY.max_tokens_per_second) for one in seconds]
         written = generate(network, features_BTF, lengths_B, limits)
 
+        plain = replace(network.criterion, label_smoothing=0.0)  # that is for training
+
         def losses(places: Sequence[int], tokens: Tokens) -> Tensor:
             rows = list(places)
             logits_BUV, counts_B = network(features_BTF[rows], lengths_B[rows], tokens=tokens)
-            return network.criterion.losses(logits_BUV, counts_B, tokens)
+            return plain.losses(logits_BUV, counts_B, tokens)
 
         return Reading([one.hypothesis() for one in written], losses, written=written)
     logits_BSV, frames_B = network(features_BTF, lengths_B)

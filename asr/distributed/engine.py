@@ -60,6 +60,9 @@ class Engine:
         # DeepSpeed makes the fp32 masters from weights that it has cast to bf16.
         self.shards.scatter(weights, [master.detach() for master in self.shards.masters])
         self.enter(0.0)
+        self._whole: SpeechModel | None = None
+        self._has_stepped = True
+        """Since the whole copy was put together."""
         self.gradient_norm = 0.0
         """Norm of the last step's gradient, before clipping."""
 
@@ -140,13 +143,17 @@ class Engine:
 
     @torch.no_grad()
     def _whole_student(self) -> SpeechModel:
-        """A copy of the student's weights now. A collective."""
-        assert self._new_network is not None
-        network = self._new_network().float().to(self.ranks.device).eval().requires_grad_(False)
-        weights = dict(network.named_weights())
-        for name, values in self.shards.gather(self.shards.masters):
-            weights[name].copy_(values)
-        return network
+        """A copy of the student's weights now. A collective, but for a copy that no step has made old."""
+        if self._whole is None:
+            assert self._new_network is not None
+            network = self._new_network().float().to(self.ranks.device)
+            self._whole = network.eval().requires_grad_(False)
+        if self._has_stepped:
+            weights = dict(self._whole.named_weights())
+            for name, values in self.shards.gather(self.shards.masters):
+                weights[name].copy_(values)
+            self._has_stepped = False
+        return self._whole
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Accumulate the gradient of this rank's part of the global loss.
@@ -173,6 +180,7 @@ class Engine:
         # DeepSpeed goes its usual way, so that its buffers are ready for the next batch.
         with without_steps(self.deepspeed.basic_optimizer, of_all=not is_finite):
             self.deepspeed.step()
+        self._has_stepped = True
         return is_finite
 
     def _norm(self) -> float:

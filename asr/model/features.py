@@ -51,6 +51,8 @@ class FrontEnd(nn.Module, ABC):
     """F; None where a frame is a number."""
     longest_seconds: float = 0.0
     """Of an utterance that the model can take; 0 where there is no limit."""
+    shortest_seconds: float = 0.0
+    """What a shorter utterance costs, too: silence is put behind it."""
     takes_masks: bool = True
     """Whether SpecAugment masks what comes out; else the encoder masks its own front end's output."""
     frame_multiple: int = 64

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from asr.config.schema import Config
+from asr.errors import UserError
 from asr.model.features import FrontEnd, Recording
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer
@@ -57,6 +58,11 @@ class LoadedModel:
         utterances longer than any in training, a frame attends to its neighbourhood alone: attention over
         minutes was never learnt, and a piece of a recording then gives what the whole would give.
         """
+        if self.network.is_read_in_steps:
+            raise UserError(
+                f"{self.checkpoint}: an encoder-decoder writes its text, and has no logits of frames",
+                "take asr.decode or asr.transcribe; a beam search with a language model is for CTC",
+            )
         features_BTF, lengths_B = self.front_end(
             waveforms_BN.to(self.device), samples_B.to(self.device), recording
         )

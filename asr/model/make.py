@@ -34,14 +34,19 @@ def make_model(
         return AcousticModel(encoder, vocabulary_size)
     if isinstance(model, PretrainedConfig):
         source = described(saved, model.encoder)
-        found = load_encoder(source, with_weights)
+        # Beside adapters the encoder's own weights are constants, which nobody loads later.
+        found = load_encoder(source, with_weights or model.lora is not None)
         if model.lora is not None:
             lora = model.lora
             add_lora(found, lora.rank, lora.alpha, lora.dropout, lora.targets)
         found.set_attention_dropout(model.attention_dropout)
         found.set_dropout(model.dropout, model.layer_drop)
         return AcousticModel(found, vocabulary_size)
-    return load_encoder_decoder(model, described(saved, model.pretrained), with_weights)
+    try:
+        return load_encoder_decoder(model, described(saved, model.pretrained), with_weights)
+    except UserError as error:  # of its encoder, which has no setting of its own
+        what = error.what.replace("model.encoder", "model.pretrained")
+        raise UserError(what, error.remedy) from None
 
 
 def described(saved: Path | None, source: str) -> str:

@@ -44,6 +44,9 @@ def read_config(checkpoint: Path) -> Config:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         tree.pop("pseudo_label", None)
+        corpus = tree.get("corpus") or {}
+        if corpus.get("untranscribed") and not corpus.get("labelled"):
+            tree["pseudo_label"] = {"start": {"hours": 0.0}}  # such a run can begin no other way
     except (OSError, UnicodeDecodeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(
             f"{path}: not readable ({error})", "name a folder that `asr train` wrote"

@@ -51,7 +51,7 @@ def measure(config: Config, ranks: Ranks, updates: int) -> dict[str, Any]:
     """The content of a bench's file: so many updates of each kind, timed. A collective."""
     from asr.tracking.environment import environment
 
-    phases: dict[str, float | None] = {"supervised": None}
+    phases: dict[str, float | None] = {} if config.has_no_transcripts else {"supervised": None}
     if config.pseudo_label.start_hours is not None:
         phases["pseudo_labelled"] = 0.0
     network = _measure_network(ranks) if ranks.world > 1 else None
@@ -153,6 +153,11 @@ def _put_usual_labels(trainer: Trainer) -> None:
                 for segment, frames in pairs
             ]
             return targets, [i for i, target in enumerate(targets) if target]
+
+    if (
+        not tokens_per_second
+    ):  # no transcripts anywhere: a pretrained teacher's own are as they will be
+        return
 
     if trainer.labeler is not None:
         weight = trainer.config.pseudo_label.loss_weight

@@ -31,9 +31,10 @@ def _start(config: Config) -> Iterator[str]:
         return  # the average does not label
     half_life = labelling_half_life(config.teacher, config.trainer.total_hours)
     share = remaining_start(half_life, hours)
-    if config.init_from is not None and not config.teacher.warmup_share:
+    if config.keeps_its_start:
+        source = "init_from" if config.init_from is not None else "the pretrained model"
         yield (
-            f"average: it begins as the weights of init_from, and at {hours:g} h, where it begins to label, "
+            f"average: it begins as the weights of {source}, and at {hours:g} h, where it begins to label, "
             f"{_percent(share)} of it is these, with a half-life of {half_life.at(0.0):g} h"
         )
         return

@@ -65,6 +65,9 @@ class PseudoLabelerFactory:
             self._check_references(data.sets[Kind.UNTRANSCRIBED])
         teacher = teacher_class(self.config)(models)
         health = self.config.pseudo_label.health
+        if self.config.has_no_transcripts and health.action == "pause":
+            # Nothing else is trained on: what is ill would stay so.
+            health = health.model_copy(update={"action": "warn"})
         weights = teacher.rollback_weights()
         states = None
         if weights is not None and health.action == "rollback":

@@ -87,7 +87,7 @@ def make_average(run: Path, half_life_hours: float) -> MadeAverage:
     snapshots.append(last)
     kept = [KeptAverage(s.hours, e, s.start_hours) for s in snapshots for e in s.exponents]
     # Of trained weights the start belongs to the average: to the fit it is the first student.
-    keeps_start = config.init_from is not None and not config.teacher.warmup_share
+    keeps_start = config.keeps_its_start
     found = fit(
         kept,
         HalfLife(((0.0, half_life_hours),), warmup_share=config.teacher.warmup_share),

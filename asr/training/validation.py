@@ -1,6 +1,7 @@
 """Dev metrics in training: the same greedy decoding and the same counts as `asr decode` and `asr score`.
 
-But for utterances longer than corpus.max_seconds, in which `asr decode` limits the attention's reach.
+But for utterances longer than corpus.max_seconds, in which `asr decode` limits the attention's reach; and an
+encoder-decoder writes here without the safeguards that it has there.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ class DevSets:
         """One of the sets by a model in evaluation mode; `watch` sees it all. A collective."""
         segments = [Segment(Kind.LABELLED, i, 0, float(s)) for i, s in enumerate(speech.seconds)]
         sums = [0.0] * 6
-        for slot in split_into_micro_batches(segments, self.ranks.world, _MAX_BATCH_SECONDS):
+        shortest = self.front_end.shortest_seconds
+        for slot in split_into_micro_batches(
+            segments, self.ranks.world, _MAX_BATCH_SECONDS, shortest_seconds=shortest
+        ):
             # A rank without a share decodes a neighbour's, uncounted: the forward pass may be a collective.
             mine = slot[self.ranks.rank]
             share = mine or next(part for part in slot if part)

@@ -35,14 +35,14 @@ def load_encoder_decoder(
     saved = Path(source) / FOLDER
     named = str(saved) if saved.is_dir() else source
     with loading._quiet():
-        settings = loading._read(source, lambda: transformers.AutoConfig.from_pretrained(named))
+        settings = loading._read(source, lambda: loading._json(transformers.AutoConfig, named))
         if settings.model_type != "whisper":
             raise UserError(
                 f"model.pretrained '{source}': model_type '{settings.model_type}' is no encoder-decoder here",
                 "take a Whisper or Distil-Whisper",
             )
         extractor = loading._read(
-            source, lambda: transformers.AutoFeatureExtractor.from_pretrained(named)
+            source, lambda: loading._json(transformers.AutoFeatureExtractor, named)
         )
         auto = transformers.AutoModelForSpeechSeq2Seq
         if with_weights:

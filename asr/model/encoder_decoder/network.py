@@ -19,6 +19,7 @@ from asr.model.dropout import current_draws, drawn_by
 from asr.model.encoder_decoder.text_decoder import TextDecoder
 from asr.model.encoders.encoder import Encoder
 from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
+from asr.model.encoders.pretrained.encoder import our_dropout
 from asr.model.speech_model import SpeechModel
 from asr.utils.files import write_json
 
@@ -78,7 +79,7 @@ class EncoderDecoder(SpeechModel):
         draws = current_draws()
         if draws is not None:
             draws = replace(draws, frames=[len(self.special.prompt) + len(text) for text in texts])
-        with drawn_by(draws):
+        with drawn_by(draws), our_dropout(self, heard_BSD.device):
             logits_BUV = self.decoder(tokens_BU, heard_BSD, frames_B)
         counts_B = torch.tensor([len(text) + 1 for text in texts], device=heard_BSD.device)
         return logits_BUV[:, len(self.special.prompt) - 1 :], counts_B

@@ -2,8 +2,8 @@
 
 Whisper was trained on windows of 30 s. Of 25 short utterances (amazon_queen's dev set) whisper-tiny.en as it is
 misread 25.9 % of the words in windows of 30 s, 26.9 % in windows of 10 s at a third of the cost, and in
-windows as short as the utterance it repeated itself. So none is shorter than 10 s. The length depends on the
-utterance alone, and batch-mates change nothing.
+windows as short as the utterance it repeated itself: so 10 s are the default. The length depends on the utterance
+alone, and batch-mates change nothing.
 
 Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
 """
@@ -20,7 +20,6 @@ from asr.model.features import FrontEnd, Recording
 
 _SILENCE_SECONDS = 1.0
 """Behind an utterance, at least."""
-_SHORTEST_SECONDS = 10.0
 _STEP_SECONDS = 1.0
 """Windows are a multiple of it."""
 
@@ -29,9 +28,9 @@ class Windows(FrontEnd):
     """Another front end's features of windows."""
 
     def __init__(
-        self, inner: FrontEnd, longest_seconds: float | None, window_seconds: float | None
+        self, inner: FrontEnd, longest_seconds: float | None, window_seconds: float
     ) -> None:
-        """`window_seconds` of a window, at least; at None 10 s, and a second of silence behind the utterance.
+        """`window_seconds` of a window, at least, and a second of silence behind the utterance.
 
         Never more than `longest_seconds`, unless the utterance has.
         """
@@ -41,7 +40,8 @@ class Windows(FrontEnd):
         self.width, self.takes_masks = inner.width, inner.takes_masks
         self.frame_multiple = 1  # windows are whole steps as they are
         self.longest_samples = self._samples(longest_seconds or float(1 << 30))
-        self.shortest_samples = self._samples(window_seconds or _SHORTEST_SECONDS)
+        self.shortest_samples = self._samples(window_seconds)
+        self.shortest_seconds = window_seconds
 
     def _samples(self, seconds: float) -> int:
         return round(seconds * self.sample_rate_hz)

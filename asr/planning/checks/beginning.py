@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asr.config.schema import Config
+from asr.data.transcripts import training_tokenizer
 from asr.errors import UserError
-from asr.model.tokenizer import make_tokenizer
 from asr.planning.checks.finding import Finding, note
 from asr.planning.checks.recipe import TRIAL_HOURS
 from asr.training.start.resolved import about_passes, resolved
@@ -26,7 +26,7 @@ def check_beginning(config: Config) -> tuple[Config, list[Finding]]:
     if warm_start is None:
         return config, found
     try:
-        keeps_head = warm_start.keeps_head(make_tokenizer(config.tokenizer))
+        keeps_head = warm_start.keeps_head(training_tokenizer(config))
     except UserError:  # said of the tokenizer itself
         return config, found
     but = "" if keeps_head else " but for the head, since the tokenizer is another"

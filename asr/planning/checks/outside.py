@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from asr.config.schema import Config
 from asr.data.dataset import SpeechSet
+from asr.data.transcripts import training_tokenizer
 from asr.errors import UserError
-from asr.model.tokenizer import make_tokenizer
 from asr.planning.checks.finding import Finding, note
 from asr.pseudo_labels.outside.outside_labels import OutsideLabels, no_label_fits
 
@@ -18,7 +18,7 @@ def check_outside(config: Config, untranscribed: Sequence[SpeechSet]) -> Iterato
         return
     yield from _hours(config)
     try:
-        tokenizer = make_tokenizer(config.tokenizer)
+        tokenizer = training_tokenizer(config)
     except UserError:  # said elsewhere
         return
     try:

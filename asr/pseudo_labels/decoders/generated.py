@@ -5,7 +5,8 @@ Shape suffixes: B utterances, T input frames, F features of a frame, S encoder f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -79,10 +80,11 @@ class GeneratedOracle(GeneratedDecoder):
     ) -> list[Label]:
         assert isinstance(network, EncoderDecoder)
         most_tokens = network.criterion.most_tokens
-        texts: Sequence[list[int]] = [
-            self.tokenizer.encode(reference)[:most_tokens] for reference in request.references
-        ]
-        return [_label(one) for one in score(network, features_BTF, lengths_B, texts)]
+        texts = [self.tokenizer.encode(reference) for reference in request.references]
+        # One that is too long is judged by what fits, and left out whole where it is used.
+        fitting = [text[:most_tokens] for text in texts]
+        scored = score(network, features_BTF, lengths_B, fitting)
+        return [replace(_label(one), tokens=text) for one, text in zip(scored, texts, strict=True)]
 
 
 def _label(written: Generated) -> Label:

@@ -82,7 +82,9 @@ class _Ctc:
             name, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
         )
         self.model = model.to(self.device).eval().requires_grad_(False)
-        self.extractor = transformers.AutoFeatureExtractor.from_pretrained(name)
+        self.extractor = transformers.AutoFeatureExtractor.from_pretrained(
+            name, trust_remote_code=False
+        )
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         self.stamp = _stamp(model.config, self.choice)
 

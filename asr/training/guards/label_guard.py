@@ -182,17 +182,21 @@ class LabelGuard:
     def warn(self, stream: AudioStream, position: Position) -> None:
         """After an evaluation, of labels in use, or what they wait for."""
         self._warn_of_the_wait(stream, position)
-        if not self.labeler.is_begun or self.wer is None:
+        if not self.labeler.is_begun or self.wer is None or self.hours is None:
+            return
+        if not self._judges(self.hours):
             return
         self._warn_of_wer()
         shown, calibration = self.labeler.health.shown, self.labeler.maker.outlook.calibration
         if calibration is None or shown.labels < _FEWEST_LABELS:
             return
-        sure = shown.confidence / shown.labels
+        sure = shown.confidence / max(1e-9, shown.labels - shown.without_confidence)
         wer = 100 * shown.expected_errors / max(1e-9, shown.expected_seconds)
         self.say(
             f"{self.hours:8.2f} h  labels     WER {wer:6.2f} %, estimated by their confidence and dev's"
         )
+        if self.config.pseudo_label.teacher == "file":
+            return  # others are sure by other measures
         shortfall = calibration.shortfall(sure, shown.labels)
         if shortfall is not None and shortfall > _SHORTFALL:
             self.say(
@@ -226,7 +230,8 @@ class LabelGuard:
         """Go on from a checkpoint; one of a supervised run knows the average's dev WER alone."""
         if state is None:
             is_average = self.config.pseudo_label.teacher != "student"
-            if is_average and self.averages.shipped is self.averages.labelling:
+            is_evaluated = is_average and self.averages.shipped is self.averages.labelling
+            if is_evaluated and self.config.pseudo_label.teacher != "file":
                 self.wer = dev_wer
             return
         self.wer, self.cer, self.hours = state["wer"], state["cer"], state["hours"]

@@ -55,6 +55,9 @@ def test_a_killed_run_goes_on_exactly_and_its_folder_needs_no_other(
         line for line in read_lines(whole / "metrics.jsonl") if line.get("pseudo_label_entropy")
     ]
     assert labels, "labels are written"
+    assert [
+        line for line in read_lines(whole / "metrics.jsonl") if line.get("loss_pseudo_labelled")
+    ]
     moved = final(whole).rename(tmp_path / "moved")
     out = tmp_path / "dev.jsonl"
     decode = [*asr_command(), "decode", str(moved), _dev(recipe), "--output", str(out)]
@@ -71,6 +74,7 @@ def test_ranks_and_stages_change_no_loss(
     """Under ZeRO 3 the student's weights are in parts: who labels with them must not wait for the other."""
     plain = [*student, *UNTRANSCRIBED, f"pseudo_label.teacher={labeller}"]
     alone = train("alone", *plain)
+    assert min(losses(alone)) > 0.0, "labels are trained on"
     both = train("both", *plain, f"trainer.zero_stage={stage}", ranks=2)
     assert losses(both) == pytest.approx(losses(alone), abs=1e-4)
     weights = [final(run) / "teacher.safetensors" for run in (alone, both)]

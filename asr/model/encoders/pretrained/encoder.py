@@ -13,7 +13,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,8 +107,7 @@ class PretrainedEncoder(Encoder):
         reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         self._cast_constants(next(self.network.parameters()).dtype)
-        draws = self.training and features_BTF.device.type == "cpu"
-        with _OurDropout() if draws else nullcontext():
+        with our_dropout(self, features_BTF.device):
             frames_B, learns = self.output_lengths(lengths_B), torch.is_grad_enabled()
             with torch.set_grad_enabled(learns and not self._is_front_end_frozen):
                 hidden_BSD = self._enter(features_BTF, lengths_B)
@@ -265,6 +264,11 @@ def seen(mask_BS: Tensor, reach: int | None) -> Tensor:
     places_S = torch.arange(mask_BS.shape[1], device=mask_BS.device)
     distance_SS = (places_S[:, None] - places_S).abs()
     return (mask_BS[:, None, None, :] & (distance_SS <= reach)) | (distance_SS == 0)
+
+
+def our_dropout(module: nn.Module, device: torch.device) -> AbstractContextManager[object]:
+    """Inside of it a module's dropout is drawn for each utterance, where it trains on a CPU."""
+    return _OurDropout() if module.training and device.type == "cpu" else nullcontext()
 
 
 class _OurDropout(TorchFunctionMode):
