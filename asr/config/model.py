@@ -131,8 +131,8 @@ class EncoderDecoderConfig(_FineTuned):
     label_smoothing: Fraction = 0.0
     """Share of a token's probability that the loss spreads over all tokens."""
     window_seconds: Positive = 10.0
-    """Audio that the encoder sees of an utterance, at least: 30 is what Whisper was trained with, 10 costs a third.
-    A longer utterance has a longer window."""
+    """Audio that the encoder sees of an utterance, at least: 30 is what Whisper was trained with, 10 costs a
+    third. A longer utterance has a longer window."""
 
 
 MODEL_KINDS: dict[str, type[Section]] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from asr.config.fields import (
     Count,
@@ -21,13 +21,11 @@ from asr.config.fields import (
     Section,
     Share,
     check_schedule,
-    total_hours_or_passes,
 )
 from asr.config.model import ModelSection, TransformerConfig
 from asr.config.pseudo_label import PseudoLabelConfig
 from asr.config.teacher import TeacherConfig
-
-LOGGERS = ("tensorboard",)
+from asr.config.trainer import TrainerConfig
 
 
 class CorpusConfig(Section):
@@ -185,59 +183,6 @@ class BatchConfig(Section):
         return given if isinstance(given, list) else [(0.0, given or 0.0)]
 
 
-class TrainerConfig(Section):
-    total_hours: Positive = 10_000.0
-    """Hours of audio at which training ends."""
-    total_passes: Positive | None = None
-    """Or as many times the hours of the labelled speech; give one of the two."""
-    evaluation_every_hours: Positive = 100.0
-    """Audio between two evaluations of student and teacher on the dev sets."""
-    checkpoint_every_hours: Positive = 100.0
-    """Audio between two checkpoints."""
-    keep_last: Count = 2
-    """Checkpoints kept besides the best one by dev WER."""
-    precision: Literal["fp32", "autocast", "bf16"] = "fp32"
-    """fp32; fp32 with bf16 matrix products (torch.autocast); bf16 with fp32 master weights."""
-    gradient_communication: Literal["fp32", "bf16"] = "fp32"
-    """In which ranks sum gradients. bf16, with precision bf16, sends half and is wrong by 0.2 to 0.3 %."""
-    matmul_precision: Literal["highest", "high", "medium"] = "highest"
-    """Internal precision of fp32 matrix products (torch.set_float32_matmul_precision)."""
-    zero_stage: Literal[0, 1, 2, 3] = 0
-    """DeepSpeed's ZeRO stage."""
-    loader_workers: Natural = 0
-    """Processes a rank that read audio ahead, at most its cores; 0 reads in the training process."""
-    non_finite_limit: Natural = 10
-    """The run stops when more utterances than this had a NaN or infinite loss."""
-    noise_scale_every_batches: Natural = 32
-    """Batches (reference batches where these are larger) between measurements of the noise scale; 0: none."""
-    utterance_ledger: bool = True
-    """Write the utterance ids of every global batch to utterances.jsonl."""
-    loggers: list[str] = ["tensorboard"]
-    """Where metrics go besides metrics.jsonl: tensorboard; or FILE.py:CLASS of your own."""
-
-    @field_validator("loggers")
-    @classmethod
-    def _known(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in LOGGERS and ".py:" not in name:
-                raise ValueError(f"choose of {', '.join(LOGGERS)}, or FILE.py:CLASS of your own")
-        return names
-
-    _end = model_validator(mode="before")(total_hours_or_passes)
-
-    @model_validator(mode="after")
-    def _check(self) -> TrainerConfig:
-        if self.precision == "bf16" and self.zero_stage == 0:
-            raise ValueError(
-                "precision bf16 needs zero_stage 1, 2 or 3, which hold the fp32 masters"
-            )
-        if self.gradient_communication == "bf16" and self.precision != "bf16":
-            raise ValueError(
-                f"gradient_communication bf16 needs precision bf16; with {self.precision} gradients are fp32"
-            )
-        return self
-
-
 class Config(Section):
     name: str = "run"
     """Name of the run, for titles."""
@@ -300,8 +245,8 @@ class Config(Section):
             )
         if self.has_no_transcripts and start.dev_wer_below is not None:
             raise ValueError(
-                f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} waits while transcripts are trained on, "
-                "and corpus.labelled is empty: set it to null"
+                f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} waits while transcripts are trained "
+                "on, and corpus.labelled is empty: set it to null"
             )
         if self.has_no_transcripts and self.pseudo_label.schedule == "cache":
             raise ValueError(

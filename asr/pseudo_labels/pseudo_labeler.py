@@ -205,10 +205,8 @@ class PseudoLabeler:
                 for seconds in [float(speech.seconds[place])]
             ]
             limit = self.config.batch.max_seconds_per_micro_batch
-            shortest = self.config.model.least_seconds
-            slots = split_into_micro_batches(
-                segments, self.ranks.world, limit, shortest_seconds=shortest
-            )
+            least = self.config.model.least_seconds
+            slots = split_into_micro_batches(segments, self.ranks.world, limit, None, least)
             for micro_batch in self.data.read(slots, self.ranks.rank):
                 self._label(micro_batch, None)
             counts += LabelCounts.of(self._shared_labels(), *self._judged_by)

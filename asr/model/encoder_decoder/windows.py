@@ -2,8 +2,8 @@
 
 Whisper was trained on windows of 30 s. Of 25 short utterances (amazon_queen's dev set) whisper-tiny.en as it is
 misread 25.9 % of the words in windows of 30 s, 26.9 % in windows of 10 s at a third of the cost, and in
-windows as short as the utterance it repeated itself: so 10 s are the default. The length depends on the utterance
-alone, and batch-mates change nothing.
+windows as short as the utterance it repeated itself: so 10 s are the default. The length depends on the
+utterance alone, and batch-mates change nothing.
 
 Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
 """

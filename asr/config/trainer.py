@@ -1,0 +1,64 @@
+"""What a recipe's `trainer:` can say: how long, how precisely, and what is kept and shown."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator, model_validator
+
+from asr.config.fields import Count, Natural, Positive, Section, total_hours_or_passes
+
+LOGGERS = ("tensorboard",)
+
+
+class TrainerConfig(Section):
+    total_hours: Positive = 10_000.0
+    """Hours of audio at which training ends."""
+    total_passes: Positive | None = None
+    """Or as many times the hours of the labelled speech; give one of the two."""
+    evaluation_every_hours: Positive = 100.0
+    """Audio between two evaluations of student and teacher on the dev sets."""
+    checkpoint_every_hours: Positive = 100.0
+    """Audio between two checkpoints."""
+    keep_last: Count = 2
+    """Checkpoints kept besides the best one by dev WER."""
+    precision: Literal["fp32", "autocast", "bf16"] = "fp32"
+    """fp32; fp32 with bf16 matrix products (torch.autocast); bf16 with fp32 master weights."""
+    gradient_communication: Literal["fp32", "bf16"] = "fp32"
+    """In which ranks sum gradients. bf16, with precision bf16, sends half and is wrong by 0.2 to 0.3 %."""
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    """Internal precision of fp32 matrix products (torch.set_float32_matmul_precision)."""
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """DeepSpeed's ZeRO stage."""
+    loader_workers: Natural = 0
+    """Processes a rank that read audio ahead, at most its cores; 0 reads in the training process."""
+    non_finite_limit: Natural = 10
+    """The run stops when more utterances than this had a NaN or infinite loss."""
+    noise_scale_every_batches: Natural = 32
+    """Batches (reference batches where these are larger) between measurements of the noise scale; 0: none."""
+    utterance_ledger: bool = True
+    """Write the utterance ids of every global batch to utterances.jsonl."""
+    loggers: list[str] = ["tensorboard"]
+    """Where metrics go besides metrics.jsonl: tensorboard; or FILE.py:CLASS of your own."""
+
+    @field_validator("loggers")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in LOGGERS and ".py:" not in name:
+                raise ValueError(f"choose of {', '.join(LOGGERS)}, or FILE.py:CLASS of your own")
+        return names
+
+    _end = model_validator(mode="before")(total_hours_or_passes)
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainerConfig:
+        if self.precision == "bf16" and self.zero_stage == 0:
+            raise ValueError(
+                "precision bf16 needs zero_stage 1, 2 or 3, which hold the fp32 masters"
+            )
+        if self.gradient_communication == "bf16" and self.precision != "bf16":
+            raise ValueError(
+                f"gradient_communication bf16 needs precision bf16; with {self.precision} gradients are fp32"
+            )
+        return self
