@@ -238,21 +238,6 @@ class Config(Section):
         start = self.pseudo_label.start
         if start.is_set and not self.corpus.untranscribed:
             raise ValueError("pseudo_label.start is set but corpus.untranscribed is empty")
-        if self.has_no_transcripts and start.hours != 0:
-            raise ValueError(
-                f"corpus.labelled is empty and pseudo_label.start.hours is {start.hours}: without transcripts "
-                "labels are all there is, so set it to 0"
-            )
-        if self.has_no_transcripts and start.dev_wer_below is not None:
-            raise ValueError(
-                f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} waits while transcripts are trained "
-                "on, and corpus.labelled is empty: set it to null"
-            )
-        if self.has_no_transcripts and self.pseudo_label.schedule == "cache":
-            raise ValueError(
-                "pseudo_label.schedule cache fills its cache while transcripts are trained on, and "
-                "corpus.labelled is empty: take online, or rounds"
-            )
         if start.is_set and start.dev_wer_below is not None and not self.corpus.dev:
             raise ValueError(
                 f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} needs a dev set (corpus.dev)"
@@ -262,7 +247,8 @@ class Config(Section):
     @property
     def has_no_transcripts(self) -> bool:
         """Whether labels are all that is trained on: a pretrained model is the first teacher."""
-        return not self.corpus.labelled and bool(self.corpus.untranscribed)
+        corpus, start = self.corpus, self.pseudo_label.start
+        return not corpus.labelled and bool(corpus.untranscribed) and start.hours == 0
 
     @property
     def keeps_its_start(self) -> bool:

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from asr.config.model import TransformerConfig
+from asr.config.model import EncoderDecoderConfig, TransformerConfig
 from asr.config.schema import Config
 from asr.distributed.precision import BYTES, Precision, bucket_elements
 from asr.errors import UserError
@@ -26,10 +26,14 @@ _PADDING = 1.05
 
 def vocabulary_size(config: Config) -> int | None:
     """Tokens, the blank included; None where the tokenizer's model is not there yet."""
-    from asr.data.transcripts import training_tokenizer
+    from asr.model.tokenizer import make_tokenizer
 
     try:
-        return training_tokenizer(config).vocabulary_size
+        if isinstance(config.model, EncoderDecoderConfig):
+            from asr.data.transcripts import training_tokenizer
+
+            return training_tokenizer(config).vocabulary_size
+        return make_tokenizer(config.tokenizer).vocabulary_size
     except UserError:
         return None
 

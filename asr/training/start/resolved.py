@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asr.config.schema import Config
+from asr.errors import UserError
 
 
 def resolved(config: Config) -> Config:
@@ -12,6 +13,8 @@ def resolved(config: Config) -> Config:
 
     Whatever trains, checks or plans takes this first; on a recipe that is resolved it changes nothing.
     """
+    if config.has_no_transcripts:
+        _check_without_transcripts(config)
     if config.trainer.total_passes is not None or config.pseudo_label.start.passes is not None:
         config = _in_hours(config)
     starts_elsewhere = config.init_from is not None or config.fork_from is not None
@@ -20,6 +23,23 @@ def resolved(config: Config) -> Config:
 
         config = with_its_average(config)
     return config
+
+
+def _check_without_transcripts(config: Config) -> None:
+    """Raises UserError for what waits while transcripts are trained on, and would wait for ever."""
+    policy = config.pseudo_label
+    if policy.start.dev_wer_below is not None:
+        raise UserError(
+            f"pseudo_label.start.dev_wer_below {policy.start.dev_wer_below:g}: labels would wait while "
+            "transcripts are trained on, and corpus.labelled is empty",
+            "set it to null, or name a set with transcripts",
+        )
+    if policy.schedule == "cache":
+        raise UserError(
+            "pseudo_label.schedule cache: it fills while transcripts are trained on, and corpus.labelled is "
+            "empty",
+            "take online or rounds, or name a set with transcripts",
+        )
 
 
 def about_passes(given: Config, config: Config) -> Iterator[str]:
