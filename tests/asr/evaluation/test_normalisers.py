@@ -80,7 +80,7 @@ def test_a_module_that_is_no_use(tmp_path: Path, content: str, function: str, me
 
 
 def test_what_there_is_not() -> None:
-    with pytest.raises(UserError, match="one of none, librispeech, whisper-english"):
+    with pytest.raises(UserError, match="one of none, lower, librispeech, whisper-english"):
         make_normaliser("kaldi")
     with pytest.raises(UserError, match="name a Python file"):
         make_normaliser("/no/such.py:f")

@@ -17,6 +17,7 @@ from asr.data.dataloader import MicroBatch
 from asr.data.sampler import GlobalBatch, Position
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
+from asr.model.ctc import is_feasible
 from asr.pseudo_labels.cache_policy import CachePolicy
 from asr.pseudo_labels.label import Label, LabelMetrics
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
@@ -85,7 +86,7 @@ def labeler_of(speech: Speech, ranks: Ranks, said: list[str]) -> PseudoLabeler:
         CONFIG,
         SimpleNamespace(tokens_per_second=10.0),  # type: ignore[arg-type]
         ranks,
-        SimpleNamespace(make=speech.make, teacher=teacher),  # type: ignore[arg-type]
+        SimpleNamespace(make=speech.make, teacher=teacher, can_emit=is_feasible),  # type: ignore[arg-type]
         OnlineSchedule(CONFIG),
         Recovery(CONFIG.pseudo_label.health, SimpleNamespace(is_finite=lambda: True), None),  # type: ignore[arg-type]
         CachePolicy(CONFIG.pseudo_label.cache),
