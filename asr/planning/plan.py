@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from asr.config.schema import Config
@@ -48,12 +49,25 @@ def full_row(config: Config, ranks: int) -> dict[str, Any]:
         ),
         "parameters": parameter_count(config, vocabulary),
         "memory_gb_per_rank": {
-            f"zero_{stage}": memory_gb_per_rank(config, vocabulary, ranks, stage)
+            f"zero_{stage}": _known(memory_gb_per_rank(config, vocabulary, ranks, stage))
             for stage in stages
         },
-        "notes": [*off_grid(config, ranks), *found],
+        "notes": [*off_grid(config, ranks), *found, *_unknown(config)],
         "recipe_notes": rule_notes(config),
     }
+
+
+def _known(parts: dict[str, float]) -> dict[str, float | None]:
+    """None where there is no estimate."""
+    return {name: None if math.isnan(value) else value for name, value in parts.items()}
+
+
+def _unknown(config: Config) -> list[str]:
+    if config.model.kind == "transformer":
+        return []
+    return [
+        "memory: what a micro-batch takes is not estimated for a pretrained model (`asr bench` measures it)"
+    ]
 
 
 def notes(config: Config, row: dict[str, Any]) -> list[str]:
