@@ -75,7 +75,8 @@ def run_file(where: str, file: Path) -> ModuleType:
 
 
 def public_name(base: type) -> str:
-    """Where a base class may be imported from: its package where that offers it, else its module."""
-    package = base.__module__.rpartition(".")[0]
-    offered = getattr(sys.modules.get(package), "__all__", ())
-    return f"{package if base.__name__ in offered else base.__module__}.{base.__name__}"
+    """Where a base class may be imported from: the outermost package that offers it, else its module."""
+    parts = base.__module__.split(".")
+    packages = [".".join(parts[:count]) for count in range(1, len(parts))]
+    offering = [p for p in packages if base.__name__ in getattr(sys.modules.get(p), "__all__", ())]
+    return f"{offering[0] if offering else base.__module__}.{base.__name__}"
