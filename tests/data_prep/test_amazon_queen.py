@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from data_prep_helpers import cuts_of, rejects_of, summary_of
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from queen_game import make_game, pack_container, pack_dialogue
 
@@ -306,8 +306,11 @@ def test_texts(text: str, written: str, letters: str) -> None:
 
 
 @given(st.text())
+@example("Take 10: go.")
+@example("At 10:30 or 1.5")
 def test_letters_are_stable(text: str) -> None:
     letters = letters_text(written_text(text))
+    assume(not any(map(str.isdigit, letters)))  # what cannot be spelt is for validation to refuse
     assert letters_text(letters) == letters == " ".join(letters.split())
 
 

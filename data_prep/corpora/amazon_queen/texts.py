@@ -13,7 +13,7 @@ _TRADE_MARK = "^_"  # two glyphs of the game's font
 _SOUND = re.compile(r"<[^<>]*>|\([^()]*\)")  # <gulp>, (sigh)
 _ORNAMENT = re.compile(r"@+")  # hearts of the game's font
 _LONE_APOSTROPHE = re.compile(r"(?<![^\W_])'+(?![^\W_])")
-_NUMBER = re.compile(r"(?<![\w:])\d+(?![\w:']|\.\d)")
+_NUMBER = re.compile(r"(?<!\w)(?<!\d[.:])\d+(?![\w']|[.:]\d)")  # not of 1.5, 10:30, 1940's
 
 # fmt: off
 _ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
