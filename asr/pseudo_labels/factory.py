@@ -65,9 +65,6 @@ class PseudoLabelerFactory:
             self._check_references(data.sets[Kind.UNTRANSCRIBED])
         teacher = teacher_class(self.config)(models)
         health = self.config.pseudo_label.health
-        if self.config.has_no_transcripts and health.action == "pause":
-            # Nothing else is trained on: what is ill would stay so.
-            health = health.model_copy(update={"action": "warn"})
         weights = teacher.rollback_weights()
         states = None
         if weights is not None and health.action == "rollback":
@@ -99,6 +96,7 @@ class PseudoLabelerFactory:
                 half_life_hours,
                 self.schedule.has_cache,
                 math.inf if teacher_from is None else teacher_from,
+                has_transcripts=not self.config.has_no_transcripts,
             ),
             self.cache_policy,
             say,

@@ -26,6 +26,15 @@ _LABELS_OF_PROOF = 10.0
 _PATIENCE_HALF_LIVES = 0.25
 """Of an average whose labels stay ill: then it is reset, since the student heals it too slowly."""
 
+_REMEDY = (
+    "Start pseudo-labelling later (pseudo_label.start), or lower the untranscribed share "
+    "(pseudo_label.labelled_to_untranscribed)"
+)
+_REMEDY_WITHOUT_TRANSCRIPTS = (
+    "What the filters drop is not trained on; if labels stay so, make the filters stricter "
+    "(pseudo_label.filters), or begin with a better model"
+)
+
 
 class Recovery:
     """The action of `pseudo_label.health`."""
@@ -38,13 +47,18 @@ class Recovery:
         teacher_half_life_hours: float | None = None,
         keeps_labels_for_long: bool = False,
         teacher_from_hours: float = 0.0,
+        has_transcripts: bool = True,
     ) -> None:
         """`states` of the weights that label; None where they cannot go back, or shall not.
 
         The half-life is the average's; None where it does not label. `keeps_labels_for_long`: in a cache, where
         those of a pause would outlive it. `teacher_from_hours`: labels are from outside until then, do not feed
-        back on themselves, and it is only said where they look ill.
+        back on themselves, and it is only said where they look ill. `has_transcripts`: the run trains on some;
+        a pause of one that does not would be the end of training, and so it only warns, too.
         """
+        if not has_transcripts and policy.action == "pause":
+            policy = policy.model_copy(update={"action": "warn"})
+        self._remedy = _REMEDY if has_transcripts else _REMEDY_WITHOUT_TRANSCRIPTS
         self.teacher_from_hours = teacher_from_hours
         self.keeps_labels_for_long = keeps_labels_for_long
         self.policy, self.averages, self.states = policy, averages, states
@@ -136,10 +150,7 @@ class Recovery:
         if self._has_warned and not acts:  # a line a batch will do
             return []
         self._has_warned = True
-        messages = [
-            f"warning: pseudo-labels look unhealthy: {'; '.join(faults)}. Start pseudo-labelling later "
-            "(pseudo_label.start_hours), or lower the untranscribed share"
-        ]
+        messages = [f"warning: pseudo-labels look unhealthy: {'; '.join(faults)}. {self._remedy}"]
         if acts:
             messages += self._act(hours, health, invalidate)
         return [f"{hours:8.2f} h  {line}" for line in messages]
