@@ -24,6 +24,7 @@ from asr.decoding.confidence import MEASURES, confidences
 from asr.decoding.decode_dataset import set_logits
 from asr.errors import UserError
 from asr.evaluation.edit_distance import error_counts
+from asr.evaluation.normalisers import recorded_normaliser
 from asr.model.ctc import best_paths
 from asr.model.model_folder import load_model
 
@@ -69,6 +70,8 @@ class Measured:
     def __init__(self, teacher: Path, manifest: Path) -> None:
         model = load_model(teacher)
         speech = SpeechSet.load(manifest).at_rate(model.config.features.sample_rate_hz)
+        own = model.config.corpus.scoring_normaliser
+        normalise = recorded_normaliser(own, f"{teacher}: corpus.scoring_normaliser").apply
         errors, characters, sure = [], [], []
         with torch.inference_mode():
             for segment, logits_SV in set_logits(model, speech, 120.0):
@@ -77,7 +80,8 @@ class Measured:
                 given = logits_SV[None], torch.tensor([len(logits_SV)])
                 labels = best_paths(*given)
                 text = model.tokenizer.decode(labels[0])
-                _, counts = error_counts([speech.references[segment.index]], [text])
+                reference = normalise(speech.references[segment.index])
+                _, counts = error_counts([reference], [normalise(text)])
                 errors.append(counts.errors)
                 characters.append(counts.reference_length)
                 sure.append([confidences(name, *given, labels)[0] for name in MEASURES])

@@ -21,6 +21,7 @@ from asr.evaluation.comparison import (
     in_common,
     who_is_better,
 )
+from asr.evaluation.normalisers import advice
 from asr.evaluation.score import describe, p_and_verdict, render_table
 from asr.evaluation.systems import System
 
@@ -54,6 +55,11 @@ def main(argv: list[str]) -> int:
         raise UserError("one file given", "give two or more to compare, or `asr score` one")
     source = source_of(arguments)
     systems = [source.load(path, arguments.reference) for path in paths]
+    if arguments.normaliser is None:
+        systems = [
+            replace(system, notes=[*system.notes, *advice(path, source.normaliser)])
+            for system, path in zip(systems, paths, strict=True)
+        ]
     systems = [replace(s, name=n) for s, n in zip(systems, _names(paths, arguments), strict=True)]
     if arguments.common:
         systems = in_common(systems)

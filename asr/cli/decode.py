@@ -28,6 +28,11 @@ search with an n-gram language model:
 
   asr prepare lm --cuts data/mine/labelled.jsonl.gz --output lm.arpa
   asr decode EXP data/mine/test.jsonl.gz --decoder beam --lm lm.arpa --tune data/mine/dev.jsonl.gz
+
+What others have trained, the folder of a Hugging Face CTC model or Whisper (pip install 'asr-ema[pretrained]'),
+decodes as it is. In a run's folder, under this name, `asr score` and `asr report` compare the teacher with it:
+
+  asr decode models/whisper-tiny.en data/mine/test.jsonl.gz --output EXP/decode/test/zero_shot.jsonl
 """
 
 
@@ -37,7 +42,15 @@ def main(argv: list[str]) -> int:
 
     from asr.data.dataset import SpeechSet
     from asr.model.model_folder import find_checkpoint, load_model
+    from asr.pseudo_labels.labelling.recogniser import is_of_others
 
+    if is_of_others(arguments.model_folder):
+        return _decode_by_others(arguments)
+    if arguments.language is not None:
+        raise UserError(
+            f"--language {arguments.language}: a model of ours has its recipe's",
+            "leave it out, or train with model.language",
+        )
     find_checkpoint(arguments.model_folder, arguments.best)  # a misspelt folder is named at once
     speech = SpeechSet.load(arguments.manifest)
     model = load_model(
@@ -73,6 +86,50 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def _decode_by_others(arguments: argparse.Namespace) -> int:
+    """With a recogniser as others have trained it; nothing is written into its folder."""
+    import torch
+
+    from asr.data.dataset import SpeechSet
+    from asr.pseudo_labels.labelling.decoding import recognise_set
+    from asr.pseudo_labels.labelling.recogniser import Choice, load_recogniser
+    from asr.pseudo_labels.labelling.written import WritingRecogniser
+
+    folder, output = arguments.model_folder, arguments.output
+    if output is None or output.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{folder}: a model of others, into whose folder nothing is written",
+            "say where to with --output, e.g. --output RUN/decode/SET/zero_shot.jsonl",
+        )
+    if arguments.model == "student" or arguments.average or arguments.best:
+        raise UserError(
+            f"{folder}: a model of others has no student and no checkpoints",
+            "leave --model, --average and --best out",
+        )
+    speech = SpeechSet.load(arguments.manifest)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    recogniser = load_recogniser(Choice(str(folder), language=arguments.language), device)
+    speech.at_rate(recogniser.sample_rate_hz)
+    stamp = {"checkpoint": str(folder), "model": "pretrained", **recogniser.stamp}
+    settings = GenerationSettings()
+    if isinstance(recogniser, WritingRecogniser):
+        settings = _generation(arguments)
+        stamp |= settings.stamp()
+    elif arguments.decoder == "beam" or arguments.token_times or arguments.no_safeguards:
+        raise UserError(
+            f"{folder}: --decoder beam, --token-times and --no-safeguards are not for this model",
+            "leave them out",
+        )
+    write_jsonl(output, recognise_set(recogniser, speech, settings))
+    stamp["weights_sha256"] = stamp.pop("weights")
+    write_json(
+        output.with_suffix(".stamp.json"),
+        {**stamp, "set": speech.name, "manifest": str(arguments.manifest)},
+    )
+    print(f"decoded {len(speech)} utterances of '{speech.name}' with {folder}: {output}")
+    return 0
+
+
 def _generation(arguments: argparse.Namespace) -> GenerationSettings:
     """Of an encoder-decoder. Raises UserError for what it has no use for."""
     for name in ("lm", "lexicon", "tune"):
@@ -95,6 +152,7 @@ def _beam(
     from asr.data.dataset import SpeechSet
     from asr.decoding.beam import BeamDecoder, BeamSettings
     from asr.decoding.tuning import tune
+    from asr.evaluation.normalisers import make_normaliser, recorded_normaliser
 
     settings = BeamSettings(
         language_model=arguments.lm,
@@ -107,8 +165,18 @@ def _beam(
     stamp = {}
     if arguments.tune:
         dev = SpeechSet.load(arguments.tune).at_rate(model.config.features.sample_rate_hz)
-        settings, grid = tune(model, dev, settings, arguments.tune_by, partial(print, flush=True))
-        stamp = {"tuned_on": str(arguments.tune), "tuned_by": arguments.tune_by}
+        if arguments.normaliser is None:
+            where = f"{model.checkpoint / 'config.yaml'}, corpus.scoring_normaliser"
+            normaliser = recorded_normaliser(model.config.corpus.scoring_normaliser, where)
+        else:
+            normaliser = make_normaliser(arguments.normaliser)
+        say = partial(print, flush=True)
+        settings, grid = tune(model, dev, settings, arguments.tune_by, say, normaliser.apply)
+        stamp = {
+            "tuned_on": str(arguments.tune),
+            "tuned_by": arguments.tune_by,
+            "tuned_under": normaliser.stamp,
+        }
         write_json(output.with_suffix(".tuning.json"), {**stamp, "grid": grid})
     return BeamDecoder(model.tokenizer, settings), {**settings.stamp(), **stamp}
 
@@ -120,6 +188,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "manifest", type=Path, help="Lhotse cuts that `asr prepare` wrote, SET.jsonl.gz"
     )
     parser.add_argument("--output", type=Path, help="default: RUN/decode/SET/MODEL.jsonl")
+    parser.add_argument(
+        "--language", help="of a model of others that knows several, e.g. en (default: it guesses)"
+    )
     parser.add_argument(
         "--average",
         type=int,
@@ -153,6 +224,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="choose --lm-weight and --word-score on this set; the grid goes beside the result",
     )
     beam.add_argument("--tune-by", choices=("wer", "cer"), default="wer")
+    beam.add_argument(
+        "--normaliser",
+        metavar="NAME",
+        help="under which --tune compares texts (default: the recipe's corpus.scoring_normaliser)",
+    )
     arguments = parser.parse_args(argv)
     if arguments.decoder == "greedy" and (arguments.lm or arguments.lexicon or arguments.tune):
         raise UserError("--lm, --lexicon and --tune are for a beam search", "add --decoder beam")

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
 
     from asr.data.dataset import SpeechSet, first_duplicate
     from asr.data.manifest.index import MANIFEST_SUFFIX
-    from asr.evaluation.normalisers import make_normaliser
+    from asr.evaluation.normalisers import make_normaliser, run_normaliser
     from asr.pseudo_labels.labelling.label_sets import Processes, SetLabeller
     from asr.pseudo_labels.labelling.recogniser import Choice, load_recogniser
 
@@ -44,7 +44,12 @@ def main(argv: list[str]) -> int:
             f"{' '.join(arguments.sets)}: utterance id '{twice}' occurs twice",
             "name each set once, and label sets that share names into folders of their own",
         )
-    normaliser = make_normaliser(arguments.normaliser)
+    normaliser = make_normaliser(arguments.normaliser or "none")
+    try:
+        scoring = run_normaliser(arguments.model_folder, arguments.normaliser)
+    except UserError as fault:  # labels do not need it
+        print(f"note: errors of labels are counted as the texts stand ({fault.what})")
+        scoring = make_normaliser("none")
     processes = Processes.here()
     choice = Choice(
         str(arguments.model_folder), arguments.model, arguments.best, arguments.language
@@ -53,7 +58,14 @@ def main(argv: list[str]) -> int:
     speech.at_rate(recogniser.sample_rate_hz)
     say = partial(print, flush=True)
     labeller = SetLabeller(
-        recogniser, speech, normaliser, arguments.output, arguments.batch_seconds, processes, say
+        recogniser,
+        speech,
+        normaliser,
+        arguments.output,
+        arguments.batch_seconds,
+        processes,
+        say,
+        scoring,
     )
     files = labeller.run(arguments.export)
     if files:
@@ -85,9 +97,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--normaliser",
-        default="none",
         metavar="NAME",
-        help="of the texts, as `asr score` has them: none, librispeech, whisper-english, PATH.py:FUNCTION",
+        help="of the texts, as `asr score` has them: none, lower, librispeech, whisper-english, "
+        "PATH.py:FUNCTION (default: none; a run's labels are then written as they stand, and their errors "
+        "counted as its recipe says)",
     )
     parser.add_argument(
         "--language", help="of a recogniser of several, e.g. en (default: it guesses)"

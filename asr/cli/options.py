@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.errors import UserError
+
 if TYPE_CHECKING:
     from asr.evaluation.systems import Source
 
@@ -41,16 +43,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
     """How references and hypotheses are read and normalised; `source_of` takes it from there."""
-    from asr.evaluation.normalisers import NAMES
     from asr.evaluation.transcripts import FORMATS
 
-    parser.add_argument(
-        "--normaliser",
-        default="none",
-        metavar="NAME",
-        help=f"of references and hypotheses: {', '.join(NAMES)}, or PATH.py:FUNCTION (default: none, "
-        "text is compared as it stands but for repeated spaces)",
-    )
+    add_normaliser(parser)
     parser.add_argument(
         "--format", choices=FORMATS, help="of the hypotheses (default: by name and first line)"
     )
@@ -66,13 +61,51 @@ def add_texts(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_normaliser(parser: argparse._ActionsContainer) -> None:
+    """Under what references and hypotheses are compared; None where the run's recipe is to say."""
+    from asr.evaluation.normalisers import NAMES
+
+    parser.add_argument(
+        "--normaliser",
+        metavar="NAME",
+        help=f"of references and hypotheses: {', '.join(NAMES)}, or PATH.py:FUNCTION (default: of a run, its "
+        "recipe's corpus.scoring_normaliser; of files none, text is compared as it stands but for repeated "
+        "spaces)",
+    )
+
+
+def add_pairs(parser: argparse._ActionsContainer) -> None:
+    """Which of a run's files are compared, too; `pairs_of` takes it from there."""
+    parser.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        metavar="FIRST:SECOND",
+        help="of a run: compare these two as well, names of files in decode/SET without .jsonl; may be given "
+        "several times, and all p-values are corrected for the number of pairs",
+    )
+
+
+def pairs_of(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """What the option of `add_pairs` says. Raises UserError for what are no two names."""
+    found = []
+    for text in arguments.compare:
+        first, _, second = text.partition(":")
+        if not first or not second or ":" in second or first == second:
+            raise UserError(
+                f"--compare '{text}'", "name two different files, as in --compare student:zero_shot"
+            )
+        found.append((first, second))
+    return found
+
+
 def source_of(arguments: argparse.Namespace) -> Source:
     """What the options of `add_texts` say. Raises UserError for a normaliser there is not."""
     from asr.evaluation.normalisers import make_normaliser
     from asr.evaluation.systems import Source
 
     return Source(
-        make_normaliser(arguments.normaliser),
+        make_normaliser(arguments.normaliser or "none"),
         arguments.reference_format,
         arguments.format,
         arguments.missing,

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+from asr.cli.options import add_normaliser, add_pairs, pairs_of
 from asr.errors import UserError
 from asr.evaluation.results import BY_FIELDS
 from asr.report.run_page import write_report
@@ -26,11 +27,13 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output folder of a run")
     parser.add_argument("--output", type=Path, help="folder of the page")
+    add_normaliser(parser)
     parser.add_argument("--note", help="a sentence for a banner at the top, e.g. a warning")
     single = parser.add_argument_group("of one run")
     single.add_argument(
         "--baseline", type=Path, help="output folder of a supervised run, for its curves"
     )
+    add_pairs(single)
     single.add_argument(
         "--by",
         metavar="FIELD,...",
@@ -44,6 +47,7 @@ def main(argv: list[str]) -> int:
         help="leave the sound of the worst utterances out of the page (it holds their speech otherwise)",
     )
     arguments = parser.parse_args(argv)
+    pairs = pairs_of(arguments)
     if len(arguments.runs) > 1:
         from asr.report.comparison_page import write_comparison
 
@@ -51,8 +55,14 @@ def main(argv: list[str]) -> int:
             raise UserError("--baseline goes with one run", "of several, name it as one of them")
         if arguments.by != ",".join(BY_FIELDS) or arguments.no_audio:
             raise UserError("--by and --no-audio go with one run", "leave them out with several")
+        if pairs:
+            raise UserError(
+                "--compare goes with one run", "of several, each is compared with each other"
+            )
         command = ["asr", "report", *argv]
-        page = write_comparison(arguments.runs, arguments.output, arguments.note, command)
+        page = write_comparison(
+            arguments.runs, arguments.output, arguments.note, command, arguments.normaliser
+        )
     else:
         page = write_report(
             arguments.runs[0],
@@ -62,6 +72,8 @@ def main(argv: list[str]) -> int:
             not arguments.no_audio,
             arguments.output,
             ["asr", "report", *argv],
+            arguments.normaliser,
+            pairs,
         )
         results = json.loads(page.with_name("results.json").read_text(encoding="utf-8"))
         for warning in results.get("warnings", []):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from asr.cli.options import add_texts, make_parser, source_of
+from asr.cli.options import add_pairs, add_texts, make_parser, pairs_of, source_of
 from asr.errors import UserError
 from asr.evaluation.bootstrap import mean_utterance_rate, score_aligned
 from asr.evaluation.hypotheses import read_decoded
-from asr.evaluation.normalisers import Normaliser
-from asr.evaluation.results import build_results, compare_models, with_holm
+from asr.evaluation.normalisers import Normaliser, advice, run_normaliser
+from asr.evaluation.results import (
+    Pair,
+    align_sets,
+    build_results,
+    check_pairs,
+    compare_models,
+    pair_rows,
+)
 from asr.evaluation.score import describe, render_table
-from asr.evaluation.systems import System, make_system
+from asr.evaluation.systems import System
 from asr.evaluation.transcripts import guess_format
 
 _DESCRIPTION = """\
@@ -29,8 +36,9 @@ Word (WER), character (CER) and sentence error rates (SER), in percent, with 95 
 
 
 _EPILOG = """\
-Rates are of the whole set: its errors over its reference words. Text is compared as it stands unless
---normaliser says otherwise; case and punctuation count. An empty reference has no words, and all that was
+Rates are of the whole set: its errors over its reference words. A run's texts are
+compared as its recipe says (corpus.scoring_normaliser), files' as they stand: case and punctuation count;
+--normaliser says otherwise. An empty reference has no words, and all that was
 recognised there is an insertion; a set without any reference word has the rate 100 x errors.
 
 Where sclite differs: it aligns with the weights 4 (substitution), 3, 3 and so may count more errors than the
@@ -39,8 +47,8 @@ left_out); optionally deletable words, (so), are plain words here, and alternati
 
 Intervals say how much a rate depends on the choice of utterances, not on the seed of training. Utterances
 of a speaker resemble each other: for other speakers take the interval by speaker (Student's t), which is
-there where speakers are known. Of a run's models up to three pairs are compared; verdicts are by p-values
-that are corrected for their number (Holm).
+there where speakers are known. Of a run's models up to four pairs are compared, and those of
+--compare; verdicts are by p-values that are corrected for their number (Holm).
 """
 
 
@@ -49,6 +57,7 @@ def main(argv: list[str]) -> int:
     parser = make_parser("score", _DESCRIPTION, _EPILOG)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="see above")
     add_texts(parser)
+    add_pairs(parser)
     parser.add_argument(
         "--utterance-mean",
         action="store_true",
@@ -57,7 +66,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args(argv)
     paths: list[Path] = arguments.paths
-    source = source_of(arguments)
+    pairs = pairs_of(arguments)
     if len(paths) > 2:
         raise UserError(f"{len(paths)} files given", "give REF and HYP, or `asr compare` several")
     if len(paths) == 1 and paths[0].is_dir():
@@ -66,7 +75,11 @@ def main(argv: list[str]) -> int:
                 "--utterance-mean, --format and --reference-format are for files, not for a run",
                 "leave them out, or name a file of the run",
             )
-        return _score_run(paths[0], source.normaliser, arguments.json)
+        normaliser = run_normaliser(paths[0], arguments.normaliser)
+        return _score_run(paths[0], normaliser, pairs, arguments.json)
+    if pairs:
+        raise UserError("--compare is for a run", "`asr compare` compares files")
+    source = source_of(arguments)
     guessed = not (arguments.reference_format or arguments.format)
     if guessed and [guess_format(path) for path in paths] == ["asr", "asr"]:
         raise UserError(
@@ -75,6 +88,8 @@ def main(argv: list[str]) -> int:
             "--reference-format asr takes the references of the first",
         )
     system = source.load(paths[-1], paths[0] if len(paths) == 2 else None)
+    if arguments.normaliser is None:
+        system = replace(system, notes=[*system.notes, *advice(paths[-1], source.normaliser)])
     _print_system(system, arguments.json, arguments.utterance_mean)
     return 0
 
@@ -97,27 +112,26 @@ def _print_system(system: System, as_json: bool, utterance_mean: bool) -> None:
         print(f"note: {note}")
 
 
-def _score_run(run: Path, normaliser: Normaliser, as_json: bool) -> int:
+def _score_run(run: Path, normaliser: Normaliser, further: list[Pair], as_json: bool) -> int:
     decoded = read_decoded(run)
     if not decoded:
         raise UserError(
             f"{run}: nothing decoded in it", f"run `asr decode {run} SET.jsonl.gz` first"
         )
-    sets = {
-        name: {m: make_system(m, lines, normaliser).aligned for m, lines in models.items()}
-        for name, models in decoded.items()
-    }
+    check_pairs(further, decoded)
+    sets = align_sets(decoded, normaliser)
     if as_json:
-        print(json.dumps(build_results(sets), indent=2))
+        print(json.dumps(build_results(sets, normaliser, further=further), indent=2))
         return 0
     for name, models in sets.items():
         print(f"{name}: {render_table({model: score_aligned(a) for model, a in models.items()})}")
-        pairs = compare_models(models)
-        rows = with_holm({pair: found.to_json() for pair, found in pairs.items()})
-        for pair, row in rows.items():
+        pairs = compare_models(models, further)
+        for (first, second), row in zip(pairs, pair_rows(pairs).values(), strict=True):
             adjusted = row["p_wer_holm"], row["p_cer_holm"]
-            first, second = pair.split("_vs_")
-            print(describe(pairs[pair], first, second, adjusted))
+            print(describe(pairs[first, second], first, second, adjusted))
+        for first, second in further:
+            if not {first, second} <= models.keys():
+                print(f"note: {first} and {second} are not both in decode/{name}")
         print()
     print(f"normaliser {normaliser.stamp}")
     return 0

@@ -173,7 +173,7 @@ def _decoded(
                 {**_rounded(asdict(token)), "token": model.tokenizer.piece(token.token)}
                 for token in timed_tokens
             ]
-        record = _with_manifest_fields(record, cut)
+        record = with_manifest_fields(record, cut)
         if len(hypotheses) > 1:
             record["nbest"] = [
                 {"text": model.tokenizer.decode(h.tokens), "confidence": round(h.confidence, 4)}
@@ -182,7 +182,7 @@ def _decoded(
         yield segment.index, record
 
 
-def _with_manifest_fields(record: dict[str, Any], cut: MonoCut) -> dict[str, Any]:
+def with_manifest_fields(record: dict[str, Any], cut: MonoCut) -> dict[str, Any]:
     """Fields of our own come first, and are not overwritten by a manifest's."""
     return record | manifest_fields(cut) | record
 
@@ -213,7 +213,7 @@ def _written(
                 "seconds": cut.duration,
                 "tokens_per_second": round(written.tokens / max(0.01, cut.duration), 2),
             }
-            yield segment.index, _with_manifest_fields(record, cut)
+            yield segment.index, with_manifest_fields(record, cut)
 
 
 def manifest_fields(cut: MonoCut) -> dict[str, Any]:

@@ -27,15 +27,17 @@ def tune(
     settings: BeamSettings,
     by: str = "wer",
     say: Callable[[str], None] = lambda line: None,
+    normalise: Callable[[str], str] = str,
     lm_weights: Sequence[float] = LM_WEIGHTS,
     word_scores: Sequence[float] = WORD_SCORES,
 ) -> tuple[BeamSettings, list[dict[str, Any]]]:
     """The settings with the lowest error rate, and the whole grid; of equals the smaller weights.
 
-    The logits are computed once. Without a language model only the word score is searched.
+    The logits are computed once, and texts compared under `normalise`. Without a language model only the word
+    score is searched.
     """
     logits = list(set_logits(model, dev))
-    references = [dev.references[segment.index] for segment, _ in logits]
+    references = [normalise(dev.references[segment.index]) for segment, _ in logits]
     grid: list[dict[str, Any]] = []
     if settings.language_model is None:
         lm_weights = (settings.lm_weight,)
@@ -47,7 +49,7 @@ def tune(
         texts = []
         for _, logits_SV in logits:
             [[hypothesis]] = decoder(logits_SV[None], torch.tensor([len(logits_SV)]))
-            texts.append(model.tokenizer.decode(hypothesis.tokens))
+            texts.append(normalise(model.tokenizer.decode(hypothesis.tokens)))
         words, characters = error_counts(references, texts)
         rates = {"wer": words.rate, "cer": characters.rate}
         grid.append({"lm_weight": lm_weight, "word_score": word_score, **rates})

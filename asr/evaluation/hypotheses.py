@@ -13,7 +13,9 @@ from typing import Any
 
 from asr.errors import UserError
 
-MODELS = ("supervised", "supervised_student", "student", "teacher")
+ZERO_SHOT = "zero_shot"
+"""What a pretrained model writes before it is trained here."""
+MODELS = (ZERO_SHOT, "supervised", "supervised_student", "student", "teacher")
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def utterance_of(record: Mapping[str, Any]) -> Utterance:
 
 def headline_model(models: Mapping[str, object]) -> str | None:
     """Whose metrics stand for a run: its teacher's, or those of the next best that was decoded."""
-    return next((name for name in (*reversed(MODELS), *models) if name in models), None)
+    own = [name for name in (*reversed(MODELS), *models) if name != ZERO_SHOT]
+    return next((name for name in (*own, ZERO_SHOT) if name in models), None)
 
 
 def read_decoded(run: Path) -> dict[str, dict[str, list[Utterance]]]:

@@ -53,6 +53,66 @@ def make_normaliser(name: str) -> Normaliser:
     )
 
 
+def run_normaliser(run: Path, name: str | None = None) -> Normaliser:
+    """Under what a run's texts are compared: `name`, or what its recipe says, or none where that says nothing.
+
+    Raises UserError where it cannot be had, or the recipe is not readable.
+    """
+    if name is not None:
+        return make_normaliser(name)
+    where = f"{run / 'config.yaml'}, corpus.scoring_normaliser"
+    return recorded_normaliser(recorded_name(run), where)
+
+
+def recorded_name(run: Path) -> str:
+    """corpus.scoring_normaliser of a run's recipe; "none" where an older run or one without a recipe has none.
+
+    Raises UserError for a recipe that is not readable.
+    """
+    import yaml
+
+    path = run / "config.yaml"
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        corpus = tree.get("corpus") or {}
+        return str(corpus.get("scoring_normaliser", "none"))
+    except (OSError, UnicodeDecodeError, AttributeError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{path}: not readable ({' '.join(str(error).split())[:200]}), and so how its texts are compared",
+            "copy the run's folder again, or say --normaliser NAME",
+        ) from None
+
+
+def recorded_normaliser(name: str, where: str) -> Normaliser:
+    """What a run's own files name, `where`: a function of a file is only run where its user names it."""
+    try:
+        if name.rpartition(":")[0].endswith(".py"):
+            raise UserError(
+                f"{name} is a function of a file, which is run only where you name it",
+                f"say --normaliser {name}",
+            )
+        return make_normaliser(name)
+    except UserError as error:
+        raise UserError(
+            f"{where}: {error.what}", f"{error.remedy}; or say --normaliser with another"
+        ) from None
+
+
+def advice(hypotheses: Path, normaliser: Normaliser) -> list[str]:
+    """That the recipe of the run in which a hypotheses file lies says otherwise; nothing where it does not."""
+    folder = hypotheses.resolve().parent.parent
+    try:
+        name = recorded_name(folder.parent) if folder.name == "decode" else "none"
+    except UserError:
+        return []
+    if name == "none" or normaliser.stamp.startswith(f"{name}/"):
+        return []
+    return [
+        f"{folder.parent / 'config.yaml'} has corpus.scoring_normaliser {name}: --normaliser {name} compares "
+        "as that run does"
+    ]
+
+
 _STRESS_MARKS = "\N{COMBINING GRAVE ACCENT}\N{COMBINING ACUTE ACCENT}"
 _LONE_APOSTROPHE = re.compile(r"(?<![\w'])'+(?![\w'])")
 

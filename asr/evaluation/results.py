@@ -9,13 +9,18 @@ from typing import Any
 from asr.errors import UserError
 from asr.evaluation.bootstrap import Comparison, Score, compare_aligned, score_aligned
 from asr.evaluation.edit_distance import Aligned, align
-from asr.evaluation.hypotheses import Utterance
+from asr.evaluation.hypotheses import ZERO_SHOT, Utterance
+from asr.evaluation.normalisers import Normaliser
 from asr.evaluation.significance import holm
+from asr.evaluation.systems import normalised
 
-PAIRS = (
+Pair = tuple[str, str]
+"""Two models: the first minus the second."""
+PAIRS: tuple[Pair, ...] = (
     ("teacher", "supervised"),
     ("student", "supervised_student"),
     ("teacher", "student"),
+    ("teacher", ZERO_SHOT),
 )
 
 BY_FIELDS = ("speaker", "duration", "speaking_rate", "language")
@@ -33,11 +38,11 @@ Sets = Mapping[str, Mapping[str, Sequence[Aligned]]]
 
 
 def align_sets(
-    decoded: Mapping[str, Mapping[str, Sequence[Utterance]]],
+    decoded: Mapping[str, Mapping[str, Sequence[Utterance]]], normaliser: Normaliser
 ) -> dict[str, dict[str, list[Aligned]]]:
-    """Align all that was decoded, each text once."""
+    """Normalise and align all that was decoded, each text once."""
     return {
-        name: {model: align(utterances) for model, utterances in models.items()}
+        name: {model: align(normalised(lines, normaliser)) for model, lines in models.items()}
         for name, models in decoded.items()
     }
 
@@ -48,15 +53,21 @@ def main_set(sets: Mapping[str, object]) -> str | None:
     return "test" if "test" in sets else next(iter([*tests, *sets]), None)
 
 
-def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str, Any]:
+def build_results(
+    sets: Sets,
+    normaliser: Normaliser,
+    by_fields: Sequence[str] = BY_FIELDS,
+    further: Sequence[Pair] = (),
+) -> dict[str, Any]:
     """What results.json holds: `sets`; and of the main set the `paired` comparisons and `by`.
 
-    A pair's delta is first minus second, and its p-values stand also corrected for the number of pairs
-    (`with_holm`). `duration` and `speaking_rate` are bucketed; any other field of
-    the hypotheses files is taken by value, where it has more than one. Raises UserError where two models cannot
-    be paired.
+    `normaliser` is what the sets were aligned under. Pairs are the usual ones and `further`; a pair's delta is
+    first minus second, and its p-values stand also corrected for the number of pairs (`pair_rows`). `duration`
+    and `speaking_rate` are bucketed; any other field of the hypotheses files is taken by value, where it has
+    more than one. Raises UserError where two models cannot be paired.
     """
     results: dict[str, Any] = {
+        "normaliser": normaliser.stamp,
         "sets": {
             name: {m: score_aligned(a).to_json() for m, a in models.items()}
             for name, models in sets.items()
@@ -65,6 +76,7 @@ def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str,
         "by": {},
     }
     main = main_set(sets)
+    check_pairs(further, sets)
     if main is None:
         return results
     models = sets[main]
@@ -77,10 +89,10 @@ def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str,
                 f"--by {name}: no utterance of '{main}' has that field", f"see decode/{main}"
             )
     try:
-        pairs = compare_models(models)
+        pairs = compare_models(models, further)
     except UserError as error:
         raise error.at(f"decode/{main}") from None
-    results["paired"] = with_holm({name: pair.to_json() for name, pair in pairs.items()})
+    results["paired"] = pair_rows(pairs)
     for name in by_fields:
         groups = {model: _grouped(aligned, name) for model, aligned in models.items()}
         if any(len(group) > 1 for group in groups.values()):
@@ -91,19 +103,42 @@ def build_results(sets: Sets, by_fields: Sequence[str] = BY_FIELDS) -> dict[str,
     return results
 
 
-def compare_models(models: Mapping[str, Sequence[Aligned]]) -> dict[str, Comparison]:
-    """Of a run's models on one set the comparisons that are asked for, as FIRST_vs_SECOND.
+def check_pairs(further: Sequence[Pair], sets: Mapping[str, Mapping[str, object]]) -> None:
+    """Raises UserError for a pair whose files the main set has not."""
+    main = main_set(sets)
+    there = sets[main] if main is not None else {}
+    for first, second in further:
+        for name in (first, second):
+            if name not in there:
+                raise UserError(
+                    f"--compare {first}:{second}: there is no decode/{main or 'SET'}/{name}.jsonl",
+                    f"name two of {', '.join(there)}" if there else "decode a set first",
+                )
 
-    Raises UserError where two cannot be paired.
+
+def compare_models(
+    models: Mapping[str, Sequence[Aligned]], further: Sequence[Pair] = ()
+) -> dict[Pair, Comparison]:
+    """Of a run's models on one set the usual comparisons and `further` ones, of models that are there.
+
+    A pair that is there already, either way round, is not compared again. Raises UserError where two cannot be
+    paired.
     """
-    found = {}
-    for a, b in PAIRS:
-        if a in models and b in models:
+    found: dict[Pair, Comparison] = {}
+    for a, b in (*PAIRS, *further):
+        if a in models and b in models and not {(a, b), (b, a)} & found.keys():
             try:
-                found[f"{a}_vs_{b}"] = compare_aligned(models[a], models[b])
+                found[a, b] = compare_aligned(models[a], models[b])
             except UserError as error:
                 raise error.at(f"{a} (first) and {b} (second)") from None
     return found
+
+
+def pair_rows(pairs: Mapping[Pair, Comparison]) -> dict[str, dict[str, Any]]:
+    """As results.json has them, by FIRST_vs_SECOND, with p-values that are corrected for their number."""
+    return with_holm(
+        {f"{a}_vs_{b}": {"first": a, "second": b, **p.to_json()} for (a, b), p in pairs.items()}
+    )
 
 
 def with_holm(pairs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

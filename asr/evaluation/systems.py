@@ -6,7 +6,7 @@ Two systems compare only if their stamps are equal: the same utterances, referen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -79,15 +79,20 @@ def make_system(
     """Normalise and align. Raises UserError without utterances."""
     if not utterances:
         raise UserError(f"{name}: nothing to score", "give at least one utterance")
-    normal = [
-        replace(
-            u, reference=normaliser.apply(u.reference), hypothesis=normaliser.apply(u.hypothesis)
-        )
-        for u in sorted(utterances, key=lambda u: u.id)
-    ]
+    normal = normalised(sorted(utterances, key=lambda u: u.id), normaliser)
     digest = hashlib.sha256("".join(f"{u.id}\t{u.reference}\n" for u in normal).encode())
     stamp = Stamp(digest.hexdigest(), normaliser.stamp, len(normal))
     return System(name, align(normal), stamp, list(notes))
+
+
+def normalised(utterances: Iterable[Utterance], normaliser: Normaliser) -> list[Utterance]:
+    """As they are compared; their fields stay as the file has them."""
+    return [
+        replace(
+            u, reference=normaliser.apply(u.reference), hypothesis=normaliser.apply(u.hypothesis)
+        )
+        for u in utterances
+    ]
 
 
 def _pair(

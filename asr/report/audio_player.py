@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,15 +75,24 @@ def player_source(sound: Sound) -> str:
 
 
 def spectrogram(
-    sound: Sound, utterance: Utterance, tokens: Sequence[tuple[str, str, str]], name: str
+    sound: Sound,
+    utterance: Utterance,
+    tokens: Sequence[tuple[str, str, str]],
+    name: str,
+    normalise: Callable[[str], str] = str,
 ) -> str:
     """An `<svg>`: the spectrogram, under it reference and hypothesis, each word in its place.
 
-    `tokens` are the alignment's (kind, reference word, hypothesis word); words in error are red.
+    `tokens` are the alignment's (kind, reference word, hypothesis word), under `normalise`; words in error are
+    red.
     """
     seconds = len(sound.samples) / sound.rate_hz
     reference, hypothesis = (
-        [(word, wrong) for word, wrong in _marked(words, aligned) if 0 <= word["begin"] < seconds]
+        [
+            (word, wrong)
+            for word, wrong in _marked(words, aligned, normalise)
+            if 0 <= word["begin"] < seconds
+        ]
         for words, aligned in (
             (utterance.fields.get("reference_words"), [(k, s) for k, s, _ in tokens if s]),
             (utterance.fields.get("words"), [(k, h) for k, _, h in tokens if h]),
@@ -135,14 +144,21 @@ def _decibels(sound: Sound) -> NDArray[np.float32]:
     return decibels
 
 
-def _marked(words: Any, aligned: Sequence[tuple[str, str]]) -> list[tuple[Mapping[str, Any], bool]]:
-    """Timed words, each with whether it is an error; unknown, and so not marked, where texts differ."""
+def _marked(
+    words: Any, aligned: Sequence[tuple[str, str]], normalise: Callable[[str], str]
+) -> list[tuple[Mapping[str, Any], bool]]:
+    """Timed words, each with whether it is an error; unknown, and so not marked, where texts differ.
+
+    A timed word is what was written: it may be none of the words that are compared, or several.
+    """
     if not isinstance(words, list):
         return []
     timed = [word for word in words if _is_timed(word)]
-    same = [w["text"] for w in timed] == [text for _, text in aligned]
-    kinds = [kind for kind, _ in aligned] if same else ["equal"] * len(timed)
-    return [(word, kind != "equal") for word, kind in zip(timed, kinds, strict=True)]
+    parts = [normalise(word["text"]).split() for word in timed]
+    same = [part for own in parts for part in own] == [text for _, text in aligned]
+    kinds = iter([kind for kind, _ in aligned] if same else [])
+    marks = [sum(next(kinds, "equal") != "equal" for _ in own) > 0 for own in parts]
+    return list(zip(timed, marks, strict=True))
 
 
 def _is_timed(word: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from asr.errors import UserError
 from asr.evaluation.bootstrap import SIGNIFICANT, compare_aligned, score_aligned, verdict
 from asr.evaluation.hypotheses import headline_model, read_decoded
+from asr.evaluation.normalisers import run_normaliser
 from asr.evaluation.results import Sets, align_sets, main_set, with_holm
 from asr.report import curves
 from asr.report import tables as report_metrics
@@ -24,11 +25,13 @@ def write_comparison(
     output: Path | None = None,
     note: str | None = None,
     command: Sequence[str] = (),
+    normaliser: str | None = None,
 ) -> Path:
     """Write index.html, report.md and results.json into `output`; returns the page's path.
 
-    By default that is `comparison` in the folder that holds all the runs. Raises UserError for a folder that is
-    not there, or given twice, or a malformed hypotheses file.
+    By default that is `comparison` in the folder that holds all the runs. Texts are compared under
+    `normaliser`, by default each run's as its recipe says; no rates are compared where these differ. Raises
+    UserError for a folder that is not there, or given twice, or a malformed hypotheses file.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -42,10 +45,15 @@ def write_comparison(
             "the runs have no folder in common", "say where the page goes with --output"
         )
     names = _names(resolved, common)
-    sets = {
-        name: align_sets(read_decoded(folder)) for name, folder in zip(names, folders, strict=True)
+    chosen = {
+        name: run_normaliser(folder, normaliser)
+        for name, folder in zip(names, folders, strict=True)
     }
-    results, faults = _results(sets)
+    sets = {
+        name: align_sets(read_decoded(folder), chosen[name])
+        for name, folder in zip(names, folders, strict=True)
+    }
+    results, faults = _results(sets, {name: own.stamp for name, own in chosen.items()})
     context = _context(dict(zip(names, folders, strict=True)), sets, results, note, faults)
     context["command"] = shlex.join(command or ["asr", "report", *map(str, folders)])
     return write_pages(output or common / "comparison", "several.html.j2", context, results)
@@ -59,13 +67,16 @@ def _names(folders: Sequence[Path], common: Path) -> list[str]:
     return names
 
 
-def _results(sets: Mapping[str, Sets]) -> tuple[dict[str, Any], list[str]]:
+def _results(
+    sets: Mapping[str, Sets], normalisers: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
     """What results.json holds, as of one run, with models named 'RUN (MODEL)'; and what cannot be compared.
 
     Each run's headline model (its teacher, where it has one) is compared with each other run's on the main set;
-    `p_wer_holm` and `p_cer_holm` are corrected for the number of pairs.
+    `p_wer_holm` and `p_cer_holm` are corrected for the number of pairs. Where `normalisers` of the runs differ
+    nothing is compared.
     """
-    found: dict[str, Any] = {"sets": {}, "paired": {}, "by": {}}
+    found: dict[str, Any] = {"normalisers": dict(normalisers), "sets": {}, "paired": {}, "by": {}}
     faults: list[str] = []
     for name in dict.fromkeys(name for run in sets.values() for name in run):
         found["sets"][name] = {
@@ -87,7 +98,9 @@ def _results(sets: Mapping[str, Sets]) -> tuple[dict[str, Any], list[str]]:
         if model is not None
     }
     pairs: dict[str, dict[str, Any]] = {}
-    for (a, left), (b, right) in itertools.combinations(compared.items(), 2):
+    for (a, left), (b, right) in itertools.combinations(
+        compared.items() if _is_normalised_alike(found) else (), 2
+    ):
         try:
             metrics = compare_aligned(right, left).to_json()
         except UserError as error:
@@ -101,6 +114,15 @@ def _results(sets: Mapping[str, Sets]) -> tuple[dict[str, Any], list[str]]:
 def _is_one(scores: Iterable[Mapping[str, Any]]) -> bool:
     """Whether metrics are of sets of one size: rates of unlike sets must not be ranked."""
     return len({(s["utterances"], s["words"]) for s in scores}) <= 1
+
+
+def _is_normalised_alike(results: Mapping[str, Any]) -> bool:
+    return len(set(results["normalisers"].values())) <= 1
+
+
+def _is_ranked(results: Mapping[str, Any], name: str) -> bool:
+    """Whether the rates of a set compare."""
+    return _is_normalised_alike(results) and _is_one(results["sets"][name].values())
 
 
 def _label(run: str, model: str) -> str:
@@ -128,13 +150,12 @@ def _context(
         "note": note,
         "summary": _summary(results, main),
         "main_set": main,
+        "compared": report_metrics.compared_under(results),
         "tables": {
-            name: report_metrics.result_rows(
-                results["sets"][name], _is_one(results["sets"][name].values())
-            )
+            name: report_metrics.result_rows(results["sets"][name], _is_ranked(results, name))
             for name in sorted(results["sets"], key=lambda name: name != main)
         },
-        "pairs": [report_metrics.pair_row(name, pair) for name, pair in results["paired"].items()],
+        "pairs": list(map(report_metrics.pair_row, results["paired"].values())),
         "learning": drawn(curves.side_by_side(runs)),
         "card": side_by_side({n: card.get("in_force") or {} for n, card in cards.items()}),
         "config": _differing(side_by_side(configs)),
@@ -147,6 +168,8 @@ def _summary(results: Mapping[str, Any], main: str | None) -> str:
     if main is None:
         return "Nothing has been decoded in these runs yet, so there are no final results."
     models = results["sets"][main]
+    if not _is_normalised_alike(results):
+        return "The runs' texts are compared under different normalisers: no rate is compared."
     if not _is_one(models.values()):
         return (
             f"The runs were decoded on different data under the name {main}: no rate is compared."

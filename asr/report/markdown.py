@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from asr.evaluation.bootstrap import FEW_SPEAKERS
-from asr.report.tables import MODEL_NAMES, p_value
+from asr.report.tables import MODEL_NAMES, compared_under, p_value
 
 
 def render_markdown(results: Mapping[str, Any]) -> str:
     """What results.json holds: a table a set, the comparisons, the breakdowns."""
     parts = [f"**{_cell(warning)}**" for warning in results.get("warnings", [])]
+    parts.append(_cell(compared_under(results)))
     rows: Iterable[tuple[str, ...]]
     for name, models in results["sets"].items():
         first = next(iter(models.values()))
@@ -43,15 +44,13 @@ def render_markdown(results: Mapping[str, Any]) -> str:
     if results["paired"]:
         rows = (
             (
-                " - ".join(map(_name, name.split("_vs_")))
-                if "first" not in pair
-                else f"{pair['first']} - {pair['second']}",
+                f"{_name(pair['first'])} - {_name(pair['second'])}",
                 f"{pair['delta_wer']:+.2f}",
                 p_value(pair["p_wer_holm"]),
                 f"{pair['delta_cer']:+.2f}",
                 p_value(pair["p_cer_holm"]),
             )
-            for name, pair in results["paired"].items()
+            for pair in results["paired"].values()
         )
         header = ("paired bootstrap, p by Holm", "WER, points", "", "CER, points", "")
         parts.append(f"### Comparisons\n\n{_table(header, rows)}")

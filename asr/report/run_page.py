@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
-from asr.evaluation.edit_distance import Aligned, commonest_errors
+from asr.evaluation.edit_distance import commonest_errors
 from asr.evaluation.hypotheses import headline_model, read_decoded
-from asr.evaluation.results import BY_FIELDS, Sets, align_sets, build_results, main_set
+from asr.evaluation.normalisers import Normaliser, run_normaliser
+from asr.evaluation.results import BY_FIELDS, Pair, Sets, align_sets, build_results, main_set
 from asr.report import curves, validity
 from asr.report import tables as report_figures
 from asr.report.audio_player import NoSoundError, player_source, read_sound, spectrogram
@@ -36,20 +37,25 @@ def write_report(
     with_audio: bool = True,
     output: Path | None = None,
     command: Sequence[str] = (),
+    normaliser: str | None = None,
+    further: Sequence[Pair] = (),
 ) -> Path:
     """Write index.html, report.md and results.json into `output`, or EXP/report; returns the page's path.
 
     `baseline` is the folder of a supervised run, for its curves; its decoded sets are those named
     supervised in EXP/decode. `note` becomes a banner. `with_audio` puts the worst utterances' sound into
-    the page, where it can be read. `command` is shown as what made the page. Raises UserError for a
-    folder that is not there or a malformed hypotheses file.
+    the page, where it can be read. `command` is shown as what made the page. Texts are compared under
+    `normaliser`, by default the recipe's; `further` pairs of models are compared besides the usual ones. Raises
+    UserError for a folder that is not there, a malformed hypotheses file, or a pair that is not there.
     """
     for folder in filter(None, (exp, baseline)):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder", "give the output folder of a run")
-    sets = align_sets(read_decoded(exp))
-    results = build_results(sets, by_fields)
-    context = _context(exp, baseline, note, sets, results, with_audio, command)
+    chosen = run_normaliser(exp, normaliser)
+    sets = align_sets(read_decoded(exp), chosen)
+    results = build_results(sets, chosen, by_fields, further)
+    worst = _worst(sets, chosen, with_audio)
+    context = _context(exp, baseline, note, sets, results, worst, command)
     if context["warnings"]:
         results = {**results, "warnings": context["warnings"]}
     return write_pages(output or exp / "report", "page.html.j2", context, results)
@@ -61,7 +67,7 @@ def _context(
     note: str | None,
     sets: Sets,
     results: Mapping[str, Any],
-    with_audio: bool,
+    worst: Sequence[Mapping[str, Any]],
     command: Sequence[str],
 ) -> dict[str, Any]:
     reader = RunReader()
@@ -72,17 +78,17 @@ def _context(
     main = main_set(sets)
     models = sets.get(main or "", {})
     worst_model = headline_model(models)
-    worst = _worst(models[worst_model], with_audio) if worst_model else []
     return {
         "name": str(config.get("name") or exp.resolve().name),
         "note": note,
         "summary": _unbroken(report_figures.summary(results, main)),
         "main_set": main,
+        "compared": report_figures.compared_under(results),
         "tables": {
             name: report_figures.result_rows(results["sets"][name])
             for name in sorted(sets, key=lambda name: name != main)
         },
-        "pairs": [report_figures.pair_row(name, pair) for name, pair in results["paired"].items()],
+        "pairs": list(map(report_figures.pair_row, results["paired"].values())),
         "baseline": str(baseline) if baseline else None,
         "learning": drawn(curves.learning_charts(main_run, baseline_run, start_hours)),
         "half_lives": drawn(curves.half_life_charts(reader.read_records(exp / AVERAGES_ON_DEV))),
@@ -114,9 +120,11 @@ def _context(
     }
 
 
-def _worst(aligned: Sequence[Aligned], with_audio: bool) -> list[dict[str, Any]]:
-    """The worst utterances; with a player, and the very worst with a spectrogram, where there is audio."""
-    items = report_figures.worst_utterances(aligned)
+def _worst(sets: Sets, normaliser: Normaliser, with_audio: bool) -> list[dict[str, Any]]:
+    """The main set's worst; where there is audio with a player, the very worst with a spectrogram."""
+    models = sets.get(main_set(sets) or "", {})
+    model = headline_model(models)
+    items = report_figures.worst_utterances(models[model]) if model else []
     for number, item in enumerate(items):
         utterance = item["utterance"]
         item |= {"player": None, "spectrogram": None, "silent": None}
@@ -129,7 +137,9 @@ def _worst(aligned: Sequence[Aligned], with_audio: bool) -> list[dict[str, Any]]
             continue
         item["player"] = player_source(sound)
         if number < _SPECTROGRAMS:
-            item["spectrogram"] = spectrogram(sound, utterance, item["tokens"], f"sound-{number}")
+            item["spectrogram"] = spectrogram(
+                sound, utterance, item["tokens"], f"sound-{number}", normaliser.apply
+            )
     return items
 
 

@@ -10,11 +10,34 @@ from asr.evaluation.edit_distance import Aligned, aligned_words
 
 WORST = 15
 MODEL_NAMES = {
+    "zero_shot": "Zero-shot (as pretrained)",
     "supervised": "Supervised baseline",
     "supervised_student": "Supervised, student weights",
     "student": "Student",
     "teacher": "Teacher (EMA)",
 }
+_IN_A_SENTENCE = {
+    "zero_shot": "the pretrained model (zero-shot)",
+    "supervised": "the supervised baseline",
+    "supervised_student": "the supervised student",
+    "student": "the student",
+    "teacher": "the teacher (EMA)",
+}
+_BASELINES = (("supervised", "the supervised baseline's"), ("zero_shot", "the pretrained model's"))
+"""What a teacher is compared with, the first that is there."""
+
+
+def compared_under(results: Mapping[str, Any]) -> str:
+    """Under which normaliser texts are compared, in a sentence."""
+    of_runs: Mapping[str, str] = results.get("normalisers") or {"": results["normaliser"]}
+    if len(set(of_runs.values())) > 1:
+        each = ", ".join(f"{run}: {stamp}" for run, stamp in of_runs.items())
+        return (
+            f"The recipes compare texts under different normalisers ({each}), so that no rate of one run is "
+            "compared with another's; asr report --normaliser NAME takes one for all."
+        )
+    [stamp] = set(of_runs.values())
+    return f"Texts are compared under the normaliser {stamp}."
 
 
 def summary(results: Mapping[str, Any], main_set: str | None) -> str:
@@ -22,18 +45,21 @@ def summary(results: Mapping[str, Any], main_set: str | None) -> str:
     if main_set is None:
         return "Nothing has been decoded yet, so there are no final results."
     models = results["sets"][main_set]
-    teacher, supervised = models.get("teacher"), models.get("supervised")
-    if teacher is None or supervised is None:
+    teacher = models.get("teacher")
+    baseline, whose = next(((b, w) for b, w in _BASELINES if b in models), (None, ""))
+    if teacher is None or baseline is None:
         found = " and ".join(
-            f"the {MODEL_NAMES.get(name, name).lower().replace('ema', 'EMA')} has a word error rate of "
+            f"{_IN_A_SENTENCE.get(name, name)} has a word error rate of "
             f"{s['wer']:.2f} % (95 % interval {s['wer_low']:.2f} to {s['wer_high']:.2f})"
             for name, s in models.items()
         )
-        missing = "supervised baseline" if supervised is None else "teacher"
+        missing = "supervised baseline" if baseline is None else "teacher"
         return f"On {main_set}, {found}. There is no {missing} here to compare with."
-    paired = results["paired"]["teacher_vs_supervised"]
-    words = _comparison("word error rate", "wer", teacher, supervised, paired)
-    characters = _comparison("character error rate", "cer", teacher, supervised, paired)
+    paired = results["paired"][f"teacher_vs_{baseline}"]
+    words = _comparison("word error rate", "wer", teacher, models[baseline], whose, paired)
+    characters = _comparison(
+        "character error rate", "cer", teacher, models[baseline], whose, paired
+    )
     basis = f"Paired bootstrap over {teacher['utterances']:,} utterances"
     if teacher["utterances"] < FEW_UTTERANCES:
         basis += ", which are too few to rely on it"
@@ -46,18 +72,19 @@ def _comparison(
     name: str,
     unit: str,
     teacher: Mapping[str, float],
-    supervised: Mapping[str, float],
+    baseline: Mapping[str, float],
+    whose: str,
     paired: Mapping[str, float],
 ) -> str:
     delta, p = paired[f"delta_{unit}"], paired[f"p_{unit}_holm"]
     opening = f"{name} is {teacher[unit]:.2f} %"
     if delta == 0:
-        return f"{opening}, the same as the supervised baseline's"
+        return f"{opening}, the same as {whose}"
     compared = f"{abs(delta):.2f} points {'lower' if delta < 0 else 'higher'} than"
-    share = 100 * abs(delta) / supervised[unit] if supervised[unit] else 0.0
+    share = 100 * abs(delta) / baseline[unit] if baseline[unit] else 0.0
     relative = f", {share:.0f} % {'fewer' if delta < 0 else 'more'} errors" if share else ""
     return (
-        f"{opening}, {compared} the supervised baseline's {supervised[unit]:.2f} %{relative}: "
+        f"{opening}, {compared} {whose} {baseline[unit]:.2f} %{relative}: "
         f"{verdict(p)} ({p_value(p)})"
     )
 
@@ -87,11 +114,9 @@ def result_rows(
     ]
 
 
-def pair_row(name: str, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """The metrics of a pair, first_vs_second; its p-values are those corrected for the number of pairs."""
-    first, _, second = name.partition("_vs_")
-    corrected = {f"p_{unit}": metrics[f"p_{unit}_holm"] for unit in ("wer", "cer")}
-    return {"first": first, "second": second, **metrics, **corrected}
+def pair_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of a pair; its p-values are those corrected for the number of pairs."""
+    return {**metrics, **{f"p_{unit}": metrics[f"p_{unit}_holm"] for unit in ("wer", "cer")}}
 
 
 def breakdown(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:

@@ -75,6 +75,8 @@ class SetLabeller:
     """Padded audio of a micro-batch: what a kill may lose of a process's work, or else an utterance."""
     processes: Processes
     say: Callable[[str], None]
+    scoring: Normaliser
+    """Under which a label's errors are counted, where there are references."""
 
     def run(self, exports: Sequence[str]) -> list[Path]:
         """Label what is not labelled yet; returns the files, by the process that finishes last, else nothing.
@@ -163,7 +165,8 @@ class SetLabeller:
         dropped = None if text else str(Dropped.EMPTY)
         known = LabelMetrics(**{**metrics, **unknown, "compression_ratio": compression_ratio(text)})
         label = Label([0] * tokens, known, 0.0, math.nan, dropped)
-        errors = measured(speech.references[place], text)
+        reference = self.normaliser.apply(speech.references[place])
+        errors = measured(self.scoring.apply(reference), self.scoring.apply(text))
         seconds = float(speech.seconds[place])
         return LabelRecord((0, place), speech.ids[place], seconds, label, text, None, errors)
 

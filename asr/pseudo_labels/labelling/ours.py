@@ -41,8 +41,7 @@ class OurRecogniser:
         found = load_model(Path(choice.model), choice.weights, device, best=choice.best)
         ours = cls(found, choice.weights)
         if isinstance(found.network, EncoderDecoder):
-            given = found.network, found.front_end, found.tokenizer, device, ours.stamp
-            return WritingRecogniser(*given)
+            return WritingRecogniser(found, found.network, ours.stamp)
         return ours
 
     @property

@@ -61,14 +61,23 @@ class Choice:
 FASTER_WHISPER = "faster-whisper:"
 
 
+def is_of_others(folder: Path) -> bool:
+    """Whether a folder is a recogniser's that is no run or checkpoint of ours."""
+    has_model = (folder / "config.json").is_file() or (folder / "model.bin").is_file()
+    return has_model and not _is_ours(folder)
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() or (folder / "checkpoints").is_dir()
+
+
 def load_recogniser(choice: Choice, device: torch.device) -> Recogniser:
     """The recogniser that is meant: a folder of ours, of Hugging Face's or faster-whisper's, or a hub's name.
 
     Raises UserError where there is none, and where a package is missing that it takes.
     """
     folder = Path(choice.model)
-    is_ours = (folder / "config.yaml").is_file() or (folder / "checkpoints").is_dir()
-    if is_ours:
+    if _is_ours(folder):
         from asr.pseudo_labels.labelling.ours import OurRecogniser
 
         return OurRecogniser.load(choice, device)

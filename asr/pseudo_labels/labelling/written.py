@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +22,8 @@ from asr.decoding.generation import Generated
 from asr.decoding.safeguards import GenerationSettings, write
 from asr.errors import UserError
 from asr.model.encoder_decoder.network import EncoderDecoder
-from asr.model.features import FrontEnd
+from asr.model.loaded_model import LoadedModel
 from asr.model.make import make_front_end, make_model
-from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.label import LabelMetrics
 from asr.pseudo_labels.labelling.recogniser import Choice, Recognition
 
@@ -36,10 +36,9 @@ _TRAINED_WINDOW_SECONDS = 30.0
 class WritingRecogniser:
     """What is longer than the model's window is cut into equal parts."""
 
+    model: LoadedModel
     network: EncoderDecoder
-    front_end: FrontEnd
-    tokenizer: Tokenizer
-    device: torch.device
+    """The model's."""
     model_stamp: Mapping[str, Any]
     settings: GenerationSettings = GenerationSettings()  # noqa: RUF009 - it is frozen
     is_batched = True
@@ -65,11 +64,14 @@ class WritingRecogniser:
             ) from None
         assert isinstance(network, EncoderDecoder)
         front_end = make_front_end(config, network.encoder).to(device)
-        return cls(network.requires_grad_(False), front_end, tokenizer, device, stamp)
+        network.requires_grad_(False)
+        folder, weights = Path(choice.model), str(stamp["weights"])
+        loaded = LoadedModel(config, tokenizer, front_end, network, device, folder, weights)
+        return cls(loaded, network, stamp)
 
     @property
     def sample_rate_hz(self) -> int:
-        return self.front_end.sample_rate_hz
+        return self.model.front_end.sample_rate_hz
 
     @property
     def stamp(self) -> Mapping[str, Any]:
@@ -90,12 +92,13 @@ class WritingRecogniser:
         return [self._recognition(parts) for parts in found]
 
     def _written(self, pieces: list[Tensor]) -> list[Generated]:
-        samples_B = torch.tensor([len(piece) for piece in pieces], device=self.device)
-        features = self.front_end(pad_sequence(pieces, True).to(self.device), samples_B)
+        samples_B = torch.tensor([len(piece) for piece in pieces], device=self.model.device)
+        padded_BN = pad_sequence(pieces, True).to(self.model.device)
+        features = self.model.front_end(padded_BN, samples_B)
         seconds = [len(piece) / self.sample_rate_hz for piece in pieces]
         # What is drawn depends on the audio alone.
         names = [hashlib.blake2b(piece.numpy().tobytes()).hexdigest() for piece in pieces]
-        return write(self.network, self.tokenizer, features, seconds, names, self.settings)
+        return write(self.network, self.model.tokenizer, features, seconds, names, self.settings)
 
     def _recognition(self, parts: list[Generated]) -> Recognition:
         logs = [log for one in parts for log in one.log_probabilities]
@@ -109,7 +112,7 @@ class WritingRecogniser:
             confidence_measure="likelihood",
             no_speech_probability=max(known) if known else None,
         )
-        texts = [self.tokenizer.decode(one.tokens) for one in parts]
+        texts = [self.model.tokenizer.decode(one.tokens) for one in parts]
         return Recognition(" ".join(texts).strip(), sum(len(one.tokens) for one in parts), metrics)
 
 

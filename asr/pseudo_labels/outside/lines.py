@@ -147,6 +147,8 @@ def _json_line(record: Mapping[str, Any]) -> str:
 
 
 def _write_asr(label: WrittenLabel) -> str:
+    cut = label.cut or {}
+    said: dict[str, Any] = next(iter(cut.get("supervisions") or []), {})
     return _json_line(
         {
             "id": label.id,
@@ -154,7 +156,9 @@ def _write_asr(label: WrittenLabel) -> str:
             "hypothesis": label.text,
             "confidence": label.confidence,
             "seconds": label.seconds or 0.0,
+            **{name: said.get(name) for name in ("speaker", "language", "gender")},
             "audio": label.audio,
+            "audio_begin": cut.get("start", 0.0),
         }
     )
 

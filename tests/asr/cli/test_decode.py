@@ -1,11 +1,14 @@
-"""`asr decode` with a beam search."""
+"""`asr decode`: with a beam search, and with what others have trained."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import pytest
 from conftest import LETTERS, needs_beam_search, read_lines
+from whisper_helpers import write_whisper
 
 from asr.__main__ import main
 
@@ -30,6 +33,7 @@ def test_the_command_tunes_and_stamps(trained: Path, corpus: Path, tmp_path: Pat
     assert main([*command, "--tune", dev]) == 0
     stamp = json.loads(output.with_suffix(".stamp.json").read_text())
     assert len(stamp["language_model_sha256"]) == 64
+    assert stamp["tuned_under"] == "none/1"
     grid = json.loads(output.with_suffix(".tuning.json").read_text())["grid"]
     [chosen] = [
         (g["wer"], g["cer"])
@@ -51,3 +55,48 @@ def test_options_of_the_beam_need_the_beam(trained: Path, corpus: Path) -> None:
     dev = str(corpus / "dev.jsonl.gz")
     assert main(["decode", str(trained), dev, "--lm", "x.arpa"]) == 2
     assert main(["decode", str(trained), dev, "--nbest", "0"]) == 2
+
+
+def test_a_pretrained_model_decodes_as_it_is(
+    trained: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("transformers")
+    folder, run, dev = tmp_path / "whisper", tmp_path / "run", str(corpus / "dev.jsonl.gz")
+    write_whisper(folder)
+    before = sorted(folder.iterdir())
+    for refused in (
+        [],
+        ["--output", str(folder / "x.jsonl")],
+        ["--output", str(tmp_path / "x.jsonl"), "--model", "student"],
+        ["--output", str(tmp_path / "x.jsonl"), "--token-times"],
+    ):
+        assert main(["decode", str(folder), dev, *refused]) == 2
+    assert "nothing is written; say where to with --output" in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+    assert main(["decode", str(trained), dev, "--language", "en"]) == 2
+
+    decoded = run / "decode/dev"
+    assert main(["decode", str(trained), dev, "--output", str(decoded / "teacher.jsonl")]) == 0
+    own = ["--output", str(decoded / "zero_shot.jsonl"), "--no-safeguards"]
+    assert main(["decode", str(folder), dev, *own]) == 0
+    stamp = json.loads((decoded / "zero_shot.stamp.json").read_text())
+    assert (stamp["kind"], stamp["temperatures"], stamp["set"]) == ("whisper", [0.0], "dev")
+    assert len(stamp["weights_sha256"]) == 64
+    by_us, by_it = (
+        {line["id"]: line for line in read_lines(decoded / f"{name}.jsonl")}
+        for name in ("teacher", "zero_shot")
+    )
+    for name, line in by_it.items():
+        for field in ("reference", "seconds", "speaker", "audio", "audio_begin"):
+            assert line[field] == by_us[name][field]
+    assert any(line["hypothesis"] for line in by_it.values())
+
+    labels = ["--output", str(tmp_path / "labels"), "--export", "asr"]
+    assert main(["label", str(folder), dev, *labels]) == 0
+    shutil.copy(tmp_path / "labels/labels.asr.jsonl", decoded / "labels.jsonl")
+    for line in read_lines(decoded / "labels.jsonl"):
+        for field in ("reference", "seconds", "speaker", "audio", "audio_begin"):
+            assert line[field] == by_us[line["id"]][field]
+    assert main(["report", str(run), "--no-audio", "--compare", "teacher:labels"]) == 0
+    found = json.loads((run / "report/results.json").read_text())
+    assert set(found["paired"]) == {"teacher_vs_zero_shot", "teacher_vs_labels"}

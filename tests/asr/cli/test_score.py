@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluation_helpers import utterances, write
@@ -12,6 +14,7 @@ from asr.cli import score as score_command
 from asr.errors import UserError
 from asr.evaluation import score
 from asr.evaluation.hypotheses import Utterance
+from asr.evaluation.significance import holm
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,7 +25,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert score_command.main([str(tmp_path)]) == 0
     assert "teacher minus supervised: WER -" in capsys.readouterr().out
     assert score_command.main([str(tmp_path), "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"sets", "paired", "by"}
+    assert set(json.loads(capsys.readouterr().out)) == {"normaliser", "sets", "paired", "by"}
     with pytest.raises(UserError, match="`asr compare` compares them"):
         score_command.main([str(good), str(bad)])
     assert score_command.main(["--reference-format", "asr", str(good), str(bad), "--json"]) == 0
@@ -43,3 +46,87 @@ def test_the_mean_of_utterances_is_only_given_on_demand(
     rates = json.loads(capsys.readouterr().out)["systems"][0]
     assert rates["wer"] == pytest.approx(20)
     assert rates["mean_utterance_wer"] == pytest.approx(50)
+
+
+def written_run(folder: Path, config: str | None) -> Path:
+    """A run whose models write with case and punctuation; one of them hears a word in ten wrongly."""
+    lines = [
+        Utterance(f"u{i}", "Well, the Cat sat.", f"well the {'hat' if i % 10 else 'cat'} sat", 2.0)
+        for i in range(30)
+    ]
+    right = [Utterance(u.id, u.reference, u.reference.lower(), 2.0) for u in lines]
+    for name, own in (("zero_shot", lines), ("teacher", right), ("student", right), ("x", lines)):
+        write(folder / f"decode/test/{name}.jsonl", own)
+    if config is not None:
+        (folder / "config.yaml").write_text(config)
+    return folder
+
+
+def rates(run: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    assert score_command.main([str(run), "--json", *options]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_a_run_is_scored_as_its_recipe_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = written_run(tmp_path / "run", "corpus: {scoring_normaliser: lower}\n")
+    found = rates(run, capsys)
+    assert found["normaliser"] == "lower/1"
+    assert found["sets"]["test"]["teacher"]["wer"] == 0
+    other = rates(run, capsys, "--normaliser", "none")
+    assert (other["normaliser"], other["sets"]["test"]["teacher"]["wer"]) == ("none/1", 50)
+    for config in (None, "name: an older run\n"):
+        older = written_run(tmp_path / f"older {config is None}", config)
+        assert rates(older, capsys)["normaliser"] == "none/1"
+    file = run / "decode/test/teacher.jsonl"
+    assert score_command.main([str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "normaliser none/1" in said
+    assert "scoring_normaliser lower: --normaliser lower compares as that run does" in said
+    assert score_command.main([str(file), "--normaliser", "lower"]) == 0
+    assert "note:" not in capsys.readouterr().out
+
+
+def test_a_recipe_runs_nothing_and_names_what_is_lacking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, ran = tmp_path / "own.py", tmp_path / "ran"
+    file.write_text(f"open({str(ran)!r}, 'w')\ndef f(text): return text\n")
+    run = written_run(tmp_path / "run", f"corpus: {{scoring_normaliser: '{file}:f'}}\n")
+    with pytest.raises(UserError, match=f"config.yaml.*run only where.*--normaliser {file}:f"):
+        score_command.main([str(run)])
+    assert not ran.exists()
+    assert score_command.main([str(run), "--normaliser", f"{file}:f"]) == 0
+    (run / "config.yaml").write_text("corpus: {scoring_normaliser: whisper-english}\n")
+    monkeypatch.setitem(sys.modules, "whisper_normalizer.english", None)
+    with pytest.raises(UserError, match=r"config.yaml.*asr-ema\[whisper\].*--normaliser"):
+        score_command.main([str(run)])
+    (run / "config.yaml").write_text("corpus: [")
+    with pytest.raises(UserError, match=r"config\.yaml: not readable"):
+        score_command.main([str(run)])
+
+
+def test_further_pairs_are_corrected_together_with_the_usual_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = written_run(tmp_path, "corpus: {scoring_normaliser: librispeech}\n")
+    write(run / "decode/dev/teacher.jsonl", [Utterance("a", "A", "A", 1.0)])
+    asked = ["--compare", "x:student", "--compare", "zero_shot:teacher"]  # the second is there
+    pairs = rates(run, capsys, *asked)["paired"]
+    assert list(pairs) == ["teacher_vs_student", "teacher_vs_zero_shot", "x_vs_student"]
+    assert pairs["x_vs_student"]["delta_wer"] == -pairs["teacher_vs_zero_shot"]["delta_wer"] > 0
+    corrected = holm({name: pair["p_wer"] for name, pair in pairs.items()})
+    assert {name: pair["p_wer_holm"] for name, pair in pairs.items()} == corrected
+    assert score_command.main([str(run), *asked]) == 0
+    said = capsys.readouterr().out
+    assert "x minus student: WER +" in said
+    assert "note: x and student are not both in decode/dev" in said
+    with pytest.raises(UserError, match=r"no decode/test/y\.jsonl.*zero_shot, student, teacher, x"):
+        score_command.main([str(run), "--compare", "teacher:y"])
+    for wrong in ("teacher", "teacher:teacher", ":x", "a:b:c"):
+        with pytest.raises(UserError, match="name two different files"):
+            score_command.main([str(run), "--compare", wrong])
+    with pytest.raises(UserError, match="`asr compare` compares files"):
+        score_command.main([str(run / "decode/test/x.jsonl"), "--compare", "teacher:x"])

@@ -8,7 +8,7 @@ import pytest
 
 from asr.cli import score as score_command
 from asr.errors import UserError
-from asr.evaluation.hypotheses import read_hypotheses
+from asr.evaluation.hypotheses import headline_model, read_hypotheses
 
 GOOD = '{"id": "a", "reference": "A", "hypothesis": "A", "seconds": 1}'
 
@@ -46,3 +46,10 @@ def test_line_separator_inside_a_transcript_is_no_end_of_line(tmp_path: Path) ->
     path = tmp_path / "a.jsonl"
     path.write_text(GOOD.replace('"A"', '"A\u2028B"', 1) + "\n", encoding="utf-8")
     assert read_hypotheses(path)[0].reference == "A\u2028B"
+
+
+def test_a_pretrained_model_stands_for_a_run_only_where_nothing_else_does() -> None:
+    assert headline_model({"zero_shot": 0, "student_beam": 0}) == "student_beam"
+    assert headline_model({"zero_shot": 0, "supervised": 0}) == "supervised"
+    assert headline_model({"zero_shot": 0}) == "zero_shot"
+    assert headline_model({}) is None

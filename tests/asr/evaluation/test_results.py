@@ -10,10 +10,12 @@ from evaluation_helpers import utterances
 
 from asr.evaluation import results
 from asr.evaluation.hypotheses import Utterance
+from asr.evaluation.normalisers import make_normaliser
 
 
 def build_results(decoded: dict[str, dict[str, list[Utterance]]], **how: Any) -> dict[str, Any]:
-    return results.build_results(results.align_sets(decoded), **how)
+    normaliser = make_normaliser("none")
+    return results.build_results(results.align_sets(decoded, normaliser), normaliser, **how)
 
 
 def test_results_follow_the_contract() -> None:
@@ -23,7 +25,8 @@ def test_results_follow_the_contract() -> None:
     wanted = {"wer", "wer_low", "wer_high", "cer", "cer_low", "cer_high"}
     assert wanted | {"words", "utterances", "hours_of_audio", "ser"} <= set(metrics)
     pair = found["paired"]["teacher_vs_supervised"]
-    assert set(pair) == {"delta_wer", "p_wer", "delta_cer", "p_cer", "p_wer_holm", "p_cer_holm"}
+    of_pair = {"delta_wer", "p_wer", "delta_cer", "p_cer", "p_wer_holm", "p_cer_holm"}
+    assert set(pair) == of_pair | {"first", "second"}
     assert pair["delta_wer"] == pytest.approx(
         metrics["wer"] - found["sets"]["test"]["supervised"]["wer"]
     )
@@ -38,7 +41,7 @@ def test_results_without_models_to_pair_and_with_one_speaker() -> None:
     only = [u for u in utterances(0.1) if u.speaker == "s0" and u.seconds < 5]
     found = build_results({"other": {"teacher": only}}, by_fields=("speaker", "duration"))
     assert (found["paired"], found["by"]) == ({}, {})
-    assert build_results({}) == {"sets": {}, "paired": {}, "by": {}}
+    assert build_results({}) == {"normaliser": "none/1", "sets": {}, "paired": {}, "by": {}}
 
 
 def test_results_by_another_field() -> None:

@@ -117,3 +117,24 @@ def test_any_name_will_do(tmp_path: Path, name: str) -> None:
     text = (tmp_path / "comparison/report.md").read_text(encoding="utf-8")
     shown = " ".join(name.split()).replace("<", "&lt;")
     assert f"plain (teacher) - {shown} (teacher)" in " ".join(text.split())
+
+
+def test_runs_under_different_normalisers_are_not_compared(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        decode(tmp_path / name, "teacher", 1)
+    (tmp_path / "b/config.yaml").write_text("corpus: {scoring_normaliser: lower}\n")
+    both = [str(tmp_path / name) for name in ("a", "b")]
+    assert report.main(both) == 0
+    found = json.loads((tmp_path / "comparison/results.json").read_text())
+    assert found["normalisers"] == {"a": "none/1", "b": "lower/1"}
+    assert found["paired"] == {}
+    for file in ("index.html", "report.md"):
+        said = (tmp_path / "comparison" / file).read_text(encoding="utf-8")
+        assert "different normalisers (a: none/1, b: lower/1)" in said
+        assert 'class="best"' not in said
+    assert report.main([*both, "--normaliser", "lower"]) == 0
+    found = json.loads((tmp_path / "comparison/results.json").read_text())
+    assert found["normalisers"] == {"a": "lower/1", "b": "lower/1"}
+    assert found["paired"]
+    with pytest.raises(UserError, match="--compare goes with one run"):
+        report.main([*both, "--compare", "a:b"])

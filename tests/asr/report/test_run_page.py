@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_helpers import parsed, train
+from report_helpers import decode, parsed, train
 
+from asr.__main__ import main
 from asr.errors import UserError
 from asr.evaluation import edit_distance as edits
 from asr.evaluation import results
 from asr.evaluation.hypotheses import read_decoded
+from asr.evaluation.normalisers import make_normaliser
 from asr.report.run_page import write_report
 
 
@@ -47,10 +49,12 @@ def test_page_is_the_same_each_time(run: Path) -> None:
 def test_results_json_is_what_score_builds(run: Path) -> None:
     write_report(run)
     written = json.loads((run / "report/results.json").read_text())
-    assert written == results.build_results(results.align_sets(read_decoded(run)))
+    none = make_normaliser("none")
+    assert written == results.build_results(results.align_sets(read_decoded(run), none), none)
     assert set(written["sets"]["test"]) == {"supervised", "student", "teacher"}
     pair = written["paired"]["teacher_vs_supervised"]
-    assert set(pair) == {"delta_wer", "p_wer", "delta_cer", "p_cer", "p_wer_holm", "p_cer_holm"}
+    of_pair = {"delta_wer", "p_wer", "delta_cer", "p_cer", "p_wer_holm", "p_cer_holm"}
+    assert set(pair) == of_pair | {"first", "second"}
     assert pair["delta_wer"] < 0
 
 
@@ -86,7 +90,7 @@ def test_empty_run(tmp_path: Path) -> None:
     ):
         assert words in page
     written = json.loads((tmp_path / "report/results.json").read_text())
-    assert written == {"sets": {}, "paired": {}, "by": {}}
+    assert written == {"normaliser": "none/1", "sets": {}, "paired": {}, "by": {}}
 
 
 @pytest.mark.parametrize(
@@ -136,3 +140,29 @@ def test_commonest_errors_and_further_breakdowns(run: Path) -> None:
     assert "Substitutions" in page
     results = json.loads((run / "report" / "results.json").read_text())
     assert set(results["by"]) <= {"duration", "speaking_rate"}
+
+
+def test_a_pretrained_model_is_compared_as_the_recipe_says(run: Path) -> None:
+    for model, wrong in (("zero_shot", 3), ("student_beam", 1)):
+        decode(run, model, wrong)
+    (run / "decode/test/supervised.jsonl").unlink()
+    (run / "config.yaml").write_text("name: my run\ncorpus: {scoring_normaliser: lower}\n")
+    asked = ["report", str(run), "--no-audio", "--compare", "student_beam:zero_shot"]
+    assert main(asked) == 0
+    page = (run / "report/index.html").read_text(encoding="utf-8")
+    parsed(page)
+    assert "points lower than the pretrained model&#39;s" in page
+    assert "Zero-shot (as pretrained)" in page
+    assert "Texts are compared under the normaliser lower/1." in page
+    assert "w0" in page, "the worst utterances are shown as they are compared"
+    text = (run / "report/report.md").read_text(encoding="utf-8")
+    assert "Texts are compared under the normaliser lower/1." in text
+    assert "student_beam - Zero-shot (as pretrained)" in text
+    written = json.loads((run / "report/results.json").read_text())
+    assert written["normaliser"] == "lower/1"
+    assert set(written["paired"]) == {
+        *("teacher_vs_student", "teacher_vs_zero_shot", "student_beam_vs_zero_shot")
+    }
+    assert main([*asked, "--compare", "teacher:nobody"]) == 2
+    assert main([*asked, "--normaliser", "none"]) == 0
+    assert json.loads((run / "report/results.json").read_text())["normaliser"] == "none/1"

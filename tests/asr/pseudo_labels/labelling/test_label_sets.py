@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from asr.data.dataset import SpeechSet
 from asr.errors import UserError
-from asr.evaluation.normalisers import make_normaliser
+from asr.evaluation.normalisers import Normaliser, make_normaliser
 from asr.pseudo_labels.label import LabelMetrics
 from asr.pseudo_labels.labelling.label_sets import Processes, SetLabeller
 from asr.pseudo_labels.labelling.recogniser import Recognition
@@ -49,9 +49,9 @@ def labeller(
     sets = [SpeechSet.load(corpus / f"{name}.jsonl.gz") for name in ("untranscribed", "dev")]
     processes = Processes(rank, world, torch.device("cpu"))
     normaliser = make_normaliser("librispeech")
-    return SetLabeller(
-        recogniser, SpeechSet.joined(sets), normaliser, output, 4.0, processes, lambda line: None
-    )
+    speech = SpeechSet.joined(sets)
+    given = (recogniser, speech, normaliser, output, 4.0, processes)
+    return SetLabeller(*given, lambda line: None, make_normaliser("none"))
 
 
 def rows(output: Path) -> list[dict[str, Any]]:
@@ -166,3 +166,13 @@ def test_labels_of_another_model_or_by_another_process_are_not_mixed(
     journal.write_bytes(journal.read_bytes()[20:])
     with pytest.raises(UserError, match=r"rank-00000\.jsonl, line 1: damaged"):
         labeller(corpus, tmp_path, Counting()).run([])
+
+
+def test_errors_are_counted_under_the_scoring_normaliser(corpus: Path, tmp_path: Path) -> None:
+    mine = labeller(corpus, tmp_path, Counting())
+    mine = replace(mine, scoring=Normaliser("same/1", lambda text: "the same"))
+    mine.run([])
+    counted = [row for row in rows(tmp_path) if row["words"]]
+    assert counted
+    assert {(row["word_errors"], row["words"]) for row in counted} == {(0, 2)}
+    assert all(row["text"].endswith(" SAMPLES") for row in counted)

@@ -13,8 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from asr.data.dataset import SpeechSet
 from asr.decoding.safeguards import GREEDY
 from asr.errors import UserError
+from asr.pseudo_labels.labelling.decoding import recognise_set
 from asr.pseudo_labels.labelling.recogniser import Choice, Recogniser, load_recogniser
 from asr.pseudo_labels.labelling.written import WritingRecogniser
 
@@ -173,6 +175,14 @@ def test_what_is_longer_than_whispers_window_is_heard_in_equal_parts(whisper: Pa
     assert long.text == " ".join(one.text for one in alone)
     assert long.tokens == sum(one.tokens for one in alone)
     assert short.text == recogniser(waveforms_BN[1:, :8_000], samples_B[1:])[0].text
+
+
+def test_a_ctc_model_decodes_a_set_utterance_by_utterance(ctc: Path, corpus: Path) -> None:
+    speech = SpeechSet.load(corpus / "dev.jsonl.gz")
+    lines = list(recognise_set(loaded(ctc), speech, GREEDY))
+    assert [line["id"] for line in lines] == list(speech.ids)
+    assert [line["reference"] for line in lines] == list(speech.references)
+    assert all(0 < line["confidence"] <= 1 and line["audio"] for line in lines)
 
 
 def test_stamps_tell_models_apart(ctc: Path, whisper: Path) -> None:

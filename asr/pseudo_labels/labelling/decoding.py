@@ -1,0 +1,41 @@
+"""A set decoded by a recogniser that others have trained, in the lines of `asr decode`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from asr.data.dataset import SpeechSet, load_waveforms
+from asr.decoding.decode_dataset import decode_set, with_manifest_fields
+from asr.decoding.safeguards import GenerationSettings
+from asr.pseudo_labels.labelling.recogniser import Recogniser
+from asr.pseudo_labels.labelling.written import WritingRecogniser
+
+
+def recognise_set(
+    recogniser: Recogniser, speech: SpeechSet, settings: GenerationSettings
+) -> Iterator[dict[str, Any]]:
+    """One record an utterance, without the times of words.
+
+    An encoder-decoder writes just as one of ours does, by `settings`, so that before and after training differ
+    in nothing else. Others hear each utterance by itself.
+    """
+    if isinstance(recogniser, WritingRecogniser):
+        yield from decode_set(recogniser.model, speech, settings)
+        return
+    for cut, reference in zip(speech.cuts, speech.references, strict=True):
+        with torch.inference_mode():
+            [heard] = recogniser(*load_waveforms([cut]))
+        confidence = heard.metrics.confidence
+        record = {
+            "id": cut.id,
+            "reference": reference,
+            "hypothesis": heard.text,
+            "confidence": None if math.isnan(confidence) else round(confidence, 4),
+            "seconds": cut.duration,
+            "tokens_per_second": round(heard.tokens / max(0.01, cut.duration), 2),
+        }
+        yield with_manifest_fields(record, cut)
