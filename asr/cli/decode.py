@@ -230,6 +230,14 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="under which --tune compares texts (default: the recipe's corpus.scoring_normaliser)",
     )
     arguments = parser.parse_args(argv)
+    _check(arguments)
+    return arguments
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises UserError for options that do not go together."""
+    if arguments.normaliser is not None and arguments.tune is None:
+        raise UserError(f"--normaliser {arguments.normaliser} is for --tune", "leave it out")
     if arguments.decoder == "greedy" and (arguments.lm or arguments.lexicon or arguments.tune):
         raise UserError("--lm, --lexicon and --tune are for a beam search", "add --decoder beam")
     if arguments.decoder == "greedy" and arguments.nbest != 1:
@@ -242,4 +250,3 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             raise UserError(
                 f"--{name.replace('_', '-')} {value} is too small", "it must be at least 1"
             )
-    return arguments

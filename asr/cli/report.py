@@ -13,8 +13,7 @@ from asr.evaluation.results import BY_FIELDS
 from asr.report.run_page import write_report
 
 
-def main(argv: list[str]) -> int:
-    """`asr report`."""
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="asr report",
         description="Write one HTML page about a run: error rates with confidence intervals and "
@@ -46,7 +45,12 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="leave the sound of the worst utterances out of the page (it holds their speech otherwise)",
     )
-    arguments = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    """`asr report`."""
+    arguments = _parse(argv)
     pairs = pairs_of(arguments)
     if len(arguments.runs) > 1:
         from asr.report.comparison_page import write_comparison
