@@ -2,7 +2,7 @@
 
     .venv/bin/python tools/compare_methods.py exp/festvox_ru_methods
 
-Rates in percent, a number a seed. Differences are from `supervised` of the same seed, average against average;
+Rates in percent, a number a seed. Differences are from the baseline of the same seed, average against average;
 p is the paired bootstrap's over utterances, corrected for the number of methods of a seed (Holm). Label
 errors are those of each utterance's last label.
 """
@@ -25,7 +25,6 @@ from asr.evaluation.systems import normalised
 from asr.pseudo_labels.ledger import read_ledger
 from asr.pseudo_labels.ledger_stats import Columns, metrics, use_metrics
 
-_BASELINE = "supervised"
 _WORST = 1e9
 
 
@@ -35,14 +34,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("experiment", type=Path)
-    folder = parser.parse_args().experiment
+    parser.add_argument("--baseline", default="supervised", help="the method to compare with")
+    parser.add_argument("--unit", choices=("wer", "cer"), default="cer", help="of differences")
+    given = parser.parse_args()
     try:
-        print("\n".join(tables(folder)))
+        print("\n".join(tables(given.experiment, given.baseline, given.unit)))
     except UserError as error:
         parser.error(str(error))
 
 
-def tables(folder: Path) -> Iterator[str]:
+def tables(folder: Path, baseline: str = "supervised", unit: str = "cer") -> Iterator[str]:
     """The lines of two Markdown tables. Raises UserError where nothing was decoded."""
     seeds = sorted(path for path in folder.glob("seed*") if path.is_dir())
     runs: dict[str, list[_Run]] = {run.name: [] for seed in seeds for run in sorted(seed.iterdir())}
@@ -55,7 +56,7 @@ def tables(folder: Path) -> Iterator[str]:
         raise UserError(
             f"{folder}: holds no decoded runs", "expected seedN/METHOD/decode/SET/*.jsonl"
         )
-    baselines = {run.seed: run for run in runs.get(_BASELINE, [])}
+    baselines = {run.seed: run for run in runs.get(baseline, [])}
     against: dict[str, dict[str, Comparison]] = {}
     for name, found in runs.items():
         for run in found:
@@ -63,25 +64,30 @@ def tables(folder: Path) -> Iterator[str]:
             if difference is not None:
                 against.setdefault(run.seed, {})[name] = difference
     p_of = {
-        seed: holm({name: difference.p_cer for name, difference in its.items()})
+        seed: holm({name: getattr(difference, f"p_{unit}") for name, difference in its.items()})
         for seed, its in against.items()
     }
-    rows = sorted(runs.items(), key=lambda item: _mean([run.cer("teacher") for run in item[1]]))
-    yield "| method | average WER | CER | CER less supervised's (p) | student WER | CER | labels' CER |"
+    rows = sorted(
+        runs.items(), key=lambda item: _mean([run.rate("teacher", unit) for run in item[1]])
+    )
+    yield (
+        f"| method | average WER | CER | {unit.upper()} less {baseline}'s (p) | student WER | CER | "
+        f"labels' {unit.upper()} |"
+    )
     yield "|---|---|---|---|---|---|---|"
     for name, found in rows:
         differences = [
-            f"{against[run.seed][name].delta_cer:+.1f} ({p_of[run.seed][name]:.2g})"
+            f"{getattr(against[run.seed][name], f'delta_{unit}'):+.1f} ({p_of[run.seed][name]:.2g})"
             for run in found
             if name in against.get(run.seed, {})
         ]
         cells = [
-            _joined([run.wer("teacher") for run in found]),
-            _joined([run.cer("teacher") for run in found]),
+            _joined([run.rate("teacher", "wer") for run in found]),
+            _joined([run.rate("teacher", "cer") for run in found]),
             " / ".join(differences),
-            _joined([run.wer("student") for run in found]),
-            _joined([run.cer("student") for run in found]),
-            _joined([run.label_cer for run in found]),
+            _joined([run.rate("student", "wer") for run in found]),
+            _joined([run.rate("student", "cer") for run in found]),
+            _joined([run.label_rate(unit) for run in found]),
         ]
         yield f"| {name} | {' | '.join(cells)} |"
     yield ""
@@ -109,11 +115,11 @@ class _Run:
         self.labels = Columns.read(read_ledger(run, "labels"))
         self.uses = Columns.read(read_ledger(run, "uses"))
 
-    def wer(self, model: str) -> float | None:
-        return score_aligned(self.aligned[model], 1).wer if model in self.aligned else None
-
-    def cer(self, model: str) -> float | None:
-        return score_aligned(self.aligned[model], 1).cer if model in self.aligned else None
+    def rate(self, model: str, unit: str) -> float | None:
+        if model not in self.aligned:
+            return None
+        score = score_aligned(self.aligned[model], 1)
+        return score.wer if unit == "wer" else score.cer
 
     def against(self, baseline: _Run | None) -> Comparison | None:
         if baseline is None or baseline is self:
@@ -122,9 +128,8 @@ class _Run:
             return None
         return compare_aligned(self.aligned["teacher"], baseline.aligned["teacher"])
 
-    @property
-    def label_cer(self) -> float | None:
-        return metrics(self.labels.last_of_each())["cer"] if len(self.labels) else None
+    def label_rate(self, unit: str) -> float | None:
+        return metrics(self.labels.last_of_each())[unit] if len(self.labels) else None
 
     @property
     def method(self) -> str:

@@ -17,8 +17,10 @@ _EMPTY, _SPOKEN = 0.02, 0.1
 _FIRST_TOLD_HOURS = 0.1
 """Of audio on the plateau; then at twice that, and so on."""
 _HELP = (
-    "what helps where it lasts: a longer optimizer.warmup_hours, a lower learning rate (of a trained encoder; "
-    "a higher one of a new head), more audio an update (batch.batch_seconds), or trained weights (init_from)"
+    "what helps where it lasts: of a pretrained encoder, training its new head alone at first "
+    "(model.freeze_encoder_until_hours, model.head_learning_rate_factor) and no more model.dropout than it was "
+    "trained with (Whisper: none); else a longer optimizer.warmup_hours, a lower learning rate, more audio an "
+    "update (batch.batch_seconds), or trained weights (init_from)"
 )
 
 

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Without transcripts, whose labels are best to learn from, at equal hours? The average's, those of the model as it was
+# (frozen), the student's own, or those on which the average and the model as it was agree.
+#   recipes/amazon_queen/sources.sh [--seeds "1 2 3"] [--hours 2.8] [--sources "average frozen student agreeing"]
+# After run.sh, whose data and model it takes. A core trains one seed: about 3 hours. Run it again after an interruption.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+seeds="1 2 3" hours=2.8 sources="average frozen student agreeing"
+while [ $# -gt 0 ]; do
+    case $1 in
+        --seeds) seeds=${2:?--seeds wants numbers}; shift ;;
+        --hours) hours=${2:?--hours wants a number}; shift ;;
+        --sources) sources=${2:?--sources wants names}; shift ;;
+        -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        *) echo "sources.sh: unknown option '$1'; see --help" >&2; exit 2 ;;
+    esac
+    shift
+done
+
+bash tools/make_venv.sh
+asr=.venv/bin/asr data=data/amazon_queen exp=exp/amazon_queen_sources
+export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
+mkdir -p $exp
+
+declare -A settings=(
+    [average]=pseudo_label.teacher=ema
+    [frozen]=pseudo_label.teacher=frozen
+    [student]=pseudo_label.teacher=student
+    [agreeing]="pseudo_label.teacher=file pseudo_label.outside.files=[$exp/labels] pseudo_label.outside.choose=agreeing"
+)
+case " $sources " in *" agreeing "*)
+    .venv/bin/torchrun --standalone --nproc-per-node "$(nproc)" -m asr label models/whisper-tiny.en untranscribed \
+        --data $data --output $exp/labels ;;
+esac
+
+of_seed() {
+    local source run more
+    for source in $sources; do
+        run=$exp/seed$1/$source
+        mkdir -p "$exp/seed$1"
+        read -ra more <<< "${settings[$source]:?there is no such source: $source}"
+        if [ ! -e "$run/complete.json" ]; then
+            $asr train recipes/amazon_queen/no_transcripts.yaml "output=$run" "seed=$1" "trainer.total_hours=$hours" \
+                "${more[@]}" > "$run.log" 2>&1 && [ -e "$run/complete.json" ] || {
+                echo "sources.sh: $run did not finish; see $run.log, and run the same command to go on" >&2
+                return 1
+            }
+        fi
+        for model in teacher student; do
+            [ -e "$run/decode/test_written/$model.jsonl" ] ||
+                $asr decode "$run" $data/test_written.jsonl.gz --model $model > /dev/null
+        done
+        echo "sources.sh: seed $1, $source: done after $((SECONDS / 60)) minutes"
+    done
+}
+jobs=()
+for seed in $seeds; do
+    of_seed "$seed" &
+    jobs+=($!)
+    [ "${#jobs[@]}" -lt "$(nproc)" ] || { wait "${jobs[0]}"; jobs=("${jobs[@]:1}"); }
+done
+for job in "${jobs[@]}"; do wait "$job"; done
+.venv/bin/python tools/compare_methods.py $exp --baseline frozen --unit wer
