@@ -130,6 +130,9 @@ class EncoderDecoderConfig(_FineTuned):
 
     label_smoothing: Fraction = 0.0
     """Share of a token's probability that the loss spreads over all tokens."""
+    ctc_weight: Fraction = 0.0
+    """w of a loss (1 - w) cross-entropy + w CTC, by a new CTC head on the encoder (0.3 is usual): it gives
+    words their times, and labels a second judge. 0 for no head."""
     window_seconds: Positive = 10.0
     """Audio that the encoder sees of an utterance, at least: 30 is what Whisper was trained with, 10 costs a
     third. A longer utterance has a longer window."""

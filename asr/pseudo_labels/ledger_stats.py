@@ -25,6 +25,8 @@ class Columns:
         """Of a pyarrow table."""
         arrays = {}
         for name in table.column_names:
+            if name == "token_confidences":  # no number
+                continue
             column = table[name]
             if name in ("utterance", "source", "text", "dropped", "confidence_measure"):
                 arrays[name] = np.array(column.to_pylist(), dtype=object)

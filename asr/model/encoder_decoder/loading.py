@@ -8,6 +8,7 @@ from typing import Any
 
 from asr.config.model import EncoderDecoderConfig
 from asr.errors import UserError
+from asr.model.encoder_decoder.ctc_head import AuxiliaryCtc
 from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.encoder_decoder.text_decoder import TextDecoder
 from asr.model.encoder_decoder.tokenizer import pretrained_tokenizer, special_tokens
@@ -56,7 +57,9 @@ def load_encoder_decoder(
         loading._read_constants(source, Path(named), encoder)
     tokenizer = pretrained_tokenizer(source, Path(source))
     special = special_tokens(tokenizer, {**settings.to_dict(), **defaults}, config.language)
-    found = EncoderDecoder(encoder, TextDecoder(network.decoder), special, config.label_smoothing)
+    ctc = AuxiliaryCtc(config.ctc_weight, tokenizer.decode) if config.ctc_weight else None
+    decoder = TextDecoder(network.decoder)
+    found = EncoderDecoder(encoder, decoder, special, config.label_smoothing, ctc)
     found.generation_settings = defaults
     encoder.set_attention_dropout(config.attention_dropout)
     found.decoder.set_attention_dropout(config.attention_dropout)
