@@ -10,21 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
 import yaml
-from safetensors.torch import save_file
 
 pytest.importorskip("transformers")
 
-from whisper_helpers import VOCABULARY, write_whisper
+from whisper_helpers import write_checkpoint, write_whisper
 
 from asr.__main__ import main
-from asr.config.recipe import dump_config, parse_config
-from asr.data.transcripts import training_tokenizer
 from asr.decoding.decode_dataset import CutsInMemory, decode_set
 from asr.decoding.safeguards import GREEDY
 from asr.decoding.transcribe import transcribe
-from asr.model.make import make_model
 from asr.model.model_folder import load_model
 
 RATE_HZ = 16_000
@@ -36,19 +31,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Path]:
     """By the weight of CTC: a checkpoint's folder."""
     whisper = tmp_path_factory.mktemp("whisper")
     write_whisper(whisper, scale=8.0)
-    found = {}
-    for weight in (0.0, 0.3):
-        model = {"kind": "encoder_decoder", "pretrained": str(whisper), "ctc_weight": weight}
-        config = parse_config({"model": {**model, "window_seconds": 2.0}}, "test")
-        torch.manual_seed(1)
-        network = make_model(config, VOCABULARY)
-        folder = found[weight] = tmp_path_factory.mktemp(f"checkpoint{weight}")
-        (folder / "config.yaml").write_text(dump_config(config))
-        training_tokenizer(config).save(folder)
-        network.save_description(folder)
-        weights = {name: w.detach().clone() for name, w in network.named_weights()}
-        save_file(weights, folder / "teacher.safetensors")
-    return found
+    root = tmp_path_factory.mktemp("checkpoints")
+    return {w: write_checkpoint(root / f"{w}", whisper, ctc_weight=w) for w in (0.0, 0.3)}
 
 
 def cuts_of(folder: Path, seconds: list[float]) -> CutsInMemory:
