@@ -69,6 +69,7 @@ def metrics(labels: Columns) -> dict[str, Any]:
         "confidence_measures": labels.confidence_measures,
         "blank_share": _mean(of["blank_share"]),
         "entropy": _mean(of["entropy"]),
+        "ctc_score": _mean(of["ctc_score"]),
         "change": _mean(of["change"]),
         "teacher_age_hours": _mean(of["teacher_age_hours"]),
         "wer": _ratio(100 * np.nansum(of["word_errors"]), np.nansum(of["words"])),

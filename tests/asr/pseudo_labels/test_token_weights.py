@@ -15,6 +15,7 @@ pytest.importorskip("transformers")
 
 from whisper_helpers import VOCABULARY, write_whisper
 
+from asr.__main__ import main
 from asr.config.recipe import parse_config
 from asr.config.schema import Config
 from asr.data.segments import Kind, Segment
@@ -72,10 +73,12 @@ def test_the_teacher_s_probabilities_go_with_the_label(tmp_path: Path, decision:
         assert math.exp(mean) == pytest.approx(label.metrics.confidence, rel=1e-4)
 
 
-def test_a_checkpoint_and_the_ledger_have_them_as_they_were(tmp_path: Path) -> None:
+def test_a_checkpoint_and_the_ledger_have_them_as_they_were(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sure = torch.rand(3, generator=torch.Generator().manual_seed(1)).tolist()
     labels = [
-        Label([4, 5], LabelMetrics(0.5, 0.0, 0.1), confidences=sure),
+        Label([4, 5], LabelMetrics(0.5, 0.0, 0.1, ctc_score=0.25), confidences=sure),
         Label([6], LabelMetrics(0.5, 0.0, 0.1)),
     ]
     rows = [LabelRecord((0, n), f"u{n}", 1.0, one, "x", None, None) for n, one in enumerate(labels)]
@@ -92,4 +95,7 @@ def test_a_checkpoint_and_the_ledger_have_them_as_they_were(tmp_path: Path) -> N
     ledger.write(1)
     table = read_ledger(tmp_path, "labels")
     assert table["token_confidences"].to_pylist() == [sure, None]
-    assert metrics(Columns.read(table))["labels"] == 2
+    found = metrics(Columns.read(table))
+    assert (found["labels"], found["ctc_score"]) == (2, pytest.approx(0.25))
+    assert main(["labels", "stats", str(tmp_path)]) == 0
+    assert "CTC score" in capsys.readouterr().out
