@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
+
+from asr.config.recipe import dump_config, parse_config
+from asr.config.schema import Config
+from asr.data.transcripts import training_tokenizer
+from asr.model.make import make_model
 
 SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|nocaptions|>", "<|notimestamps|>")
 BYTES = 256
@@ -57,3 +63,22 @@ def write_whisper(folder: Path, scale: float = 1.0) -> Any:
     model.save_pretrained(folder)
     transformers.WhisperFeatureExtractor(chunk_length=5).save_pretrained(folder)
     return model
+
+
+def whisper_config(whisper: Path, **model: Any) -> Config:
+    kind = {"kind": "encoder_decoder", "pretrained": str(whisper), "window_seconds": 2.0}
+    return parse_config({"model": {**kind, **model}}, "test")
+
+
+def write_checkpoint(folder: Path, whisper: Path, **model: Any) -> Path:
+    """A checkpoint that nobody has trained, with all that a model's folder needs."""
+    config = whisper_config(whisper, **model)
+    torch.manual_seed(1)
+    network = make_model(config, VOCABULARY)
+    folder.mkdir()
+    (folder / "config.yaml").write_text(dump_config(config))
+    training_tokenizer(config).save(folder)
+    network.save_description(folder)
+    weights = {name: weight.detach().clone() for name, weight in network.named_weights()}
+    save_file(weights, folder / "teacher.safetensors")
+    return folder

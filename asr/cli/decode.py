@@ -12,6 +12,7 @@ from asr.cli.options import add_model, make_parser
 from asr.decoding.decode_dataset import decode_set
 from asr.decoding.greedy import Decoder, greedy_only
 from asr.decoding.safeguards import GREEDY, GenerationSettings
+from asr.decoding.words import TIMES_NEED_A_HEAD
 from asr.errors import UserError
 from asr.model.tokenizer import tokenizer_sha256
 from asr.utils.files import write_json, write_jsonl
@@ -83,6 +84,8 @@ def main(argv: list[str]) -> int:
     }
     write_json(output.with_suffix(".stamp.json"), stamp)
     print(f"decoded {len(speech)} utterances of '{speech.name}' with {model.checkpoint}: {output}")
+    if not model.network.has_times:
+        print(f"its words have no times: {TIMES_NEED_A_HEAD}")
     return 0
 
 
@@ -139,7 +142,10 @@ def _generation(arguments: argparse.Namespace) -> GenerationSettings:
                 "leave it out, or take a CTC model",
             )
     if arguments.token_times:
-        raise UserError("--token-times: an encoder-decoder's tokens have no times", "leave it out")
+        raise UserError(
+            "--token-times: an encoder-decoder's tokens have no times",
+            f"leave it out; of its words {TIMES_NEED_A_HEAD}",
+        )
     settings = GREEDY if arguments.no_safeguards else GenerationSettings()
     size = arguments.beam_size if arguments.decoder == "beam" else 1
     return replace(settings, beam_size=size)

@@ -90,6 +90,7 @@ _COLUMNS = (
     ("confidence", "confidence", "{:.3f}"),
     ("blank_share", "blank", "{:.1%}"),
     ("entropy", "entropy", "{:.3f}"),
+    ("ctc_score", "CTC score", "{:.3f}"),
     ("change", "change", "{:.1%}"),
     ("teacher_age_hours", "teacher age h", "{:.2f}"),
     ("wer", "WER %", "{:.1f}"),
@@ -100,9 +101,11 @@ _COLUMNS = (
 
 def _render_stats(found: dict[str, Any]) -> str:
     rows = [{**row} for row in found["by_hours"]] + [found["all"]]
-    table = [[title for _, title, _ in _COLUMNS]]
+    # Of an encoder-decoder with a CTC head alone.
+    columns = [c for c in _COLUMNS if c[0] != "ctc_score" or found["all"]["ctc_score"] is not None]
+    table = [[title for _, title, _ in columns]]
     for row in rows:
-        cells = [(row.get(name), form) for name, _, form in _COLUMNS]
+        cells = [(row.get(name), form) for name, _, form in columns]
         table.append(["-" if value is None else form.format(value) for value, form in cells])
     table[-1][0] = "all"
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

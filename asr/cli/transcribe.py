@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from asr.cli.options import add_model, make_parser
-from asr.decoding.captions import FORMATS
+from asr.decoding.captions import FORMATS, TIMED
 from asr.decoding.transcribe import CONTEXT_SECONDS, WINDOW_SECONDS, transcribe
-from asr.decoding.words import Transcription
+from asr.decoding.words import TIMES_NEED_A_HEAD, Transcription
 from asr.errors import UserError
 from asr.utils.files import write_text
 
@@ -32,6 +32,8 @@ def main(argv: list[str]) -> int:
     from asr.model.model_folder import load_model
 
     model = load_model(arguments.model_folder, arguments.model, best=arguments.best)
+    if arguments.format in TIMED and not model.network.has_times:
+        print(f"asr transcribe: times are rough: {TIMES_NEED_A_HEAD}", file=sys.stderr)
     failed = 0
     for path in tqdm(arguments.files, unit="file", disable=None if arguments.output_dir else True):
         try:

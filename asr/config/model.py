@@ -119,7 +119,7 @@ class EncoderDecoderConfig(_FineTuned):
     kind: Literal["encoder_decoder"]
     """A pretrained model that keeps its decoder, trained by cross-entropy."""
     pretrained: str
-    """Folder in Hugging Face's layout, or the name of one on the hub: Whisper or Distil-Whisper."""
+    """Folder in Hugging Face's layout, or the name of one on the hub: Whisper, Distil-Whisper or Moonshine."""
     language: str | None = None
     """Of a multilingual model, as its tokens name it: en, de, ...; null for a model of one language."""
 
@@ -130,9 +130,13 @@ class EncoderDecoderConfig(_FineTuned):
 
     label_smoothing: Fraction = 0.0
     """Share of a token's probability that the loss spreads over all tokens."""
+    ctc_weight: Fraction = 0.0
+    """w of a loss (1 - w) cross-entropy + w CTC, by a new CTC head on the encoder (0.3 is usual): it gives
+    words their times, and labels a second judge. 0 for no head."""
     window_seconds: Positive = 10.0
-    """Audio that the encoder sees of an utterance, at least: 30 is what Whisper was trained with, 10 costs a
-    third. A longer utterance has a longer window."""
+    """Audio that Whisper's encoder sees of an utterance, at least: 30 is what it was trained with, 10 costs a
+    third. A longer utterance has a longer window. Moonshine hears the utterance alone: set it to 1 there, since
+    micro-batches are planned by it."""
 
 
 MODEL_KINDS: dict[str, type[Section]] = {

@@ -72,6 +72,9 @@ class FilterConfig(Section):
     over its tokens); or of its greedy path, whatever the label: path (likewise), tokens (mean posterior of its
     tokens), token_frames (of the frames that hold one), frames (of all frames, blanks included: what
     min_confidence meant in 0.1.0)."""
+    min_ctc_score: Share = 0.0
+    """Of an encoder-decoder with model.ctc_weight: drop where that head gives the teacher's label less than
+    this, its CTC probability to the power of one over its letters. Labels from outside have none, and stay."""
     min_length_ratio: NonNegative = 0.0
     """Drop below this many times the transcripts' tokens per second of speech."""
     max_length_ratio: Positive = 1000.0
@@ -228,6 +231,10 @@ class PseudoLabelConfig(Section):
     """Which labels are not trained on."""
     loss_weight: Positive = 1.0
     """Of the loss of pseudo-labelled speech beside that of transcribed speech."""
+    token_weights: Literal["none", "confidence"] = "none"
+    """Of an encoder-decoder: how much each token of a label counts in the cross-entropy: all alike (none), or
+    in proportion to the probability that the teacher gave it (confidence, the one half of STAR's indicator), 1
+    on average over the label. Labels from outside have no such probabilities, and their tokens count alike."""
     dropout: Fraction | None = None
     """Dropout of the blocks from the start of pseudo-labelling on; null to leave it."""
     layer_drop: Fraction | None = None

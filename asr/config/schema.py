@@ -228,6 +228,16 @@ class Config(Section):
                 f"tokenizer.kind {self.tokenizer.kind} does not go with model.kind {self.model.kind}: "
                 f"set it to {wanted}"
             )
+        if self.pseudo_label.filters.min_ctc_score and not getattr(self.model, "ctc_weight", 0.0):
+            raise ValueError(
+                "pseudo_label.filters.min_ctc_score needs an encoder-decoder with a CTC head: set "
+                "model.ctc_weight to 0.3, or the filter to 0"
+            )
+        if self.pseudo_label.token_weights != "none" and self.model.kind != "encoder_decoder":
+            raise ValueError(
+                f"pseudo_label.token_weights {self.pseudo_label.token_weights} needs model.kind "
+                "encoder_decoder, which reads token by token: set it to none"
+            )
         if self.features.source == "precomputed" and self.augmentation.speed_factors != [1.0]:
             raise ValueError("augmentation.speed_factors needs features.source=waveform")
         if self.fork_from is not None and self.init_from is not None:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torchaudio.functional import forced_align
 
-from asr.decoding.words import TimedToken
+from asr.decoding.words import TimedToken, Word
 from asr.errors import UserError
 from asr.model.ctc import is_feasible
+from asr.model.encoder_decoder.ctc_head import BOUNDARY, spelt_word
 from asr.model.tokenizer import BLANK
 
 
@@ -47,4 +48,31 @@ def align_tokens(
                 begin, posterior = found[-1].begin, max(posterior, found.pop().confidence)
             found.append(TimedToken(token, begin, end, posterior))
         before = token
+    return found
+
+
+def align_words(logits_SV: Tensor, text: str, frame_seconds: float) -> list[Word]:
+    """The words of a text by the CTC head of an encoder-decoder: its logits (S, 257).
+
+    A confidence is the mean over the word's letters of their highest posteriors. What is not heard, as a dash,
+    has no length, and the confidence of the word before it. Raises UserError where the text is longer than
+    the audio.
+    """
+    words = text.split()
+    letters = [spelt_word(word) for word in words]
+    tokens: list[int] = []
+    for own in filter(None, letters):
+        tokens += [BOUNDARY, *own] if tokens else own
+    timed = align_tokens(logits_SV, tokens, frame_seconds)
+    found: list[Word] = []
+    end, confidence, place = 0.0, 0.0, 0
+    for word, own in zip(words, letters, strict=True):
+        begin = end
+        if own:
+            place += 1 if place else 0  # the boundary
+            parts = timed[place : place + len(own)]
+            place += len(own)
+            begin, end = parts[0].begin, parts[-1].end
+            confidence = sum(part.confidence for part in parts) / len(parts)
+        found.append(Word(word, begin, end, confidence))
     return found

@@ -67,6 +67,8 @@ FORMATS: dict[str, Callable[[Transcription], str]] = {
     "vtt": as_vtt,
     "ctm": as_ctm,
 }
+TIMED = tuple(name for name in FORMATS if name != "txt")
+"""Those that say when words are spoken."""
 
 
 def cues_of(transcription: Transcription) -> list[Cue]:

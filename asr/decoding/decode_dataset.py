@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from asr.decoding.alignment import align_tokens
+from asr.decoding.alignment import align_tokens, align_words
 from asr.decoding.greedy import Decoder, greedy_only
 from asr.decoding.pieces import write_pieces
 from asr.decoding.safeguards import GenerationSettings
@@ -194,7 +194,7 @@ def _written(
     settings: object,
     max_seconds: float,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """What an encoder-decoder writes: without the times of words."""
+    """What an encoder-decoder writes: with the times of words where it has a CTC head."""
     if not isinstance(settings, GenerationSettings):
         raise UserError(
             "an encoder-decoder is not decoded frame by frame",
@@ -213,7 +213,25 @@ def _written(
                 "seconds": cut.duration,
                 "tokens_per_second": round(written.tokens / max(0.01, cut.duration), 2),
             }
+            if written.words is not None:
+                record["words"] = [_rounded(asdict(word)) for word in written.words]
+                record["reference_words"] = _aligned_reference(
+                    model, written.head_logits_SV, record["reference"]
+                )
             yield segment.index, with_manifest_fields(record, cut)
+
+
+def _aligned_reference(
+    model: LoadedModel, logits_SV: Tensor | None, reference: str
+) -> list[dict[str, Any]] | None:
+    """None where it is longer than its audio, or the audio was cut."""
+    if logits_SV is None:
+        return None
+    try:
+        words = align_words(logits_SV, reference, model.frame_seconds)
+    except UserError:
+        return None
+    return [_rounded(asdict(word)) for word in words]
 
 
 def manifest_fields(cut: MonoCut) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Generated:
     """Whether the text ended before the limit of its tokens."""
     entropies: list[float] = field(default_factory=list)
     """Of the distribution of each token and of the end, in nats."""
+    ctc_score: float | None = None
+    """How surely the CTC head on the encoder reads the text, from 0 to 1; None without one."""
 
     @property
     def mean_log_probability(self) -> float:
@@ -100,7 +102,7 @@ def generate(
                 found[going[row]] = replace(one, is_finished=False)
         going = [going[row] for row in rows]
         steps.go_on(rows, [found[place].tokens[-1] for place in going])
-    return found
+    return steps.heard.scored(found)
 
 
 @torch.no_grad()
@@ -108,14 +110,15 @@ def score(
     network: EncoderDecoder, features_BTF: Tensor, lengths_B: Tensor, texts: Sequence[list[int]]
 ) -> list[Generated]:
     """Given texts, as if the network had written them."""
-    logits_BUV, counts_B = network(features_BTF.to(network.dtype), lengths_B, tokens=texts)
+    heard = Heard.by(network, features_BTF, lengths_B)
+    logits_BUV, counts_B = network.read(heard.hidden_BSD, heard.frames_B, texts)
     found = []
     for logits_UV, text, count in zip(logits_BUV, texts, counts_B.tolist(), strict=True):
         log_UV = logits_UV[:count].float().log_softmax(dim=-1)
         said_U1 = torch.tensor([*text, network.special.end], device=log_UV.device)[:, None]
         said = log_UV.gather(1, said_U1)[:, 0].tolist()
         found.append(Generated(text, said, entropies=entropies(log_UV).tolist()))
-    return found
+    return heard.scored(found)
 
 
 def entropies(log_BV: Tensor) -> Tensor:
@@ -131,6 +134,28 @@ def _drawn(log_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     last = cumulated_BV.shape[1] - 1
     chosen_B: Tensor = torch.searchsorted(cumulated_BV, drawn_B1)[:, 0].clamp(max=last)
     return chosen_B.to(log_BV.device)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the encoder makes of a batch."""
+
+    network: EncoderDecoder
+    hidden_BSD: Tensor
+    frames_B: Tensor
+
+    @classmethod
+    def by(cls, network: EncoderDecoder, features_BTF: Tensor, lengths_B: Tensor) -> Heard:
+        return cls(network, *network.encoder(features_BTF.to(network.dtype), lengths_B, None))
+
+    def scored(self, written: list[Generated]) -> list[Generated]:
+        """With the CTC head's word on the texts, where the network has one."""
+        head, ctc = self.network.ctc_head, self.network.criterion.ctc
+        if head is None or ctc is None:
+            return written
+        texts = [one.tokens for one in written]
+        scores = ctc.scores(head(self.hidden_BSD), self.frames_B, texts)
+        return [replace(one, ctc_score=s) for one, s in zip(written, scores, strict=True)]
 
 
 class Steps:
@@ -150,9 +175,9 @@ class Steps:
         given = [most_tokens] * count if not isinstance(most_tokens, Sequence) else most_tokens
         self.limits = [possible if one is None else min(possible, one) for one in given]
         """Tokens of each text, at most."""
-        self.heard_BSD, self.frames_B = network.encoder(
-            features_BTF.to(network.dtype), lengths_B, None
-        )
+        self.heard = Heard.by(network, features_BTF, lengths_B)
+        """Of all; and of those that are under way:"""
+        self.heard_BSD, self.frames_B = self.heard.hidden_BSD, self.heard.frames_B
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         self.next_BU = torch.tensor([self.special.prompt] * count, device=lengths_B.device)
         self.suppressed = _mask(self.special.suppressed, network)

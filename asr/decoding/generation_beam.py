@@ -73,7 +73,7 @@ def generate_beam(
             row += count
         going = still
         steps.go_on(rows, tokens)
-    return [search.best() for search in searches]
+    return steps.heard.scored([search.best() for search in searches])
 
 
 def _extend(search: _Search, log_KV: Tensor, beam_size: int, end: int) -> list[int]:

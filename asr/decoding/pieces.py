@@ -1,14 +1,16 @@
 """Audio of any length -> an encoder-decoder's text: cut where it is quiet, in pieces that fit its window.
 
-Words have times by where their piece is and how long they are: good to a second or so within a long piece.
+Words have times by forced alignment with the model's CTC head (`model.ctc_weight`). Without one, in a
+recording, by where their piece is and how long they are: good to a second or so within a long piece.
 
-Shape suffixes: N samples.
+Shape suffixes: B utterances, N samples, T input frames, F features of a frame, S encoder frames, V outputs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,8 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from asr.decoding.alignment import align_words
 from asr.decoding.safeguards import GenerationSettings, write
 from asr.decoding.words import Word
+from asr.errors import UserError
 from asr.model.encoder_decoder.network import EncoderDecoder
 
 if TYPE_CHECKING:
@@ -67,6 +71,10 @@ class Written:
     tokens: int
     confidence: float
     """Mean over its pieces, by their length."""
+    words: list[Word] | None = None
+    """With their times; None without a CTC head, or where a piece's text is longer than its audio."""
+    head_logits_SV: Tensor | None = None
+    """The CTC head's, of an utterance that is one piece."""
 
 
 def write_pieces(
@@ -91,6 +99,7 @@ def write_pieces(
     seconds = [len(piece) / rate_hz for piece in pieces]
     labels = [f"{names[place]}/{own - owners.index(place)}" for own, place in enumerate(owners)]
     written = write(network, model.tokenizer, features, seconds, labels, settings)
+    logits = _head_logits(model, network, features, seconds)
     found = []
     for place in range(len(names)):
         own = [number for number, owner in enumerate(owners) if owner == place]
@@ -98,7 +107,47 @@ def write_pieces(
         weights = [seconds[number] for number in own]
         sure = sum(written[n].confidence * w for n, w in zip(own, weights, strict=True))
         tokens = sum(len(written[number].tokens) for number in own)
-        found.append(Written(" ".join(texts).strip(), tokens, sure / max(1e-9, sum(weights))))
+        one = Written(" ".join(texts).strip(), tokens, sure / max(1e-9, sum(weights)))
+        if logits is not None:
+            parts = [logits[number] for number in own]
+            words = _aligned(parts, texts, weights, model.frame_seconds)
+            one = replace(one, words=words, head_logits_SV=parts[0] if len(parts) == 1 else None)
+        found.append(one)
+    return found
+
+
+def _head_logits(
+    model: LoadedModel,
+    network: EncoderDecoder,
+    features: tuple[Tensor, Tensor],
+    seconds: Sequence[float],
+) -> list[Tensor] | None:
+    """The CTC head's (S, V) on the CPU over each piece, without the silence behind it; None without a head."""
+    if network.ctc_head is None:
+        return None
+    features_BTF, lengths_B = features
+    heard_BSD, frames_B = network.encoder(features_BTF.to(network.dtype), lengths_B, None)
+    logits_BSV = network.ctc_head(heard_BSD).float().cpu()
+    own = [math.ceil(one / model.frame_seconds) for one in seconds]
+    pairs = zip(logits_BSV, own, frames_B.tolist(), strict=True)
+    return [logits_SV[: min(spoken, frames)] for logits_SV, spoken, frames in pairs]
+
+
+def _aligned(
+    logits: Sequence[Tensor], texts: Sequence[str], seconds: Sequence[float], frame_seconds: float
+) -> list[Word] | None:
+    """The words of pieces that follow each other; None where one has more text than audio."""
+    begin, found = 0.0, list[Word]()
+    for logits_SV, text, length in zip(logits, texts, seconds, strict=True):
+        try:
+            words = align_words(logits_SV, text, frame_seconds)
+        except UserError:
+            return None
+        found += [
+            replace(word, begin=begin + word.begin, end=begin + min(word.end, length))
+            for word in words
+        ]
+        begin += length
     return found
 
 
@@ -114,7 +163,10 @@ def written_words(
         samples_B = torch.tensor([len(piece_N)])
         [one] = write_pieces(model, network, piece_N[None], samples_B, [str(number)], settings)
         seconds = len(piece_N) / rate_hz
-        words += _spread(one.text, begin, seconds, one.confidence)
+        if one.words is None:
+            words += _spread(one.text, begin, seconds, one.confidence)
+        else:
+            words += [replace(w, begin=begin + w.begin, end=begin + w.end) for w in one.words]
         begin += seconds
     return begin, words
 

@@ -30,7 +30,8 @@ def transcribe(
     `audio` is a file in any format that libsndfile reads, `-` for the standard input; or (samples, rate in Hz),
     samples (N,) or (N, channels), floats or integers. Any rate and length; what is longer than a window is
     decoded in windows that overlap by two contexts, in bounded memory; by an encoder-decoder in pieces of up to
-    28 s that are cut where it is quiet, with rough times. Raises UserError if it cannot be read.
+    28 s that are cut where it is quiet, with rough times unless it has a CTC head (`model.ctc_weight`). Raises
+    UserError if it cannot be read.
 
     >>> import asr
     >>> model = asr.load_model("exp/run", device="cpu")

@@ -10,6 +10,9 @@ from typing import NamedTuple
 from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
 
+TIMES_NEED_A_HEAD = "a model that was trained with model.ctc_weight has them by alignment"
+"""Of words that an encoder-decoder without a CTC head has written."""
+
 
 @dataclass(frozen=True)
 class Word:

@@ -110,12 +110,12 @@ class Engine:
         lengths_B: Tensor,
         kept_BL: Tensor | None = None,
         tokens: Tokens | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The student's logits (B, S, V) and lengths (B,); arguments as `SpeechModel.forward` takes them."""
-        logits_BSV, lengths = self.deepspeed(
+    ) -> tuple[Tensor, ...]:
+        """What the student says, logits (B, S, V) and lengths (B,) first; as `SpeechModel.forward` has it."""
+        said: tuple[Tensor, ...] = self.deepspeed(
             features_BTF.to(self.dtype), lengths_B, kept_BL, tokens
         )
-        return logits_BSV, lengths
+        return said
 
     @property
     def forward_is_collective(self) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from asr.config.schema import Config
+from asr.model.encoder_decoder.ctc_head import PREFIX as CTC_HEAD
 from asr.model.encoders.pretrained import PretrainedEncoder
 from asr.model.speech_model import SpeechModel
 
@@ -56,7 +57,7 @@ class FineTuning:
     def _place(self, encoder: nn.Module, name: str) -> tuple[float, float]:
         if not isinstance(encoder, PretrainedEncoder):
             return 0.0, 1.0
-        if name.startswith("head."):
+        if name.startswith(("head.", f"{CTC_HEAD}.")):
             return 0.0, self.head_factor
         if name.startswith("decoder."):
             return 0.0, 1.0

@@ -8,17 +8,36 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from asr.model.ctc import best_paths, ctc_losses, is_feasible
+from asr.model.encoder_decoder.ctc_head import AuxiliaryCtc
 from asr.model.features import frame_mask
 from asr.model.tokenizer import BLANK
 
 Tokens = Sequence[Sequence[int]]
 """Ids of each utterance's text, without blanks, and without a decoder's special tokens."""
+TokenWeights = Sequence[Sequence[float] | None]
+"""Of each utterance: of its text's tokens and its end in the loss; None where all count alike."""
+
+
+class Output(NamedTuple):
+    """What a student says of a batch as it trains."""
+
+    logits_BSV: Tensor
+    lengths_B: Tensor
+    ctc_BSV: Tensor | None = None
+    """Logits of a CTC head beside the decoder, and their frames; None where there is no such head."""
+    frames_B: Tensor | None = None
+
+    def nothing(self) -> Tensor:
+        """0, with a graph that reaches every weight."""
+        zero = self.logits_BSV.float().sum() * 0.0
+        return zero if self.ctc_BSV is None else zero + self.ctc_BSV.float().sum() * 0.0
 
 
 class Criterion(ABC):
@@ -31,6 +50,15 @@ class Criterion(ABC):
     @abstractmethod
     def losses(self, logits_BSV: Tensor, lengths_B: Tensor, tokens: Tokens) -> Tensor:
         """Loss (B,) of each utterance, summed over its text, in nats, fp32."""
+
+    def training_losses(
+        self, output: Output, tokens: Tokens, weights: TokenWeights | None = None
+    ) -> Tensor:
+        """The same as it is trained on (B,), with what else a student is trained by.
+
+        `weights` are for a model that reads token by token.
+        """
+        return self.losses(output.logits_BSV, output.lengths_B, tokens)
 
     @abstractmethod
     def best_tokens(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[list[int]]:
@@ -63,6 +91,8 @@ class Ctc(Criterion):
 class CrossEntropy(Criterion):
     """Cross-entropy of a text's tokens and its end, each after those before it; with label smoothing.
 
+    In training with a share of CTC, where the model has a head for it.
+
     Its logits are those of the text alone: of each token and of the end, `lengths` places an utterance.
     """
 
@@ -72,20 +102,39 @@ class CrossEntropy(Criterion):
     """Of a text, that the decoder has places for."""
     label_smoothing: float = 0.0
     """Share of the probability that is spread over all tokens (Szegedy et al. 2016, section 7)."""
+    ctc: AuxiliaryCtc | None = None
 
     def can_emit(self, tokens: Sequence[int], frames: int) -> bool:
-        return frames > 0 and len(tokens) <= self.most_tokens
+        has_room = self.ctc is None or self.ctc.can_emit(tokens, frames)
+        return frames > 0 and len(tokens) <= self.most_tokens and has_room
 
     def losses(self, logits_BSV: Tensor, lengths_B: Tensor, tokens: Tokens) -> Tensor:
+        return self._of_places(logits_BSV, tokens).sum(dim=1)
+
+    def training_losses(
+        self, output: Output, tokens: Tokens, weights: TokenWeights | None = None
+    ) -> Tensor:
+        losses_BS = self._of_places(output.logits_BSV, tokens)
+        if weights is not None and any(own is not None for own in weights):
+            losses_BS = losses_BS * _as_factors(weights, losses_BS)
+        losses_B = losses_BS.sum(dim=1)
+        if self.ctc is None:
+            return losses_B
+        assert output.ctc_BSV is not None
+        assert output.frames_B is not None
+        ctc_B = self.ctc.losses(output.ctc_BSV, output.frames_B, tokens)
+        return (1.0 - self.ctc.weight) * losses_B + self.ctc.weight * ctc_B
+
+    def _of_places(self, logits_BSV: Tensor, tokens: Tokens) -> Tensor:
+        """Loss (B, S) of each place of a text, 0 behind its end."""
         targets_BS = self._targets(tokens, logits_BSV)
-        losses_BS = functional.cross_entropy(
+        return functional.cross_entropy(
             logits_BSV.float().transpose(1, 2),
             targets_BS,
             ignore_index=-1,
             reduction="none",
             label_smoothing=self.label_smoothing,
         )
-        return losses_BS.sum(dim=1)
 
     def best_tokens(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[list[int]]:
         """Each after the right ones before it, as in training."""
@@ -100,3 +149,12 @@ class CrossEntropy(Criterion):
         for row_S, own in zip(targets_BS, tokens, strict=True):
             row_S[: len(own) + 1] = torch.tensor([*own, self.end], device=logits_BSV.device)
         return targets_BS
+
+
+def _as_factors(weights: TokenWeights, losses_BS: Tensor) -> Tensor:
+    """(B, S); 1 where a text has none."""
+    factors_BS = torch.ones_like(losses_BS)
+    for row_S, own in zip(factors_BS, weights, strict=True):
+        if own is not None:
+            row_S[: len(own)] = torch.tensor(own, device=row_S.device)
+    return factors_BS

@@ -73,7 +73,7 @@ def make_front_end(config: Config, encoder: Encoder) -> FrontEnd:
             "features.source precomputed: a pretrained model computes features of its own",
             "set it to waveform",
         )
-    if isinstance(config.model, EncoderDecoderConfig):
+    if isinstance(config.model, EncoderDecoderConfig) and encoder.wants_silence:
         front_end = Windows(front_end, encoder.max_seconds, config.model.window_seconds)
     front_end.longest_seconds = encoder.max_seconds or 0.0
     return front_end

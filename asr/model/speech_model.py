@@ -34,8 +34,8 @@ class SpeechModel(nn.Module, ABC):
         kept_BL: Tensor | None = None,
         tokens: Tokens | None = None,
         reach: int | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (B, S, V) and their lengths (B,), as `criterion` takes them.
+    ) -> tuple[Tensor, ...]:
+        """Logits (B, S, V) and their lengths (B,), as `criterion` takes them; a student may say more (Output).
 
         `kept_BL` and `reach` as `Encoder.forward` takes them. `tokens` are texts that are scored; a model that
         is read frame by frame (CTC) does not look at them.
@@ -44,6 +44,11 @@ class SpeechModel(nn.Module, ABC):
     @abstractmethod
     def parts(self) -> Iterator[tuple[str, nn.Module]]:
         """(prefix of its names in files, module) of all that has weights."""
+
+    @property
+    def has_times(self) -> bool:
+        """Whether its frames have logits, by which words have times."""
+        return not self.is_read_in_steps
 
     def set_dropout(self, dropout: float, layer_drop: float) -> None:
         """Change dropout and LayerDrop from here on."""

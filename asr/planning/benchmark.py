@@ -140,19 +140,23 @@ def _put_usual_labels(trainer: Trainer) -> None:
     be faster than those of a run.
     """
     from asr.data.segments import Kind
+    from asr.model.criterion import TokenWeights
     from asr.training.objectives import PseudoLabels, StudentInput, Targets
 
     tokens_per_second = trainer.data.tokens_per_second
 
     class UsualLabels(PseudoLabels):
-        def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
+        def targets(
+            self, given: StudentInput, stats: BatchStats
+        ) -> tuple[Targets, list[int], TokenWeights]:
             super().targets(given, stats)
             pairs = zip(given.micro_batch.segments, given.frames, strict=True)
             targets = [
                 [1 + n % 2 for n in range(min(frames, round(tokens_per_second * segment.seconds)))]
                 for segment, frames in pairs
             ]
-            return targets, [i for i, target in enumerate(targets) if target]
+            kept = [i for i, target in enumerate(targets) if target]
+            return targets, kept, [None] * len(targets)
 
     if (
         not tokens_per_second

@@ -15,6 +15,7 @@ class Dropped(StrEnum):
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
     LOW_CONFIDENCE = "low_confidence"
+    LOW_CTC_SCORE = "low_ctc_score"
     REPETITIVE = "repetitive"
     COMPRESSIBLE = "compressible"
     TOO_FAST = "too_fast"
@@ -67,6 +68,7 @@ def judge(
         # NaN where nobody is known to be sure.
         Dropped.LOW_CONFIDENCE: bool(policy.min_confidence)
         and not metrics.confidence >= policy.min_confidence,
+        Dropped.LOW_CTC_SCORE: _exceeds(policy.min_ctc_score, metrics.ctc_score),
         Dropped.CHANGED: _exceeds(change, policy.max_change),
     }
     return next((reason for reason, is_so in judged.items() if is_so), None)

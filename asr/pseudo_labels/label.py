@@ -5,6 +5,7 @@ Shape suffixes: B utterances, S encoder frames, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ class LabelMetrics:
     """Share of the trigrams of tokens that have occurred before in the label."""
     compression_ratio: float | None = None
     """Bytes of the text over those of its zlib compression: above 2.4 it repeats itself (Whisper's guard)."""
+    ctc_score: float | None = None
+    """How surely the CTC head beside an encoder-decoder's decoder reads the label, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,9 @@ class Label:
     """Who wrote it: the teacher, or somebody outside."""
     text: str | None = None
     """Of a label from outside that has no tokens, since it cannot be spelt; else None."""
+    confidences: Sequence[float] = ()
+    """Probability of each token and of the end, a float of 32 bits, where the recipe weighs tokens by it
+    (pseudo_label.token_weights)."""
 
 
 def label_metrics(
@@ -100,6 +106,17 @@ def with_text(label: Label, text: str) -> Label:
         compression_ratio=compression_ratio(text),
     )
     return replace(label, metrics=metrics)
+
+
+def token_weights(confidences: Sequence[float]) -> list[float] | None:
+    """Of a label's tokens and its end in the loss: proportional to their confidences, 1 on average.
+
+    None, all alike, where there are none. The confidence score of STAR (Hu et al. 2024, arXiv 2405.14161),
+    normalised over the utterance as there; without its attentive score, for which each model needs a chosen
+    head of attention.
+    """
+    mean = math.fsum(confidences) / max(1, len(confidences))
+    return [one / mean for one in confidences] if mean > 0 else None
 
 
 def length_ratio(tokens: int, seconds: float, tokens_per_second: float) -> float:

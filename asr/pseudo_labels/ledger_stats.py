@@ -25,6 +25,8 @@ class Columns:
         """Of a pyarrow table."""
         arrays = {}
         for name in table.column_names:
+            if name == "token_confidences":  # no number
+                continue
             column = table[name]
             if name in ("utterance", "source", "text", "dropped", "confidence_measure"):
                 arrays[name] = np.array(column.to_pylist(), dtype=object)
@@ -67,6 +69,7 @@ def metrics(labels: Columns) -> dict[str, Any]:
         "confidence_measures": labels.confidence_measures,
         "blank_share": _mean(of["blank_share"]),
         "entropy": _mean(of["entropy"]),
+        "ctc_score": _mean(of["ctc_score"]),
         "change": _mean(of["change"]),
         "teacher_age_hours": _mean(of["teacher_age_hours"]),
         "wer": _ratio(100 * np.nansum(of["word_errors"]), np.nansum(of["words"])),

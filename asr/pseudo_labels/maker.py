@@ -63,7 +63,12 @@ class LabelMaker:
     @property
     def stamp(self) -> dict[str, Any]:
         """What the labels depend on besides the teacher."""
-        return {**self.decoder.stamp, **(self.outside.stamp if self.outside else {})}
+        outside, weights = self.outside, self.config.pseudo_label.token_weights
+        return {
+            **self.decoder.stamp,
+            **(outside.stamp if outside else {}),
+            **({"token weights": weights} if weights != "none" else {}),
+        }
 
     def make(
         self,

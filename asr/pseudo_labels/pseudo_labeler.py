@@ -26,7 +26,7 @@ from asr.distributed.process_group import Ranks
 from asr.pseudo_labels.cache_policy import CachePolicy
 from asr.pseudo_labels.filters import Dropped, token_edits
 from asr.pseudo_labels.health import LabelCounts, LabelHealth, in_stream_order, shown_metrics
-from asr.pseudo_labels.label import Label
+from asr.pseudo_labels.label import Label, token_weights
 from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.maker import LabelMaker
 from asr.pseudo_labels.records import BatchRecords, Comparison, LabelRecord, LabelUseRecord
@@ -92,15 +92,16 @@ class PseudoLabeler:
 
     def targets(
         self, micro_batch: MicroBatch, student_frames: Sequence[int]
-    ) -> tuple[list[list[int]], list[int]]:
-        """Tokens of each utterance, and the places of those to train on. A collective where labels are made."""
+    ) -> tuple[list[list[int]], list[int], list[list[float] | None]]:
+        """Tokens of each utterance, places to train on, tokens' weights. A collective where labels are made."""
         if self.schedule.labels_at_use:
             made = self._label(micro_batch, student_frames)
-            found = [(label.tokens, label.dropped) for label in made]
+            found = [(label.tokens, list(label.confidences), label.dropped) for label in made]
         else:
             found = self._look_up(micro_batch, student_frames)
-        kept = [place for place, (_, dropped) in enumerate(found) if dropped is None]
-        return [tokens for tokens, _ in found], kept
+        kept = [place for place, (*_, dropped) in enumerate(found) if dropped is None]
+        weights = [token_weights(sure) for _, sure, _ in found]
+        return [tokens for tokens, *_ in found], kept, weights
 
     def label_for_cache(self, micro_batch: MicroBatch) -> None:
         """Label utterances for the cache. A collective under ZeRO 1 to 3."""
@@ -167,17 +168,16 @@ class PseudoLabeler:
 
     def _look_up(
         self, micro_batch: MicroBatch, frames: Sequence[int]
-    ) -> list[tuple[list[int], str | None]]:
-        """Tokens that are kept, and why they are not trained on now; each use is noted."""
+    ) -> list[tuple[list[int], list[float], str | None]]:
+        """Tokens that are kept, their confidences, and why they are not trained on now; each use is noted."""
         found = []
         for place, segment in enumerate(micro_batch.segments):
             key = self.schedule.key(segment)
             label = self.store.kept.get(key, _UNLABELLED)
             tokens = label.tokens
             dropped = label.dropped or self._unusable(tokens, frames[place])
-            found.append((tokens, dropped))
-            name, use = micro_batch.ids[place], max(1, segment.use)
-            last = segment.is_last_use
+            found.append((tokens, label.confidences, dropped))
+            name, use, last = micro_batch.ids[place], max(1, segment.use), segment.is_last_use
             self._own.uses.append(LabelUseRecord(key, name, use, label.hours, dropped, last))
         return found
 
@@ -269,10 +269,7 @@ class PseudoLabeler:
         """What the labels depend on besides the teacher. Older checkpoints name no measure: it was `frames`."""
         filters = self.config.pseudo_label.filters
         is_new = filters.min_confidence > 0 and filters.confidence != "frames"
-        return {
-            **self.maker.stamp,
-            **({"confidence": filters.confidence} if is_new else {}),
-        }
+        return {**self.maker.stamp, **({"confidence": filters.confidence} if is_new else {})}
 
     def state(self) -> dict[str, Any]:
         """Plain numbers for state.json."""

@@ -33,6 +33,13 @@ class KeptLabel:
     """Of audio, when it was made."""
     dropped: str | None
     """Why it is not trained on."""
+    packed_confidences: bytes = b""
+    """Of its tokens and its end, four bytes each; empty where tokens are not weighed."""
+
+    @property
+    def confidences(self) -> list[float]:
+        found: list[float] = np.frombuffer(self.packed_confidences, np.float32).tolist()
+        return found
 
     @property
     def tokens(self) -> list[int]:
@@ -51,7 +58,8 @@ class LabelStore:
         for row in rows:
             label = row.label
             self.kept.pop(row.key, None)  # a new label comes last
-            self.kept[row.key] = KeptLabel(packed(label.tokens), label.hours, label.dropped)
+            sure = np.asarray(label.confidences, np.float32).tobytes()
+            self.kept[row.key] = KeptLabel(packed(label.tokens), label.hours, label.dropped, sure)
 
     def remember(self, rows: Iterable[LabelRecord]) -> None:
         for row in rows:
@@ -95,6 +103,7 @@ class LabelStore:
             "kept/dropped": torch.tensor([numbers[o.dropped] for o in labels], dtype=torch.int64),
             "kept/reasons": _as_tensor("\n".join(names)),
             **_joined("kept", [label.packed for label in labels]),
+            **_joined_confidences([label.packed_confidences for label in labels]),
             "former/key": torch.tensor(list(self.former), dtype=torch.int64),
             **_joined("former", list(self.former.values())),
         }
@@ -108,8 +117,10 @@ class LabelStore:
         reasons = [None, *names]
         columns = (tensors[f"kept/{name}"].tolist() for name in ("key", "hours", "dropped"))
         kept = {
-            (key[0], key[1]): KeptLabel(tokens, hours, reasons[reason])
-            for tokens, key, hours, reason in zip(_parted("kept", tensors), *columns, strict=True)
+            (key[0], key[1]): KeptLabel(tokens, hours, reasons[reason], sure)
+            for tokens, sure, key, hours, reason in zip(
+                _parted("kept", tensors), _parted_confidences(tensors), *columns, strict=True
+            )
         }
         keys = tensors["former/key"].tolist()
         return cls(kept, dict(zip(keys, _parted("former", tensors), strict=True)))
@@ -141,6 +152,26 @@ def _joined(name: str, parts: list[bytes]) -> dict[str, Tensor]:
         f"{name}/tokens": torch.from_numpy(tokens),
         f"{name}/lengths": torch.tensor(lengths, dtype=torch.int64),
     }
+
+
+def _joined_confidences(parts: list[bytes]) -> dict[str, Tensor]:
+    """Nothing where no token is weighed."""
+    if not any(parts):
+        return {}
+    sure = np.frombuffer(b"".join(parts), np.float32).copy()
+    return {
+        "kept/confidences": torch.from_numpy(sure),
+        "kept/confidence_lengths": torch.tensor([len(part) // 4 for part in parts]),
+    }
+
+
+def _parted_confidences(tensors: Mapping[str, Tensor]) -> list[bytes]:
+    """Those of older checkpoints, and of runs that weigh no tokens, are empty."""
+    if "kept/confidences" not in tensors:
+        return [b""] * len(tensors["kept/key"])
+    ends = np.cumsum(tensors["kept/confidence_lengths"].numpy())
+    parts = np.split(tensors["kept/confidences"].numpy(), ends[:-1])
+    return [part.tobytes() for part in parts]
 
 
 def _parted(name: str, tensors: Mapping[str, Tensor]) -> list[bytes]:

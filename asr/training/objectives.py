@@ -17,7 +17,7 @@ from torch import Tensor
 from asr.data.dataloader import MicroBatch
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
-from asr.model.criterion import Criterion
+from asr.model.criterion import Criterion, Output, TokenWeights
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.training.batch_stats import BatchStats
 
@@ -32,8 +32,9 @@ class StudentInput:
     micro_batch: MicroBatch
     frames: list[int]
     """Encoder frames of each utterance."""
-    forward: Callable[[list[int], Targets], tuple[Tensor, Tensor]]
-    """Places of the utterances to look at, and their targets -> their logits (B, S, V) and lengths (B,).
+    forward: Callable[[list[int], Targets], tuple[Tensor, ...]]
+    """Places of the utterances to look at, and their targets -> their logits (B, S, V) and lengths (B,), and
+    what else the student says as it trains (Output).
 
     A collective, which always draws the same dropout. Without places, logits of silence: with them a rank
     that has nothing to train on takes part in the passes of the others.
@@ -76,8 +77,10 @@ class TextObjective(Objective):
         self.ranks = ranks
 
     @abstractmethod
-    def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
-        """Targets of each utterance, and the places of those to train on."""
+    def targets(
+        self, given: StudentInput, stats: BatchStats
+    ) -> tuple[Targets, list[int], TokenWeights]:
+        """Targets of each utterance, the places of those to train on, and weights of each one's tokens."""
 
     @abstractmethod
     def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
@@ -85,13 +88,14 @@ class TextObjective(Objective):
 
     def loss(self, given: StudentInput, stats: BatchStats) -> Tensor:
         """Utterances whose loss is NaN or infinite are counted, named, and left out."""
-        targets, kept = self.targets(given, stats)
+        targets, kept, weights = self.targets(given, stats)
         losses_B = torch.empty(0)
         while True:
             chosen = [targets[i] for i in kept]
-            logits_BSV, lengths_B = given.forward(kept, chosen)
+            output = Output(*given.forward(kept, chosen))
             if kept:
-                losses_B = given.criterion.losses(logits_BSV, lengths_B, chosen)
+                own = [weights[i] for i in kept]
+                losses_B = given.criterion.training_losses(output, chosen, own)
             finite = torch.isfinite(losses_B).tolist()
             # All ranks go round together, since the forward pass may be a collective.
             if not self.ranks.sum([float(len(finite) - sum(finite))])[0]:
@@ -102,15 +106,15 @@ class TextObjective(Objective):
             kept = [i for i in kept if i not in bad]
             losses_B = torch.empty(0)
         if not kept:
-            return logits_BSV.float().sum() * 0.0
+            return output.nothing()
         segments = [given.micro_batch.segments[i] for i in kept]
         trained = TrainedOn(
             losses_B.sum(),
             sum(segment.seconds for segment in segments),
             segments,
             chosen,
-            given.criterion.best_tokens(logits_BSV.detach(), lengths_B),
-            given.criterion.blanks(logits_BSV.detach(), lengths_B),
+            given.criterion.best_tokens(output.logits_BSV.detach(), output.lengths_B),
+            given.criterion.blanks(output.logits_BSV.detach(), output.lengths_B),
         )
         return self.weighted(trained, stats)
 
@@ -118,12 +122,14 @@ class TextObjective(Objective):
 class Transcripts(TextObjective):
     """Transcripts. Those that the student cannot emit in an utterance's frames are left out, and counted."""
 
-    def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
+    def targets(
+        self, given: StudentInput, stats: BatchStats
+    ) -> tuple[Targets, list[int], TokenWeights]:
         targets, can_emit = given.micro_batch.targets, given.criterion.can_emit
         pairs = zip(targets, given.frames, strict=True)
         kept = [i for i, (target, frames) in enumerate(pairs) if can_emit(target, frames)]
         stats.infeasible_transcripts += len(targets) - len(kept)
-        return targets, kept
+        return targets, kept, [None] * len(targets)
 
     def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
         stats.loss_labelled += trained.loss.item()
@@ -140,7 +146,9 @@ class PseudoLabels(TextObjective):
         super().__init__(ranks)
         self.labeler, self.weight = labeler, weight
 
-    def targets(self, given: StudentInput, stats: BatchStats) -> tuple[Targets, list[int]]:
+    def targets(
+        self, given: StudentInput, stats: BatchStats
+    ) -> tuple[Targets, list[int], TokenWeights]:
         return self.labeler.targets(given.micro_batch, given.frames)
 
     def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:

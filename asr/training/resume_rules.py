@@ -9,6 +9,7 @@ from typing import Any
 from asr.config.schema import Config
 from asr.data.segments import Kind
 from asr.errors import UserError
+from asr.model.encoder_decoder.ctc_head import PREFIX as CTC_HEAD
 
 # Whatever these say must be the same before and after a resume; all else may change.
 _PINNED = (
@@ -73,6 +74,7 @@ def architecture(config: Config) -> dict[str, Any]:
     sections = {"features": _at(config, "features"), "model": _at(config, "model")}
     found = {f"{name}.{key}": v for name, section in sections.items() for key, v in section.items()}
     found.pop("features.source")  # how it gets them is another matter
+    found.pop(f"model.{CTC_HEAD}", None)  # one that is lacking is made anew
     return found
 
 
@@ -80,6 +82,8 @@ def _at(config: Config, path: str) -> Any:
     value: Any = config.model_dump(mode="json")
     for part in path.split("."):
         value = value[part]
-    if path == "model":  # dropout may change in mid-run; shapes may not
-        return {k: v for k, v in value.items() if "drop" not in k and k not in _FREE_OF_MODEL}
+    if path == "model":  # dropout and weights of losses may change in mid-run; shapes may not
+        has_head = {CTC_HEAD: value["ctc_weight"] > 0} if "ctc_weight" in value else {}
+        free = (*_FREE_OF_MODEL, "ctc_weight")
+        return {k: v for k, v in value.items() if "drop" not in k and k not in free} | has_head
     return value

@@ -138,7 +138,7 @@ class TrainStep:
         masked_at_hours: float | None,
         kept: list[int],
         targets: Targets,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         encoder = self.engine.student.encoder
         # What cannot be drawn for each utterance: dropout of the attention weights, and all dropout on a GPU.
         own = (self.config.seed, SeedTag.DROPOUT, *place, self.ranks.rank)

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from asr.config.model import EncoderDecoderConfig
 from asr.errors import UserError
+from asr.model.encoder_decoder.ctc_head import AuxiliaryCtc
 from asr.model.encoder_decoder.network import EncoderDecoder
-from asr.model.encoder_decoder.text_decoder import TextDecoder
+from asr.model.encoder_decoder.text_decoder import MoonshineTextDecoder, TextDecoder
 from asr.model.encoder_decoder.tokenizer import pretrained_tokenizer, special_tokens
-from asr.model.encoders.pretrained.encoder import FOLDER
+from asr.model.encoders.pretrained.encoder import FOLDER, PretrainedEncoder
+
+
+@dataclass(frozen=True)
+class Family:
+    """How transformers' model of a family becomes ours."""
+
+    name: str
+    """For people."""
+    encoder: Callable[[Any, Any, Any], PretrainedEncoder]
+    decoder: Callable[[Any], TextDecoder]
+
+
+def families() -> Mapping[str, Family]:
+    """By `model_type` of config.json. Needs transformers."""
+    from asr.model.encoders.pretrained.moonshine import MoonshineEncoder
+    from asr.model.encoders.pretrained.whisper import WhisperEncoder
+
+    return {
+        "moonshine": Family("Moonshine", MoonshineEncoder, MoonshineTextDecoder),
+        "whisper": Family("Whisper, Distil-Whisper", WhisperEncoder, TextDecoder),
+    }
 
 
 def load_encoder_decoder(
@@ -36,10 +60,12 @@ def load_encoder_decoder(
     named = str(saved) if saved.is_dir() else source
     with loading._quiet():
         settings = loading._read(source, lambda: loading._json(transformers.AutoConfig, named))
-        if settings.model_type != "whisper":
+        family = families().get(settings.model_type)
+        if family is None:
+            known = "; ".join(f"{one.name} ({kind})" for kind, one in families().items())
             raise UserError(
                 f"model.pretrained '{source}': model_type '{settings.model_type}' is no encoder-decoder here",
-                "take a Whisper or Distil-Whisper",
+                f"take one of these: {known}",
             )
         extractor = loading._read(
             source, lambda: loading._json(transformers.AutoFeatureExtractor, named)
@@ -51,12 +77,14 @@ def load_encoder_decoder(
             model = auto.from_config(settings, dtype=torch.float32)
         defaults = _generation_settings(named)
     network = model.model
-    encoder = loading.FAMILIES["whisper"].encoder(network.encoder, settings, extractor)
-    if not with_weights:
+    encoder = family.encoder(network.encoder, settings, extractor)
+    if not with_weights and encoder.constants():
         loading._read_constants(source, Path(named), encoder)
     tokenizer = pretrained_tokenizer(source, Path(source))
     special = special_tokens(tokenizer, {**settings.to_dict(), **defaults}, config.language)
-    found = EncoderDecoder(encoder, TextDecoder(network.decoder), special, config.label_smoothing)
+    ctc = AuxiliaryCtc(config.ctc_weight, tokenizer.decode) if config.ctc_weight else None
+    decoder = family.decoder(network.decoder)
+    found = EncoderDecoder(encoder, decoder, special, config.label_smoothing, ctc)
     found.generation_settings = defaults
     encoder.set_attention_dropout(config.attention_dropout)
     found.decoder.set_attention_dropout(config.attention_dropout)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from asr.model.criterion import CrossEntropy, Tokens
 from asr.model.dropout import current_draws, drawn_by
+from asr.model.encoder_decoder.ctc_head import OUTPUTS, PREFIX, AuxiliaryCtc
 from asr.model.encoder_decoder.text_decoder import TextDecoder
 from asr.model.encoders.encoder import Encoder
 from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
@@ -51,6 +52,7 @@ class EncoderDecoder(SpeechModel):
         decoder: TextDecoder,
         special: SpecialTokens,
         label_smoothing: float = 0.0,
+        ctc: AuxiliaryCtc | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.special = encoder, decoder, special
@@ -59,7 +61,8 @@ class EncoderDecoder(SpeechModel):
         most_tokens = decoder.places - len(
             special.prompt
         )  # the end needs no place: nothing follows
-        self.criterion = CrossEntropy(special.end, most_tokens, label_smoothing)
+        self.criterion = CrossEntropy(special.end, most_tokens, label_smoothing, ctc)
+        self.ctc_head = nn.Linear(encoder.width, OUTPUTS) if ctc is not None else None
 
     def forward(
         self,
@@ -68,13 +71,21 @@ class EncoderDecoder(SpeechModel):
         kept_BL: Tensor | None = None,
         tokens: Tokens | None = None,
         reach: int | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Logits (B, U, V) of each text's tokens and its end, and how many of these (B,) an utterance has.
 
-        Without `tokens`, those of the first one after the prompt.
+        Without `tokens`, those of the first one after the prompt. With a CTC head, as it trains, also that
+        one's logits (B, S, 257) and frames (B,).
         """
         texts = [[] for _ in lengths_B] if tokens is None else tokens
         heard_BSD, frames_B = self.encoder(features_BTF, lengths_B, kept_BL, reach)
+        logits_BUV, counts_B = self.read(heard_BSD, frames_B, texts)
+        if self.ctc_head is None or not self.training:
+            return logits_BUV, counts_B
+        return logits_BUV, counts_B, self.ctc_head(heard_BSD), frames_B
+
+    def read(self, heard_BSD: Tensor, frames_B: Tensor, texts: Tokens) -> tuple[Tensor, Tensor]:
+        """By the encoder's hidden states and their frames: `forward`'s logits and counts."""
         tokens_BU = self._spoken(texts, heard_BSD.device)
         draws = current_draws()
         if draws is not None:
@@ -93,6 +104,10 @@ class EncoderDecoder(SpeechModel):
         ]
         return torch.tensor(rows, dtype=torch.long, device=device)
 
+    @property
+    def has_times(self) -> bool:
+        return self.ctc_head is not None
+
     def set_dropout(self, dropout: float, layer_drop: float) -> None:
         self.encoder.set_dropout(dropout, layer_drop)
         self.decoder.set_dropout(dropout)
@@ -103,6 +118,8 @@ class EncoderDecoder(SpeechModel):
             write_json(folder / DESCRIPTION / "generation_config.json", self.generation_settings)
 
     def parts(self) -> Iterator[tuple[str, nn.Module]]:
-        """As transformers names them: `encoder.` and `decoder.`."""
+        """As transformers names them: `encoder.` and `decoder.`; and `ctc_head.`."""
         yield "encoder", self.encoder
         yield "decoder", self.decoder
+        if self.ctc_head is not None:
+            yield PREFIX, self.ctc_head

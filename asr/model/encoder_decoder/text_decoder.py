@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.model.encoders.pretrained.moonshine import rotation
 from asr.model.features import frame_mask
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class TextDecoder(nn.Module):
         return int(self.config.max_target_positions)
 
     def set_dropout(self, dropout: float) -> None:
-        """Change the dropout of all blocks from here on."""
+        """Change the dropout of all blocks from here on, where the family has any in them."""
         self.dropout = dropout
         for layer in self.layers:
             layer.dropout = dropout
@@ -66,9 +67,7 @@ class TextDecoder(nn.Module):
         hidden_BUD = self.embed_tokens(tokens_BU) * self.scale
         hidden_BUD = hidden_BUD + self.embed_positions(tokens_BU, position_ids=places_U[None])
         hidden_BUD = functional.dropout(hidden_BUD, self.dropout, self.training)
-        mask_B11S = None
-        if int(lengths_B.min()) < heard_BSD.shape[1]:
-            mask_B11S = frame_mask(lengths_B.clamp(min=1), heard_BSD.shape[1])[:, None, None]
+        mask_B11S = _heard_mask(heard_BSD, lengths_B)
         for layer in self.layers:
             hidden_BUD = layer(
                 hidden_BUD,
@@ -79,3 +78,57 @@ class TextDecoder(nn.Module):
                 use_cache=cache is not None,
             )
         return functional.linear(self.layer_norm(hidden_BUD), self.embed_tokens.weight)
+
+
+class MoonshineTextDecoder(TextDecoder):
+    """Moonshine's decoder (Jeffries et al. 2024, arXiv 2410.15608): rotary positions, no dropout of its own."""
+
+    def __init__(self, decoder: Any) -> None:
+        """`decoder` is transformers' MoonshineDecoder; its modules become this one's."""
+        nn.Module.__init__(self)
+        self.config = decoder.config
+        self.embed_tokens = decoder.embed_tokens
+        self.layers = decoder.layers
+        self.norm = decoder.norm
+        self.rotary_emb = decoder.rotary_emb
+        self.dropout = 0.0
+
+    @property
+    def places(self) -> int:
+        return int(self.config.max_position_embeddings)
+
+    def set_attention_dropout(self, rate: float) -> None:
+        for layer in self.layers:
+            layer.self_attn.attention_dropout = layer.encoder_attn.attention_dropout = rate
+
+    def forward(
+        self,
+        tokens_BU: Tensor,
+        heard_BSD: Tensor,
+        lengths_B: Tensor,
+        cache: EncoderDecoderCache | None = None,
+    ) -> Tensor:
+        before = 0 if cache is None else cache.get_seq_length()
+        places_U = torch.arange(before, before + tokens_BU.shape[1], device=tokens_BU.device)
+        hidden_BUD = self.embed_tokens(tokens_BU)
+        hidden_BUD = functional.dropout(hidden_BUD, self.dropout, self.training)
+        turned = rotation(self.rotary_emb, places_U, hidden_BUD.dtype)
+        mask_B11S = _heard_mask(heard_BSD, lengths_B)
+        for layer in self.layers:
+            hidden_BUD = layer(
+                hidden_BUD,
+                attention_mask=None,  # causal, where there is more than one token
+                encoder_hidden_states=heard_BSD,
+                encoder_attention_mask=mask_B11S,
+                cache=cache,
+                use_cache=cache is not None,
+                position_embeddings=turned,
+            )
+        return functional.linear(self.norm(hidden_BUD), self.embed_tokens.weight)
+
+
+def _heard_mask(heard_BSD: Tensor, lengths_B: Tensor) -> Tensor | None:
+    """(B, 1, 1, S) of the encoder's own frames of each; None where none is padded."""
+    if int(lengths_B.min()) >= heard_BSD.shape[1]:
+        return None
+    return frame_mask(lengths_B.clamp(min=1), heard_BSD.shape[1])[:, None, None]

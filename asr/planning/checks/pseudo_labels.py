@@ -43,6 +43,12 @@ def _numbers(config: Config, start: float) -> Iterator[Finding]:
             f"pseudo_label.filters.min_confidence {filters.min_confidence:g} is by {filters.confidence}; name "
             "the measure (confidence: frames is what 0.1.0 meant)"
         )
+    if filters.min_ctc_score and config.has_no_transcripts and config.init_from is None:
+        yield Finding(
+            f"pseudo_label.filters.min_ctc_score {filters.min_ctc_score:g}: the CTC head is new, and without "
+            "transcripts nothing teaches it: every label would be dropped",
+            "set it to 0, or begin with a run that has trained the head (init_from)",
+        )
     if policy.schedule == "rounds" and start + policy.rounds.every_hours >= total:
         yield note(
             f"pseudo_label.rounds.every_hours {policy.rounds.every_hours:g}: the run ends before a second round"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from asr.config.schema import Config
@@ -34,7 +35,8 @@ class GeneratedDecoder(LabelDecoder):
         assert isinstance(network, EncoderDecoder)
         rate = self.config.pseudo_label.max_generated_tokens_per_second
         limits = [most_tokens_of(segment.seconds, rate) for segment in request.segments]
-        return [_label(one) for one in self._written(network, (features_BTF, lengths_B), limits)]
+        written = self._written(network, (features_BTF, lengths_B), limits)
+        return [self._label(one) for one in written]
 
     def _written(
         self, network: EncoderDecoder, features: tuple[Tensor, Tensor], limits: list[int]
@@ -42,7 +44,14 @@ class GeneratedDecoder(LabelDecoder):
         return generate(network, *features, limits)
 
     def of_reading(self, found: Reading, request: LabelRequest) -> list[Label]:
-        return [_label(written) for written in found.written]
+        return [self._label(written) for written in found.written]
+
+    def _label(self, written: Generated) -> Label:
+        label = _label(written)
+        if self.config.pseudo_label.token_weights == "none":
+            return label
+        sure = np.exp(np.asarray(written.log_probabilities, np.float32))
+        return replace(label, confidences=sure.tolist())
 
     def tokens(
         self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest
@@ -84,7 +93,9 @@ class GeneratedOracle(GeneratedDecoder):
         # One that is too long is judged by what fits, and left out whole where it is used.
         fitting = [text[:most_tokens] for text in texts]
         scored = score(network, features_BTF, lengths_B, fitting)
-        return [replace(_label(one), tokens=text) for one, text in zip(scored, texts, strict=True)]
+        return [
+            replace(self._label(one), tokens=text) for one, text in zip(scored, texts, strict=True)
+        ]
 
 
 def _label(written: Generated) -> Label:
@@ -94,6 +105,7 @@ def _label(written: Generated) -> Label:
         entropy=written.entropy,
         confidence_measure="likelihood",
         no_speech_probability=written.no_speech_probability,
+        ctc_score=written.ctc_score,
     )
     dropped = None if written.is_finished else Dropped.UNFINISHED
     return Label(written.tokens, metrics, dropped=dropped)

@@ -1,4 +1,4 @@
-"""Recognisers in Hugging Face's layout, through transformers: CTC models, and Whisper. Safetensors only.
+"""Recognisers in Hugging Face's layout, through transformers: CTC models, Whisper, Moonshine. Safetensors only.
 
 Shape suffixes: B utterances, N samples, S encoder frames, V vocabulary.
 """
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from asr.errors import UserError
 from asr.model.ctc import best_paths
+from asr.model.encoder_decoder.loading import families
 from asr.model.tokenizer import BLANK
 from asr.pseudo_labels.label import label_metrics
 from asr.pseudo_labels.labelling.recogniser import Choice, Recogniser, Recognition
@@ -38,7 +39,7 @@ def load_hugging_face(choice: Choice, device: torch.device) -> Recogniser:
     try:
         config = transformers.AutoConfig.from_pretrained(choice.model, trust_remote_code=False)
         architectures = config.architectures or []
-        if config.model_type == "whisper":
+        if config.model_type in families():
             stamp = _stamp(config, choice)
             return WritingRecogniser.of_others(choice, stamp, device)
         if any(name.endswith("ForCTC") for name in architectures):
@@ -53,7 +54,7 @@ def load_hugging_face(choice: Choice, device: torch.device) -> Recogniser:
         ) from None
     raise UserError(
         f"{choice.model}: a {config.model_type} ({', '.join(architectures) or 'no architecture'})",
-        "name a CTC model (...ForCTC) or a Whisper",
+        f"name a CTC model (...ForCTC), or one of these: {', '.join(families())}",
     )
 
 

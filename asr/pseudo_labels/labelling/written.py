@@ -105,12 +105,14 @@ class WritingRecogniser:
         entropies = [entropy for one in parts for entropy in one.entropies]
         chances = [one.no_speech_probability for one in parts]
         known = [chance for chance in chances if chance is not None]
+        heard = [one.ctc_score for one in parts if one.ctc_score is not None]
         metrics = LabelMetrics(
             confidence=math.exp(math.fsum(logs) / max(1, len(logs))),
             blank_share=math.nan,
             entropy=math.fsum(entropies) / max(1, len(entropies)),
             confidence_measure="likelihood",
             no_speech_probability=max(known) if known else None,
+            ctc_score=min(heard) if heard else None,
         )
         texts = [self.model.tokenizer.decode(one.tokens) for one in parts]
         return Recognition(" ".join(texts).strip(), sum(len(one.tokens) for one in parts), metrics)

@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 from asr.config.schema import Config
 from asr.data.transcripts import training_tokenizer
 from asr.errors import UserError
+from asr.model.encoder_decoder.ctc_head import PREFIX as CTC_HEAD
 from asr.model.model_folder import find_checkpoint, read_config
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, tokenizer_sha256
 from asr.training.checkpoint import CheckpointStore
 from asr.training.resume_rules import architecture
 
-_HEAD = "head."
+_HEAD, _CTC_HEAD = "head.", f"{CTC_HEAD}."
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,12 @@ class WarmStart:
         keeps_head = self.keeps_head(tokenizer)
         try:
             weights = load_file(self.weights)
+            has_ctc_head = any(name.startswith(_CTC_HEAD) for name in weights)
+            # An encoder-decoder may have one here and not there.
+            own_ctc = {n: p.detach() for n, p in student.named_weights() if n.startswith(_CTC_HEAD)}
+            if has_ctc_head != bool(own_ctc):
+                kept = {n: w for n, w in weights.items() if not n.startswith(_CTC_HEAD)}
+                weights = kept | own_ctc
             if not keeps_head:
                 own = {n: p.detach() for n, p in student.named_weights() if n.startswith(_HEAD)}
                 weights = {n: w for n, w in weights.items() if not n.startswith(_HEAD)} | own
@@ -97,6 +104,10 @@ class WarmStart:
                 "copy the checkpoint again, or begin without init_from",
             ) from None
         note = f"weights from {self.weights}"
+        if has_ctc_head != bool(own_ctc):
+            note += ", but for the CTC head, which is " + (
+                "left out" if has_ctc_head else "made anew"
+            )
         if keeps_head:
             return Begun(True, f"{note}, head included; the averages begin as these")
         return Begun(

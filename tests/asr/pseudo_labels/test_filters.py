@@ -32,6 +32,18 @@ def test_each_reason(
     assert judge(label, 1.0, 4.0, change, POLICY) is expected
 
 
+@pytest.mark.parametrize(
+    ("score", "limit", "expected"),
+    [(0.1, 0.2, Dropped.LOW_CTC_SCORE), (0.2, 0.2, None), (0.0, 0.0, None), (None, 0.2, None)],
+)
+def test_what_the_ctc_head_does_not_hear(
+    score: float | None, limit: float, expected: Dropped | None
+) -> None:
+    """A label from outside has no score, and is not judged by it."""
+    label = Label([1, 2, 3, 4], LabelMetrics(0.9, 0.5, 0.1, ctc_score=score))
+    assert judge(label, 1.0, 4.0, None, FilterConfig(min_ctc_score=limit)) is expected
+
+
 def test_change_is_relative_to_the_former_label() -> None:
     assert token_error_rate([1, 2, 3, 4], [1, 2, 3, 5]) == 0.25
     assert token_error_rate([1], []) == 1.0

@@ -113,7 +113,7 @@ def label(
             micro_batch = MicroBatch(
                 Kind.UNTRANSCRIBED, True, mine, [""] * len(mine), None, None, [], [""] * len(mine)
             )
-            targets, kept = labeler.targets(micro_batch, [1000] * len(mine))
+            targets, kept, _ = labeler.targets(micro_batch, [1000] * len(mine))
             if with_student:
                 trained = [mine[place] for place in kept]
                 paths = [speech.student[segment.index] for segment in trained]

@@ -19,6 +19,7 @@ labels = st.builds(
     st.floats(0, 1e5),
     st.just(0.0),
     st.sampled_from([None, *Dropped]),
+    confidences=st.lists(st.floats(0, 1, width=32), max_size=5),
 )
 
 
@@ -38,6 +39,9 @@ def test_a_checkpoint_brings_all_back(made: dict[tuple[int, int], Label]) -> Non
     for key, label in made.items():
         kept = again.kept[key]
         assert (kept.tokens, kept.hours, kept.dropped) == (label.tokens, label.hours, label.dropped)
+        assert kept.confidences == label.confidences
+    if not any(label.confidences for label in made.values()):
+        assert not any("confidence" in name for name in store.tensors())
 
 
 def test_the_latest_are_invalidated_with_those_made_together() -> None:

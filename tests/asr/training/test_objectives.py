@@ -89,7 +89,7 @@ def test_labels_weigh_as_the_recipe_says_and_are_compared_with_the_student() -> 
     student, stats = Student(), BatchStats()
     compared: list[tuple[list[Segment], list[list[int]], list[list[int]]]] = []
     labeler = SimpleNamespace(
-        targets=lambda micro_batch, frames: (TARGETS, [1]),
+        targets=lambda micro_batch, frames: (TARGETS, [1], [None] * 3),
         compare=lambda *arguments: compared.append(arguments),
     )
     objective = PseudoLabels(RANKS, labeler, weight=0.25)  # type: ignore[arg-type]

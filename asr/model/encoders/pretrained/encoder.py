@@ -53,6 +53,8 @@ class PretrainedEncoder(Encoder):
     """transformers' module; its parameters are ours."""
     max_seconds: float | None = None
     """Longest utterance that it can take; None where positions have no end."""
+    wants_silence: bool = False
+    """Whether a decoder wants silence behind what it heard, as it was trained with."""
     notes: tuple[str, ...] = ()
     """What a user should know of how its padding is dealt with, a line each."""
 

@@ -77,6 +77,7 @@ class WhisperEncoder(PretrainedEncoder):
     """Convolutions, positions cut to the utterance, layers; frames beyond an utterance's end are masked."""
 
     max_seconds: float
+    wants_silence = True
 
     def __init__(self, network: Any, config: Any, extractor: Any) -> None:
         super().__init__(network, config, extractor, config.d_model)

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from check_helpers import check
 
+from asr.config.recipe import load_config
+from asr.planning.checks.pseudo_labels import check_method
+
 
 def test_a_trial_run_may_have_the_schedule_of_a_long_one(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -42,3 +45,17 @@ def test_a_least_confidence_wants_its_measure_named(
     for measure in ("frames", "likelihood"):
         named = f"pseudo_label.filters.confidence={measure}"
         assert "min_confidence" not in check(capsys, recipe, *settings, named)[1]
+
+
+def test_a_head_that_nothing_has_taught_judges_no_label(recipe: Path, tmp_path: Path) -> None:
+    whisper = "{kind: encoder_decoder, pretrained: nowhere, ctc_weight: 0.3}"
+    settings = [f"model={whisper}", "tokenizer={kind: pretrained}", f"output={tmp_path}"]
+    settings += ["pseudo_label.filters.min_ctc_score=0.1", "pseudo_label.start_hours=0"]
+
+    def said(*more: str) -> list[str]:
+        config = load_config(recipe, [*settings, *more])
+        return [one.what for one in check_method(config, []) if "min_ctc_score" in one.what]
+
+    assert len(said("corpus.labelled=[]")) == 1
+    assert not said("corpus.labelled=[]", "init_from=elsewhere")
+    assert not said()

@@ -1,0 +1,200 @@
+"""Moonshine as the student: it is transformers' model, and batch-mates change nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from asr.config.recipe import parse_config
+from asr.config.schema import Config
+from asr.data.transcripts import training_tokenizer
+from asr.decoding.generation import generate
+from asr.decoding.generation_beam import generate_beam
+from asr.distributed.fine_tuning import FineTuning
+from asr.errors import UserError
+from asr.model.criterion import Output
+from asr.model.dropout import UtteranceDraws, drawn_by
+from asr.model.encoder_decoder.network import EncoderDecoder
+from asr.model.make import make_front_end, make_model
+from asr.planning.estimates import parameter_count
+from asr.pseudo_labels.labelling.recogniser import Choice, load_recogniser
+
+pytest.importorskip("transformers")
+
+LENGTHS = (40_000, 21_000, 3_300)
+TEXTS = ["ab c", "it is 数", "So."]
+UNKNOWN, START, END = range(3)
+PLACES = 24
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random one, as transformers saves it, with a tokenizer of letters and bytes as Llama's."""
+    import transformers
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+
+    made = tmp_path_factory.mktemp("moonshine")
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
+    pieces += list("abcdefghijklmnopqrstuvwxyz")
+    vocabulary = {piece: place for place, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    prepend, replace = normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")
+    tokenizer.normalizer = normalizers.Sequence([prepend, replace])
+    back = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence([*back, decoders.Strip(" ", 1, 0)])
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in pieces[:3]])
+    tokenizer.save(str(made / "tokenizer.json"))
+    torch.manual_seed(5)
+    model = transformers.MoonshineForConditionalGeneration(
+        transformers.MoonshineConfig(
+            vocab_size=len(pieces) + 2,
+            hidden_size=32,
+            intermediate_size=48,
+            encoder_num_hidden_layers=2,
+            decoder_num_hidden_layers=2,
+            encoder_num_attention_heads=2,
+            decoder_num_attention_heads=2,
+            pad_head_dim_to_multiple_of=8,
+            max_position_embeddings=PLACES,
+            initializer_range=0.3,
+        )
+    )
+    with torch.no_grad():  # else norms are 1 and biases 0, and much would go unnoticed
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(made)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def theirs(folder: Path) -> Any:
+    import transformers
+
+    return transformers.MoonshineForConditionalGeneration.from_pretrained(folder).eval()
+
+
+def config_of(folder: Path, **model: Any) -> Config:
+    kind = {"kind": "encoder_decoder", "pretrained": str(folder)}
+    return parse_config({"model": {**kind, **model}}, "test")
+
+
+def built(config: Config) -> EncoderDecoder:
+    size = training_tokenizer(config).vocabulary_size
+    network = make_model(config, size).eval()
+    assert isinstance(network, EncoderDecoder)
+    return network
+
+
+def features_of(
+    config: Config, network: EncoderDecoder, places: list[int]
+) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(1)
+    waves = [0.1 * torch.randn(length, generator=draws) for length in LENGTHS]
+    chosen = [waves[place] for place in places]
+    samples_B = torch.tensor([len(wave) for wave in chosen])
+    return make_front_end(config, network.encoder)(pad_sequence(chosen, True), samples_B)
+
+
+def test_texts_come_back_and_the_prompt_is_its_start_alone(folder: Path) -> None:
+    tokenizer = training_tokenizer(config_of(folder))
+    for text in TEXTS:
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    special = built(config_of(folder)).special
+    assert (special.prompt, special.end, special.no_speech) == ((START,), END, None)
+    assert {UNKNOWN, START} <= set(special.suppressed)
+
+
+def test_loss_and_text_are_transformers_own_and_batch_mates_change_nothing(
+    folder: Path, theirs: Any
+) -> None:
+    config = config_of(folder)
+    network, tokens = built(config), [training_tokenizer(config).encode(t) for t in TEXTS]
+    features_BTF, lengths_B = features_of(config, network, [0, 1, 2])
+    losses_B = network.criterion.losses(*network(features_BTF, lengths_B, tokens=tokens), tokens)
+    written = generate(network, features_BTF, lengths_B)
+    searched = generate_beam(network, features_BTF, lengths_B, 3)
+    for place, text in enumerate(tokens):
+        own_BTF, own_B = features_of(config, network, [place])
+        said = torch.tensor([[START, *text, END]])
+        with torch.no_grad():
+            own = theirs(input_values=own_BTF, decoder_input_ids=said[:, :-1], labels=said[:, 1:])
+            generated = theirs.generate(
+                own_BTF,
+                decoder_input_ids=torch.tensor([[START]]),
+                suppress_tokens=list(network.special.suppressed),
+                max_length=PLACES,
+            )[0].tolist()
+        assert losses_B[place].item() == pytest.approx(own.loss.item() * (len(text) + 1), rel=1e-4)
+        assert written[place].tokens == [t for t in generated if t not in (START, END)]
+        assert generate_beam(network, own_BTF, own_B, 3)[0].tokens == searched[place].tokens
+    assert len({tuple(one.tokens) for one in written}) > 1, (
+        "a model that says one thing tests nothing"
+    )
+
+
+def test_it_trains_with_a_head_and_dropout_that_are_the_utterance_s_own(folder: Path) -> None:
+    noise = {"dropout": 0.2, "layer_drop": 0.0}
+    tuned = {"freeze_front_end_until_hours": 1.0, "layer_decay": 0.5}
+    config = config_of(folder, ctc_weight=0.3, **noise, **tuned)
+    network = built(config).train()
+    tokens = [training_tokenizer(config).encode(text) for text in TEXTS]
+
+    def losses(places: list[int]) -> Tensor:
+        features_BTF, lengths_B = features_of(config, network, places)
+        draws = [torch.Generator().manual_seed(place) for place in places]
+        frames = network.encoder.output_lengths(lengths_B).tolist()
+        own = [tokens[place] for place in places]
+        with drawn_by(UtteranceDraws(draws, frames)):
+            output = Output(*network(features_BTF, lengths_B, tokens=own))
+        return network.criterion.training_losses(output, own)
+
+    together = losses([0, 1])
+    torch.testing.assert_close(together, torch.cat([losses([0]), losses([1])]), rtol=1e-4, atol=0)
+    together.sum().backward()
+    missing = [name for name, weight in network.named_weights() if weight.grad is None]
+    assert not missing
+    assert network.encoder.output_lengths(torch.tensor([LENGTHS[2]])).item() > 0
+    network.eval()
+    factors = {g["factor"]: g["from_hours"] for g in FineTuning.of(config).groups(network)}
+    assert factors == {1.0: 0.0, 0.5: 0.0, 0.25: 0.0, 0.125: 1.0}
+
+
+def test_its_description_in_a_checkpoint_makes_it_again(folder: Path, tmp_path: Path) -> None:
+    config = config_of(folder)
+    network = built(config)
+    network.save_description(tmp_path)
+    training_tokenizer(config).save(tmp_path)
+    gone = config_of(tmp_path / "gone")
+    again = make_model(gone, 1, tmp_path, with_weights=False).eval()
+    weights = {name: weight.detach() for name, weight in network.named_weights()}
+    again.load_weights(weights)
+    features = features_of(config, network, [0])
+    torch.testing.assert_close(
+        again(*features, tokens=[[1, 2]]), network(*features, tokens=[[1, 2]])
+    )
+    count = sum(weight.numel() for weight in weights.values())
+    assert parameter_count(config, 1) == count
+
+
+def test_an_unknown_family_is_told_which_there_are(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bart", "vocab_size": 5}))
+    with pytest.raises(UserError, match=r"'bart' is no encoder-decoder here; .*Moonshine.*Whisper"):
+        make_model(config_of(tmp_path), 5)
+
+
+def test_asr_label_takes_it_as_it_is(folder: Path) -> None:
+    recogniser = load_recogniser(Choice(str(folder)), torch.device("cpu"))
+    draws = torch.Generator().manual_seed(1)
+    waveforms_BN = 0.1 * torch.randn(2, 40_000, generator=draws)
+    both = recogniser(waveforms_BN, torch.tensor([40_000, 21_000]))
+    alone = recogniser(waveforms_BN[:1], torch.tensor([40_000]))
+    assert both[0].text == alone[0].text
+    assert both[0].metrics.confidence == pytest.approx(alone[0].metrics.confidence, rel=1e-4)
