@@ -85,6 +85,7 @@ def _folder(arguments: argparse.Namespace) -> None:
         transcripts=arguments.transcripts,
         characters=arguments.characters,
         set_name=arguments.set_name,
+        vad=arguments.vad,
     )
 
 

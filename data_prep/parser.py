@@ -205,6 +205,11 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="write NAME and NAME-untranscribed instead of labelled and untranscribed",
     )
+    parser.add_argument(
+        "--vad",
+        choices=["silero", "energy"],
+        help="leave out untranscribed files in which this finds no speech (default: keep them)",
+    )
     _add_common(parser, None)
 
 

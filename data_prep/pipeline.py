@@ -66,13 +66,14 @@ def prepare(
     settings: Settings,
     characters: str | None = None,
     cut: Checked | None = None,
-) -> None:
+) -> list[Kept]:
     """Validate all that is listed and write manifests, references, rejects and summary to OUT.
 
     `sets` names all that this call replaces, those without an utterance too; other sets in OUT stay.
     `options` are those that change the result; with the listing they make up the fingerprint by
     which a finished preparation is recognised. With `cut` an utterance of the listing is a recording of
-    any length, of which parts become utterances. Raises UserError when too much is rejected.
+    any length, of which parts become utterances. Returns what is kept, nothing where nothing was to do. Raises
+    UserError when too much is rejected.
     """
     rules = {"characters": characters, "max_reject_share": settings.max_reject_share}
     options = {**options, **rules}
@@ -85,10 +86,10 @@ def prepare(
                 f"(delete {finished.outputs[0]} there to prepare again)"
             )
             print(manifests.summary_table(there.sets))
-            return
+            return []
         others = contents.clear(there, sets)
         cut_by = json.dumps(options, sort_keys=True) if cut is not None else ""
-        kept, faults, left_out = _validate(listing, settings, characters, cut or _checked, cut_by)
+        kept, faults, left_out = _validate(listing, settings, characters, cut or checked, cut_by)
         rejects = [*listing.left_out, *left_out, *faults]
         contents.write_rejects(settings.output, sets, rejects)
         _judge(kept, faults, settings)
@@ -98,6 +99,7 @@ def prepare(
     print(manifests.summary_table(whole.sets))
     if rejects:
         print(f"{len(rejects)} left out: see {settings.output / manifests.REJECTS}")
+    return kept
 
 
 def to_16khz_mono(source: Path, target: Path) -> int:
@@ -182,9 +184,13 @@ def _check_all(
 
 
 @contextmanager
-def _checked(utterances: list[Utterance], settings: Settings) -> Iterator[Iterator[Outcome]]:
+def checked(
+    utterances: list[Utterance],
+    settings: Settings,
+    one: Callable[[Utterance, Path], Outcome] | None = None,
+) -> Iterator[Iterator[Outcome]]:
     """Outcomes in order, from as many processes as `settings.jobs`; of a few utterances, from threads."""
-    work = partial(_check_one, output=settings.output)
+    work = partial(one or check_one, output=settings.output)
     jobs = max(1, settings.jobs)
     pool: Executor
     started = time.perf_counter()
@@ -211,7 +217,8 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _check_one(utterance: Utterance, output: Path) -> Outcome:
+def check_one(utterance: Utterance, output: Path) -> Outcome:
+    """Decode a recording, and convert it where training could not read it."""
     check = check_audio(utterance.path)
     if check.fault is not None:
         return Outcome(reason=check.fault.reason, detail=check.fault.detail)

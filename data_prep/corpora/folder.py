@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import unicodedata
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from asr.config.schema import CorpusConfig
 from asr.errors import UserError
 
 from ..contents import Contents, opened_contents
-from ..manifests import Listing, Reject, Utterance
-from ..pipeline import Settings, prepare
-from ..validate import check_id
+from ..manifests import Kept, Listing, Reject, Utterance
+from ..pipeline import Checked, Settings, checked, prepare
+from ..validate import SAMPLE_RATE_HZ, check_id
 
 TRANSCRIPTS = "transcripts.tsv"
 """Name of the transcripts that are found without being named."""
@@ -49,12 +52,14 @@ def prepare_folder(
     transcripts: Path | None = None,
     characters: str | None = None,
     set_name: str | None = None,
+    vad: str | None = None,
 ) -> None:
     """Prepare every audio file under `root`, to any depth.
 
     The id is the path relative to `root` without extension, '/' included. With a transcript an
     utterance goes to `labelled` (or `set_name`), else to `untranscribed` (or
-    `set_name`-untranscribed). Raises UserError for a missing folder or file, too many rejects, or a
+    `set_name`-untranscribed). With `vad`, what finds speech, untranscribed files without any are left out.
+    Raises UserError for a missing folder or file, too many rejects, or a
     set that is there of another root.
     """
     check_folder(root, settings.output, set_name)
@@ -62,10 +67,30 @@ def prepare_folder(
         transcripts = root / TRANSCRIPTS
     sets = (set_name or "labelled", f"{set_name}-untranscribed" if set_name else "untranscribed")
     listing = list_folder(root, settings.output, transcripts, sets)
-    options = {"root": os.path.abspath(root), "sets": sets}
+    options: dict[str, Any] = {"root": os.path.abspath(root), "sets": sets}
     with opened_contents(settings.output, "folder") as there:
         mine = claim(there, sets, root, listing)
-    prepare("folder", mine, options, listing, settings, characters)
+    cut: Checked | None = None
+    if vad is not None:
+        from ..segmentation.voice_activity import check_speech, chosen  # imports torch
+
+        options["without_speech_by"] = chosen(vad)
+        cut = partial(checked, one=partial(check_speech, vad=vad))
+    kept = prepare("folder", mine, options, listing, settings, characters, cut)
+    _tell_of_long_ones(kept, root, settings.output)
+
+
+def _tell_of_long_ones(kept: list[Kept], root: Path, output: Path) -> None:
+    most = CorpusConfig().max_seconds
+    seconds = [one.samples / SAMPLE_RATE_HZ for one in kept]
+    long = [one for one in seconds if one > most]
+    if long:
+        print(
+            f"note: {len(long):,} of {len(seconds):,} recordings are longer than a recipe takes "
+            f"(corpus.max_seconds, {most:g} unless it says otherwise), the longest {max(long) / 60:.1f} "
+            "minutes; training leaves them out. What has no transcript is cut where speech is by "
+            f"`asr prepare segment --root {root} --output {output}`"
+        )
 
 
 def check_folder(root: Path, output: Path, set_name: str | None) -> None:

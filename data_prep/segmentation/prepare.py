@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -101,9 +101,13 @@ def _add(seconds: float) -> None:
             _told.value += seconds
 
 
-def _begin_worker(told: Any) -> None:
+def _tell(told: Any) -> None:
     global _told
     _told = told
+
+
+def _begin_worker(told: Any) -> None:
+    _tell(told)
     die_with_parent()
     torch.set_num_threads(1)  # the workers share the cores
 
@@ -116,7 +120,11 @@ def _cut(
     context, started = get_context("spawn"), time.perf_counter()
     told = context.Value("d", 0.0)
     jobs = max(1, min(settings.jobs, len(recordings)))
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin_worker, initargs=(told,))
+    pool: Executor
+    if jobs == 1:
+        pool = ThreadPoolExecutor(1, initializer=_tell, initargs=(told,))
+    else:
+        pool = ProcessPoolExecutor(jobs, context, initializer=_begin_worker, initargs=(told,))
     try:
         futures = [pool.submit(cutter, one) for one in recordings]
         yield _in_order(futures, told)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from asr.data.audio import AudioFile, stream_audio
 from asr.data.quiet import frame_energies
 from asr.errors import UserError
 
+from ..journal import Outcome
+from ..manifests import Utterance
+from ..pipeline import NO_SPEECH, check_one
 from ..validate import SAMPLE_RATE_HZ
 
 FRAME = 512
@@ -42,6 +46,8 @@ _LEAST_DYNAMIC_DB = 12.0
 _THRESHOLD_SHARE = 0.45
 """Between the quiet and the loud of the neighbourhood, in dB."""
 _SILENCE_DB = -65.0
+_LEAST_SPEECH_SHARE = 0.05
+"""Of a whole file: less is a door."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +132,17 @@ class SileroActivity(VoiceActivity):
         self._before_N = torch.zeros(_WARM_FRAMES * FRAME)
 
 
-@cache
+_of_thread = threading.local()
+
+
 def _silero() -> Any:
+    """One a thread: it holds what it remembers."""
+    if not hasattr(_of_thread, "network"):
+        _of_thread.network = _load_silero()
+    return _of_thread.network
+
+
+def _load_silero() -> Any:
     weights = _silero_weights()
     assert weights is not None
     with warnings.catch_warnings():
@@ -183,3 +198,21 @@ def chosen(name: str | None) -> str:
 def voice_activity(name: str) -> VoiceActivity:
     """By a name that `chosen` gave."""
     return SileroActivity() if name == "silero" else EnergyActivity()
+
+
+def check_speech(utterance: Utterance, output: Path, vad: str) -> Outcome:
+    """As every recording is checked; and one without a transcript must hold speech."""
+    from .utterances import speech_seconds
+
+    outcome = check_one(utterance, output)
+    if outcome.reason or utterance.text is not None:
+        return outcome
+    blocks = stream_audio(AudioFile.named(Path(outcome.path)), SAMPLE_RATE_HZ)
+    activity = voice_activity(vad).of(blocks)
+    spoken, seconds = speech_seconds(activity), activity.samples / SAMPLE_RATE_HZ
+    if spoken >= _LEAST_SPEECH_SHARE * seconds:
+        return outcome
+    if outcome.converted:
+        Path(outcome.path).unlink()
+    detail = f"{spoken:.1f} s of speech found in {seconds:.1f} s ({vad})"
+    return Outcome(reason=NO_SPEECH, detail=detail)
