@@ -167,6 +167,8 @@ def _recording_of(kept: Kept, part: Part) -> tuple[Recording, dict[str, Any]]:
     """The recording that an utterance is cut from, and what a cut says of it (asr/data/audio_parts.py)."""
     from lhotse import AudioSource, Recording
 
+    from asr.data.audio_parts import CUSTOM
+
     path, own = os.path.abspath(kept.path), part.source
     recording = Recording(
         id=hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16],
@@ -180,7 +182,7 @@ def _recording_of(kept: Kept, part: Part) -> tuple[Recording, dict[str, Any]]:
     said: dict[str, Any] = {"samples": own.samples, "mean_of_channels": True}
     if part.place is not None:
         said["mp3"] = list(part.place)
-    return recording, {"source": said}
+    return recording, {CUSTOM: said}
 
 
 def write_cuts(path: Path, cuts: Iterable[MonoCut]) -> None:

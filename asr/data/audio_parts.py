@@ -31,6 +31,9 @@ from asr.errors import UserError
 
 EXACT = ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64", "NIST")
 """Containers in which libsndfile seeks exactly."""
+CUSTOM = "recording_part"
+"""Field of a cut's custom ones, which `asr prepare segment` writes: samples of the whole file at its own rate,
+whether the mean of the channels is meant, and of an MP3 the frames (mp3_frames.Place)."""
 _SECONDS_BEFORE = 1.0
 """For the decoders of other formats."""
 
@@ -54,30 +57,30 @@ class Span:
 
     def read(self, path: Path, place: Place | None = None) -> NDArray[np.float32]:
         """Samples (N, C), fewer where the file ends. Raises soundfile's errors, and OSError."""
-        if place is not None:
-            with SequentialFile(place.stream(path)) as sound:
-                return _read(sound, place.skipped, self.count)
-        with SequentialFile(path) as sound:
-            is_exact = sound.format in EXACT
-            before = 0 if is_exact else min(self.first, round(_SECONDS_BEFORE * sound.samplerate))
-            if self.first > before:
-                sound.seek(self.first - before)
-            return _read(sound, before, self.count)
+        return self.read_with_rate(path, place)[0]
 
-
-def _read(sound: soundfile.SoundFile, skipped: int, count: int) -> NDArray[np.float32]:
-    audio_NC: NDArray[np.float32] = sound.read(skipped + count, dtype="float32", always_2d=True)
-    return audio_NC[skipped:]
+    def read_with_rate(self, path: Path, place: Place | None) -> tuple[NDArray[np.float32], int]:
+        """The same, and the file's rate in Hz."""
+        with SequentialFile(path if place is None else place.stream(path)) as sound:
+            skipped = place.skipped if place is not None else 0
+            if place is None:
+                spare = 0 if sound.format in EXACT else round(_SECONDS_BEFORE * sound.samplerate)
+                skipped = min(self.first, spare)
+                if self.first > skipped:
+                    sound.seek(self.first - skipped)
+            audio_NC: NDArray[np.float32] = sound.read(
+                skipped + self.count, dtype="float32", always_2d=True
+            )
+            return audio_NC[skipped:], int(sound.samplerate)
 
 
 def is_part(cut: MonoCut) -> bool:
     """Whether a cut is a part of a file, and what is done to that is resampling alone."""
-    if not cut.has_recording or cut.recording.sources[0].type != "file":
+    if not cut.has_recording or [one.type for one in cut.recording.sources] != ["file"]:
         return False
     is_whole = cut.start == 0 and cut.num_samples == cut.recording.num_samples
     names = [_get(one, "name") for one in cut.recording.transforms or ()]
-    is_ours = "source" in (cut.custom or {})
-    return (is_ours or not is_whole) and all(name == "Resample" for name in names)
+    return (bool(_said(cut)) or not is_whole) and all(name == "Resample" for name in names)
 
 
 def load_part(cut: MonoCut) -> NDArray[np.float32]:
@@ -85,14 +88,16 @@ def load_part(cut: MonoCut) -> NDArray[np.float32]:
 
     Raises UserError where the file is shorter than it was; soundfile's errors and OSError.
     """
-    recording, said = cut.recording, (cut.custom or {}).get("source") or {}
+    recording, said = cut.recording, _said(cut)
     target_hz, transforms = recording.sampling_rate, recording.transforms or ()
     rate_hz = int(_kwarg(transforms[0], "source_sampling_rate")) if transforms else target_hz
     path, first = Path(recording.sources[0].source), round(cut.start * target_hz)
     samples = int(said.get("samples") or round(recording.num_samples * rate_hz / target_hz))
     span = Span.around(first, cut.num_samples, rate_hz, target_hz, samples)
     place = Place(*map(int, said["mp3"])) if "mp3" in said else None
-    audio_NC = span.read(path, place)
+    audio_NC, own_hz = span.read_with_rate(path, place)
+    if own_hz != rate_hz:
+        raise UserError(f"{path} has {own_hz} Hz, its manifest says {rate_hz}", "prepare again")
     if len(audio_NC) < span.count:
         raise UserError(
             f"{path} has become shorter: it ends before {cut.end:.1f} s", "prepare again"
@@ -109,7 +114,7 @@ def in_memory(cut: MonoCut) -> MonoCut:
     content = BytesIO()
     soundfile.write(content, load_part(cut), cut.sampling_rate, format="WAV", subtype="FLOAT")
     recording = Recording.from_bytes(content.getvalue(), cut.id)
-    custom = {key: value for key, value in (cut.custom or {}).items() if key != "source"}
+    custom = {key: value for key, value in (cut.custom or {}).items() if key != CUSTOM}
     whole: MonoCut = fastcopy(cut, start=0.0, channel=0, recording=recording, custom=custom or None)
     return whole
 
@@ -136,6 +141,11 @@ def resampled_part(
 @lru_cache(maxsize=8)
 def _resample(rate_hz: int, target_hz: int) -> Resample:
     return Resample(rate_hz, target_hz)
+
+
+def _said(cut: MonoCut) -> Mapping[str, Any]:
+    said = (cut.custom or {}).get(CUSTOM)
+    return said if isinstance(said, Mapping) else {}
 
 
 def _get(transform: Any, name: str) -> Any:
