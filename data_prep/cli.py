@@ -19,6 +19,7 @@ def main(argv: list[str]) -> int:
         "librispeech": _librispeech,
         "librilight": _librilight,
         "folder": _folder,
+        "segment": _segment,
         "whisper-tiny.en": _whisper_tiny_en,
         "tokenizer": _tokenizer,
         "lm": _lm,
@@ -84,6 +85,18 @@ def _folder(arguments: argparse.Namespace) -> None:
         transcripts=arguments.transcripts,
         characters=arguments.characters,
         set_name=arguments.set_name,
+        vad=arguments.vad,
+    )
+
+
+def _segment(arguments: argparse.Namespace) -> None:
+    from .segmentation.prepare import prepare_segments
+    from .segmentation.utterances import Limits
+
+    names = ("min_seconds", "max_seconds", "pause_seconds", "pad_seconds")
+    limits = Limits(**{name: getattr(arguments, name) for name in names})
+    prepare_segments(
+        arguments.root, _settings(arguments), limits, arguments.vad, arguments.set_name
     )
 
 

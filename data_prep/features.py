@@ -72,7 +72,8 @@ def _attach(
     from lhotse import Features, NumpyFilesWriter
     from lhotse.utils import fastcopy
 
-    from asr.data.manifest.admission import FILES, admit, by_content
+    from asr.data.dataset import load_samples
+    from asr.data.manifest.admission import FILES, admit
     from asr.model.features import LogMel
 
     log_mel = LogMel(config)
@@ -85,8 +86,7 @@ def _attach(
                 "set it to the audio's rate, or prepare again: preparation makes 16000",
             )
         admit(cut.to_dict(), FILES)
-        with by_content():
-            waveform = torch.from_numpy(cut.load_audio())
+        waveform = torch.from_numpy(load_samples(cut))
         features, frames = log_mel(waveform, torch.tensor([waveform.shape[1]]))
         count = int(frames[0])
         if count == 0:

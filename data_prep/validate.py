@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
+
+from asr.data.sequential import SequentialFile
 
 SAMPLE_RATE_HZ = 16_000
 """Rate of everything that training reads."""
@@ -64,16 +68,52 @@ def check_audio(path: Path) -> AudioCheck:
 
     Reasons: missing_audio, unreadable, empty, truncated, non_finite. Raises nothing for a bad file.
     """
-    try:
-        if path.stat().st_size == 0:
-            return _faulty("empty", "the file has no bytes")
-        shortfall = _wav_shortfall(path)
-        with soundfile.SoundFile(path) as file:
-            return _decode(file, shortfall)
-    except FileNotFoundError:
-        return _faulty("missing_audio", "no such file")
-    except (OSError, soundfile.SoundFileError) as error:
-        return _faulty("unreadable", _one_line(error))
+    decoding = Decoding(path)
+    for _ in decoding.blocks():
+        pass
+    return decoding.check
+
+
+@dataclass
+class Decoding:
+    """A file as it is decoded, once; raises nothing for a bad one."""
+
+    path: Path
+    check: AudioCheck = AudioCheck()
+    """Whole after the last block; rate, channels and container from the first one on."""
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Samples (N, channels) at the file's own rate."""
+        try:
+            if self.path.stat().st_size == 0:
+                self.check = _faulty("empty", "the file has no bytes")
+                return
+            shortfall = _wav_shortfall(self.path)
+            with SequentialFile(self.path) as file:
+                self.check = AudioCheck(file.samplerate, file.channels, 0, file.format)
+                yield from self._decode(file, shortfall)
+        except FileNotFoundError:
+            self.check = _faulty("missing_audio", "no such file")
+        except (OSError, soundfile.SoundFileError) as error:
+            self.check = _faulty("unreadable", _one_line(error))
+
+    def _decode(
+        self, file: soundfile.SoundFile, shortfall: str | None
+    ) -> Iterator[NDArray[np.float32]]:
+        decoded, fault, failure = 0, None, None
+        try:
+            while len(block := file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
+                if fault is None and not np.isfinite(block).all():
+                    first = int(np.argmin(np.isfinite(block).all(axis=1)))
+                    seconds = (decoded + first) / file.samplerate
+                    fault = Fault("non_finite", f"NaN or infinite samples from {seconds:.3f} s on")
+                decoded += len(block)
+                yield block
+        except soundfile.SoundFileError as error:
+            # libsndfile has no word for a stream that stops early: the decoder merely fails.
+            failure = _decoding_fault(file, _one_line(error))
+        fault = failure or _length_fault(file, decoded, shortfall) or fault
+        self.check = replace(self.check, samples=decoded, fault=fault)
 
 
 def check_text(text: str, characters: str | None) -> Fault | None:
@@ -96,27 +136,6 @@ def check_id(utterance_id: str) -> Fault | None:
     if usable and not utterance_id.startswith("/") and ".." not in utterance_id.split("/"):
         return None
     return Fault("id_characters", "an id has no tabs, line ends, outer spaces or '..'; rename it")
-
-
-def _decode(file: soundfile.SoundFile, shortfall: str | None) -> AudioCheck:
-    decoded, fault, failure = 0, None, None
-    try:
-        while len(block := file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
-            if fault is None and not np.isfinite(block).all():
-                first = int(np.argmin(np.isfinite(block).all(axis=1)))
-                seconds = (decoded + first) / file.samplerate
-                fault = Fault("non_finite", f"NaN or infinite samples from {seconds:.3f} s on")
-            decoded += len(block)
-    except soundfile.SoundFileError as error:
-        # libsndfile has no word for a stream that stops early: the decoder merely fails.
-        failure = _decoding_fault(file, _one_line(error))
-    return AudioCheck(
-        sample_rate_hz=file.samplerate,
-        channels=file.channels,
-        samples=decoded,
-        container=file.format,
-        fault=failure or _length_fault(file, decoded, shortfall) or fault,
-    )
 
 
 def _decoding_fault(file: soundfile.SoundFile, message: str) -> Fault:

@@ -89,6 +89,9 @@ class FilterConfig(Section):
     max_no_speech_probability: Share | None = None
     """Drop above this probability of no speech, where the teacher has a token for that (Whisper: 0.6); null to
     keep."""
+    max_blank_share: Share | None = None
+    """Drop, as no_speech, above this share of frames whose best token is CTC's blank; null to keep. Empty
+    labels are dropped anyhow, and as no_speech where dev speech has clearly fewer blanks."""
     max_change: Positive | None = None
     """Drop above this token error rate (1 is 100 %) against the utterance's former label; null to keep."""
 
@@ -113,6 +116,9 @@ class HealthConfig(Section):
     """Alarm where the labels' tokens per second over the transcripts', on average, leave this band."""
     max_repetition: Share = 0.7
     """A label repeats itself above this share of token trigrams that have occurred in it before."""
+    max_no_speech_share: Share = 0.9
+    """Alarm above this share of labels that are dropped as no_speech. Below it they count as audio without
+    speech, and as nothing against the teacher."""
     max_disagreement: Positive | None = 0.9
     """Alarm above this token error rate (1 is 100 %) of the student, as it trains, against the labels; null for
     none."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchaudio.transforms import Resample
 
+from asr.data.sequential import SequentialFile
 from asr.errors import UserError
 
 STDIN = Path("-")
@@ -129,7 +130,7 @@ def _opened(file: AudioFile) -> Iterator[soundfile.SoundFile]:
         if file.spooled is not None:
             file.spooled.seek(0)
             source = file.spooled
-        with soundfile.SoundFile(source) as sound:
+        with SequentialFile(source) as sound:
             yield sound
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"Error opening {str(path)!r}: ")
@@ -148,15 +149,19 @@ def _blocks(path: Path, sound: soundfile.SoundFile) -> Iterator[Tensor]:
         yield torch.from_numpy(audio_NC.mean(axis=1))
 
 
+def resampling_units(rate_hz: int, target_hz: int) -> tuple[int, int, int]:
+    """So many samples in are so many out, exactly; and the samples around a part that take part in it."""
+    divisor = math.gcd(rate_hz, target_hz)
+    unit = rate_hz // divisor
+    return unit, target_hz // divisor, unit * math.ceil(_MARGIN_SECONDS * rate_hz / unit)
+
+
 def resampled(blocks: Iterable[Tensor], rate_hz: int, target_hz: int) -> Iterator[Tensor]:
     """Blocks (N,) of one signal at another rate; joined they are the whole signal resampled."""
     if rate_hz == target_hz:
         yield from blocks
         return
-    # So many samples in are so many out, exactly; blocks are cut at their multiples.
-    divisor = math.gcd(rate_hz, target_hz)
-    unit, target_unit = rate_hz // divisor, target_hz // divisor
-    margin = unit * math.ceil(_MARGIN_SECONDS * rate_hz / unit)
+    unit, target_unit, margin = resampling_units(rate_hz, target_hz)
     resample = Resample(rate_hz, target_hz)
     pending_N, done = torch.zeros(0), 0  # the first `done` samples are only there as a margin
 

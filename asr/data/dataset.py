@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.config.schema import Config
+from asr.data.audio_parts import is_part, load_part
 from asr.data.manifest.admission import FILES, FILES_AND_TARS, admit, by_content
 from asr.data.manifest.index import MANIFEST_SUFFIX, ManifestIndex, open_index
 from asr.data.manifest.rows import key_of, text_of
@@ -290,6 +291,23 @@ def _file_of(cut: MonoCut) -> str:
     return str(source.source) if source.type == "file" else "a shard"
 
 
+def load_samples(cut: MonoCut, speed: float = 1.0) -> NDArray[np.float32]:
+    """Samples (1, N) of a cut; raises what Lhotse and soundfile do."""
+    from lhotse.augmentation import Speed
+
+    if is_part(cut):
+        part_1N = load_part(cut)[None]
+        faster_1N: NDArray[np.float32] = (
+            part_1N if speed == 1.0 else Speed(speed)(part_1N, cut.sampling_rate)
+        )
+        return faster_1N
+    with by_content():
+        audio_1N: NDArray[np.float32] = (
+            cut if speed == 1.0 else cut.perturb_speed(speed)
+        ).load_audio()
+    return audio_1N
+
+
 def load_waveforms(
     cuts: Sequence[MonoCut], speeds: Sequence[float] | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -298,8 +316,7 @@ def load_waveforms(
     for index, cut in enumerate(cuts):
         speed = 1.0 if speeds is None else speeds[index]
         try:
-            with by_content():
-                audio = (cut if speed == 1.0 else cut.perturb_speed(speed)).load_audio()
+            audio = load_samples(cut, speed)
         except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
             source = _file_of(cut)
             raise UserError(

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from asr.data.quiet import frame_energies, quietest_frame
 from asr.decoding.alignment import align_words
 from asr.decoding.safeguards import GenerationSettings, write
 from asr.decoding.words import Word
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from asr.model.loaded_model import LoadedModel
 
 _LONGEST_SECONDS = 28.0
-_EARLIEST_SHARE = 0.5
-"""A cut is in the last half of what fits."""
 _QUIET_SECONDS = 0.3
 _FRAME_SECONDS = 0.02
 
@@ -53,14 +51,9 @@ def quiet_pieces(
 
 
 def _quietest(audio_N: Tensor, rate_hz: int) -> int:
-    """Where to cut: the middle of the quietest stretch of its later part."""
     frame = round(_FRAME_SECONDS * rate_hz)
-    frames = len(audio_N) // frame
-    energies = audio_N[: frames * frame].view(frames, frame).square().mean(dim=1)
     width = max(1, round(_QUIET_SECONDS / _FRAME_SECONDS))
-    stretches = functional.avg_pool1d(energies[None, None], width, stride=1)[0, 0]
-    first = int(_EARLIEST_SHARE * len(stretches))
-    return (first + int(stretches[first:].argmin()) + width // 2) * frame
+    return quietest_frame(frame_energies(audio_N, frame), width) * frame
 
 
 @dataclass(frozen=True)

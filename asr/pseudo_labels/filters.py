@@ -35,6 +35,8 @@ class Dropped(StrEnum):
     """A label from outside that is far from the average's."""
 
 
+_MOST_CHANGE_OF_NOISE = 0.5
+"""Token error rate against the former label: what is heard in noise is next to nothing, each time."""
 NO_LABEL = (Dropped.UNLABELLED, Dropped.UNSPELLABLE)
 """There is nothing to judge or to compare with."""
 
@@ -45,26 +47,29 @@ def judge(
     tokens_per_second: float,
     change: float | None,
     policy: FilterConfig,
+    speech_blank_share: float | None = None,
 ) -> Dropped | None:
     """The first reason to drop a label when it is made, or None to train on it.
 
     `seconds` is the speech as recorded, `tokens_per_second` the transcripts', `change` the token error rate
-    against the utterance's former label, if it has one.
+    against the utterance's former label, if it has one. `speech_blank_share` is the most that speech has, by
+    the dev sets; None where they say nothing.
     """
     if label.dropped is not None:
         return Dropped(label.dropped)
     metrics, rate = label.metrics, len(label.tokens) / max(1e-9, seconds)
     ratio = length_ratio(len(label.tokens), seconds, tokens_per_second)
+    is_blank = _exceeds(metrics.blank_share, speech_blank_share)
     judged = {
+        Dropped.NO_SPEECH: (is_blank and not label.tokens)
+        or _exceeds(metrics.blank_share, policy.max_blank_share)
+        or _exceeds(metrics.no_speech_probability, policy.max_no_speech_probability),
         Dropped.EMPTY: not label.tokens,
         Dropped.TOO_SHORT: ratio < policy.min_length_ratio,
         Dropped.TOO_LONG: ratio > policy.max_length_ratio,
         Dropped.TOO_FAST: _exceeds(rate, policy.max_tokens_per_second),
         Dropped.REPETITIVE: _exceeds(metrics.repetition, policy.max_repetition),
         Dropped.COMPRESSIBLE: _exceeds(metrics.compression_ratio, policy.max_compression_ratio),
-        Dropped.NO_SPEECH: _exceeds(
-            metrics.no_speech_probability, policy.max_no_speech_probability
-        ),
         # NaN where nobody is known to be sure.
         Dropped.LOW_CONFIDENCE: bool(policy.min_confidence)
         and not metrics.confidence >= policy.min_confidence,
@@ -72,6 +77,18 @@ def judge(
         Dropped.CHANGED: _exceeds(change, policy.max_change),
     }
     return next((reason for reason, is_so in judged.items() if is_so), None)
+
+
+def is_without_speech(label: Label, change: float | None, speech_blank_share: float | None) -> bool:
+    """Whether a label that was judged says something of the audio, and not of the teacher: no speech is there.
+
+    Not where dev speech has as many blanks, as all of it has by a teacher that has collapsed; and not where
+    the utterance was heard to hold other words before.
+    """
+    if label.dropped != Dropped.NO_SPEECH or (change or 0.0) > _MOST_CHANGE_OF_NOISE:
+        return False
+    is_as_speech = label.metrics.no_speech_probability is None and speech_blank_share is not None
+    return not is_as_speech or _exceeds(label.metrics.blank_share, speech_blank_share)
 
 
 def _exceeds(value: float | None, limit: float | None) -> bool:

@@ -16,6 +16,8 @@ _ALARM_HALF_LIFE_USES = 4.0
 """Short: four broken labels ring the alarm."""
 _FEWEST_LABELS = 4.0
 """Fewer say nothing: the first ones of a run, or of a teacher that went back."""
+_FEWEST_WITHOUT_SPEECH = 8.0
+"""Files without speech may come together; labels of them are not trained on, so there is time."""
 _FEW_TRIGRAMS = 10
 """A shorter label may repeat itself by chance."""
 _SHOWN_HALF_LIFE_LABELS = 100.0
@@ -52,6 +54,10 @@ class LabelCounts:
     """Tokens of the labels that were compared with the student."""
     uses: float = 0.0
     """These labels."""
+    without_speech: float = 0.0
+    """Of audio that seems to hold none: in none of the above."""
+    heard: float = 0.0
+    """All others, to compare with."""
     without_confidence: float = 0.0
     without_entropy: float = 0.0
     """Labels from outside of which nobody knows it."""
@@ -67,6 +73,10 @@ class LabelCounts:
             label = row.label
             if label.dropped in NO_LABEL:
                 continue
+            if row.is_without_speech:
+                counts.without_speech += 1
+                continue
+            counts.heard += 1
             repeated, trigrams = repeated_trigrams(label.tokens)
             counts.labels += 1
             counts.empty += not label.tokens
@@ -106,17 +116,23 @@ class LabelCounts:
     ) -> LabelCounts:
         """These, fading as labels come in, and the new ones."""
         # A label is compared with the student at each use, and so with or without new labels.
-        keep, keep_uses = 0.5 ** (new.labels / half_life_labels), 0.5 ** (new.uses / half_life_uses)
+        # Of audio without speech is fading what tells its share, and not what labels of speech have told.
+        passed = {"labels": new.labels, "uses": new.uses, "all": new.heard + new.without_speech}
+        half_lives = {"labels": half_life_labels, "uses": half_life_uses, "all": half_life_labels}
+        keep = {name: 0.5 ** (count / half_lives[name]) for name, count in passed.items()}
         return LabelCounts(
             *(
-                (keep_uses if name in _OF_USES else keep) * getattr(self, name) + getattr(new, name)
+                keep[_FADES_BY.get(name, "labels")] * getattr(self, name) + getattr(new, name)
                 for name in _NAMES
             )
         )
 
 
 _NAMES = tuple(one.name for one in fields(LabelCounts))
-_OF_USES = ("disagreements", "agreed_on", "uses")
+_FADES_BY = {
+    **dict.fromkeys(("disagreements", "agreed_on", "uses"), "uses"),
+    **dict.fromkeys(("heard", "without_speech"), "all"),
+}
 
 
 @dataclass(frozen=True)
@@ -151,6 +167,9 @@ def shown_metrics(counts: LabelCounts, tokens_per_second: float) -> dict[str, fl
     return {
         "pseudo_label_empty_share": _ratio(counts.empty, counts.labels),
         "pseudo_label_broken_share": _ratio(counts.broken, counts.labels),
+        "pseudo_label_no_speech_share": _ratio(
+            counts.without_speech, counts.without_speech + counts.heard
+        ),
         "pseudo_label_length_ratio": _ratio(counts.tokens, counts.seconds * tokens_per_second),
         "pseudo_label_repetition": _ratio(counts.repeated_trigrams, counts.trigrams),
         "pseudo_label_disagreement": _ratio(counts.disagreements, counts.agreed_on),
@@ -195,6 +214,12 @@ class LabelHealth:
         """Which metrics are outside of their bands, for people."""
         metrics = shown_metrics(self.recent, tokens_per_second)
         found: list[str] = []
+        no_speech = metrics["pseudo_label_no_speech_share"] or 0.0
+        is_known = self.recent.without_speech >= _FEWEST_WITHOUT_SPEECH
+        if is_known and no_speech > policy.max_no_speech_share:
+            found.append(
+                f"{no_speech:.0%} of them hear no speech (limit {policy.max_no_speech_share:.0%})"
+            )
         if self.recent.labels < _FEWEST_LABELS:
             return found
         broken = metrics["pseudo_label_broken_share"]

@@ -20,7 +20,7 @@ from asr.evaluation.calibration.word_errors import Calibration
 from asr.model.features import FeatureExtractor
 from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.decoders import LabelDecoder, LabelRequest
-from asr.pseudo_labels.filters import NO_LABEL, judge, token_error_rate
+from asr.pseudo_labels.filters import NO_LABEL, is_without_speech, judge, token_error_rate
 from asr.pseudo_labels.label import OUTSIDE, Label, with_text
 from asr.pseudo_labels.outside.outside_labels import OutsideLabels
 from asr.pseudo_labels.records import Key, LabelRecord, measured
@@ -34,6 +34,8 @@ class Outlook:
 
     calibration: Calibration | None = None
     """None where they say nothing (yet)."""
+    speech_blank_share: float | None = None
+    """The most blank frames that speech has, by the weights that label; None where that is not known."""
 
     def wer(self, label: Label) -> float | None:
         """Expected of a label, in percent."""
@@ -95,13 +97,14 @@ class LabelMaker:
                 before = None
             change = None if before is None else token_error_rate(label.tokens, unpacked(before))
             filters, rate = self.config.pseudo_label.filters, self.tokens_per_second
+            blank_share = self.outlook.speech_blank_share if label.source != OUTSIDE else None
             label = replace(
                 label,
                 hours=hours,
                 teacher_age_hours=math.nan
                 if label.source == OUTSIDE
                 else hours - self.teacher.hours,
-                dropped=judge(label, segment.seconds, rate, change, filters),
+                dropped=judge(label, segment.seconds, rate, change, filters, blank_share),
             )
             errors = None
             if label.dropped not in NO_LABEL:
@@ -110,7 +113,15 @@ class LabelMaker:
                 )
             name, wer = micro_batch.ids[place], self.outlook.wer(label)
             record = LabelRecord(
-                key(segment), name, segment.seconds, label, text, change, errors, wer_estimate=wer
+                key(segment),
+                name,
+                segment.seconds,
+                label,
+                text,
+                change,
+                errors,
+                is_without_speech=is_without_speech(label, change, blank_share),
+                wer_estimate=wer,
             )
             records.append(record)
         return records

@@ -37,6 +37,8 @@ class LabelRecord:
     """None where there is no reference."""
     place: int = 0
     """Of its segment in the stream, counted from the batch's first; 0 in rounds."""
+    is_without_speech: bool = False
+    """By its blanks, which are more than those of speech, or by an encoder-decoder: of the audio, it seems."""
     wer_estimate: float | None = None
     """In percent, by its confidence and the dev sets; None where they say nothing."""
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import unicodedata
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from asr.config.schema import CorpusConfig
 from asr.errors import UserError
 
 from ..contents import Contents, opened_contents
-from ..manifests import Listing, Reject, Utterance
-from ..pipeline import Settings, prepare
-from ..validate import check_id
+from ..manifests import Kept, Listing, Reject, Utterance
+from ..pipeline import Checked, Settings, checked, prepare
+from ..validate import SAMPLE_RATE_HZ, check_id
 
 TRANSCRIPTS = "transcripts.tsv"
 """Name of the transcripts that are found without being named."""
@@ -20,7 +23,20 @@ TRANSCRIPTS = "transcripts.tsv"
 # What soundfile cannot read (m4a and the like) is listed too: it is then rejected and counted.
 _EXTENSIONS = {
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf"),
-    *(".sph", ".w64", ".rf64", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr"),
+    *(
+        ".sph",
+        ".w64",
+        ".rf64",
+        ".m4a",
+        ".mp4",
+        ".aac",
+        ".wma",
+        ".webm",
+        ".amr",
+        ".mkv",
+        ".mov",
+        ".avi",
+    ),
 }
 
 
@@ -36,36 +52,58 @@ def prepare_folder(
     transcripts: Path | None = None,
     characters: str | None = None,
     set_name: str | None = None,
+    vad: str | None = None,
 ) -> None:
     """Prepare every audio file under `root`, to any depth.
 
     The id is the path relative to `root` without extension, '/' included. With a transcript an
     utterance goes to `labelled` (or `set_name`), else to `untranscribed` (or
-    `set_name`-untranscribed). Raises UserError for a missing folder or file, too many rejects, or a
+    `set_name`-untranscribed). With `vad`, what finds speech, untranscribed files without any are left out.
+    Raises UserError for a missing folder or file, too many rejects, or a
     set that is there of another root.
     """
-    if not root.is_dir():
-        raise UserError(f"--root {root}: no such folder", "check the path")
-    if settings.output.resolve() == root.resolve():
-        raise UserError(f"--output {settings.output} is the corpus itself", "name another folder")
-    if set_name is not None and ("/" in set_name or check_id(set_name) is not None):
-        raise UserError(f"--set-name {set_name!r}: a name becomes a file", "use letters and digits")
+    check_folder(root, settings.output, set_name)
     if transcripts is None and (root / TRANSCRIPTS).is_file():
         transcripts = root / TRANSCRIPTS
     sets = (set_name or "labelled", f"{set_name}-untranscribed" if set_name else "untranscribed")
     listing = list_folder(root, settings.output, transcripts, sets)
-    if not listing.utterances:
-        known = " ".join(sorted(extension[1:] for extension in _EXTENSIONS))
-        raise UserError(
-            f"--root {root}: no audio found", f"name a folder of files that end in {known}"
-        )
-    options = {"root": os.path.abspath(root), "sets": sets}
+    options: dict[str, Any] = {"root": os.path.abspath(root), "sets": sets}
     with opened_contents(settings.output, "folder") as there:
-        mine = _claim(there, sets, root, listing)
-    prepare("folder", mine, options, listing, settings, characters)
+        mine = claim(there, sets, root, listing)
+    cut: Checked | None = None
+    if vad is not None:
+        from ..segmentation.voice_activity import check_speech, chosen  # imports torch
+
+        options["without_speech_by"] = chosen(vad)
+        cut = partial(checked, one=partial(check_speech, vad=vad))
+    kept = prepare("folder", mine, options, listing, settings, characters, cut)
+    _tell_of_long_ones(kept, root, settings.output)
 
 
-def _claim(there: Contents, sets: tuple[str, str], root: Path, listing: Listing) -> list[str]:
+def _tell_of_long_ones(kept: list[Kept], root: Path, output: Path) -> None:
+    most = CorpusConfig().max_seconds
+    seconds = [one.samples / SAMPLE_RATE_HZ for one in kept]
+    long = [one for one in seconds if one > most]
+    if long:
+        print(
+            f"note: {len(long):,} of {len(seconds):,} recordings are longer than a recipe takes "
+            f"(corpus.max_seconds, {most:g} unless it says otherwise), the longest {max(long) / 60:.1f} "
+            "minutes; training leaves them out. What has no transcript is cut where speech is by "
+            f"`asr prepare segment --root {root} --output {output}`"
+        )
+
+
+def check_folder(root: Path, output: Path, set_name: str | None) -> None:
+    """Raises UserError for a root that is none, an output that is the root, and a name that is no file's."""
+    if not root.is_dir():
+        raise UserError(f"--root {root}: no such folder", "check the path")
+    if output.resolve() == root.resolve():
+        raise UserError(f"--output {output} is the corpus itself", "name another folder")
+    if set_name is not None and ("/" in set_name or check_id(set_name) is not None):
+        raise UserError(f"--set-name {set_name!r}: a name becomes a file", "use letters and digits")
+
+
+def claim(there: Contents, sets: tuple[str, ...], root: Path, listing: Listing) -> list[str]:
     """Of `sets`, those that are listed, and those that an earlier call made of the same root."""
     listed = {one.set for one in listing.utterances} | {one.set for one in listing.rejects}
     mine = []
@@ -93,7 +131,7 @@ def list_folder(
     texts, rejects = _read_transcripts(transcripts, sets[0]) if transcripts else ({}, [])
     utterances = []
     used: set[str] = set()
-    for path in _audio_files(root, output):
+    for path in audio_files(root, output):
         relative = path.relative_to(root)
         name, utterance_id = relative.as_posix(), relative.with_suffix("").as_posix()
         key = next((key for key in (name, utterance_id) if key in texts), None)
@@ -109,12 +147,18 @@ def list_folder(
     return Listing(utterances, sorted(rejects, key=lambda reject: (reject.reason, reject.detail)))
 
 
-def _audio_files(root: Path, output: Path) -> list[Path]:
+def audio_files(root: Path, output: Path) -> list[Path]:
+    """All under `root` that may be audio, sorted; not what lies under `output`. UserError for none."""
     found = []
     for folder, folders, files in os.walk(root):
         here = Path(folder)
         folders[:] = [name for name in folders if (here / name).resolve() != output.resolve()]
         found += [here / name for name in files if Path(name).suffix.lower() in _EXTENSIONS]
+    if not found:
+        known = " ".join(sorted(extension[1:] for extension in _EXTENSIONS))
+        raise UserError(
+            f"--root {root}: no audio found", f"name a folder of files that end in {known}"
+        )
     return sorted(found)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,7 @@ from asr.decoding.reading import Reading
 from asr.model.features import frame_mask
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import BLANK, Tokenizer
+from asr.pseudo_labels.filters import Dropped
 from asr.pseudo_labels.label import Label, label_metrics
 
 if TYPE_CHECKING:
@@ -65,7 +66,13 @@ class LabelDecoder(ABC):
     ) -> list[Label]:
         """Of each utterance by a network in evaluation mode, and features as it wants them."""
         logits_BSV, lengths_B = network(features_BTF, lengths_B)
-        return self(_blank_where_not_finite(logits_BSV, lengths_B), lengths_B, request)
+        is_sound_B = _are_finite(logits_BSV, lengths_B)
+        made = self(_blank_where_not(is_sound_B, logits_BSV), lengths_B, request)
+        # Said here, since it is no silence that was heard.
+        return [
+            label if is_sound or label.tokens else replace(label, dropped=Dropped.EMPTY)
+            for label, is_sound in zip(made, is_sound_B.tolist(), strict=True)
+        ]
 
     def of_reading(self, found: Reading, request: LabelRequest) -> list[Label]:
         """Of what was read anyway, on a dev set."""
@@ -80,10 +87,13 @@ class LabelDecoder(ABC):
         return [Label(*label) for label in zip(decided, metrics, strict=True)]
 
 
-def _blank_where_not_finite(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
-    """An utterance of which the teacher makes NaN or infinity says nothing: its label is empty."""
+def _are_finite(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
     is_padding_BS = ~frame_mask(lengths_B, logits_BSV.shape[1])
-    is_sound_B = (logits_BSV.isfinite().all(dim=-1) | is_padding_BS).all(dim=-1)
+    return (logits_BSV.isfinite().all(dim=-1) | is_padding_BS).all(dim=-1)
+
+
+def _blank_where_not(is_sound_B: Tensor, logits_BSV: Tensor) -> Tensor:
+    """An utterance of which the teacher makes NaN or infinity says nothing: its label is empty."""
     if bool(is_sound_B.all()):
         return logits_BSV
     silence_V = torch.zeros_like(logits_BSV[0, 0])

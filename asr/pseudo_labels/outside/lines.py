@@ -186,8 +186,8 @@ def write_cut(label: WrittenLabel) -> str:
 
 
 def write_supervision(label: WrittenLabel) -> str:
-    """A line of Lhotse's supervisions."""
-    return _json_line(_supervision(label))
+    """A line of Lhotse's supervisions, which are placed in their recording."""
+    return _json_line({**_supervision(label), "start": (label.cut or {}).get("start", 0.0)})
 
 
 def _supervision(label: WrittenLabel) -> dict[str, Any]:

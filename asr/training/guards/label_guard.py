@@ -30,6 +30,8 @@ _MEASURED_DECISIONS = ("greedy", "sample", "beam")
 """What decides labels of dev speech just as those of untranscribed speech."""
 _SHORTFALL = 0.2
 _FEWEST_LABELS = 50.0
+_FEWEST_DEV_UTTERANCES = 5
+_NEARLY_ALL = 0.9
 _REMEDY = (
     "more transcripts or hours first, a trained start (init_from), or pseudo_label.start.dev_wer_below, which "
     "waits"
@@ -44,6 +46,8 @@ class Reading:
     """Which of an evaluation's models they are; None for none of them."""
     read: list[Read] = field(default_factory=list)
     """This rank's share."""
+    blank_shares: list[float] = field(default_factory=list)
+    """Of the same utterances."""
     metrics: list[DevMetrics] = field(default_factory=list)
     """By dev set."""
     label: Callable[[reading.Reading, LabelRequest], Sequence[Label]] | None = None
@@ -59,6 +63,7 @@ class Reading:
         if self.label is None:
             return
         made = self.label(found, LabelRequest(list(segments), list(references), self.hours))
+        self.blank_shares += [label.metrics.blank_share for label in made]
         for label, reference in zip(made, references, strict=True):
             texts = self.normalise(reference), self.normalise(self.text_of(label.tokens))
             words, _ = error_counts([texts[0]], [texts[1]])
@@ -115,7 +120,9 @@ class LabelGuard:
         self.cer = sum(metrics.cer for metrics in reading.metrics) / count
         self.hours = reading.hours
         # In an order that does not depend on the ranks.
-        self.labeler.maker.outlook.calibration = Calibration.fit(ranks.gather(reading.read))
+        outlook = self.labeler.maker.outlook
+        outlook.calibration = Calibration.fit(ranks.gather(reading.read))
+        outlook.speech_blank_share = _most_blank(ranks.gather(reading.blank_shares))
 
     def _judges(self, hours: float) -> bool:
         """Whether a network of the run labels, or will first: files are not measured on dev sets."""
@@ -224,6 +231,7 @@ class LabelGuard:
             "cer": self.cer,
             "hours": self.hours,
             "calibration": calibration and asdict(calibration),
+            "speech_blank_share": self.labeler.maker.outlook.speech_blank_share,
         }
 
     def load(self, state: Mapping[str, Any] | None, dev_wer: float | None) -> None:
@@ -235,9 +243,22 @@ class LabelGuard:
                 self.wer = dev_wer
             return
         self.wer, self.cer, self.hours = state["wer"], state["cer"], state["hours"]
+        # Older checkpoints have none.
+        self.labeler.maker.outlook.speech_blank_share = state.get("speech_blank_share")
         if state["calibration"] is not None:
             calibration = Calibration.from_state(state["calibration"])
             self.labeler.maker.outlook.calibration = calibration
+
+
+def _most_blank(shares: list[float]) -> float | None:
+    """The most blank frames that speech has: between those of nearly all dev speech, and all.
+
+    1, which no label exceeds, of a network that hears nothing in speech either; None of few utterances.
+    """
+    if len(shares) < _FEWEST_DEV_UTTERANCES:
+        return None
+    ordered = sorted(shares)
+    return (ordered[int(_NEARLY_ALL * (len(ordered) - 1))] + 1.0) / 2
 
 
 def label_guard_metrics(guard: LabelGuard | None) -> dict[str, float | None]:

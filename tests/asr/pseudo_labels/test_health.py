@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.config.pseudo_label import HealthConfig
+from asr.config.pseudo_label import FilterConfig, HealthConfig
+from asr.pseudo_labels.filters import is_without_speech, judge
 from asr.pseudo_labels.health import LabelCounts, LabelHealth, shown_metrics
 from asr.pseudo_labels.label import Label, LabelMetrics
 from asr.pseudo_labels.records import LabelRecord
@@ -75,3 +77,40 @@ def test_metrics_are_averages_of_what_was_observed(steps: list[tuple[int, int]])
 def test_no_labels_no_metrics() -> None:
     assert set(shown_metrics(LabelCounts(), 10.0).values()) == {None}
     assert LabelHealth().faults(HEALTH, 10.0) == []
+
+
+def silent(change: float | None = None, blank_share: float = 1.0) -> LabelRecord:
+    """An empty label by a teacher whose dev speech has at most 80 % of blanks, so up to 90 % are speech."""
+    policy = FilterConfig()
+    label = Label([], LabelMetrics(0.9, blank_share, 0.1))
+    label = replace(label, dropped=judge(label, 1.0, 10.0, change, policy, 0.9))
+    is_without = is_without_speech(label, change, 0.9)
+    return LabelRecord((0, 0), "u", 1.0, label, "", change, None, is_without_speech=is_without)
+
+
+def test_forty_percent_of_noise_ring_nothing_and_a_teacher_that_hears_nothing_does() -> None:
+    health, policy = LabelHealth(), HealthConfig()
+    random = np.random.default_rng(0)
+    for is_noise in (random.random(400) < 0.4).tolist():
+        one = [silent() if is_noise else row(SOUND)]
+        health.observe(LabelCounts.of(one, policy, 10.0))
+        assert health.faults(policy, 10.0) == []
+    share = shown_metrics(health.shown, 10.0)["pseudo_label_no_speech_share"]
+    assert share == pytest.approx(0.4, abs=0.15)
+    labels = 0
+    while not health.faults(policy, 10.0):
+        health.observe(LabelCounts.of([silent()], policy, 10.0))
+        labels += 1
+    assert 5 < labels < 60
+    assert "hear no speech" in health.faults(policy, 10.0)[0]
+
+
+@pytest.mark.parametrize("lost", [silent(change=1.0), silent(blank_share=0.85)])
+def test_an_empty_label_of_speech_is_no_noise(lost: LabelRecord) -> None:
+    """Of an utterance in which words were heard before, or with no more blanks than dev speech has."""
+    health, policy = LabelHealth(), HealthConfig()
+    for _ in range(12):
+        health.observe(LabelCounts.of([row(SOUND)], policy, 10.0))
+    for _ in range(8):
+        health.observe(LabelCounts.of([lost], policy, 10.0))
+    assert any("empty" in fault for fault in health.faults(policy, 10.0))

@@ -1,0 +1,1 @@
+"""Recordings of any length -> utterances: where speech is, and where to cut."""
