@@ -42,15 +42,18 @@ class SoundAugmentation:
         self._rate_hz = config.features.sample_rate_hz
         self.changes = self._policy.changes
         """By name, with their probabilities."""
-        directory = Path(config.corpus.directory)
-        self._noise: Recordings | None = None
-        self._rooms: Rooms | None = None
-        if "noise" in self.changes:
-            sources = self._policy.noise.sources
-            setting = "augmentation.noise.sources"
-            self._noise = Recordings.found(sources, directory, self._rate_hz, setting)
-        if "reverberation" in self.changes:
-            self._rooms = self._make_rooms(directory)
+        self.recordings = {
+            name: Recordings.found(
+                sources,
+                Path(config.corpus.directory),
+                self._rate_hz,
+                f"augmentation.{name}.sources",
+            )
+            for name in self.changes
+            if (sources := getattr(getattr(self._policy, name), "sources", None))
+        }
+        """From which noise and rooms are drawn."""
+        self._rooms = self._make_rooms()
         if "codec" in self.changes:
             for kind in self._policy.codec.kinds:
                 check_codec_rate(kind, self._rate_hz)
@@ -86,7 +89,6 @@ class SoundAugmentation:
         """One change, by its name, of an utterance (N,)."""
         policy, rate = self._policy, self._rate_hz
         if name == "reverberation":
-            assert self._rooms is not None
             return reverberated(audio_N, self._rooms.response(random))
         if name == "noise":
             return self._with_noise(audio_N, random)
@@ -101,21 +103,19 @@ class SoundAugmentation:
         return audio_N * np.float32(10 ** (gain_db / 20))
 
     def _with_noise(self, audio_N: Audio, random: np.random.Generator) -> Audio:
-        assert self._noise is not None
         snr_db = float(random.uniform(*self._policy.noise.snr_db))
         mixer = AudioMixer(audio_N[None], self._rate_hz)
         if mixer.reference_energy <= 0:  # no noise has a ratio to silence
             return audio_N
-        mixer.add_to_mix(self._noise.piece(random, len(audio_N))[None], snr=snr_db)
+        noise_N = self.recordings["noise"].piece(random, len(audio_N))
+        mixer.add_to_mix(noise_N[None], snr=snr_db)
         mixed_N: Audio = mixer.mixed_audio[0]
         return mixed_N
 
-    def _make_rooms(self, directory: Path) -> Rooms:
+    def _make_rooms(self) -> Rooms:
+        if "reverberation" in self.recordings:
+            return RecordedRooms(self.recordings["reverberation"])
         policy = self._policy.reverberation
-        if policy.sources:
-            setting = "augmentation.reverberation.sources"
-            found = Recordings.found(policy.sources, directory, self._rate_hz, setting)
-            return RecordedRooms(found)
         rooms, longest = policy.simulated_rooms, policy.longest_seconds
         return SimulatedRooms(rooms, longest, self._rate_hz, self._seed)
 
