@@ -30,7 +30,7 @@ Audio = NDArray[np.float32]
 
 SILENT_PEAK = 1e-4
 """-80 dB of full scale: what has no louder sample is silent."""
-_BLOCK_SECONDS = 10.0
+_MOST_BLOCK_SECONDS = 60
 _SHOWN = 3
 _TRIES = 4
 # Also those that libsndfile cannot read: named, and not passed over.
@@ -259,10 +259,8 @@ def _look(
     """Its first sound, which is mostly in its first seconds; and whether its end is there."""
     if not samples:
         return _Look(fault="holds no audio")
-    block = round(_BLOCK_SECONDS * rate_hz)
-    heard_at = _first_sound(
-        (first, read(first, min(block, samples - first))) for first in range(0, samples, block)
-    )
+    blocks = _blocks(samples, rate_hz)
+    heard_at = _first_sound((first, read(first, count)) for first, count in blocks)
     if heard_at is None:
         return _Look(fault="silent")
     if heard_at < 0:
@@ -271,6 +269,14 @@ def _look(
     if len(read(samples - end, end)) < end:
         return _Look(fault="ends before its header says")
     return _Look(samples, rate_hz, heard_at, channels, seeks)
+
+
+def _blocks(samples: int, rate_hz: int) -> Iterator[tuple[int, int]]:
+    """Where each begins, and how long it is: a second, then more, since few recordings need a second one."""
+    first, block = 0, rate_hz
+    while first < samples:
+        yield first, min(block, samples - first)
+        first, block = first + block, min(2 * block, _MOST_BLOCK_SECONDS * rate_hz)
 
 
 def _first_sound(blocks: Iterator[tuple[int, Audio]]) -> int | None:

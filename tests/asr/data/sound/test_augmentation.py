@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import PLAIN, Train, final, losses, same_weights
 from sound_helpers import (
     configured,
     everything,
@@ -176,3 +178,18 @@ def test_silent_speech_stays_silent(recipe: Path, tmp_path: Path) -> None:
     changed_N = data.sound.utterance(silent_N, segment)
     assert changed_N.shape == silent_N.shape
     assert np.abs(changed_N).max() < 1e-3
+
+
+@pytest.mark.slow
+def test_a_run_on_two_ranks_and_one_that_was_stopped_are_the_run(train: Train, noise: Path) -> None:
+    settings = [f"{key}={json.dumps(value)}" for key, value in everything(noise).items()]
+    settings += [*PLAIN, "trainer.evaluation_every_hours=1"]
+    whole = train("whole", *settings, "trainer.total_hours=0.03")
+    train("stopped", *settings, "trainer.total_hours=0.015")
+    stopped = train("stopped", *settings, "trainer.total_hours=0.03", "trainer.loader_workers=1")
+    for name in ("student.safetensors", "teacher.safetensors"):
+        assert same_weights(final(whole) / name, final(stopped) / name)
+    two = train("two", *settings, "trainer.total_hours=0.03", ranks=2)
+    assert losses(two) == pytest.approx(losses(whole), rel=1e-4)
+    plain = train("plain", *PLAIN, "pseudo_label.start_hours=0.005", "trainer.total_hours=0.03")
+    assert losses(plain) != pytest.approx(losses(whole), rel=1e-2)
