@@ -47,7 +47,7 @@ class _Change(Section):
 
 
 class NoiseConfig(_Change):
-    sources: list[str] = []
+    sources: list[Annotated[str, Field(min_length=1)]] = []
     """Folders of audio, searched through and through (of MUSAN: its noise and music), or prepared sets by their
     names in corpus.directory. Each recording is drawn as often, and of it a piece; one that is shorter than the
     utterance is repeated, one of another rate resampled, of several channels the first is taken."""
@@ -65,7 +65,7 @@ class NoiseConfig(_Change):
 
 
 class ReverberationConfig(_Change):
-    sources: list[str] = []
+    sources: list[Annotated[str, Field(min_length=1)]] = []
     """Folders or prepared sets of recorded room impulse responses, as noise has them; none: simulated rooms."""
     simulated_rooms: Count = 1000
     """Number of different simulated rooms (FRA-RIR, arXiv 2208.04101, as Lhotse has it); each is made when

@@ -215,8 +215,10 @@ class TrainingData:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """What a data position refers to: changed, if utterances or their durations change."""
-        return {str(kind): digest(s.keys, s.seconds) for kind, s in self.sets.items()}
+        """Of what a data position refers to, and of noise and rooms: ids and durations."""
+        of_sets = {str(kind): digest(s.keys, s.seconds) for kind, s in self.sets.items()}
+        sources = self.sound.recordings if self.sound else {}
+        return of_sets | {name: recordings.fingerprint for name, recordings in sources.items()}
 
     def utterance_id(self, segment: Segment) -> str:
         return self.sets[segment.kind].ids[segment.index]

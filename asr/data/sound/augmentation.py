@@ -10,6 +10,7 @@ Shape suffixes: B utterances, N samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,9 @@ Audio = NDArray[np.float32]
 
 CHANGES = ("reverberation", "noise", "band_pass", "codec", "volume")
 """In the order in which they are made. A change's place here is part of what it draws: none ever moves."""
+_MOST_RESPONSE_SECONDS = (
+    20.0  # the longest of cathedrals are half of it; what is longer is something else
+)
 
 
 class SoundAugmentation:
@@ -48,6 +52,7 @@ class SoundAugmentation:
                 Path(config.corpus.directory),
                 self._rate_hz,
                 f"augmentation.{name}.sources",
+                _MOST_RESPONSE_SECONDS if name == "reverberation" else math.inf,
             )
             for name in self.changes
             if (sources := getattr(getattr(self._policy, name), "sources", None))

@@ -137,3 +137,18 @@ def test_a_file_that_goes_away_is_named(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "n")
     with pytest.raises(UserError, match=r"n/a\.wav: cannot be read any more"):
         a_piece(recordings, 0.5)
+
+
+def test_music_is_no_impulse_response(tmp_path: Path) -> None:
+    write_sound(tmp_path / "a.wav", hiss(2.0))
+    said = r"r: of 1 recordings of .* 1 cannot be used: a\.wav \(longer than 1 s\)"
+    with pytest.raises(UserError, match=said):
+        Recordings.found([str(tmp_path)], Path("nowhere"), RATE_HZ, "r", most_seconds=1.0)
+
+
+def test_another_folder_is_noticed(tmp_path: Path) -> None:
+    folder = noise_folder(tmp_path / "one")
+    before = found(folder).fingerprint
+    assert found(shutil.copytree(folder, tmp_path / "two")).fingerprint == before
+    write_sound(folder / "new.wav", hiss(1.0))
+    assert found(folder).fingerprint != before
