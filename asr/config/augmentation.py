@@ -52,7 +52,8 @@ class NoiseConfig(_Change):
     names in corpus.directory. Each recording is drawn as often, and of it a piece; one that is shorter than the
     utterance is repeated, one of another rate resampled, of several channels the first is taken."""
     snr_db: Range = (5.0, 20.0)
-    """Power of the utterance over that of the noise behind it, in dB, drawn from this range."""
+    """Power of the utterance over that of the noise behind it, in dB, drawn from this range. A silent utterance
+    stays silent."""
 
     @model_validator(mode="after")
     def _check(self) -> NoiseConfig:

@@ -25,6 +25,7 @@ Audio = NDArray[np.float32]
 SILENT_PEAK = 1e-4
 """-80 dB of full scale: what has no louder sample is silent."""
 _MOST_BLOCK_SECONDS = 60
+_MOST_SKIPPED_SECONDS = 600
 _SHOWN = 3
 
 
@@ -38,7 +39,8 @@ class Look:
     """Its first sample that is not silent."""
     channels: int = 1
     seeks: bool = True
-    """Whether a piece is read without what is before it. Not of MP3: libmpg123 would complain on stderr."""
+    """Whether a piece is read without what is before it. Not of MP3, since libmpg123 would complain on stderr;
+    but of a long one, which would take too much memory."""
     fault: str = ""
     """Why it cannot be used; empty where it can."""
 
@@ -107,7 +109,8 @@ def _look_at_file(path: Path) -> Look:
                 audio_N: Audio = sound.read(count, dtype="float32", always_2d=True)[:, 0]
                 return audio_N
 
-            return _look(read, samples, rate, channels, seeks=sound.format != "MP3")
+            seeks = sound.format != "MP3" or samples > _MOST_SKIPPED_SECONDS * rate
+            return _look(read, samples, rate, channels, seeks)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
         reason = first_line(error).removeprefix(f"Error opening {str(path)!r}: ")
         return Look(fault=f"not readable as audio ({reason})")
