@@ -48,6 +48,7 @@ def main(argv: list[str]) -> int:
     from asr.planning.checks.corpora import Corpora
     from asr.planning.checks.machine import check_memory, check_output, memory_gb_of_a_rank
     from asr.planning.checks.pseudo_labels import check_method
+    from asr.planning.checks.sound import check_sound
 
     config, found_first = check_beginning(config)
     corpora = Corpora(config)
@@ -58,6 +59,7 @@ def main(argv: list[str]) -> int:
         *check_hours(config, corpora.labelled_hours),
         *check_method(config, corpora.sets.get("untranscribed", [])),
         *check_memory(config, arguments.ranks, memory_gb or memory_gb_of_a_rank(arguments.ranks)),
+        *check_sound(config),
         *check_output(config),
     ]
     found = list(dict.fromkeys(everything))

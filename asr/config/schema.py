@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from asr.config.augmentation import AugmentationConfig
 from asr.config.fields import (
     Count,
     Fraction,
@@ -74,31 +75,6 @@ class FeatureConfig(Section):
     """Zero mean and unit variance of each mel bin over each utterance."""
     source: Literal["waveform", "precomputed"] = "waveform"
     """Compute on the training device, or read what `asr prepare features` stored."""
-
-
-class SpecAugmentConfig(Section):
-    """Of features; with a pretrained encoder that takes waveforms, and with w2v-BERT, of what its own front end
-    makes of them: frames are then encoder frames, mostly of 20 ms, and bins are channels."""
-
-    frequency_masks: Natural = 2
-    """Number of frequency masks (slimIPL: 2)."""
-    frequency_mask_bins: Natural = 30
-    """Widest frequency mask (slimIPL: 30 of 80)."""
-    time_masks: Natural = 10
-    """Number of time masks (slimIPL: 10)."""
-    time_mask_frames: Natural = 50
-    """Widest time mask, in feature frames (slimIPL: 50)."""
-    time_mask_max_share: Share = 0.1
-    """Widest time mask as a share of the utterance (slimIPL: 0.1)."""
-    start_hours: NonNegative = 0.0
-    """Masks are applied from this many hours of audio on."""
-
-
-class AugmentationConfig(Section):
-    spec_augment: SpecAugmentConfig = SpecAugmentConfig()
-    """Masks on the student's input. The teacher always receives clean speech."""
-    speed_factors: Annotated[list[Positive], Field(min_length=1)] = [1.0]
-    """Each utterance of each pass is played at one of these speeds, drawn with equal probability."""
 
 
 class OptimizerConfig(Section):
@@ -240,6 +216,17 @@ class Config(Section):
             )
         if self.features.source == "precomputed" and self.augmentation.speed_factors != [1.0]:
             raise ValueError("augmentation.speed_factors needs features.source=waveform")
+        for name, probability in self.augmentation.changes.items():
+            if self.features.source == "precomputed":
+                raise ValueError(
+                    f"augmentation.{name}.probability {probability:g} needs features.source=waveform"
+                )
+        highest, nyquist = self.augmentation.band_pass.high_hz[1], self.features.sample_rate_hz / 2
+        if self.augmentation.band_pass.probability > 0 and highest >= nyquist:
+            raise ValueError(
+                f"augmentation.band_pass.high_hz ends at {highest:g}, and must be below half of "
+                f"features.sample_rate_hz, {nyquist:g}"
+            )
         if self.fork_from is not None and self.init_from is not None:
             raise ValueError(
                 "fork_from takes all of a run's state and init_from its weights alone: give one of them, and "

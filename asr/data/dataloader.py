@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from lhotse import MonoCut
@@ -27,6 +28,7 @@ from asr.data.dataset import SpeechSet, load_dev_sets, load_features, load_role,
 from asr.data.manifest.index import digest
 from asr.data.sampler import AudioStream, GlobalBatch, Position
 from asr.data.segments import GroupedCorpus, Kind, Segment, about_groups, label_ratio
+from asr.data.sound.augmentation import SoundAugmentation, one_thread
 from asr.data.transcripts import check_transcripts, tokens_per_second_of
 from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
@@ -49,7 +51,7 @@ class MicroBatch:
     student_input: tuple[Tensor, Tensor] | None
     """Waveforms (B, N) and samples (B,), or precomputed features (B, T, F) and frames (B,); or None."""
     teacher_input: tuple[Tensor, Tensor] | None
-    """The same at the original speed, for untranscribed speech that is labelled now."""
+    """The same at the original speed and otherwise clean, for untranscribed speech that is labelled now."""
     targets: list[list[int]]
     """Token ids of labelled utterances."""
     references: list[str]
@@ -90,11 +92,17 @@ class _Reader(Dataset["MicroBatch | UserError"]):
     """
 
     def __init__(
-        self, sets: dict[Kind, SpeechSet], tokenizer: Tokenizer, precomputed: bool
+        self,
+        sets: dict[Kind, SpeechSet],
+        tokenizer: Tokenizer,
+        precomputed: bool,
+        sound: SoundAugmentation | None,
     ) -> None:
+        """`sound`: what is done to the student's waveforms, where anything is."""
         self.sets = sets
         self.tokenizer = tokenizer
         self.precomputed = precomputed
+        self.sound = sound
 
     def __getitem__(self, spec: MicroBatchSpec) -> MicroBatch | UserError:
         try:
@@ -108,10 +116,16 @@ class _Reader(Dataset["MicroBatch | UserError"]):
         student_input = teacher_input = None
         speeds = [segment.speed for segment in spec.segments]
         if cuts and spec.is_trained:
-            student_input = self._audio(cuts, speeds)
+            with one_thread() if self.sound else nullcontext():
+                student_input = self._audio(cuts, speeds)
         if cuts and spec.needs_pseudo_label:
             as_recorded = student_input if all(speed == 1.0 for speed in speeds) else None
             teacher_input = as_recorded or self._audio(cuts, None)
+        if student_input is not None and self.sound is not None:
+            waveforms_BN, samples_B = (
+                student_input  # perhaps the teacher's too, which stay as they are
+            )
+            student_input = self.sound(waveforms_BN, samples_B, spec.segments), samples_B
         texts = [speech.references[segment.index] for segment in spec.segments]
         labelled = spec.kind is Kind.LABELLED
         return MicroBatch(
@@ -151,6 +165,7 @@ class TrainingData:
         speech goes through a cache, with this probability of replacement in a pass over it.
         """
         self.config, self.labels_at_use = config, labels_at_use
+        self.sound = SoundAugmentation.of(config)
         self.sets: dict[Kind, SpeechSet] = {}
         self.left_out: dict[str, int] = {}
         for kind in Kind:
@@ -200,8 +215,10 @@ class TrainingData:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """What a data position refers to: changed, if utterances or their durations change."""
-        return {str(kind): digest(s.keys, s.seconds) for kind, s in self.sets.items()}
+        """Of what a data position refers to, and of noise and rooms: ids and durations."""
+        of_sets = {str(kind): digest(s.keys, s.seconds) for kind, s in self.sets.items()}
+        sources = self.sound.recordings if self.sound else {}
+        return of_sets | {name: recordings.fingerprint for name, recordings in sources.items()}
 
     def utterance_id(self, segment: Segment) -> str:
         return self.sets[segment.kind].ids[segment.index]
@@ -277,7 +294,7 @@ class TrainingData:
         workers = min(self.config.trainer.loader_workers, cores)
         precomputed = self.config.features.source == "precomputed"
         loader: DataLoader[MicroBatch | UserError] = DataLoader(
-            _Reader(self.sets, self.tokenizer, precomputed),
+            _Reader(self.sets, self.tokenizer, precomputed, self.sound),
             sampler=specs,
             batch_size=None,
             num_workers=workers,

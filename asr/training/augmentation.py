@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.config.schema import SpecAugmentConfig
+from asr.config.augmentation import SpecAugmentConfig
 
 
 def spec_augment(

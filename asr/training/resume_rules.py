@@ -52,10 +52,11 @@ def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
 
 def check_corpora(
     checkpoint: Path, state: Mapping[str, Any], fingerprints: Mapping[str, str]
-) -> None:
+) -> list[str]:
     """A data position means something only in the corpora in which it was reached.
 
-    Raises UserError where a corpus that the run has drawn from is another now.
+    Raises UserError where a corpus that the run has drawn from is another now. What a user should know of
+    noise and rooms that are.
     """
     position = state["position"]
     drawn = {kind for kind in Kind if position[f"{kind}_pass"] or position[f"{kind}_group"]}
@@ -67,6 +68,11 @@ def check_corpora(
                 "durations, corpus.min_seconds or max_seconds changed)",
                 "restore them, or give the new run another output folder",
             )
+    return [
+        f"augmentation.{name}.sources: not the recordings that {checkpoint} knew: others are drawn from here on"
+        for name, fingerprint in fingerprints.items()
+        if name not in set(Kind) and state["corpora"].get(name, fingerprint) != fingerprint
+    ]
 
 
 def architecture(config: Config) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Trainer:
         saved = None
         if self.resumed_from is not None:
             saved = read_checkpoint(self.resumed_from, config, student)
-            check_corpora(self.resumed_from, saved.state, self.data.fingerprints)
+            self.data.notes += check_corpora(self.resumed_from, saved.state, self.data.fingerprints)
         warm_start = warm_start_of(config)
         begins_with = warm_start.put(student, self.tokenizer) if warm_start else None
         drawn_hours = saved.state["position"]["seconds"] / SECONDS_PER_HOUR if saved else 0.0

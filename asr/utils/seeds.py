@@ -30,6 +30,8 @@ class SeedTag(IntEnum):
     """Signs with which a gradient is folded, where the noise scale is measured."""
     GENERATION = 12
     """Tokens that an encoder-decoder draws where its likeliest ones are not believed."""
+    SOUND = 20
+    """Noise, rooms, bands, codecs and volume of the student's speech."""
 
 
 def generator(seed: int, tag: SeedTag, *place: int) -> np.random.Generator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from asr.config.schema import SpecAugmentConfig
+from asr.config.augmentation import SpecAugmentConfig
 from asr.training.augmentation import spec_augment
 
 

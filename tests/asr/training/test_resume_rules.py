@@ -10,6 +10,8 @@ from pathlib import Path
 from conftest import PLAIN, Train, asr_command, read_lines
 from training_helpers import updates
 
+from asr.training.resume_rules import check_corpora
+
 
 def ids(run: Path) -> list[str]:
     lines = read_lines(run / "utterances.jsonl")
@@ -53,3 +55,15 @@ def test_another_reference_is_refused_and_more_ranks_are_welcome(
     assert done.returncode == 0, done.stderr
     ids = read_lines(run / "utterances.jsonl")
     assert [line["step"] for line in ids] == list(range(1, len(ids) + 1))
+
+
+def test_other_noise_is_said() -> None:
+    position = {
+        f"{kind}_{unit}": 1 for kind in ("labelled", "untranscribed") for unit in ("pass", "group")
+    }
+    corpora = {"labelled": "a", "untranscribed": "b", "noise": "c"}
+    state = {"position": position, "corpora": corpora}
+    assert check_corpora(Path("hours-1"), state, corpora) == []
+    assert check_corpora(Path("hours-1"), state, {**corpora, "reverberation": "d"}) == []
+    [said] = check_corpora(Path("hours-1"), state, {**corpora, "noise": "d"})
+    assert said.startswith("augmentation.noise.sources: not the recordings that hours-1 knew")

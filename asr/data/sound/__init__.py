@@ -1,0 +1,1 @@
+"""What is done to the student's waveforms: rooms, noise, bands, codecs, volume; each drawn for an utterance."""
