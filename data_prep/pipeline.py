@@ -187,7 +187,7 @@ def _check_all(
 def checked(
     utterances: list[Utterance],
     settings: Settings,
-    one: Callable[[Utterance, Path], Outcome] | None = None,
+    one: Callable[..., Outcome] | None = None,
 ) -> Iterator[Iterator[Outcome]]:
     """Outcomes in order, from as many processes as `settings.jobs`; of a few utterances, from threads."""
     work = partial(one or check_one, output=settings.output)
