@@ -227,7 +227,7 @@ def _add_segment(parser: argparse.ArgumentParser) -> None:
         "min": (1.0, "least length of an utterance"),
         "max": (20.0, "most; longer speech is cut where it is quietest"),
         "pause": (0.5, "speech with a shorter pause goes on"),
-        "pad": (0.1, "audio before and after speech"),
+        "pad": (0.2, "audio before and after speech"),
     }
     for name, (seconds, text) in defaults.items():
         parser.add_argument(

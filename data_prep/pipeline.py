@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import soundfile
 from tqdm import tqdm
@@ -52,6 +52,12 @@ class Settings:
     output: Path
     jobs: int = 1
     max_reject_share: float = 0.10
+
+
+class Look(Protocol):
+    """Decodes a recording; what it converts goes below `output`."""
+
+    def __call__(self, utterance: Utterance, output: Path) -> Outcome: ...
 
 
 Checked = Callable[[list[Utterance], Settings], AbstractContextManager[Iterator[Outcome]]]
@@ -187,7 +193,7 @@ def _check_all(
 def checked(
     utterances: list[Utterance],
     settings: Settings,
-    one: Callable[..., Outcome] | None = None,
+    one: Look | None = None,
 ) -> Iterator[Iterator[Outcome]]:
     """Outcomes in order, from as many processes as `settings.jobs`; of a few utterances, from threads."""
     work = partial(one or check_one, output=settings.output)

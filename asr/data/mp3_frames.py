@@ -173,17 +173,13 @@ def _silence(content: bytearray, begin: int) -> None:
 
 def _preamble(head: bytes, frames: int) -> bytes:
     """A tag that says how many frames follow, and a silent frame, of which decoders drop a part."""
-    if _header(head, 0) is None:
-        raise OSError("no frame of an MP3 where its manifest says")
-    own, length = head, 0
+    least = 4 + _side_bytes(head) + _TAG_BYTES if len(head) == 4 else 0
     for kbit in range(1, 15):
-        own = bytes([head[0], head[1] | 1, kbit << 4 | head[2] & 0x0C, head[3]])
+        own = bytes([head[0], head[1] | 1, kbit << 4 | head[2] & 0x0C, head[3]]) if least else b""
         found = _header(own, 0)
-        assert found is not None
-        length = found[1]
-        if length >= 4 + _side_bytes(own) + _TAG_BYTES:
-            break
-    # More than there are: what decoders drop at the end is not there either.
-    said = (frames + 1 + _FRAMES_DROPPED).to_bytes(4, "big")
-    tag = own + bytes(_side_bytes(own)) + b"Xing\0\0\0\1" + said
-    return tag.ljust(length, b"\0") + own.ljust(length, b"\0")
+        if found is not None and found[1] >= least:
+            # More than there are: what decoders drop at the end is not there either.
+            said = (frames + 1 + _FRAMES_DROPPED).to_bytes(4, "big")
+            tag = own + bytes(_side_bytes(own)) + b"Xing\0\0\0\1" + said
+            return tag.ljust(found[1], b"\0") + own.ljust(found[1], b"\0")
+    raise OSError("no frame of an MP3 where its manifest says")

@@ -34,7 +34,7 @@ class Limits:
     max_seconds: float = 20.0
     pause_seconds: float = 0.5
     """Speech with a pause below it goes on."""
-    pad_seconds: float = 0.1
+    pad_seconds: float = 0.2
     """Audio before and after speech, where there is any."""
 
     def check(self) -> None:

@@ -6,7 +6,6 @@ are pauses under 0.5 s between them. What is around it is none: silence, music, 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -97,20 +96,3 @@ def coverage(truth: list[Span], cuts: list[Span], seconds: float) -> tuple[float
 def write_mp3(path: Path, audio_N: Audio) -> None:
     """Of 16 kHz mono."""
     soundfile.write(path, audio_N, RATE_HZ, format="MP3")
-
-
-def main(sample: Path, folder: Path, files: int, minutes: float) -> None:
-    """Write FOLDER/audio/N.mp3 and FOLDER/truth.json."""
-    random = np.random.default_rng(17)
-    utterances = sorted(sample.glob("train-clean-100/*/*/*.flac"))
-    utterances += sorted(sample.glob("dev-clean/*/*/*.flac"))
-    utterances += sorted(sample.glob("test-clean/*/*/*.flac"))
-    order = random.permutation(len(utterances)).tolist()
-    shuffled = [utterances[place] for place in order]
-    (folder / "audio").mkdir(parents=True, exist_ok=True)
-    truth = {}
-    for number in range(files):
-        audio_N, spans = joined(shuffled, 60 * minutes, random)
-        write_mp3(folder / "audio" / f"talk {number}.mp3", audio_N)
-        truth[f"talk {number}"] = {"seconds": len(audio_N) / RATE_HZ, "speech": spans}
-    (folder / "truth.json").write_text(json.dumps(truth))
