@@ -38,6 +38,8 @@ def identity(utterance: Utterance) -> str:
     The set is in it because it names the folder of converted audio.
     """
     names = [utterance.set, utterance.id, os.path.abspath(utterance.path)]
+    if utterance.span is not None and utterance.span.channel is not None:
+        names.append(str(utterance.span.channel))
     try:
         status = utterance.path.stat()
     except OSError:

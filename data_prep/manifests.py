@@ -34,8 +34,21 @@ WRITTEN = "text_written"
 
 
 @dataclass(frozen=True)
+class Span:
+    """A part of a recording, in seconds of it."""
+
+    recording: str
+    """Id of the recording, which names it where several utterances are in it."""
+    start_seconds: float = 0.0
+    seconds: float | None = None
+    """None: to its end."""
+    channel: int | None = None
+    """None: all channels, mixed down."""
+
+
+@dataclass(frozen=True)
 class Utterance:
-    """A recording as a corpus lists it, before validation.
+    """A recording, or a part of one, as a corpus lists it, before validation.
 
     `text` goes into the manifest; `reference` is a transcript that training must not see. `written` is
     either in its cased and punctuated form, where a corpus has two: it goes into the manifest as the
@@ -50,6 +63,11 @@ class Utterance:
     speaker: str | None = None
     language: str | None = None
     written: str | None = None
+    gender: str | None = None
+    custom: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else a corpus says of it: custom fields of the supervision."""
+    span: Span | None = None
+    """None: the whole recording."""
 
 
 @dataclass(frozen=True)
@@ -84,45 +102,54 @@ class Listing:
 
 @dataclass(frozen=True)
 class Kept:
-    """A sound utterance and the mono 16 kHz file that training reads; `samples` at 16 kHz."""
+    """A sound utterance and the mono 16 kHz file that training reads; its samples there, at 16 kHz."""
 
     utterance: Utterance
     path: Path
     samples: int
     converted: bool
+    first_sample: int = 0
+    recording_samples: int | None = None
+    """Of the whole file; None where the utterance is all of it."""
 
 
 def make_cut(kept: Kept) -> MonoCut:
-    """The Lhotse cut of an utterance: whole recording, at most one supervision, absolute path."""
+    """The Lhotse cut of an utterance: its part of a recording, at most one supervision, absolute path."""
     from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
 
     utterance, duration = kept.utterance, kept.samples / SAMPLE_RATE_HZ
+    recording_id, samples = utterance.id, kept.samples
+    if utterance.span is not None and kept.recording_samples is not None:
+        recording_id, samples = utterance.span.recording, kept.recording_samples
     source = AudioSource(type="file", channels=[0], source=os.path.abspath(kept.path))
     supervision = SupervisionSegment(
         id=utterance.id,
-        recording_id=utterance.id,
+        recording_id=recording_id,
         start=0.0,
         duration=duration,
         channel=0,
         text=utterance.text,
         language=utterance.language,
         speaker=utterance.speaker,
+        gender=utterance.gender,
     )
+    custom = dict(utterance.custom)
     if utterance.text is not None and utterance.written is not None:
-        supervision.custom = {WRITTEN: utterance.written}
-    known = (utterance.text, utterance.speaker, utterance.language)
+        custom[WRITTEN] = utterance.written
+    supervision.custom = custom or None
+    known = (utterance.text, utterance.speaker, utterance.language, utterance.gender)
     return MonoCut(
         id=utterance.id,
-        start=0.0,
+        start=kept.first_sample / SAMPLE_RATE_HZ,
         duration=duration,
         channel=0,
-        supervisions=[supervision] if any(value is not None for value in known) else [],
+        supervisions=[supervision] if any(value is not None for value in known) or custom else [],
         recording=Recording(
-            id=utterance.id,
+            id=recording_id,
             sources=[source],
             sampling_rate=SAMPLE_RATE_HZ,
-            num_samples=kept.samples,
-            duration=duration,
+            num_samples=samples,
+            duration=samples / SAMPLE_RATE_HZ,
         ),
     )
 
@@ -211,10 +238,11 @@ def summary_table(sets: dict[str, dict[str, Any]]) -> str:
 
 def reject_record(reject: Reject) -> dict[str, str]:
     """A reject as a JSON object; names that are no valid text are shown with escapes."""
-    return {key: _encodable(value) for key, value in asdict(reject).items()}
+    return {key: encodable(value) for key, value in asdict(reject).items()}
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """With escapes for what is no valid text, as in the name of a file."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
