@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import gzip
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from asr.data.manifest.admission import by_content
 from asr.errors import UserError
 
 from ...pipeline import Settings
@@ -16,6 +20,8 @@ from .listing import Found, prepare_found, set_names
 
 MANIFESTS = "lhotse"
 """Folder in OUT of what Lhotse wrote."""
+LOG = "recipe.log"
+"""What its recipe said, there."""
 _NAME = re.compile(
     r"(?P<corpus>.*?)_?(?P<kind>recordings|supervisions|cuts)_?(?P<part>.*)\.jsonl(\.gz)?"
 )
@@ -41,7 +47,9 @@ def prepare_recipe(
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.json*"):  # of another call
         old.unlink()
-    _call(command, name, [*arguments, str(folder)])
+    # SPHERE by libsndfile: Lhotse asks for another program.
+    with _heard(folder / LOG) as count, by_content():
+        _call(command, name, [*arguments, str(folder)])
     parts = _parts(folder)
     if not parts:
         there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
@@ -51,6 +59,10 @@ def prepare_recipe(
             f"asr prepare lhotse {name} --output OUT -- --help",
         )
     found, sets = Found(), list[str]()
+    if count():
+        found.notes.append(
+            f"the recipe said {count()} things, of what it left out too: {folder / LOG}"
+        )
     for part, (recordings, supervisions, cuts) in sorted(parts.items()):
         wanted = part if set_name is None else f"{set_name}-{part}" if len(parts) > 1 else set_name
         pair = set_names(wanted)
@@ -60,6 +72,23 @@ def prepare_recipe(
         elif cuts is not None:
             add_cuts(found, cuts, pair)
     prepare_found(found, folder, sets, settings, reject_overlapping)
+
+
+@contextmanager
+def _heard(log: Path) -> Iterator[Callable[[], int]]:
+    """Keep what a recipe says of what it leaves out, which it does in passing; counts the lines so far."""
+    root = logging.getLogger()
+    handler = logging.FileHandler(log, "w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield lambda: len(log.read_text(encoding="utf-8").splitlines())
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
 
 
 def _command(name: str) -> Any:
@@ -99,7 +128,7 @@ def _parts(folder: Path) -> dict[str, tuple[Path | None, Path | None, Path | Non
     files: dict[tuple[str, str], dict[str, Path]] = {}
     for path in sorted(folder.glob("*.jsonl*")):
         match = _NAME.fullmatch(path.name)
-        if match is not None:
+        if match is not None and not _is_empty(path):
             files.setdefault((match["corpus"], match["part"]), {})[match["kind"]] = path
     parts = [part for _, part in files]
     named = {}
@@ -108,3 +137,10 @@ def _parts(folder: Path) -> dict[str, tuple[Path | None, Path | None, Path | Non
         name = part if is_own else "-".join(filter(None, (corpus, part)))
         named[name] = (kinds.get("recordings"), kinds.get("supervisions"), kinds.get("cuts"))
     return {name: kinds for name, kinds in named.items() if kinds[0] or kinds[2]}
+
+
+def _is_empty(path: Path) -> bool:
+    """Of a part that the corpus has not."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
+        return not file.read(1)
