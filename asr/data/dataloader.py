@@ -27,6 +27,7 @@ from asr.data.dataset import SpeechSet, load_dev_sets, load_features, load_role,
 from asr.data.manifest.index import digest
 from asr.data.sampler import AudioStream, GlobalBatch, Position
 from asr.data.segments import GroupedCorpus, Kind, Segment, about_groups, label_ratio
+from asr.data.set_weights import about_weights, set_weights
 from asr.data.transcripts import check_transcripts, tokens_per_second_of
 from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
@@ -171,6 +172,7 @@ class TrainingData:
             self.tokens_per_second = tokens_per_second_of(labelled, tokenizer)
         else:
             self.tokens_per_second = _rate_of_dev(config, tokenizer)
+        weights = {kind: set_weights(config, kind, [s]) for kind, s in self.sets.items()}
         corpora = {
             kind: GroupedCorpus(
                 kind,
@@ -178,10 +180,13 @@ class TrainingData:
                 config.group_seconds,
                 config.seed,
                 config.augmentation.speed_factors,
+                weights[kind],
             )
             for kind, speech in self.sets.items()
         }
         self.notes = [note for corpus in corpora.values() for note in about_groups(corpus)]
+        for kind, speech in self.sets.items():
+            self.notes += about_weights(kind, [speech], weights[kind])
         """What a user should know of how the stream is cut."""
         untranscribed, policy = corpora.get(Kind.UNTRANSCRIBED), config.pseudo_label
         cache = None

@@ -30,6 +30,8 @@ class SeedTag(IntEnum):
     """Signs with which a gradient is folded, where the noise scale is measured."""
     GENERATION = 12
     """Tokens that an encoder-decoder draws where its likeliest ones are not believed."""
+    SET_WEIGHTS = 40
+    """Which utterances of a set a pass plays that plays a part of it."""
 
 
 def generator(seed: int, tag: SeedTag, *place: int) -> np.random.Generator:

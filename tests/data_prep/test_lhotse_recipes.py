@@ -40,7 +40,7 @@ def common_voice(root: Path) -> tuple[list[str], Expected]:
     said = {clip: (f'"Zdanie {clip}', 1.0) for clip in "abcd"}
     parts = {"train": "ab", "dev": "c", "test": "d"}
     expected = {part: {clip: said[clip] for clip in clips} for part, clips in parts.items()}
-    return ["-l", "pl", str(root)], expected
+    return ["-l", "pl", "-s", "train", str(root)], {"train": expected["train"]}
 
 
 def ted_lium(root: Path) -> tuple[list[str], Expected]:

@@ -17,6 +17,7 @@ from asr.config.schema import Config
 from asr.data.dataset import SpeechSet, check_stored_features, first_duplicate
 from asr.data.manifest.index import MANIFEST_SUFFIX
 from asr.data.segments import GroupedCorpus, Kind, about_groups
+from asr.data.set_weights import about_weights, set_weights
 from asr.data.spelling import count_lacking
 from asr.data.transcripts import training_tokenizer, unspelt
 from asr.errors import UserError
@@ -232,15 +233,17 @@ class Corpora:
 
     def _groups(self) -> Iterator[Finding]:
         for kind in Kind:
-            seconds = [self.kept(s).seconds for s in self.sets.get(str(kind), [])]
+            kept = [self.kept(speech) for speech in self.sets.get(str(kind), [])]
+            seconds = [speech.seconds for speech in kept]
             if not seconds or not sum(map(len, seconds)):
                 continue
             speeds = self.config.augmentation.speed_factors
             group, seed = self.config.group_seconds, self.config.seed
             try:
-                for text in about_groups(
-                    GroupedCorpus(kind, np.concatenate(seconds), group, seed, speeds)
-                ):
+                weights = set_weights(self.config, kind, kept)
+                whole = np.concatenate(seconds)
+                corpus = GroupedCorpus(kind, whole, group, seed, speeds, weights)
+                for text in (*about_groups(corpus), *about_weights(kind, kept, weights)):
                     yield note(text)
             except UserError as error:
                 yield Finding.of(error)
