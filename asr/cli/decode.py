@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from asr.decoding.decode_dataset import decode_set
 from asr.decoding.greedy import Decoder, greedy_only
 from asr.decoding.safeguards import GREEDY, GenerationSettings
 from asr.errors import UserError
+from asr.evaluation.diagnosis.mismatch import about_mismatch
 from asr.model.tokenizer import tokenizer_sha256
 from asr.utils.files import write_json, write_jsonl
 
@@ -57,7 +59,15 @@ def main(argv: list[str]) -> int:
     elif arguments.decoder == "beam":
         decoder, decoder_stamp = _beam(arguments, model, output)
     records = decode_set(model, speech, decoder, token_times=arguments.token_times)
-    write_jsonl(output, records)
+    references, hypotheses = list[str](), list[str]()
+
+    def kept_in_passing() -> Iterator[dict[str, Any]]:
+        for record in records:
+            references.append(record["reference"])
+            hypotheses.append(record["hypothesis"])
+            yield record
+
+    write_jsonl(output, kept_in_passing())
     stamp = {
         "checkpoint": str(model.checkpoint),
         "model": arguments.model,
@@ -70,6 +80,9 @@ def main(argv: list[str]) -> int:
     }
     write_json(output.with_suffix(".stamp.json"), stamp)
     print(f"decoded {len(speech)} utterances of '{speech.name}' with {model.checkpoint}: {output}")
+    mismatch = about_mismatch(references, hypotheses)
+    if mismatch is not None:
+        print(f"note: {mismatch}")
     return 0
 
 

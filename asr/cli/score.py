@@ -103,9 +103,13 @@ def _score_run(run: Path, normaliser: Normaliser, as_json: bool) -> int:
         raise UserError(
             f"{run}: nothing decoded in it", f"run `asr decode {run} SET.jsonl.gz` first"
         )
-    sets = {
-        name: {m: make_system(m, lines, normaliser).aligned for m, lines in models.items()}
+    systems = {
+        name: {model: make_system(model, lines, normaliser) for model, lines in models.items()}
         for name, models in decoded.items()
+    }
+    sets = {
+        name: {model: system.aligned for model, system in models.items()}
+        for name, models in systems.items()
     }
     if as_json:
         print(json.dumps(build_results(sets), indent=2))
@@ -118,6 +122,9 @@ def _score_run(run: Path, normaliser: Normaliser, as_json: bool) -> int:
             adjusted = row["p_wer_holm"], row["p_cer_holm"]
             first, second = pair.split("_vs_")
             print(describe(pairs[pair], first, second, adjusted))
+        for system in systems[name].values():
+            for note in system.notes:
+                print(f"note: {system.name}: {note}")
         print()
     print(f"normaliser {normaliser.stamp}")
     return 0

@@ -115,6 +115,10 @@ def _utterances(
             detail = f"{segments}: '{name}' is of '{recording}', which is not in wav.scp"
             found.reject(name, segments, set_name, "missing_audio", detail)
             yield name, None, None
+        elif recordings[recording] is None:
+            detail = f"{segments}: '{name}' is of '{recording}', which wav.scp names no file of"
+            found.reject(name, segments, set_name, "missing_audio", detail)
+            yield name, None, None
         else:
             seconds = None if end == -1 else end - begin
             yield name, recordings[recording], Span(recording, begin, seconds)

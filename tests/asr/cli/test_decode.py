@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import pytest
 from conftest import LETTERS, needs_beam_search, read_lines
 
 from asr.__main__ import main
+from asr.data.dataset import SpeechSet
 
 
 @needs_beam_search
@@ -51,3 +55,26 @@ def test_options_of_the_beam_need_the_beam(trained: Path, corpus: Path) -> None:
     dev = str(corpus / "dev.jsonl.gz")
     assert main(["decode", str(trained), dev, "--lm", "x.arpa"]) == 2
     assert main(["decode", str(trained), dev, "--nbest", "0"]) == 2
+
+
+def test_references_in_another_case_are_noticed(
+    trained: Path,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The little model writes nothing yet: another one's hypotheses are put in the place of its own."""
+
+    def decoded(
+        change: Callable[[str], str], _: object, speech: SpeechSet, *more: object, **others: object
+    ) -> Iterator[dict[str, str]]:
+        for name, text in zip(speech.ids, speech.references, strict=True):
+            yield {"id": name, "reference": text, "hypothesis": change(text)}
+
+    for change, is_said in ((str.upper, True), (str, False)):
+        monkeypatch.setattr("asr.cli.decode.decode_set", partial(decoded, change))
+        dev, output = str(corpus / "dev.jsonl.gz"), str(tmp_path / "out.jsonl")
+        assert main(["decode", str(trained), dev, "--output", output]) == 0
+        said = capsys.readouterr().out
+        assert ("WER 100.0 % is 0.0 % when case does not count" in said) is is_said
