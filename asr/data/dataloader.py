@@ -172,21 +172,7 @@ class TrainingData:
             self.tokens_per_second = tokens_per_second_of(labelled, tokenizer)
         else:
             self.tokens_per_second = _rate_of_dev(config, tokenizer)
-        weights = {kind: set_weights(config, kind, [s]) for kind, s in self.sets.items()}
-        corpora = {
-            kind: GroupedCorpus(
-                kind,
-                speech.seconds,
-                config.group_seconds,
-                config.seed,
-                config.augmentation.speed_factors,
-                weights[kind],
-            )
-            for kind, speech in self.sets.items()
-        }
-        self.notes = [note for corpus in corpora.values() for note in about_groups(corpus)]
-        for kind, speech in self.sets.items():
-            self.notes += about_weights(kind, [speech], weights[kind])
+        corpora, self.notes = _grouped(config, self.sets)
         """What a user should know of how the stream is cut."""
         untranscribed, policy = corpora.get(Kind.UNTRANSCRIBED), config.pseudo_label
         cache = None
@@ -289,6 +275,22 @@ class TrainingData:
             prefetch_factor=4 if workers else None,
         )
         return _raising(iter(loader))
+
+
+def _grouped(
+    config: Config, sets: dict[Kind, SpeechSet]
+) -> tuple[dict[Kind, GroupedCorpus], list[str]]:
+    """The sets as passes of groups, and notes on these."""
+    corpora, notes, weighted = {}, list[str](), list[str]()
+    for kind, speech in sets.items():
+        weights = set_weights(config, kind, [speech])
+        speeds = config.augmentation.speed_factors
+        corpora[kind] = GroupedCorpus(
+            kind, speech.seconds, config.group_seconds, config.seed, speeds, weights
+        )
+        notes += about_groups(corpora[kind])
+        weighted += about_weights(kind, [speech], weights)
+    return corpora, [*notes, *weighted]
 
 
 def _rate_of_dev(config: Config, tokenizer: Tokenizer) -> float:
