@@ -6,20 +6,33 @@ import argparse
 
 from asr.errors import UserError
 
+from .corpora.formats.options import serve_hugging_face, serve_kaldi, serve_lhotse, serve_nemo
 from .parser import make_parser
 from .pipeline import Settings
+from .segmentation.options import serve_segment
+from .text.rules import TextRules
 
 
 def main(argv: list[str]) -> int:
     """Serve `asr prepare ARGV`; 0 when done. Raises UserError for what the user can fix."""
-    arguments = make_parser().parse_args(argv)
+    own, rest = argv, list[str]()
+    if "--" in argv:  # what follows is for a recipe of Lhotse's
+        own, rest = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
+    arguments = make_parser().parse_args(own)
+    arguments.rest = rest
+    if rest and arguments.command != "lhotse":
+        raise UserError(f"-- {' '.join(rest)}: {arguments.command} takes no such", "leave it out")
     serve = {
         "festvox_ru": _festvox_ru,
         "amazon_queen": _amazon_queen,
         "librispeech": _librispeech,
         "librilight": _librilight,
         "folder": _folder,
-        "segment": _segment,
+        "segment": lambda given: serve_segment(given, _settings(given)),
+        "lhotse": lambda given: serve_lhotse(given, _settings(given)),
+        "kaldi": lambda given: serve_kaldi(given, _settings(given)),
+        "nemo": lambda given: serve_nemo(given, _settings(given)),
+        "huggingface": lambda given: serve_hugging_face(given, _settings(given)),
         "whisper-tiny.en": _whisper_tiny_en,
         "tokenizer": _tokenizer,
         "lm": _lm,
@@ -31,7 +44,8 @@ def main(argv: list[str]) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    return Settings(arguments.output, arguments.jobs, arguments.max_reject_share)
+    text = TextRules(arguments.normaliser, arguments.number_words, arguments.characters)
+    return Settings(arguments.output, arguments.jobs, arguments.max_reject_share, text)
 
 
 def _festvox_ru(arguments: argparse.Namespace) -> None:
@@ -83,20 +97,8 @@ def _folder(arguments: argparse.Namespace) -> None:
         arguments.root,
         _settings(arguments),
         transcripts=arguments.transcripts,
-        characters=arguments.characters,
         set_name=arguments.set_name,
         vad=arguments.vad,
-    )
-
-
-def _segment(arguments: argparse.Namespace) -> None:
-    from .segmentation.prepare import prepare_segments
-    from .segmentation.utterances import Limits
-
-    names = ("min_seconds", "max_seconds", "pause_seconds", "pad_seconds")
-    limits = Limits(**{name: getattr(arguments, name) for name in names})
-    prepare_segments(
-        arguments.root, _settings(arguments), limits, arguments.vad, arguments.set_name
     )
 
 

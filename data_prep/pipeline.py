@@ -10,29 +10,31 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-import soundfile
 from tqdm import tqdm
 
 from asr.errors import UserError
-from asr.utils.files import replacing
 
 from . import contents, journal, manifests
 from .contents import Preparation
 from .journal import Outcome
-from .manifests import Kept, Listing, Part, Reject, Source, Utterance
-from .validate import SAMPLE_RATE_HZ, Fault, check_audio, check_id, check_text
+from .manifests import Kept, Listing, Reject, Span, Utterance
+from .parts import found_parts, listed_part
+from .recordings import check_one
+from .text.characters import about_characters
+from .text.rules import TextRules, written_down
+from .validate import Fault, check_id, check_text
 
 MIN_ITEMS_FOR_SHARE = 20
 """In a smaller corpus a few bad files are a large share; it is then not judged by its share."""
@@ -52,6 +54,7 @@ class Settings:
     output: Path
     jobs: int = 1
     max_reject_share: float = 0.10
+    text: TextRules = field(default_factory=TextRules)
 
 
 class Look(Protocol):
@@ -77,12 +80,19 @@ def prepare(
 
     `sets` names all that this call replaces, those without an utterance too; other sets in OUT stay.
     `options` are those that change the result; with the listing they make up the fingerprint by
-    which a finished preparation is recognised. With `cut` an utterance of the listing is a recording of
-    any length, of which parts become utterances. Returns what is kept, nothing where nothing was to do. Raises
-    UserError when too much is rejected.
+    which a finished preparation is recognised. `characters` are those of the corpus as it is given: where
+    `settings.text` changes transcripts, they are not asked for. With `cut` an utterance of the listing is a
+    recording of any length, of which parts become utterances. Returns what is kept, nothing where nothing was
+    to do. Raises UserError when too much is rejected.
     """
+    if settings.text.characters is not None:
+        characters = settings.text.characters
     rules = {"characters": characters, "max_reject_share": settings.max_reject_share}
     options = {**options, **rules}
+    if not settings.text.is_idle:
+        stamps, apply = settings.text.made()
+        listing, characters = written_down(listing, apply), settings.text.characters
+        options["text"] = stamps
     fingerprint = _fingerprint(corpus, options, listing)
     with contents.opened_contents(settings.output, corpus) as there:
         finished = there.find(fingerprint)
@@ -105,17 +115,9 @@ def prepare(
     print(manifests.summary_table(whole.sets))
     if rejects:
         print(f"{len(rejects)} left out: see {settings.output / manifests.REJECTS}")
+    for line in about_characters(item.utterance.text for item in kept):
+        print(line)
     return kept
-
-
-def to_16khz_mono(source: Path, target: Path) -> int:
-    """Average the channels, resample, write 16-bit FLAC atomically; returns samples at 16 kHz."""
-    from asr.data.audio import read_audio  # imports torch
-
-    mono = read_audio(source, SAMPLE_RATE_HZ).numpy()
-    with replacing(target) as file:
-        soundfile.write(file, mono, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    return len(mono)
 
 
 def _validate(
@@ -129,21 +131,14 @@ def _validate(
             reject = Reject.of(utterance, Fault(outcome.reason, outcome.detail))
             (left_out if outcome.reason == NO_SPEECH else rejects).append(reject)
         elif outcome.parts is not None:
-            kept += _parts_of(utterance, outcome)
+            kept += found_parts(utterance, outcome)
         else:
-            path = Path(outcome.path)
-            kept.append(Kept(utterance, path, outcome.samples, outcome.converted))
+            placed = listed_part(utterance, outcome)
+            if isinstance(placed, Fault):
+                rejects.append(Reject.of(utterance, placed))
+            else:
+                kept.append(placed)
     return kept, rejects, left_out
-
-
-def _parts_of(recording: Utterance, outcome: Outcome) -> Iterator[Kept]:
-    """Utterances that are parts of a recording; an id says where one is, in hundredths of a second."""
-    source = Source(**(outcome.source or {}))
-    for first, count, *place in outcome.parts or ():
-        begin, end = (round(100 * at / SAMPLE_RATE_HZ) for at in (first, first + count))
-        part = Part(source, first, tuple(place) or None)
-        utterance = replace(recording, id=f"{recording.id}-{begin:07d}-{end:07d}")
-        yield Kept(utterance, Path(outcome.path), count, False, part)
 
 
 def _screen(listing: Listing, characters: str | None) -> tuple[list[Utterance], list[Reject]]:
@@ -152,6 +147,8 @@ def _screen(listing: Listing, characters: str | None) -> tuple[list[Utterance], 
     rejects = list(listing.rejects)
     for utterance in listing.utterances:
         fault = check_id(utterance.id)
+        if fault is None and utterance.span is not None:
+            fault = check_id(utterance.span.recording)
         text = utterance.text if utterance.text is not None else utterance.reference
         if fault is None and text is not None:
             fault = check_text(text, characters)
@@ -169,14 +166,17 @@ def _check_all(
 ) -> Iterator[tuple[Utterance, Outcome]]:
     """Outcomes in the order of the listing; journalled as they come, so that a stopped call continues."""
     path = settings.output / contents.STAGING / journal.JOURNAL
-    keys = [journal.identity(utterance, rules) for utterance in utterances]
+    keys, recordings = list[str](), dict[str, Utterance]()
+    for utterance in utterances:
+        recording = _recording_of(utterance)
+        keys.append(journal.identity(recording, rules))
+        recordings.setdefault(keys[-1], recording)
     known = journal.read(path)
     if known:  # Of this preparation, or of another that was stopped.
-        listed = set(keys)
-        known = {key: outcome for key, outcome in known.items() if key in listed}
+        known = {key: outcome for key, outcome in known.items() if key in recordings}
     if known:
         print(f"continuing an interrupted preparation: {len(known)} recordings already checked")
-    todo = [u for u, key in zip(utterances, keys, strict=True) if key not in known]
+    todo = [recording for key, recording in recordings.items() if key not in known]
     with path.open("a", encoding="utf-8") as file, checked(todo, settings) as outcomes:
         for utterance, key in zip(utterances, keys, strict=True):
             if key in known:
@@ -186,7 +186,18 @@ def _check_all(
             # A fault is looked at again next time: its cause may lie outside the file.
             if not outcome.reason or outcome.reason == NO_SPEECH:
                 journal.append(file, key, outcome)
+            if len(recordings) < len(keys):  # others of it may follow
+                known[key] = outcome
             yield utterance, outcome
+
+
+def _recording_of(utterance: Utterance) -> Utterance:
+    """What is decoded for an utterance: once for all parts of a recording."""
+    span = utterance.span
+    if span is None:
+        return utterance
+    whole = Span(span.recording, channel=span.channel)
+    return Utterance(span.recording, utterance.path, utterance.set, span=whole)
 
 
 @contextmanager
@@ -223,33 +234,15 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def check_one(utterance: Utterance, output: Path) -> Outcome:
-    """Decode a recording, and convert it where training could not read it."""
-    check = check_audio(utterance.path)
-    if check.fault is not None:
-        return Outcome(reason=check.fault.reason, detail=check.fault.detail)
-    if not check.needs_conversion:
-        return Outcome(os.path.abspath(utterance.path), check.samples)
-    target = _converted_path(utterance, output)
-    samples = to_16khz_mono(utterance.path, target)
-    if samples == 0:
-        return Outcome(reason="empty", detail="the file holds less than one 16 kHz sample")
-    return Outcome(os.path.abspath(target), samples, converted=True)
-
-
-def _converted_path(utterance: Utterance, output: Path) -> Path:
-    """A place that no other recording has: neither of another set, nor of another root."""
-    source = os.path.abspath(utterance.path).encode("utf-8", "surrogateescape")
-    mark = hashlib.sha256(source).hexdigest()[:8]
-    return output / "audio" / utterance.set / f"{utterance.id}.{mark}.flac"
-
-
 def _fingerprint(corpus: str, options: dict[str, Any], listing: Listing) -> str:
     digest = hashlib.sha256(json.dumps([_VERSION, corpus, options], sort_keys=True).encode())
     for utterance in listing.utterances:
         fields = [utterance.text, utterance.reference, utterance.speaker]
         # Only where there is one: corpora without are recognised as they were.
         fields += [] if utterance.written is None else [utterance.written]
+        if utterance.span is not None or utterance.gender is not None or utterance.custom:
+            span = utterance.span and asdict(utterance.span)
+            fields.append(json.dumps([span, utterance.gender, dict(utterance.custom)]))
         digest.update(json.dumps([journal.identity(utterance), *fields]).encode())
     for reject in (*listing.rejects, *listing.left_out):
         digest.update(json.dumps(asdict(reject)).encode())
@@ -258,19 +251,26 @@ def _fingerprint(corpus: str, options: dict[str, Any], listing: Listing) -> str:
 
 def _judge(kept: list[Kept], rejects: list[Reject], settings: Settings) -> None:
     # A recording that is cut is one entry, however many its parts.
-    recordings = {(one.utterance.set, one.path) for one in kept if one.part is not None}
-    sound = len(recordings) + sum(one.part is None for one in kept)
+    recordings = {(one.utterance.set, one.path) for one in kept if one.is_found}
+    sound = len(recordings) + sum(not one.is_found for one in kept)
     total = sound + len(rejects)
     where = f"see {settings.output / manifests.REJECTS}"
+    share = len(rejects) / total if total else 1.0
+    is_too_large = total >= MIN_ITEMS_FOR_SHARE and share > settings.max_reject_share
+    if kept and not is_too_large:
+        return
+    most = ""
+    if rejects:
+        reason, count = Counter(one.reason for one in rejects).most_common(1)[0]
+        first = next(one for one in rejects if one.reason == reason)
+        most = f"; {reason} {count}, the first '{manifests.encodable(first.id)}': {first.detail}"
     if not kept:
         raise UserError(
-            f"nothing is usable: all {total} entries were rejected",
+            f"nothing is usable: all {total} entries were rejected{most}",
             f"{where} for the reasons, and fix the most frequent one",
         )
-    share = len(rejects) / total
-    if total >= MIN_ITEMS_FOR_SHARE and share > settings.max_reject_share:
-        raise UserError(
-            f"{len(rejects)} of {total} entries ({share:.0%}) were rejected, more than "
-            f"--max-reject-share {settings.max_reject_share:g}; {where}",
-            "fix them or raise it",
-        )
+    raise UserError(
+        f"{len(rejects)} of {total} entries ({share:.0%}) were rejected, more than "
+        f"--max-reject-share {settings.max_reject_share:g}{most}; {where}",
+        "fix them or raise it",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from asr.decoding.greedy import Decoder, greedy_only
 from asr.decoding.safeguards import GREEDY, GenerationSettings
 from asr.decoding.words import TIMES_NEED_A_HEAD
 from asr.errors import UserError
+from asr.evaluation.diagnosis.mismatch import about_mismatch
+from asr.evaluation.normalisers import make_normaliser, name_beside, recorded_normaliser
 from asr.model.tokenizer import tokenizer_sha256
 from asr.utils.files import write_json, write_jsonl
 
@@ -71,7 +74,7 @@ def main(argv: list[str]) -> int:
     elif arguments.decoder == "beam":
         decoder, decoder_stamp = _beam(arguments, model, output)
     records = decode_set(model, speech, decoder, token_times=arguments.token_times)
-    write_jsonl(output, records)
+    texts = _write(output, records)
     stamp = {
         "checkpoint": str(model.checkpoint),
         "model": arguments.model,
@@ -86,6 +89,7 @@ def main(argv: list[str]) -> int:
     print(f"decoded {len(speech)} utterances of '{speech.name}' with {model.checkpoint}: {output}")
     if not model.network.has_times:
         print(f"its words have no times: {TIMES_NEED_A_HEAD}")
+    _say_mismatch(output, texts)
     return 0
 
 
@@ -123,14 +127,39 @@ def _decode_by_others(arguments: argparse.Namespace) -> int:
             f"{folder}: --decoder beam, --token-times and --no-safeguards are not for this model",
             "leave them out",
         )
-    write_jsonl(output, recognise_set(recogniser, speech, settings))
+    texts = _write(output, recognise_set(recogniser, speech, settings))
     stamp["weights_sha256"] = stamp.pop("weights")
     write_json(
         output.with_suffix(".stamp.json"),
         {**stamp, "set": speech.name, "manifest": str(arguments.manifest)},
     )
     print(f"decoded {len(speech)} utterances of '{speech.name}' with {folder}: {output}")
+    _say_mismatch(output, texts)
     return 0
+
+
+def _write(output: Path, records: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
+    """As they come; references and hypotheses are kept in passing."""
+    texts = list[tuple[str, str]]()
+
+    def kept_in_passing() -> Iterator[dict[str, Any]]:
+        for record in records:
+            texts.append((record["reference"], record["hypothesis"]))
+            yield record
+
+    write_jsonl(output, kept_in_passing())
+    return texts
+
+
+def _say_mismatch(output: Path, texts: list[tuple[str, str]]) -> None:
+    """Where nearly all errors are of how texts are written, compared as `asr score` will."""
+    try:
+        apply = recorded_normaliser(name_beside(output), str(output)).apply
+    except UserError:  # a function of a file, or a package that is not there: `asr score` says so
+        return
+    mismatch = about_mismatch([apply(one) for one, _ in texts], [apply(one) for _, one in texts])
+    if mismatch is not None:
+        print(f"note: {mismatch}")
 
 
 def _generation(arguments: argparse.Namespace) -> GenerationSettings:
@@ -158,7 +187,6 @@ def _beam(
     from asr.data.dataset import SpeechSet
     from asr.decoding.beam import BeamDecoder, BeamSettings
     from asr.decoding.tuning import tune
-    from asr.evaluation.normalisers import make_normaliser, recorded_normaliser
 
     settings = BeamSettings(
         language_model=arguments.lm,

@@ -9,6 +9,7 @@ from pathlib import Path
 from asr.cli.options import add_pairs, add_texts, make_parser, pairs_of, source_of
 from asr.errors import UserError
 from asr.evaluation.bootstrap import mean_utterance_rate, score_aligned
+from asr.evaluation.diagnosis.mismatch import about_mismatch
 from asr.evaluation.hypotheses import read_decoded
 from asr.evaluation.normalisers import Normaliser, advice, run_normaliser
 from asr.evaluation.results import (
@@ -132,6 +133,11 @@ def _score_run(run: Path, normaliser: Normaliser, further: list[Pair], as_json: 
         for first, second in further:
             if not {first, second} <= models.keys():
                 print(f"note: {first} and {second} are not both in decode/{name}")
+        for model, aligned in models.items():
+            texts = [one.utterance for one in aligned]
+            mismatch = about_mismatch([u.reference for u in texts], [u.hypothesis for u in texts])
+            if mismatch is not None:
+                print(f"note: {model}: {mismatch}")
         print()
     print(f"normaliser {normaliser.stamp}")
     return 0

@@ -36,6 +36,11 @@ class CorpusConfig(Section):
     """Sets whose transcripts train the student."""
     untranscribed: list[str] = []
     """Sets that are pseudo-labelled. Their transcripts, where there are any, only measure the labels."""
+    weights: dict[str, Positive] = {}
+    """Of sets that are trained on, as in {mine: 2, other: 0.5}: how often a pass plays their utterances (1)."""
+    temperature: Positive | None = None
+    """Instead of weights: a set of h hours is drawn in proportion to h^(1 / temperature), so that small sets
+    are heard more often (1: as they are; 1e9: all sets alike). A pass is as long as without."""
     dev: list[str] = []
     """Sets on which checkpoints are compared during training."""
     test: list[str] = []
@@ -47,6 +52,21 @@ class CorpusConfig(Section):
     scoring_normaliser: str = "none"
     """How texts are compared, for WER in training and of labels: none, lower, librispeech, whisper-english, or
     PATH.py:FUNCTION, as `asr score --normaliser` has them."""
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> CorpusConfig:
+        if self.weights and self.temperature is not None:
+            raise ValueError(
+                f"weights and temperature {self.temperature:g} are two answers to one question: leave one out"
+            )
+        known = [*self.labelled, *self.untranscribed]
+        for name in self.weights:
+            if name not in known:
+                raise ValueError(
+                    f"weights name '{name}', which is no set of labelled or untranscribed "
+                    f"({', '.join(known) or 'there are none'})"
+                )
+        return self
 
 
 class TokenizerConfig(Section):

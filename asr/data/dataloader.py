@@ -28,6 +28,7 @@ from asr.data.dataset import SpeechSet, load_dev_sets, load_features, load_role,
 from asr.data.manifest.index import digest
 from asr.data.sampler import AudioStream, GlobalBatch, Position
 from asr.data.segments import GroupedCorpus, Kind, Segment, about_groups, label_ratio
+from asr.data.set_weights import about_weights, set_weights
 from asr.data.sound.augmentation import SoundAugmentation, one_thread
 from asr.data.transcripts import check_transcripts, tokens_per_second_of
 from asr.errors import UserError
@@ -186,17 +187,7 @@ class TrainingData:
             self.tokens_per_second = tokens_per_second_of(labelled, tokenizer)
         else:
             self.tokens_per_second = _rate_of_dev(config, tokenizer)
-        corpora = {
-            kind: GroupedCorpus(
-                kind,
-                speech.seconds,
-                config.group_seconds,
-                config.seed,
-                config.augmentation.speed_factors,
-            )
-            for kind, speech in self.sets.items()
-        }
-        self.notes = [note for corpus in corpora.values() for note in about_groups(corpus)]
+        corpora, self.notes = _grouped(config, self.sets)
         """What a user should know of how the stream is cut."""
         untranscribed, policy = corpora.get(Kind.UNTRANSCRIBED), config.pseudo_label
         cache = None
@@ -301,6 +292,22 @@ class TrainingData:
             prefetch_factor=4 if workers else None,
         )
         return _raising(iter(loader))
+
+
+def _grouped(
+    config: Config, sets: dict[Kind, SpeechSet]
+) -> tuple[dict[Kind, GroupedCorpus], list[str]]:
+    """The sets as passes of groups, and notes on these."""
+    corpora, notes, weighted = {}, list[str](), list[str]()
+    for kind, speech in sets.items():
+        weights = set_weights(config, kind, [speech])
+        speeds = config.augmentation.speed_factors
+        corpora[kind] = GroupedCorpus(
+            kind, speech.seconds, config.group_seconds, config.seed, speeds, weights
+        )
+        notes += about_groups(corpora[kind])
+        weighted += about_weights(kind, [speech], weights)
+    return corpora, [*notes, *weighted]
 
 
 def _rate_of_dev(config: Config, tokenizer: Tokenizer) -> float:

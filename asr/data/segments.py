@@ -23,6 +23,9 @@ _DURATION_JITTER = 0.1
 _NOTED_GROUP_DEVIATION = 0.05
 _MOST_GROUP_EXCESS = 1.5
 _MOST_LABELLED_IN_RATIO = 10
+_COPY = 1 << 20
+MOST_COPIES = 1_000
+"""Of an utterance in a pass: passes and copies share 31 bits in the ledger of labels."""
 
 
 class Kind(StrEnum):
@@ -46,6 +49,7 @@ class Segment:
     index: int
     """Place of the utterance in its corpus."""
     pass_index: int
+    """Of a second copy of an utterance in one pass, 2^20 more, and so on: it is augmented in its own way."""
     seconds: float
     """Audio on disk: what the clock counts."""
     speed: float = 1.0
@@ -67,8 +71,42 @@ class Segment:
         return (*own, self.use) if self.use else own
 
 
+@dataclass(frozen=True)
+class SetWeights:
+    """How often utterances of each set are played in a pass, on average over passes."""
+
+    set_of: NDArray[np.int64]
+    """(N,) number of an utterance's set."""
+    of_set: NDArray[np.float64]
+    """(sets,)"""
+
+    def copies(self, seed: int, kind: Kind, pass_index: int) -> NDArray[np.int64]:
+        """(N,) how often a pass plays each utterance.
+
+        In P passes from the first on that is P w, rounded up or down; and a set of n utterances has n w in
+        each, rounded: utterances take their turns in a shuffled order.
+        """
+        turn = np.empty(len(self.set_of))
+        for number in range(len(self.of_set)):
+            members = np.flatnonzero(self.set_of == number)
+            random = generator(seed, SeedTag.SET_WEIGHTS, _SEED_OF_KIND[kind], number)
+            turn[members] = (random.permutation(len(members)) + 0.5) / max(1, len(members))
+        weights = self.of_set[self.set_of]
+        before, after = (np.floor((pass_index + n) * weights + turn) for n in (0, 1))
+        return (after - before).astype(np.int64)
+
+    @property
+    def of_utterance(self) -> NDArray[np.float64]:
+        """(N,)"""
+        weights: NDArray[np.float64] = self.of_set[self.set_of]
+        return weights
+
+
 class GroupedCorpus:
-    """Passes over one corpus, each cut into groups of about `group_seconds`."""
+    """Passes over one corpus, each cut into groups of about `group_seconds`.
+
+    With `weights` a pass plays utterances several times, or only some of them.
+    """
 
     def __init__(
         self,
@@ -77,6 +115,7 @@ class GroupedCorpus:
         group_seconds: float,
         seed: int,
         speed_factors: Sequence[float] = (1.0,),
+        weights: SetWeights | None = None,
     ) -> None:
         self.kind = kind
         self.seconds = np.asarray(seconds, dtype=np.float64)
@@ -87,14 +126,19 @@ class GroupedCorpus:
         self.group_seconds = group_seconds
         self.seed = seed
         self.speed_factors = tuple(speed_factors)
+        self.weights = weights
         self._pass_index = -1
+        self._copies: NDArray[np.int64] | None = None
+        """(what is played, 2): index and number of the copy; None where everything is played once."""
         self._groups: list[NDArray[np.int64]] = []
         self._speeds = np.empty(0)
 
     @property
     def mean_group_seconds(self) -> float:
         """Audio of a group of the first pass, on average."""
-        return float(self.seconds.sum()) / self.groups_in_pass(0)
+        groups = self.groups_in_pass(0)
+        played = self.seconds if self._copies is None else self.seconds[self._copies[:, 0]]
+        return float(played.sum()) / groups
 
     def groups_in_pass(self, pass_index: int) -> int:
         self._load_pass(pass_index)
@@ -103,27 +147,36 @@ class GroupedCorpus:
     def group(self, pass_index: int, group: int) -> tuple[Segment, ...]:
         """The utterances of one group of one pass."""
         self._load_pass(pass_index)
-        return tuple(
-            Segment(self.kind, int(i), pass_index, float(self.seconds[i]), float(self._speeds[i]))
-            for i in self._groups[group]
-        )
+        return tuple(self._segment(pass_index, int(place)) for place in self._groups[group])
+
+    def _segment(self, pass_index: int, place: int) -> Segment:
+        index, copy = (place, 0) if self._copies is None else map(int, self._copies[place])
+        seconds, speed = float(self.seconds[index]), float(self._speeds[place])
+        return Segment(self.kind, index, pass_index + copy * _COPY, seconds, speed)
 
     def _load_pass(self, pass_index: int) -> None:
         if pass_index == self._pass_index:
             return
+        seconds = self.seconds
+        if self.weights is not None:
+            copies = self.weights.copies(self.seed, self.kind, pass_index)
+            index = np.repeat(np.arange(len(seconds)), copies)
+            first = np.repeat(np.cumsum(copies) - copies, copies)
+            self._copies = np.stack([index, np.arange(len(index)) - first], axis=1)
+            seconds = seconds[index]
         random = generator(self.seed, _SEED_OF_KIND[self.kind], pass_index)
-        jitter = random.uniform(1.0 - _DURATION_JITTER, 1.0 + _DURATION_JITTER, len(self.seconds))
-        order = np.argsort(self.seconds * jitter, kind="stable")
-        ends = np.cumsum(self.seconds[order])
+        jitter = random.uniform(1.0 - _DURATION_JITTER, 1.0 + _DURATION_JITTER, len(seconds))
+        order = np.argsort(seconds * jitter, kind="stable")
+        ends = np.cumsum(seconds[order])
         count = max(1, round(float(ends[-1]) / self.group_seconds))
         # An utterance belongs to the group in whose span of audio its middle falls; a group that an
         # utterance longer than a group leaves empty does not exist.
-        middles = ends - self.seconds[order] / 2
+        middles = ends - seconds[order] / 2
         group_of = np.minimum((middles / ends[-1] * count).astype(np.int64), count - 1)
         boundaries = np.flatnonzero(np.diff(group_of)) + 1
         groups = np.split(order, boundaries)
         self._groups = [groups[i] for i in random.permutation(len(groups))]
-        self._speeds = random.choice(np.asarray(self.speed_factors), len(self.seconds))
+        self._speeds = random.choice(np.asarray(self.speed_factors), len(seconds))
         self._pass_index = pass_index
 
 

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
 from pathlib import Path
 
 from asr.config.model import EncoderDecoderConfig
 from asr.config.schema import Config
 from asr.data.dataset import SpeechSet
+from asr.data.spelling import (
+    NormalisedTokenizer,
+    count_lacking,
+    is_spelt,
+    remedy_for,
+    shown_counts,
+)
 from asr.errors import UserError
 from asr.evaluation.normalisers import make_normaliser
 from asr.model.tokenizer import Tokenizer, make_tokenizer
 
 _MOST_TRANSCRIPTS_COUNTED = 10_000
-
-
-class NormalisedTokenizer:
-    """A tokenizer before which something is done to every transcript."""
-
-    def __init__(self, tokenizer: Tokenizer, normalise: Callable[[str], str]) -> None:
-        self._tokenizer, self._normalise = tokenizer, normalise
-
-    @property
-    def vocabulary_size(self) -> int:
-        return self._tokenizer.vocabulary_size
-
-    def encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(self._normalise(text))
-
-    def decode(self, tokens: Iterable[int]) -> str:
-        return self._tokenizer.decode(tokens)
-
-    def piece(self, token: int) -> str:
-        return self._tokenizer.piece(token)
-
-    def save(self, folder: Path) -> None:
-        self._tokenizer.save(folder)
 
 
 def training_tokenizer(config: Config, saved: Path | None = None) -> Tokenizer:
@@ -57,7 +41,7 @@ def training_tokenizer(config: Config, saved: Path | None = None) -> Tokenizer:
 
 
 def check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
-    """Raises UserError, naming an utterance, where a transcript is missing or cannot be spelt.
+    """Raises UserError where one is missing, or where some cannot be spelt: their characters, counts, a remedy.
 
     By the characters of the manifests, and not transcript by transcript: there may be millions.
     """
@@ -70,21 +54,29 @@ def check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
     lacking = {character for character in speech.characters if not is_spelt(tokenizer, character)}
     if not lacking and not any(speech.reference_overrides):
         return
-    for utterance_id, text in zip(speech.ids, speech.references, strict=True):
-        if lacking.intersection(text) or any(speech.reference_overrides):
+    count, first, counts = 0, "", Counter[str]()
+    for place, text in enumerate(speech.references):
+        if not lacking.isdisjoint(text) or any(speech.reference_overrides):
             try:
                 tokenizer.encode(text)
-            except UserError as error:
-                raise error.at(f"utterance '{utterance_id}'") from None
+            except UserError:
+                count += 1
+                first = first or speech.ids[place]
+                counts += count_lacking(tokenizer, [text])
+    if count:
+        raise unspelt(tokenizer, speech, count, first, counts)
 
 
-def is_spelt(tokenizer: Tokenizer, character: str) -> bool:
-    """Whether a tokenizer has tokens for a character."""
-    try:
-        tokenizer.encode(character)
-    except UserError:
-        return False
-    return True
+def unspelt(
+    tokenizer: Tokenizer, speech: SpeechSet, count: int, first: str, lacking: Counter[str]
+) -> UserError:
+    """What is said of `count` transcripts of a set that have `lacking` characters, by their counts."""
+    listed = f": it lacks {shown_counts(lacking)}" if lacking else ""
+    return UserError(
+        f"{count:,} of {len(speech):,} transcripts of '{speech.name}' cannot be spelt by the tokenizer, the "
+        f"first that of utterance '{first}'{listed}",
+        remedy_for(tokenizer, "".join({*speech.characters, *lacking}), lacking),
+    )
 
 
 def tokens_per_second_of(speech: SpeechSet, tokenizer: Tokenizer) -> float:

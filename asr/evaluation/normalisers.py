@@ -98,17 +98,23 @@ def recorded_normaliser(name: str, where: str) -> Normaliser:
         ) from None
 
 
-def advice(hypotheses: Path, normaliser: Normaliser) -> list[str]:
-    """That the recipe of the run in which a hypotheses file lies says otherwise; nothing where it does not."""
+def name_beside(hypotheses: Path) -> str:
+    """Of the run in whose decode/SET a file of hypotheses lies; "none" of one that lies elsewhere."""
     folder = hypotheses.resolve().parent.parent
     try:
-        name = recorded_name(folder.parent) if folder.name == "decode" else "none"
+        return recorded_name(folder.parent) if folder.name == "decode" else "none"
     except UserError:
-        return []
+        return "none"
+
+
+def advice(hypotheses: Path, normaliser: Normaliser) -> list[str]:
+    """That the recipe of the run in which a hypotheses file lies says otherwise; nothing where it does not."""
+    name = name_beside(hypotheses)
     if name == "none" or normaliser.stamp.startswith(f"{name}/"):
         return []
+    recipe = hypotheses.resolve().parents[2] / "config.yaml"
     return [
-        f"{folder.parent / 'config.yaml'} has corpus.scoring_normaliser {name}: --normaliser {name} compares "
+        f"{recipe} has corpus.scoring_normaliser {name}: --normaliser {name} compares "
         "as that run does"
     ]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from asr.errors import UserError
 from asr.evaluation.ctm import into_segments, read_ctm
+from asr.evaluation.diagnosis.mismatch import about_mismatch
 from asr.evaluation.edit_distance import Aligned, align
 from asr.evaluation.hypotheses import Utterance, read_hypotheses
 from asr.evaluation.normalisers import Normaliser
@@ -82,7 +83,8 @@ def make_system(
     normal = normalised(sorted(utterances, key=lambda u: u.id), normaliser)
     digest = hashlib.sha256("".join(f"{u.id}\t{u.reference}\n" for u in normal).encode())
     stamp = Stamp(digest.hexdigest(), normaliser.stamp, len(normal))
-    return System(name, align(normal), stamp, list(notes))
+    mismatch = about_mismatch([u.reference for u in normal], [u.hypothesis for u in normal])
+    return System(name, align(normal), stamp, [*notes, *([mismatch] if mismatch else [])])
 
 
 def normalised(utterances: Iterable[Utterance], normaliser: Normaliser) -> list[Utterance]:

@@ -20,6 +20,7 @@ _PINNED = (
     "scaling.reference_batch_seconds",
     "optimizer.kind",
     "batch.group_seconds",
+    *("corpus.weights", "corpus.temperature"),
 )
 
 _FREE_OF_MODEL = (

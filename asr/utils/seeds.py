@@ -32,6 +32,8 @@ class SeedTag(IntEnum):
     """Tokens that an encoder-decoder draws where its likeliest ones are not believed."""
     SOUND = 20
     """Noise, rooms, bands, codecs and volume of the student's speech."""
+    SET_WEIGHTS = 40
+    """Which utterances of a set a pass plays that plays a part of it."""
 
 
 def generator(seed: int, tag: SeedTag, *place: int) -> np.random.Generator:

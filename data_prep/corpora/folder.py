@@ -4,53 +4,30 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from dataclasses import dataclass
-from functools import partial
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from asr.config.schema import CorpusConfig
 from asr.errors import UserError
 
-from ..contents import Contents, opened_contents
-from ..manifests import Kept, Listing, Reject, Utterance
-from ..pipeline import Checked, Settings, checked, prepare
-from ..validate import SAMPLE_RATE_HZ, check_id
+from ..manifests import Reject, Utterance
+from ..pipeline import Settings
+from .formats.listing import Found, prepare_found, set_names
+from .formats.tables import BESIDE, TABLES, Transcript, Transcripts, read_beside, read_table
 
-TRANSCRIPTS = "transcripts.tsv"
-"""Name of the transcripts that are found without being named."""
-
+NO_TRANSCRIPTS = "none"
+"""Instead of a table: leave what there is alone."""
 # What soundfile cannot read (m4a and the like) is listed too: it is then rejected and counted.
 _EXTENSIONS = {
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf"),
-    *(
-        ".sph",
-        ".w64",
-        ".rf64",
-        ".m4a",
-        ".mp4",
-        ".aac",
-        ".wma",
-        ".webm",
-        ".amr",
-        ".mkv",
-        ".mov",
-        ".avi",
-    ),
+    *(".sph", ".w64", ".rf64", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".mkv", ".mov"),
+    ".avi",
 }
-
-
-@dataclass(frozen=True)
-class _Transcript:
-    text: str
-    line: int
 
 
 def prepare_folder(
     root: Path,
     settings: Settings,
-    transcripts: Path | None = None,
-    characters: str | None = None,
+    transcripts: Path | str | None = None,
     set_name: str | None = None,
     vad: str | None = None,
 ) -> None:
@@ -58,93 +35,111 @@ def prepare_folder(
 
     The id is the path relative to `root` without extension, '/' included. With a transcript an
     utterance goes to `labelled` (or `set_name`), else to `untranscribed` (or
-    `set_name`-untranscribed). With `vad`, what finds speech, untranscribed files without any are left out.
-    Raises UserError for a missing folder or file, too many rejects, or a
-    set that is there of another root.
+    `set_name`-untranscribed). `transcripts` is a table, one of BESIDE, or NO_TRANSCRIPTS; None: what is
+    there. With `vad`, what finds speech, untranscribed files without any are left out. Raises UserError for a
+    missing folder or file, too many rejects, or a set that is there of another root.
     """
-    check_folder(root, settings.output, set_name)
-    if transcripts is None and (root / TRANSCRIPTS).is_file():
-        transcripts = root / TRANSCRIPTS
-    sets = (set_name or "labelled", f"{set_name}-untranscribed" if set_name else "untranscribed")
-    listing = list_folder(root, settings.output, transcripts, sets)
-    options: dict[str, Any] = {"root": os.path.abspath(root), "sets": sets}
-    with opened_contents(settings.output, "folder") as there:
-        mine = claim(there, sets, root, listing)
-    cut: Checked | None = None
-    if vad is not None:
-        from ..segmentation.voice_activity import check_speech, chosen  # imports torch
-
-        options["without_speech_by"] = chosen(vad)
-        cut = partial(checked, one=partial(check_speech, vad=vad))
-    kept = prepare("folder", mine, options, listing, settings, characters, cut)
-    _tell_of_long_ones(kept, root, settings.output)
+    check_folder(root, settings.output)
+    sets = set_names(set_name)
+    if transcripts is None:
+        transcripts = _find_transcripts(root, settings.output)
+    elif transcripts == NO_TRANSCRIPTS:
+        transcripts = None
+    elif transcripts not in BESIDE:
+        transcripts = Path(transcripts)
+    found = list_folder(root, settings.output, transcripts, sets)
+    prepare_found(found, root, sets, settings, vad=vad)
 
 
-def _tell_of_long_ones(kept: list[Kept], root: Path, output: Path) -> None:
-    most = CorpusConfig().max_seconds
-    seconds = [one.samples / SAMPLE_RATE_HZ for one in kept]
-    long = [one for one in seconds if one > most]
-    if long:
-        print(
-            f"note: {len(long):,} of {len(seconds):,} recordings are longer than a recipe takes "
-            f"(corpus.max_seconds, {most:g} unless it says otherwise), the longest {max(long) / 60:.1f} "
-            "minutes; training leaves them out. What has no transcript is cut where speech is by "
-            f"`asr prepare segment --root {root} --output {output}`"
-        )
-
-
-def check_folder(root: Path, output: Path, set_name: str | None) -> None:
-    """Raises UserError for a root that is none, an output that is the root, and a name that is no file's."""
+def check_folder(root: Path, output: Path) -> None:
+    """Raises UserError for a root that is none, and an output that is the root."""
     if not root.is_dir():
         raise UserError(f"--root {root}: no such folder", "check the path")
     if output.resolve() == root.resolve():
         raise UserError(f"--output {output} is the corpus itself", "name another folder")
-    if set_name is not None and ("/" in set_name or check_id(set_name) is not None):
-        raise UserError(f"--set-name {set_name!r}: a name becomes a file", "use letters and digits")
-
-
-def claim(there: Contents, sets: tuple[str, ...], root: Path, listing: Listing) -> list[str]:
-    """Of `sets`, those that are listed, and those that an earlier call made of the same root."""
-    listed = {one.set for one in listing.utterances} | {one.set for one in listing.rejects}
-    mine = []
-    for name in sets:
-        owner = (there.options_of(name) or {}).get("root")
-        same = owner is not None and Path(owner).resolve() == root.resolve()
-        if name in listed and owner is not None and not same:
-            raise UserError(
-                f"{there.output} holds the set '{name}' of {owner} already, so that of "
-                f"{os.path.abspath(root)} needs another name",
-                "add --set-name NAME, or give another --output",
-            )
-        if name in listed or same:
-            mine.append(name)
-    return mine
 
 
 def list_folder(
-    root: Path, output: Path, transcripts: Path | None, sets: tuple[str, str]
-) -> Listing:
+    root: Path, output: Path, transcripts: Path | str | None, sets: tuple[str, str]
+) -> Found:
     """List audio with its transcripts, sorted by path; `sets` names the labelled and the other set.
 
-    Symbolic links to folders are not followed; what lies under `output` is not input.
+    `transcripts` is a table or one of BESIDE. Symbolic links to folders are not followed; what lies under
+    `output` is not input. Raises UserError where none of a table's rows has a recording.
     """
-    texts, rejects = _read_transcripts(transcripts, sets[0]) if transcripts else ({}, [])
-    utterances = []
-    used: set[str] = set()
-    for path in audio_files(root, output):
-        relative = path.relative_to(root)
-        name, utterance_id = relative.as_posix(), relative.with_suffix("").as_posix()
-        key = next((key for key in (name, utterance_id) if key in texts), None)
-        if key is None:
-            utterances.append(Utterance(utterance_id, path, sets[1]))
-            continue
-        used.add(key)
-        utterances.append(Utterance(utterance_id, path, sets[0], text=texts[key].text))
-    for key in texts.keys() - used:
-        place = f"{transcripts}:{texts[key].line}"
+    files = audio_files(root, output)
+    texts = Transcripts("")
+    if isinstance(transcripts, Path):
+        texts = read_table(transcripts, sets[0])
+    elif transcripts is not None:
+        texts = read_beside(files, root, transcripts, sets[0])
+    keys = _matched(files, root, texts)
+    if texts.by_key and not any(keys):
+        key, one = next(iter(texts.by_key.items()))
+        raise UserError(
+            f"{one.place}: none of {len(texts.by_key)} ids or paths is of a recording under {root}: the first "
+            f"is '{key}', and a recording is '{files[0].relative_to(root)}'",
+            "write paths relative to --root, with or without extension, or name the folder they are of",
+        )
+    faulty = {reject.id for reject in texts.rejects} if texts.is_exact else set()
+    utterances = [
+        _utterance(file, root, texts.by_key.get(key or ""), sets)
+        for file, key in zip(files, keys, strict=True)
+        if key is None or key not in faulty
+    ]
+    rejects = list(texts.rejects)
+    for key in texts.by_key.keys() - set(keys):
+        place = texts.by_key[key].place
         detail = f"{place}: no audio file of this id or path under {root}"
-        rejects.append(Reject(key, str(transcripts), sets[0], "missing_audio", detail))
-    return Listing(utterances, sorted(rejects, key=lambda reject: (reject.reason, reject.detail)))
+        rejects.append(Reject(key, texts.source, sets[0], "missing_audio", detail))
+    return Found(
+        utterances, sorted(rejects, key=lambda reject: (reject.reason, reject.detail)), root=root
+    )
+
+
+def _utterance(
+    file: Path, root: Path, transcript: Transcript | None, sets: tuple[str, str]
+) -> Utterance:
+    name = file.relative_to(root).with_suffix("").as_posix()
+    if transcript is None:
+        return Utterance(name, file, sets[1])
+    return Utterance(
+        transcript.id or name,
+        file,
+        sets[0],
+        text=transcript.text,
+        speaker=transcript.speaker,
+        language=transcript.language,
+        gender=transcript.gender,
+        custom=transcript.custom,
+    )
+
+
+def _matched(files: list[Path], root: Path, texts: Transcripts) -> list[str | None]:
+    """Of each recording the key of its transcript: its path, else its name where no other has that."""
+    relative = [file.relative_to(root) for file in files]
+    names = [path.as_posix() for path in relative]
+    stems = [path.with_suffix("").as_posix() for path in relative]
+    places = [os.path.abspath(file) for file in files]
+    given = {unicodedata.normalize("NFC", os.path.normpath(key)): key for key in texts.by_key}
+
+    def known(name: str) -> str | None:
+        return name if name in texts.by_key else given.get(unicodedata.normalize("NFC", name))
+
+    found = [
+        next((key for key in map(known, paths) if key is not None), None)
+        for paths in zip(names, stems, places, strict=True)
+    ]
+    if texts.is_exact:
+        return found
+    used = {key for key in found if key is not None}
+    ends = [(path.name, path.stem) for path in relative]
+    counts = Counter(end for pair in ends for end in {*pair})
+    for place, pair in enumerate(ends):
+        if found[place] is None:
+            short = (known(end) for end in pair if counts[end] == 1)
+            found[place] = next((key for key in short if key is not None and key not in used), None)
+    return found
 
 
 def audio_files(root: Path, output: Path) -> list[Path]:
@@ -162,33 +157,24 @@ def audio_files(root: Path, output: Path) -> list[Path]:
     return sorted(found)
 
 
-def _read_transcripts(path: Path, set_name: str) -> tuple[dict[str, _Transcript], list[Reject]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
+def _find_transcripts(root: Path, output: Path) -> Path | str | None:
+    """Whichever transcripts there are. Raises UserError where there are several kinds."""
+    tables = [root / name for name in TABLES if (root / name).is_file()]
+    audio = audio_files(root, output)
+    beside = {
+        extension: [file for file in audio if file.with_suffix(f".{extension}").is_file()]
+        for extension in BESIDE
+    }
+    found: list[Path | str] = [*tables, *(name for name, files in beside.items() if files)]
+    if len(found) > 1:
+        shown = [
+            str(one)
+            if isinstance(one, Path)
+            else f".{one} files beside {len(beside[one])} recordings"
+            for one in found
+        ]
         raise UserError(
-            f"--transcripts {path}: {error.strerror}", "name a text file that can be read"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"--transcripts {path}: not UTF-8", "convert it with iconv") from None
-    texts: dict[str, _Transcript] = {}
-    rejects = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        key, tab, text = line.partition("\t")
-        key = key.strip()
-        if not tab or not key or "\t" in text:
-            detail = f"{path}:{number}: expected 'id TAB text'"
-            rejects.append(Reject(key, str(path), set_name, "malformed_line", detail))
-        elif key in texts:
-            detail = f"{path}:{number}: '{key}' has a transcript already, line {texts[key].line}"
-            rejects.append(Reject(key, str(path), set_name, "duplicate_id", detail))
-        else:
-            texts[key] = _Transcript(clean_text(text), number)
-    return texts, rejects
-
-
-def clean_text(text: str) -> str:
-    """Transcript with composed characters (NFC) and single spaces; nothing else changes."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+            f"--root {root}: transcripts stand in {' and in '.join(shown)}",
+            f"name one of them: --transcripts {found[0]}, or --transcripts {found[1]}",
+        )
+    return found[0] if found else None

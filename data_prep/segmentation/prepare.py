@@ -18,7 +18,8 @@ import torch
 from tqdm import tqdm
 
 from ..contents import opened_contents
-from ..corpora.folder import audio_files, check_folder, claim
+from ..corpora.folder import audio_files, check_folder
+from ..corpora.formats.listing import CORPUS, claim, set_names
 from ..journal import Outcome
 from ..manifests import Listing, Utterance, read_lines
 from ..pipeline import Settings, die_with_parent, prepare
@@ -44,7 +45,8 @@ def prepare_segments(
     Raises UserError for what `asr prepare folder` does, a detector that is not there, and limits that no
     utterance can keep.
     """
-    check_folder(root, settings.output, set_name)
+    check_folder(root, settings.output)
+    set_names(set_name)  # raises for what names no file
     limits.check()
     detector = chosen(vad)
     of_no_choice = "" if vad else "; --vad chooses"
@@ -56,11 +58,11 @@ def prepare_segments(
         "cut_by": detector,
         **asdict(limits),
     }
-    with opened_contents(settings.output, "folder") as there:
-        claim(there, (set_name,), root, listing)
+    with opened_contents(settings.output, CORPUS) as there:
+        claim(there, (set_name,), root, [set_name])
     try:
         prepare(
-            "folder",
+            CORPUS,
             [set_name],
             options,
             listing,

@@ -26,13 +26,13 @@ from asr.errors import UserError
 
 from ..journal import Outcome
 from ..manifests import Utterance
-from ..pipeline import NO_SPEECH, check_one
+from ..pipeline import NO_SPEECH
+from ..recordings import check_one
 from ..validate import SAMPLE_RATE_HZ
 
 FRAME = 512
 """Samples at 16 kHz of a frame: what Silero's network takes at a time."""
 FRAME_SECONDS = FRAME / SAMPLE_RATE_HZ
-VOICE_ACTIVITY = ("silero", "energy")
 
 _LANE_FRAMES = 313
 """Ten seconds. The network remembers, and so goes from frame to frame; lanes go side by side, which is ten

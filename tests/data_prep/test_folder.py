@@ -155,7 +155,7 @@ def test_an_output_inside_the_folder_is_not_input(tmp_path: Path) -> None:
 
 @given(st.text(alphabet=" ab'\t\né\u0301"))
 def test_cleaning_is_stable(text: str) -> None:
-    from asr.data_prep.corpora.folder import clean_text
+    from asr.data_prep.corpora.formats.tables import clean_text
 
     clean = clean_text(text)
     assert clean_text(clean) == clean

@@ -187,7 +187,7 @@ def test_it_shares_its_folder_with_the_sets_of_prepare_folder(
     whole = ["folder", "--root", str(podcasts), "--output", str(tmp_path / "whole"), "--jobs", "1"]
     assert cli.main(whole) == 0
     said = capsys.readouterr().out
-    assert "1 of 1 recordings are longer than a recipe takes" in said
+    assert "1 of 1 utterances are longer than a recipe takes" in said
     assert f"asr prepare segment --root {podcasts}" in said
     assert cli.main(["folder", "--root", str(labelled), "--output", str(output)]) == 0
     assert segment(podcasts, output) == 0

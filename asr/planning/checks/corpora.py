@@ -17,7 +17,9 @@ from asr.config.schema import Config
 from asr.data.dataset import SpeechSet, check_stored_features, first_duplicate
 from asr.data.manifest.index import MANIFEST_SUFFIX
 from asr.data.segments import GroupedCorpus, Kind, about_groups
-from asr.data.transcripts import is_spelt, training_tokenizer
+from asr.data.set_weights import about_weights, set_weights
+from asr.data.spelling import count_lacking
+from asr.data.transcripts import training_tokenizer, unspelt
 from asr.errors import UserError
 from asr.model.features import FrontEnd
 from asr.model.make import check_lengths, make_front_end
@@ -29,7 +31,6 @@ from asr.planning.network import network_of
 _MOST_FILES_LOOKED_AT = 2_000
 _LARGE_SHARE = 0.05
 _INFEASIBLE_SHARE = 0.01
-_SHOWN_CHARACTERS = 10
 
 
 @dataclass
@@ -176,13 +177,10 @@ class Corpora:
             self.token_seconds += float(kept.seconds[place])
         uncovered = np.flatnonzero(is_uncovered)
         if len(uncovered):
-            yield Finding(
-                f"{len(uncovered)} of {len(kept)} transcripts of '{speech.name}' cannot be spelt by the "
-                f"tokenizer, the first that of '{kept.ids[int(uncovered[0])]}'"
-                f"{_foreign(speech, self.tokenizer)}",
-                "add the characters to tokenizer.characters (or train the sentencepiece model on these "
-                "transcripts), or clean them and prepare the set again",
-            )
+            texts = (kept.references[int(place)] for place in uncovered)
+            lacking = count_lacking(self.tokenizer, texts)
+            first = kept.ids[int(uncovered[0])]
+            yield Finding.of(unspelt(self.tokenizer, kept, len(uncovered), first, lacking))
         yield from self._feasibility(kept, infeasible, frames)
 
     def _feasibility(
@@ -235,15 +233,17 @@ class Corpora:
 
     def _groups(self) -> Iterator[Finding]:
         for kind in Kind:
-            seconds = [self.kept(s).seconds for s in self.sets.get(str(kind), [])]
+            kept = [self.kept(speech) for speech in self.sets.get(str(kind), [])]
+            seconds = [speech.seconds for speech in kept]
             if not seconds or not sum(map(len, seconds)):
                 continue
             speeds = self.config.augmentation.speed_factors
             group, seed = self.config.group_seconds, self.config.seed
             try:
-                for text in about_groups(
-                    GroupedCorpus(kind, np.concatenate(seconds), group, seed, speeds)
-                ):
+                weights = set_weights(self.config, kind, kept)
+                whole = np.concatenate(seconds)
+                corpus = GroupedCorpus(kind, whole, group, seed, speeds, weights)
+                for text in (*about_groups(corpus), *about_weights(kind, kept, weights)):
                     yield note(text)
             except UserError as error:
                 yield Finding.of(error)
@@ -279,10 +279,3 @@ def _references(speech: SpeechSet, role: str) -> Iterator[Finding]:
             "prepare the set with its transcripts",
             is_problem=without == len(speech),
         )
-
-
-def _foreign(speech: SpeechSet, tokenizer: Tokenizer) -> str:
-    """The characters of the set that the tokenizer lacks."""
-    lacking = [character for character in speech.characters if not is_spelt(tokenizer, character)]
-    shown = " ".join(map(repr, lacking[:_SHOWN_CHARACTERS]))
-    return f"; it lacks {shown}" if shown else ""

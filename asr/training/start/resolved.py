@@ -56,10 +56,13 @@ def _in_hours(config: Config) -> Config:
     """Passes over the labelled speech, as much of it as is trained on, as hours of audio."""
     from asr.data.dataset import load_role
     from asr.data.segments import Kind
+    from asr.data.set_weights import set_weights
 
     corpus = config.corpus
     speech = load_role(config, Kind.LABELLED).within(corpus.min_seconds, corpus.max_seconds)
-    hours = float(speech.seconds.sum()) / 3600
+    weights = set_weights(config, Kind.LABELLED, [speech])
+    played = speech.seconds if weights is None else speech.seconds * weights.of_utterance
+    hours = float(played.sum()) / 3600
     trainer, policy = config.trainer, config.pseudo_label
     if trainer.total_passes is not None:
         changes = {"total_hours": trainer.total_passes * hours, "total_passes": None}

@@ -13,7 +13,7 @@ LONG = "trainer.total_hours=2"
 BROKEN = {
     "folder": (["corpus.directory=nowhere"], "nowhere does not exist", "prepare the corpus"),
     "set": (["corpus.dev=[dve]"], "dve.jsonl.gz: no such set; it has dev", "asr prepare"),
-    "tokenizer": (["tokenizer.characters=abc"], "cannot be spelt", "add the characters"),
+    "tokenizer": (["tokenizer.characters=abc"], "cannot be spelt", "set tokenizer.characters: "),
     "burn-in": (["pseudo_label.start_hours=9"], "ends in its burn-in", "start earlier"),
     "half-life": ([LONG, "teacher.half_life_hours=5"], "longer than the run", "shorten teacher"),
     "no average": ([LONG, "teacher.half_life_hours=0.001"], "hardly an average", "hours of audio"),

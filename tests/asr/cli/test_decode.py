@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from conftest import LETTERS, needs_beam_search, read_lines
 from whisper_helpers import write_whisper
 
 from asr.__main__ import main
+from asr.data.dataset import SpeechSet
 
 
 @needs_beam_search
@@ -100,3 +103,26 @@ def test_a_pretrained_model_decodes_as_it_is(
     assert main(["report", str(run), "--no-audio", "--compare", "teacher:labels"]) == 0
     found = json.loads((run / "report/results.json").read_text())
     assert set(found["paired"]) == {"teacher_vs_zero_shot", "teacher_vs_labels"}
+
+
+def test_references_in_another_case_are_noticed(
+    trained: Path,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The little model writes nothing yet: another one's hypotheses are put in the place of its own."""
+
+    def decoded(
+        change: Callable[[str], str], _: object, speech: SpeechSet, *more: object, **others: object
+    ) -> Iterator[dict[str, str]]:
+        for name, text in zip(speech.ids, speech.references, strict=True):
+            yield {"id": name, "reference": text, "hypothesis": change(text)}
+
+    for change, is_said in ((str.upper, True), (str, False)):
+        monkeypatch.setattr("asr.cli.decode.decode_set", partial(decoded, change))
+        dev, output = str(corpus / "dev.jsonl.gz"), str(tmp_path / "out.jsonl")
+        assert main(["decode", str(trained), dev, "--output", output]) == 0
+        said = capsys.readouterr().out
+        assert ("WER 100.0 % is 0.0 % when case does not count" in said) is is_said

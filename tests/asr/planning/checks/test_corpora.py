@@ -54,5 +54,6 @@ def test_letters_of_the_corpus_are_listed(
     settings += ["pseudo_label.start_hours=null", f"tokenizer.characters={LETTERS[1:]}"]
     status, said = check(capsys, recipe, *settings)
     assert status == 2
-    assert "it lacks 'a'" in said
+    assert "it lacks 'a' " in said
+    assert f'set tokenizer.characters: "{"".join(sorted(LETTERS))}"' in said
     assert "note: corpus.dev is empty" in said

@@ -1,0 +1,63 @@
+"""Command line of `asr prepare segment`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from ..pipeline import Settings
+
+VOICE_ACTIVITY = ("silero", "energy")
+"""What finds speech."""
+
+_SEGMENT = """\
+Cut recordings of any length, hours too, into utterances where speech is.
+
+Nothing is copied or converted: the cuts refer to the files as they are, of any rate and number of
+channels, and training reads its part of them. Speech is found by Silero's network where the package
+silero-vad is installed (pip install 'asr-ema[vad]'), else by energy, which takes music for speech.
+Labels come from `asr label`, or from a run's teacher.
+
+  asr prepare segment --root podcasts --output data/mine"""
+
+Add = Callable[[str, str, str], argparse.ArgumentParser]
+
+
+def add_segment(command: Add, add_common: Callable[..., None]) -> None:
+    """Its parser."""
+    parser = command("segment", "long recordings, cut where speech is", _SEGMENT)
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the recordings")
+    parser.add_argument(
+        "--set-name", default="untranscribed", metavar="NAME", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--vad",
+        choices=VOICE_ACTIVITY,
+        help="what finds speech (default: silero where it is installed)",
+    )
+    defaults = {
+        "min": (1.0, "least length of an utterance"),
+        "max": (20.0, "most; longer speech is cut where it is quietest"),
+        "pause": (0.5, "speech with a shorter pause goes on"),
+        "pad": (0.2, "audio before and after speech"),
+    }
+    for name, (seconds, text) in defaults.items():
+        parser.add_argument(
+            f"--{name}-seconds",
+            type=float,
+            default=seconds,
+            metavar="S",
+            help=f"{text} (default %(default)g)",
+        )
+    add_common(parser, None, has_texts=False)
+
+
+def serve_segment(arguments: argparse.Namespace, settings: Settings) -> None:
+    """`asr prepare segment`."""
+    from .prepare import prepare_segments  # imports torch
+    from .utterances import Limits
+
+    names = ("min_seconds", "max_seconds", "pause_seconds", "pad_seconds")
+    limits = Limits(**{name: getattr(arguments, name) for name in names})
+    prepare_segments(arguments.root, settings, limits, arguments.vad, arguments.set_name)

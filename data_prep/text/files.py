@@ -1,0 +1,58 @@
+"""Text files that others wrote: UTF-8 or said to be none, with any line ends."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from pathlib import Path
+
+from asr.errors import UserError
+
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_text(path: Path, name: str = "") -> str:
+    """The text of a file, unpacked where it is gzip, without a byte order mark.
+
+    `name` is the option that named it, for messages. Raises UserError where it is missing, empty, cut short, or
+    not UTF-8.
+    """
+    where = f"{name} {path}".strip()
+    try:
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(
+            f"{where}: gzip is damaged or cut short ({error})", "copy it again"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{where}: {error.strerror or error}", "name a text file that can be read"
+        ) from None
+    if not content.strip():
+        raise UserError(f"{where}: the file is empty", "copy or export it again")
+    return decoded(content, where)
+
+
+def decoded(content: bytes, where: str) -> str:
+    """Bytes as text. Raises UserError, naming the line, for what is not UTF-8."""
+    if content[:2] in _UTF_16 or b"\0" in content[:1000]:
+        is_utf_16 = content[:2] in _UTF_16 or content[1:2] == b"\0" or content[:1] == b"\0"
+        kind = "UTF-16 and not UTF-8" if is_utf_16 else "no text: it has zero bytes"
+        remedy = "convert it: iconv -f UTF-16 -t UTF-8" if is_utf_16 else "name a text file"
+        raise UserError(f"{where}: is {kind}", remedy)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{where}:{line}: not UTF-8 (byte 0x{content[error.start]:02x})",
+            "convert it, as in iconv -f LATIN1 -t UTF-8, or -f CP1251 of Russian",
+        ) from None
+
+
+def lines_of(text: str) -> list[str]:
+    """Its lines, whether they end as on Linux, Windows or old Macs; other separators are no line ends."""
+    return re.split(r"\r\n|\n|\r", text)
