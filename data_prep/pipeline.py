@@ -30,8 +30,7 @@ from . import contents, journal, manifests
 from .contents import Preparation
 from .journal import Outcome
 from .manifests import Kept, Listing, Reject, Span, Utterance
-from .parts import found_parts, listed_part
-from .recordings import check_one
+from .recordings import check_one, found_parts, listed_part
 from .text.characters import about_characters
 from .text.rules import TextRules, written_down
 from .validate import Fault, check_id, check_text

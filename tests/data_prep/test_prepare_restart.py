@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from data_prep_helpers import cuts_of, make_librispeech, published, summary_of, write_audio
 
-from asr.data_prep import cli, manifests, pipeline
+from asr.data_prep import cli, manifests, recordings
 from asr.errors import UserError
 
 
@@ -61,7 +61,7 @@ def test_a_crash_between_two_renames(
         replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.os, "replace", crashing)
+        patch.setattr(os, "replace", crashing)
         with pytest.raises(KeyboardInterrupt):
             prepare(root, output)
     assert "summary.json" not in published(output)
@@ -78,7 +78,7 @@ def test_work_done_before_a_crash_is_not_done_again(
 ) -> None:
     output = tmp_path / "out"
     checked: list[str] = []
-    check_audio = pipeline.check_audio
+    check_audio = recordings.check_audio
 
     def counting(path: Path) -> object:
         if path.name == "c.ogg" and "c.ogg" not in checked:
@@ -87,7 +87,7 @@ def test_work_done_before_a_crash_is_not_done_again(
         checked.append(path.name)
         return check_audio(path)
 
-    monkeypatch.setattr(pipeline, "check_audio", counting)
+    monkeypatch.setattr(recordings, "check_audio", counting)
     with pytest.raises(KeyboardInterrupt):
         prepare(root, output)
     assert prepare(root, output) == 0
@@ -102,9 +102,9 @@ def test_a_killed_process_leaves_nothing_and_is_continued(tmp_path: Path) -> Non
     # Slowed down, so that the signal comes in the middle however fast the machine is.
     program = (
         "import sys, time\n"
-        "from asr.data_prep import cli, pipeline\n"
-        "check = pipeline.check_audio\n"
-        "pipeline.check_audio = lambda path: (time.sleep(0.1), check(path))[1]\n"
+        "from asr.data_prep import cli, recordings\n"
+        "check = recordings.check_audio\n"
+        "recordings.check_audio = lambda path: (time.sleep(0.1), check(path))[1]\n"
         "cli.main(sys.argv[1:])\n"
     )
     arguments = ["folder", "--root", str(root), "--output", str(output), "--jobs", "1"]
@@ -129,7 +129,7 @@ def test_a_finished_preparation_is_recognised(
     prepare(root, output)
     before = summary_of(output)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "check_audio", lambda path: pytest.fail("decoded again"))
+        patch.setattr(recordings, "check_audio", lambda path: pytest.fail("decoded again"))
         assert prepare(root, output, "--jobs", "2") == 0
     assert "already prepared" in capsys.readouterr().out
     write_audio(root / "d.wav")

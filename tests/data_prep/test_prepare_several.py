@@ -16,7 +16,7 @@ from data_prep_helpers import (
     write_audio,
 )
 
-from asr.data_prep import cli, contents, manifests, pipeline
+from asr.data_prep import cli, contents, manifests, pipeline, recordings
 from asr.errors import UserError
 
 
@@ -88,7 +88,7 @@ def test_each_call_is_recognised_when_repeated(
     for root, *more in calls:
         prepare(root, output, *more)
     before = summary_of(output)
-    monkeypatch.setattr(pipeline, "check_audio", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(recordings, "check_audio", lambda path: pytest.fail("decoded again"))
     for root, *more in calls:
         assert prepare(root, output, *more) == 0
     assert summary_of(output) == before
@@ -150,7 +150,9 @@ def test_a_stopped_call_spares_the_other_sets(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        where = {"write_cuts": manifests, "_rename_all": contents}.get(place, pipeline)
+        where = {"write_cuts": manifests, "_rename_all": contents, "_judge": pipeline}.get(
+            place, recordings
+        )
         patch.setattr(where, place, crash)
         with pytest.raises(KeyboardInterrupt):
             prepare(dev, output, "--set-name", "dev")
@@ -170,7 +172,7 @@ def test_work_of_a_stopped_call_outlives_another_call(
     train: Path, dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, checked = tmp_path / "out", []
-    check_audio = pipeline.check_audio
+    check_audio = recordings.check_audio
 
     def counting(path: Path) -> object:
         checked.append(path)
@@ -178,7 +180,7 @@ def test_work_of_a_stopped_call_outlives_another_call(
             raise KeyboardInterrupt
         return check_audio(path)
 
-    monkeypatch.setattr(pipeline, "check_audio", counting)
+    monkeypatch.setattr(recordings, "check_audio", counting)
     with pytest.raises(KeyboardInterrupt):
         prepare(train, output)
     prepare(dev, output, "--set-name", "dev")
@@ -200,7 +202,7 @@ def test_parts_one_after_the_other(
     assert list(summary_of(output)["sets"]) == list(parts)
     assert [cuts_of(output, part)[0].id for part in parts] == ["19-198-0000", "84-1-0000"]
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "check_audio", lambda path: pytest.fail("decoded again"))
+        patch.setattr(recordings, "check_audio", lambda path: pytest.fail("decoded again"))
         for part in parts:
             assert librispeech(tmp_path, output, part) == 0
     # Together they are one preparation; then one of them again takes its set out of that.
