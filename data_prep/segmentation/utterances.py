@@ -85,15 +85,20 @@ def _joined(regions: Iterable[Frames], pause_seconds: float) -> list[Frames]:
 
 
 def _bridged(regions: list[Frames], limits: Limits) -> Iterator[Frames]:
-    """Speech with short pauses, and what is too short with a neighbour across a pause twice as long."""
+    """Speech with short pauses, and what is too short with a neighbour across a pause twice as long.
+
+    Or across any in which there is no room for what one of them lacks.
+    """
     spoken = _joined(regions, limits.pause_seconds)
     held: Frames | None = None
     for one in spoken:
         if held is not None:
-            is_near = (one[0] - held[1]) * FRAME_SECONDS < 2 * limits.pause_seconds
-            is_short = any((e - b) * FRAME_SECONDS < limits.min_seconds for b, e in (held, one))
+            pause = (one[0] - held[1]) * FRAME_SECONDS
+            lengths = [(end - begin) * FRAME_SECONDS for begin, end in (held, one)]
+            lacking = sum(max(0.0, limits.min_seconds - length) for length in lengths)
             fits = (one[1] - held[0]) * FRAME_SECONDS <= limits.max_seconds / 2
-            if is_near and is_short and fits:
+            is_near = fits and pause < 2 * limits.pause_seconds
+            if lacking and (is_near or pause < lacking + limits.pad_seconds):
                 held = held[0], one[1]
                 continue
             yield held
@@ -121,15 +126,18 @@ def _padded(pieces: list[Frames], limits: Limits, samples: int) -> Iterator[tupl
     """With some audio around, at most up to the middle of a pause; more where it is too short."""
     least = round(limits.min_seconds * SAMPLE_RATE_HZ)
     pad = round(limits.pad_seconds * SAMPLE_RATE_HZ)
+    taken = 0
     for place, (begin, end) in enumerate(pieces):
-        low = (pieces[place - 1][1] + begin) * FRAME // 2 if place else 0
-        is_last = place == len(pieces) - 1
-        high = samples if is_last else (end + pieces[place + 1][0]) * FRAME // 2
+        before = (pieces[place - 1][1] + begin) * FRAME // 2 if place else 0
+        following = pieces[place + 1][0] if place + 1 < len(pieces) else None
+        after = samples if following is None else (end + following) * FRAME // 2
+        free = samples if following is None else following * FRAME
         first, last = begin * FRAME, min(end * FRAME, samples)
         room = max(pad, -(-(least - (last - first)) // 2))
-        first, last = max(low, first - room), min(high, last + room)
-        if last - first < least:  # one side had no room
-            first = max(low, last - least)
-            last = min(high, first + least)
+        first, last = max(taken, before, first - room), min(after, last + room)
+        if last - first < least:  # more than half of a pause is needed
+            last = min(free, first + least)
+            first = max(taken, last - least)
         if last - first >= least:
             yield first, last - first
+            taken = last

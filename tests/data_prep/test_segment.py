@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from data_prep_helpers import cut_short, cuts_of, rejects_of, summary_of, write_nan_wav
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asr.data.audio import read_audio
@@ -206,6 +206,9 @@ def test_a_folder_is_prepared_without_its_silent_files(tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=30)
+@example(lengths=[5, 16, 292], begins_with_speech=True)
+@example(lengths=[5, 32, 5], begins_with_speech=True)
+@example(lengths=[5, 33, 600, 28, 6], begins_with_speech=True)
 @given(
     lengths=st.lists(st.integers(1, 900), min_size=2, max_size=30),
     begins_with_speech=st.booleans(),
