@@ -37,6 +37,8 @@ class Dropped(StrEnum):
 
 _MOST_CHANGE_OF_NOISE = 0.5
 """Token error rate against the former label: what is heard in noise is next to nothing, each time."""
+_HARDLY_ANY = 0.5
+"""Of the transcripts' tokens per second: stray tokens in noise, where frames are blank as in no speech."""
 NO_LABEL = (Dropped.UNLABELLED, Dropped.UNSPELLABLE)
 """There is nothing to judge or to compare with."""
 
@@ -61,7 +63,7 @@ def judge(
     ratio = length_ratio(len(label.tokens), seconds, tokens_per_second)
     is_blank = _exceeds(metrics.blank_share, speech_blank_share)
     judged = {
-        Dropped.NO_SPEECH: (is_blank and not label.tokens)
+        Dropped.NO_SPEECH: (is_blank and (not label.tokens or ratio < _HARDLY_ANY))
         or _exceeds(metrics.blank_share, policy.max_blank_share)
         or _exceeds(metrics.no_speech_probability, policy.max_no_speech_probability),
         Dropped.EMPTY: not label.tokens,

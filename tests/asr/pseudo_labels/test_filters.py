@@ -44,6 +44,24 @@ def test_what_the_ctc_head_does_not_hear(
     assert judge(label, 1.0, 4.0, None, FilterConfig(min_ctc_score=limit)) is expected
 
 
+@pytest.mark.parametrize(
+    ("tokens", "blank_share", "expected"),
+    [
+        ([], 0.95, Dropped.NO_SPEECH),
+        ([1], 0.95, Dropped.NO_SPEECH),  # a stray token in noise
+        ([1], 0.85, None),
+        ([1, 2], 0.95, None),
+        ([], 0.85, Dropped.EMPTY),
+    ],
+)
+def test_hardly_anything_is_heard_where_there_is_no_speech(
+    tokens: list[int], blank_share: float, expected: Dropped | None
+) -> None:
+    """Of a teacher whose dev speech has at most 90 % of blanks, and transcripts of 4 tokens a second."""
+    label = Label(tokens, LabelMetrics(0.9, blank_share, 0.1))
+    assert judge(label, 1.0, 4.0, None, FilterConfig(), 0.9) is expected
+
+
 def test_change_is_relative_to_the_former_label() -> None:
     assert token_error_rate([1, 2, 3, 4], [1, 2, 3, 5]) == 0.25
     assert token_error_rate([1], []) == 1.0
