@@ -22,6 +22,7 @@ bash tools/make_venv.sh
 asr=.venv/bin/asr data=data/amazon_queen exp=exp/amazon_queen_sources
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 mkdir -p $exp
+. tools/seeds.sh
 
 declare -A settings=(
     [average]=pseudo_label.teacher=ema
@@ -40,13 +41,7 @@ of_seed() {
         run=$exp/seed$1/$source
         mkdir -p "$exp/seed$1"
         read -ra more <<< "${settings[$source]:?there is no such source: $source}"
-        if [ ! -e "$run/complete.json" ]; then
-            $asr train recipes/amazon_queen/no_transcripts.yaml "output=$run" "seed=$1" "trainer.total_hours=$hours" \
-                "${more[@]}" > "$run.log" 2>&1 && [ -e "$run/complete.json" ] || {
-                echo "sources.sh: $run did not finish; see $run.log, and run the same command to go on" >&2
-                return 1
-            }
-        fi
+        train "$run" recipes/amazon_queen/no_transcripts.yaml "seed=$1" "trainer.total_hours=$hours" "${more[@]}"
         for model in teacher student; do
             [ -e "$run/decode/test_written/$model.jsonl" ] ||
                 $asr decode "$run" $data/test_written.jsonl.gz --model $model > /dev/null
@@ -54,11 +49,5 @@ of_seed() {
         echo "sources.sh: seed $1, $source: done after $((SECONDS / 60)) minutes"
     done
 }
-jobs=()
-for seed in $seeds; do
-    of_seed "$seed" &
-    jobs+=($!)
-    [ "${#jobs[@]}" -lt "$(nproc)" ] || { wait "${jobs[0]}"; jobs=("${jobs[@]:1}"); }
-done
-for job in "${jobs[@]}"; do wait "$job"; done
+each_on_a_core of_seed $seeds
 .venv/bin/python tools/compare_methods.py $exp --baseline frozen --unit wer

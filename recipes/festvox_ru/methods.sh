@@ -24,12 +24,7 @@ export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 $asr prepare festvox_ru --output $data --download-dir data/download
 $asr prepare lm --cuts $data/labelled.jsonl.gz --output $data/letters.arpa
 
-train() { # RUN RECIPE KEY=VALUE...: unless it is complete; its log beside it
-    [ -e "$1/complete.json" ] && return
-    $asr train "$2" "output=$1" "${@:3}" > "$1.log" 2>&1 && [ -e "$1/complete.json" ] && return
-    echo "methods.sh: $1 did not finish; see $1.log, and run the same command to go on" >&2
-    return 1
-}
+. tools/seeds.sh
 of_seed() {
     local run=$exp/seed$1 method recipe fork
     mkdir -p "$run"
@@ -49,11 +44,5 @@ of_seed() {
         echo "methods.sh: seed $1, $method: done after $((SECONDS / 60)) minutes"
     done
 }
-jobs=()
-for seed in $seeds; do
-    of_seed "$seed" &
-    jobs+=($!)
-    [ "${#jobs[@]}" -lt "$(nproc)" ] || { wait "${jobs[0]}"; jobs=("${jobs[@]:1}"); }
-done
-for job in "${jobs[@]}"; do wait "$job"; done
+each_on_a_core of_seed $seeds
 .venv/bin/python tools/compare_methods.py $exp
