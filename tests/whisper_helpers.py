@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from asr.config.recipe import dump_config, parse_config
 from asr.config.schema import Config
 from asr.data.transcripts import training_tokenizer
-from asr.model.make import make_model
+from asr.model.encoder_decoder.network import EncoderDecoder
+from asr.model.make import make_front_end, make_model
 
 SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|nocaptions|>", "<|notimestamps|>")
 BYTES = 256
@@ -65,9 +69,32 @@ def write_whisper(folder: Path, scale: float = 1.0) -> Any:
     return model
 
 
-def whisper_config(whisper: Path, **model: Any) -> Config:
-    kind = {"kind": "encoder_decoder", "pretrained": str(whisper), "window_seconds": 2.0}
+def decoder_config(folder: Path, **model: Any) -> Config:
+    """Of an encoder-decoder of any family."""
+    kind = {"kind": "encoder_decoder", "pretrained": str(folder)}
     return parse_config({"model": {**kind, **model}}, "test")
+
+
+def whisper_config(whisper: Path, **model: Any) -> Config:
+    return decoder_config(whisper, **{"window_seconds": 2.0, **model})
+
+
+def built(config: Config) -> EncoderDecoder:
+    """In evaluation mode."""
+    network = make_model(config, training_tokenizer(config).vocabulary_size).eval()
+    assert isinstance(network, EncoderDecoder)
+    return network
+
+
+def noise_features(
+    config: Config, network: EncoderDecoder, lengths: Sequence[int], places: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Of utterances of noise of these lengths in samples, those at `places` in a batch: its features."""
+    draws = torch.Generator().manual_seed(1)
+    waves = [0.1 * torch.randn(length, generator=draws) for length in lengths]
+    chosen = [waves[place] for place in places]
+    samples_B = torch.tensor([len(wave) for wave in chosen])
+    return make_front_end(config, network.encoder)(pad_sequence(chosen, True), samples_B)
 
 
 def write_checkpoint(folder: Path, whisper: Path, **model: Any) -> Path:

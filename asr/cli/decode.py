@@ -95,9 +95,8 @@ def main(argv: list[str]) -> int:
 
 def _decode_by_others(arguments: argparse.Namespace) -> int:
     """With a recogniser as others have trained it; nothing is written into its folder."""
-    import torch
-
     from asr.data.dataset import SpeechSet
+    from asr.model.model_folder import choose_device
     from asr.pseudo_labels.labelling.decoding import recognise_set
     from asr.pseudo_labels.labelling.recogniser import Choice, load_recogniser
     from asr.pseudo_labels.labelling.written import WritingRecogniser
@@ -114,8 +113,7 @@ def _decode_by_others(arguments: argparse.Namespace) -> int:
             "leave --model, --average and --best out",
         )
     speech = SpeechSet.load(arguments.manifest)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    recogniser = load_recogniser(Choice(str(folder), language=arguments.language), device)
+    recogniser = load_recogniser(Choice(str(folder), language=arguments.language), choose_device())
     speech.at_rate(recogniser.sample_rate_hz)
     stamp = {"checkpoint": str(folder), "model": "pretrained", **recogniser.stamp}
     settings = GenerationSettings()

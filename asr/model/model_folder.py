@@ -87,7 +87,7 @@ def load_model(
     """
     if weights not in get_args(Weights):
         raise UserError(f"weights {weights!r}", f"name one of {', '.join(get_args(Weights))}")
-    chosen = _device(device)
+    chosen = choose_device(device)
     checkpoint = find_checkpoint(Path(folder), best)
     if average is None:
         return _loaded([checkpoint], weights, chosen)
@@ -101,8 +101,8 @@ def load_model(
     return load_average(Path(folder), weights, average, chosen)
 
 
-def _device(device: str | torch.device | None) -> torch.device:
-    """Raises UserError for a device that is not here."""
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """A GPU where there is one, at None. Raises UserError for a device that is not here."""
     has_cuda = torch.cuda.is_available()
     try:
         chosen = torch.device(device or ("cuda" if has_cuda else "cpu"))

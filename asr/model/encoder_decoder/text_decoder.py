@@ -64,8 +64,7 @@ class TextDecoder(nn.Module):
         """
         before = 0 if cache is None else cache.get_seq_length()
         places_U = torch.arange(before, before + tokens_BU.shape[1], device=tokens_BU.device)
-        hidden_BUD = self.embed_tokens(tokens_BU) * self.scale
-        hidden_BUD = hidden_BUD + self.embed_positions(tokens_BU, position_ids=places_U[None])
+        hidden_BUD, positions = self._embedded(tokens_BU, places_U)
         hidden_BUD = functional.dropout(hidden_BUD, self.dropout, self.training)
         mask_B11S = _heard_mask(heard_BSD, lengths_B)
         for layer in self.layers:
@@ -76,8 +75,18 @@ class TextDecoder(nn.Module):
                 encoder_attention_mask=mask_B11S,
                 cache=cache,
                 use_cache=cache is not None,
+                **positions,
             )
-        return functional.linear(self.layer_norm(hidden_BUD), self.embed_tokens.weight)
+        return functional.linear(self._last_norm(hidden_BUD), self.embed_tokens.weight)
+
+    def _embedded(self, tokens_BU: Tensor, places_U: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """Hidden states (B, U, D) of tokens at these places, and what else of the places each block takes."""
+        hidden_BUD = self.embed_tokens(tokens_BU) * self.scale
+        return hidden_BUD + self.embed_positions(tokens_BU, position_ids=places_U[None]), {}
+
+    def _last_norm(self, hidden_BUD: Tensor) -> Tensor:
+        normed_BUD: Tensor = self.layer_norm(hidden_BUD)
+        return normed_BUD
 
 
 class MoonshineTextDecoder(TextDecoder):
@@ -101,30 +110,14 @@ class MoonshineTextDecoder(TextDecoder):
         for layer in self.layers:
             layer.self_attn.attention_dropout = layer.encoder_attn.attention_dropout = rate
 
-    def forward(
-        self,
-        tokens_BU: Tensor,
-        heard_BSD: Tensor,
-        lengths_B: Tensor,
-        cache: EncoderDecoderCache | None = None,
-    ) -> Tensor:
-        before = 0 if cache is None else cache.get_seq_length()
-        places_U = torch.arange(before, before + tokens_BU.shape[1], device=tokens_BU.device)
+    def _embedded(self, tokens_BU: Tensor, places_U: Tensor) -> tuple[Tensor, dict[str, Any]]:
         hidden_BUD = self.embed_tokens(tokens_BU)
-        hidden_BUD = functional.dropout(hidden_BUD, self.dropout, self.training)
         turned = rotation(self.rotary_emb, places_U, hidden_BUD.dtype)
-        mask_B11S = _heard_mask(heard_BSD, lengths_B)
-        for layer in self.layers:
-            hidden_BUD = layer(
-                hidden_BUD,
-                attention_mask=None,  # causal, where there is more than one token
-                encoder_hidden_states=heard_BSD,
-                encoder_attention_mask=mask_B11S,
-                cache=cache,
-                use_cache=cache is not None,
-                position_embeddings=turned,
-            )
-        return functional.linear(self.norm(hidden_BUD), self.embed_tokens.weight)
+        return hidden_BUD, {"position_embeddings": turned}
+
+    def _last_norm(self, hidden_BUD: Tensor) -> Tensor:
+        normed_BUD: Tensor = self.norm(hidden_BUD)
+        return normed_BUD
 
 
 def _heard_mask(heard_BSD: Tensor, lengths_B: Tensor) -> Tensor | None:

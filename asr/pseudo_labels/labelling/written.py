@@ -78,7 +78,7 @@ class WritingRecogniser:
         return {**self.model_stamp, **self.settings.stamp()}
 
     def __call__(self, waveforms_BN: Tensor, samples_B: Tensor) -> list[Recognition]:
-        limit = _longest_samples(self.network, self.sample_rate_hz)
+        limit = (self.model.front_end.longest_seconds or math.inf) * self.sample_rate_hz
         pieces, owners = [], []
         for place, samples in enumerate(samples_B.tolist()):
             parts = max(1, math.ceil(samples / limit))
@@ -116,8 +116,3 @@ class WritingRecogniser:
         )
         texts = [self.model.tokenizer.decode(one.tokens) for one in parts]
         return Recognition(" ".join(texts).strip(), sum(len(one.tokens) for one in parts), metrics)
-
-
-def _longest_samples(network: EncoderDecoder, sample_rate_hz: int) -> int:
-    longest_seconds = getattr(network.encoder, "max_seconds", None) or math.inf
-    return round(min(longest_seconds, 1e6) * sample_rate_hz)

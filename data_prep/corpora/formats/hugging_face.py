@@ -22,7 +22,7 @@ from asr.utils.files import replacing
 from ...manifests import Utterance
 from ...pipeline import Settings
 from ...validate import check_id
-from .listing import Found, located, prepare_found, set_names
+from .listing import Found, first_known, located, prepare_found, set_names
 from .tables import clean_text
 
 AUDIO = "audio-given"
@@ -202,9 +202,9 @@ def _utterance(
         path,
         sets[0] if text is not None else sets[1],
         text=None if text is None else clean_text(text),
-        speaker=_first(row, _SPEAKERS),
-        language=_first(row, _LANGUAGES),
-        gender=_first(row, ("gender",)),
+        speaker=first_known(row, _SPEAKERS),
+        language=first_known(row, _LANGUAGES),
+        gender=first_known(row, ("gender",)),
         custom={k: v for k, v in row.items() if k not in taken and isinstance(v, plain)},
     )
 
@@ -219,8 +219,3 @@ def _written(content: bytes, name: str, store: Path) -> Path:
         with replacing(path) as file:
             file.write(content)
     return path
-
-
-def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    values = (row.get(name) for name in names)
-    return next((str(value) for value in values if value not in (None, "")), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -156,6 +156,12 @@ def _overlapping(utterances: list[Utterance]) -> dict[int, int]:
             if end > last_end:
                 last_end, last = end, place
     return found
+
+
+def first_known(record: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """Of the fields of these names the first that says anything."""
+    values = (record.get(name) for name in names)
+    return next((str(value) for value in values if value not in (None, "")), None)
 
 
 def located(path: str, beside: Path) -> Path:

@@ -13,7 +13,7 @@ from asr.errors import UserError
 from ...manifests import Span, Utterance
 from ...pipeline import Settings
 from ...text.files import lines_of, read_text
-from .listing import Found, located, prepare_found, set_names, with_short_ids
+from .listing import Found, first_known, located, prepare_found, set_names, with_short_ids
 from .tables import clean_text
 
 _IDS = ("id", "utt_id")
@@ -74,15 +74,15 @@ def _utterance(record: Any, manifest: Path, sets: tuple[str, str]) -> Utterance:
     if text is not None and not isinstance(text, str):
         raise ValueError(f"text is {json.dumps(text)} and no string")
     path = located(place, manifest.parent)
-    name = _first(record, _IDS)
+    name = first_known(record, _IDS)
     return Utterance(
         name or "",
         path,
         sets[0] if text is not None else sets[1],
         text=None if text is None else clean_text(text),
-        speaker=_first(record, _SPEAKERS),
-        language=_first(record, _LANGUAGES),
-        gender=_first(record, ("gender",)),
+        speaker=first_known(record, _SPEAKERS),
+        language=first_known(record, _LANGUAGES),
+        gender=first_known(record, ("gender",)),
         custom={key: value for key, value in record.items() if key not in _TAKEN},
         span=_span(record, path),
     )
@@ -106,11 +106,6 @@ def _span(record: Mapping[str, Any], path: Path) -> Span | None:
     return Span(path.stem, offset or 0.0, duration)
 
 
-def _first(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    values = (record.get(name) for name in names)
-    return next((str(value) for value in values if value not in (None, "")), None)
-
-
 def _name_of(line: str) -> str:
     """Of a line at fault: whatever names it."""
     try:
@@ -118,4 +113,4 @@ def _name_of(line: str) -> str:
     except ValueError:
         return line[:40]
     record = record if isinstance(record, dict) else {}
-    return _first(record, (*_IDS, "audio_filepath")) or line[:40]
+    return first_known(record, (*_IDS, "audio_filepath")) or line[:40]

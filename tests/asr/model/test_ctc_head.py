@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
-from torch.nn.utils.rnn import pad_sequence
 
 from asr.config.recipe import parse_config
 from asr.config.schema import Config
@@ -22,12 +22,12 @@ from asr.errors import UserError
 from asr.model.criterion import Output
 from asr.model.encoder_decoder.ctc_head import BOUNDARY, OUTPUTS, spelt, spelt_word
 from asr.model.encoder_decoder.network import EncoderDecoder
-from asr.model.make import make_front_end, make_model
 from asr.planning.estimates import parameter_count
 
 pytest.importorskip("transformers")
 
-from whisper_helpers import END, VOCABULARY, write_whisper
+from whisper_helpers import END, VOCABULARY, decoder_config, noise_features, write_whisper
+from whisper_helpers import built as built_as_saved
 
 LENGTHS = (64_000, 31_000, 16_000)
 TEXTS = ["Ab -- c!", "naïve 数 7", "so it is"]
@@ -42,23 +42,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_of(folder: Path, **model: Any) -> Config:
-    own = {"kind": "encoder_decoder", "pretrained": str(folder), "window_seconds": 1.0}
-    return parse_config({"model": {**own, **model}}, "test")
+    return decoder_config(folder, **{"window_seconds": 1.0, **model})
 
 
 def built(config: Config) -> EncoderDecoder:
-    torch.manual_seed(3)
-    network = make_model(config, VOCABULARY).eval()
-    assert isinstance(network, EncoderDecoder)
-    return network
+    torch.manual_seed(3)  # of the head
+    return built_as_saved(config)
 
 
-def features_of(config: Config, network: EncoderDecoder, places: list[int]) -> Any:
-    draws = torch.Generator().manual_seed(1)
-    waves = [0.1 * torch.randn(length, generator=draws) for length in LENGTHS]
-    chosen = [waves[place] for place in places]
-    samples_B = torch.tensor([len(wave) for wave in chosen])
-    return make_front_end(config, network.encoder)(pad_sequence(chosen, True), samples_B)
+def features_of(
+    config: Config, network: EncoderDecoder, places: list[int]
+) -> tuple[Tensor, Tensor]:
+    return noise_features(config, network, LENGTHS, places)
 
 
 def tokens_of(config: Config) -> list[list[int]]:

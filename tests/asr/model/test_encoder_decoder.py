@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from asr.config.recipe import parse_config
 from asr.config.schema import Config
 from asr.data.transcripts import training_tokenizer
 from asr.decoding.generation import Generated, generate, score
@@ -22,7 +20,17 @@ from asr.model.make import make_front_end, make_model
 
 pytest.importorskip("transformers")
 
-from whisper_helpers import END, NO_SPEECH, PLACES, START, VOCABULARY, write_whisper
+from whisper_helpers import (
+    END,
+    NO_SPEECH,
+    PLACES,
+    START,
+    VOCABULARY,
+    built,
+    decoder_config,
+    noise_features,
+    write_whisper,
+)
 
 LENGTHS = (80_000, 31_000, 8_000)
 TEXTS = ["ab c", "", "what is said, Is said."]
@@ -42,29 +50,14 @@ def theirs(folder: Path) -> Any:
     return transformers.WhisperForConditionalGeneration.from_pretrained(folder).eval()
 
 
-def config_of(folder: Path, **model: Any) -> Config:
-    kind = {"kind": "encoder_decoder", "pretrained": str(folder)}
-    return parse_config({"model": {**kind, **model}}, "test")
-
-
-def built(config: Config) -> EncoderDecoder:
-    network = make_model(config, VOCABULARY).eval()
-    assert isinstance(network, EncoderDecoder)
-    return network
-
-
 def features_of(
     config: Config, network: EncoderDecoder, places: list[int]
 ) -> tuple[Tensor, Tensor]:
-    draws = torch.Generator().manual_seed(1)
-    waves = [0.1 * torch.randn(length, generator=draws) for length in LENGTHS]
-    chosen = [waves[place] for place in places]
-    samples_B = torch.tensor([len(wave) for wave in chosen])
-    return make_front_end(config, network.encoder)(pad_sequence(chosen, True), samples_B)
+    return noise_features(config, network, LENGTHS, places)
 
 
 def test_a_text_is_spelt_in_the_model_s_own_tokens_and_comes_back(folder: Path) -> None:
-    tokenizer = training_tokenizer(config_of(folder))
+    tokenizer = training_tokenizer(decoder_config(folder))
     for text in [*TEXTS, "naïve 数"]:
         tokens = tokenizer.encode(text)
         assert max(tokens, default=0) < END
@@ -78,7 +71,7 @@ def test_a_text_is_spelt_in_the_model_s_own_tokens_and_comes_back(folder: Path) 
 
 
 def test_the_loss_is_transformers_own(folder: Path, theirs: Any) -> None:
-    config = config_of(folder, window_seconds=5.0)
+    config = decoder_config(folder, window_seconds=5.0)
     network = built(config)
     tokens = [training_tokenizer(config).encode(text) for text in TEXTS]
     features_BTF, lengths_B = features_of(config, network, [0, 1, 2])
@@ -97,7 +90,7 @@ def test_the_loss_is_transformers_own(folder: Path, theirs: Any) -> None:
 
 
 def test_generation_is_transformers_own_token_for_token(folder: Path, theirs: Any) -> None:
-    config = config_of(folder, window_seconds=5.0)
+    config = decoder_config(folder, window_seconds=5.0)
     network = built(config)
     features_BTF, lengths_B = features_of(config, network, [0, 1, 2])
     found = generate(network, features_BTF, lengths_B)
@@ -118,7 +111,7 @@ def test_generation_is_transformers_own_token_for_token(folder: Path, theirs: An
 
 
 def test_batch_mates_change_nothing(folder: Path) -> None:
-    config = config_of(folder)
+    config = decoder_config(folder)
     network = built(config)
     tokens = [training_tokenizer(config).encode(text) for text in TEXTS]
     features_BTF, lengths_B = features_of(config, network, [0, 1, 2])
@@ -134,7 +127,7 @@ def test_batch_mates_change_nothing(folder: Path) -> None:
 
 
 def test_what_is_written_scores_as_it_was_written(folder: Path) -> None:
-    config = config_of(folder)
+    config = decoder_config(folder)
     network = built(config)
     features_BTF, lengths_B = features_of(config, network, [0, 1])
     written = generate(network, features_BTF, lengths_B, most_tokens=[6, 3])
@@ -151,29 +144,29 @@ def test_what_is_written_scores_as_it_was_written(folder: Path) -> None:
 
 
 def test_texts_beyond_the_decoder_s_places_are_refused_and_all_others_fit(folder: Path) -> None:
-    network = built(config_of(folder))
+    network = built(decoder_config(folder))
     most = network.criterion.most_tokens
     assert most == PLACES - len(network.special.prompt)
     assert network.criterion.can_emit([1] * most, 10)
     assert not network.criterion.can_emit([1] * (most + 1), 10)
-    features_BTF, lengths_B = features_of(config_of(folder), network, [2])
+    features_BTF, lengths_B = features_of(decoder_config(folder), network, [2])
     logits, counts = network(features_BTF, lengths_B, tokens=[[1] * most])
     assert (logits.shape[1], counts.tolist()) == (most + 1, [most + 1])
     assert len(generate(network, features_BTF, lengths_B)[0].tokens) <= most
 
 
 def test_a_window_depends_on_the_utterance_alone(folder: Path) -> None:
-    network = built(config_of(folder))
-    front_end = make_front_end(config_of(folder), network.encoder)
+    network = built(decoder_config(folder))
+    front_end = make_front_end(decoder_config(folder), network.encoder)
     assert front_end.frames(torch.tensor([8_000, 79_000])).tolist() == [500, 500], (
         "never above 5 s here"
     )
-    longer = make_front_end(config_of(folder, window_seconds=1.0), network.encoder)
+    longer = make_front_end(decoder_config(folder, window_seconds=1.0), network.encoder)
     assert longer.frames(torch.tensor([8_000, 20_000])).tolist() == [200, 300]
 
 
 def test_a_text_that_loops_is_written_again_and_silence_is_empty(folder: Path) -> None:
-    config = config_of(folder)
+    config = decoder_config(folder)
     network, tokenizer = built(config), training_tokenizer(config)
     features = features_of(config, network, [0, 2])
     given = network, tokenizer, features, [5.0, 0.5], ["a", "b"]
@@ -192,11 +185,11 @@ def test_a_text_that_loops_is_written_again_and_silence_is_empty(folder: Path) -
 
 
 def test_its_description_in_a_checkpoint_makes_it_again(folder: Path, tmp_path: Path) -> None:
-    config = config_of(folder)
+    config = decoder_config(folder)
     network = built(config)
     network.save_description(tmp_path)
     training_tokenizer(config).save(tmp_path)
-    gone = config_of(tmp_path / "gone")
+    gone = decoder_config(tmp_path / "gone")
     again = make_model(gone, VOCABULARY, tmp_path, with_weights=False).eval()
     weights = {name: weight.detach() for name, weight in network.named_weights()}
     again.load_weights(weights)
@@ -210,7 +203,7 @@ def test_its_description_in_a_checkpoint_makes_it_again(folder: Path, tmp_path: 
 
 
 def test_a_beam_as_wide_as_the_vocabulary_finds_the_best_text_there_is(folder: Path) -> None:
-    config = config_of(folder)
+    config = decoder_config(folder)
     network = built(config)
     features_BTF, lengths_B = features_of(config, network, [0, 2])
     found = generate_beam(network, features_BTF, lengths_B, beam_size=VOCABULARY, most_tokens=2)

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from asr.config.recipe import parse_config
 from asr.config.schema import Config
 from asr.data.transcripts import training_tokenizer
 from asr.decoding.generation import generate
@@ -21,11 +19,13 @@ from asr.errors import UserError
 from asr.model.criterion import Output
 from asr.model.dropout import UtteranceDraws, drawn_by
 from asr.model.encoder_decoder.network import EncoderDecoder
-from asr.model.make import make_front_end, make_model
+from asr.model.make import make_model
 from asr.planning.estimates import parameter_count
 from asr.pseudo_labels.labelling.recogniser import Choice, load_recogniser
 
 pytest.importorskip("transformers")
+
+from whisper_helpers import built, decoder_config, noise_features
 
 LENGTHS = (40_000, 21_000, 3_300)
 TEXTS = ["ab c", "it is 数", "So."]
@@ -81,33 +81,17 @@ def theirs(folder: Path) -> Any:
     return transformers.MoonshineForConditionalGeneration.from_pretrained(folder).eval()
 
 
-def config_of(folder: Path, **model: Any) -> Config:
-    kind = {"kind": "encoder_decoder", "pretrained": str(folder)}
-    return parse_config({"model": {**kind, **model}}, "test")
-
-
-def built(config: Config) -> EncoderDecoder:
-    size = training_tokenizer(config).vocabulary_size
-    network = make_model(config, size).eval()
-    assert isinstance(network, EncoderDecoder)
-    return network
-
-
 def features_of(
     config: Config, network: EncoderDecoder, places: list[int]
 ) -> tuple[Tensor, Tensor]:
-    draws = torch.Generator().manual_seed(1)
-    waves = [0.1 * torch.randn(length, generator=draws) for length in LENGTHS]
-    chosen = [waves[place] for place in places]
-    samples_B = torch.tensor([len(wave) for wave in chosen])
-    return make_front_end(config, network.encoder)(pad_sequence(chosen, True), samples_B)
+    return noise_features(config, network, LENGTHS, places)
 
 
 def test_texts_come_back_and_the_prompt_is_its_start_alone(folder: Path) -> None:
-    tokenizer = training_tokenizer(config_of(folder))
+    tokenizer = training_tokenizer(decoder_config(folder))
     for text in TEXTS:
         assert tokenizer.decode(tokenizer.encode(text)) == text
-    special = built(config_of(folder)).special
+    special = built(decoder_config(folder)).special
     assert (special.prompt, special.end, special.no_speech) == ((START,), END, None)
     assert {UNKNOWN, START} <= set(special.suppressed)
 
@@ -115,7 +99,7 @@ def test_texts_come_back_and_the_prompt_is_its_start_alone(folder: Path) -> None
 def test_loss_and_text_are_transformers_own_and_batch_mates_change_nothing(
     folder: Path, theirs: Any
 ) -> None:
-    config = config_of(folder)
+    config = decoder_config(folder)
     network, tokens = built(config), [training_tokenizer(config).encode(t) for t in TEXTS]
     features_BTF, lengths_B = features_of(config, network, [0, 1, 2])
     losses_B = network.criterion.losses(*network(features_BTF, lengths_B, tokens=tokens), tokens)
@@ -143,7 +127,7 @@ def test_loss_and_text_are_transformers_own_and_batch_mates_change_nothing(
 def test_it_trains_with_a_head_and_dropout_that_are_the_utterance_s_own(folder: Path) -> None:
     noise = {"dropout": 0.2, "layer_drop": 0.0}
     tuned = {"freeze_front_end_until_hours": 1.0, "layer_decay": 0.5}
-    config = config_of(folder, ctc_weight=0.3, **noise, **tuned)
+    config = decoder_config(folder, ctc_weight=0.3, **noise, **tuned)
     network = built(config).train()
     tokens = [training_tokenizer(config).encode(text) for text in TEXTS]
 
@@ -168,11 +152,11 @@ def test_it_trains_with_a_head_and_dropout_that_are_the_utterance_s_own(folder: 
 
 
 def test_its_description_in_a_checkpoint_makes_it_again(folder: Path, tmp_path: Path) -> None:
-    config = config_of(folder)
+    config = decoder_config(folder)
     network = built(config)
     network.save_description(tmp_path)
     training_tokenizer(config).save(tmp_path)
-    gone = config_of(tmp_path / "gone")
+    gone = decoder_config(tmp_path / "gone")
     again = make_model(gone, 1, tmp_path, with_weights=False).eval()
     weights = {name: weight.detach() for name, weight in network.named_weights()}
     again.load_weights(weights)
@@ -187,7 +171,7 @@ def test_its_description_in_a_checkpoint_makes_it_again(folder: Path, tmp_path: 
 def test_an_unknown_family_is_told_which_there_are(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bart", "vocab_size": 5}))
     with pytest.raises(UserError, match=r"'bart' is no encoder-decoder here; .*Moonshine.*Whisper"):
-        make_model(config_of(tmp_path), 5)
+        make_model(decoder_config(tmp_path), 5)
 
 
 def test_asr_label_takes_it_as_it_is(folder: Path) -> None:
