@@ -149,6 +149,9 @@ def _plain(character: str) -> str:
     return character if character.isalnum() else " "
 
 
+_ELLIPSIS = re.compile(r"[.…‥]{2,}|[…‥]")
+
+
 def _whisper_english() -> Normaliser:
     from importlib.metadata import version
 
@@ -159,7 +162,12 @@ def _whisper_english() -> Normaliser:
             "normaliser whisper-english needs a package that is not installed",
             "pip install 'asr-ema[whisper]'",
         ) from None
-    return Normaliser(f"whisper-english/{version('whisper-normalizer')}", EnglishTextNormalizer())
+    normalise = EnglishTextNormalizer()
+    # Of several points that end a text it drops one alone: "upset..." would be two words.
+    return Normaliser(
+        f"whisper-english/{version('whisper-normalizer')}, ellipses dropped",
+        lambda text: str(normalise(_ELLIPSIS.sub(" ", text))),
+    )
 
 
 def _of_user(file: Path, name: str) -> Normaliser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -97,5 +98,14 @@ def test_a_module_that_fails_on_some_text_says_on_which(tmp_path: Path) -> None:
 def test_whisper_english() -> None:
     pytest.importorskip("whisper_normalizer")
     found = make_normaliser("whisper-english")
-    assert found.stamp.startswith("whisper-english/")
+    assert re.fullmatch(r"whisper-english/[\d.]+, ellipses dropped", found.stamp)
     assert found.apply("Mr. Colour isn't 20%") == "mister color is not 20%"
+
+
+@pytest.mark.parametrize("end", [".", "..", "...", "…", "….", "?..", "‥", " . . .", " ...", ""])
+def test_whisper_english_makes_no_word_of_an_ellipsis(end: str) -> None:
+    pytest.importorskip("whisper_normalizer")
+    apply = make_normaliser("whisper-english").apply
+    assert apply(f"I was upset{end}").split() == ["i", "was", "upset"]
+    assert apply(f"I{end} was upset").split() == ["i", "was", "upset"]
+    assert apply(f"wait{end} 3.5 dollars").split() == ["wait", "$3.5"]
