@@ -14,8 +14,13 @@ class _Regularised(Section):
 
     @property
     def least_seconds(self) -> float:
-        """Audio that an utterance costs, at least."""
+        """Audio that an utterance costs in training, at least."""
         return 0.0
+
+    @property
+    def least_read_seconds(self) -> float:
+        """The same where the model reads: labels, evaluation, decoding."""
+        return self.least_seconds
 
     dropout: Fraction = 0.0
     """Dropout of every block."""
@@ -128,6 +133,11 @@ class EncoderDecoderConfig(_FineTuned):
         """Silence is put behind shorter ones."""
         return self.window_seconds
 
+    @property
+    def least_read_seconds(self) -> float:
+        """Windows may be longer there."""
+        return self.generation_window_seconds or self.window_seconds
+
     label_smoothing: Fraction = 0.0
     """Share of a token's probability that the loss spreads over all tokens."""
     ctc_weight: Fraction = 0.0
@@ -137,6 +147,9 @@ class EncoderDecoderConfig(_FineTuned):
     """Audio that Whisper's encoder sees of an utterance, at least: 30 is what it was trained with, 10 costs a
     third. A longer utterance has a longer window. Moonshine hears the utterance alone: set it to 1 there, since
     micro-batches are planned by it."""
+    generation_window_seconds: Positive | None = None
+    """The same where text is generated: labels, evaluation, decoding. A model that was trained with 30 s writes
+    better labels there until it has learnt shorter windows; null for window_seconds."""
 
 
 MODEL_KINDS: dict[str, type[Section]] = {

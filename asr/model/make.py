@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from asr.config.model import EncoderDecoderConfig, PretrainedConfig, TransformerConfig
 from asr.config.schema import Config
 from asr.errors import UserError
@@ -15,7 +17,7 @@ from asr.model.encoders.pretrained import PretrainedEncoder, load_encoder
 from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
 from asr.model.encoders.pretrained.lora import add_lora
 from asr.model.encoders.transformer import TransformerEncoder
-from asr.model.features import FrontEnd, LogMel
+from asr.model.features import FeatureExtractor, FrontEnd, LogMel
 from asr.model.speech_model import SpeechModel
 
 
@@ -54,9 +56,10 @@ def described(saved: Path | None, source: str) -> str:
     return str(saved) if saved is not None and (saved / DESCRIPTION).is_dir() else source
 
 
-def make_front_end(config: Config, encoder: Encoder) -> FrontEnd:
+def make_front_end(config: Config, encoder: Encoder, *, reads: bool = False) -> FrontEnd:
     """What turns waveforms into what an encoder takes: the recipe's features, or a pretrained family's own.
 
+    `reads`: for labels, evaluation and decoding, whose windows may be longer than those of training.
     Raises UserError where the recipe's audio has another rate.
     """
     if not isinstance(encoder, PretrainedEncoder):
@@ -74,9 +77,26 @@ def make_front_end(config: Config, encoder: Encoder) -> FrontEnd:
             "set it to waveform",
         )
     if isinstance(config.model, EncoderDecoderConfig) and encoder.wants_silence:
-        front_end = Windows(front_end, encoder.max_seconds, config.model.window_seconds)
+        least = config.model.least_read_seconds if reads else config.model.least_seconds
+        front_end = Windows(front_end, encoder.max_seconds, least)
     front_end.longest_seconds = encoder.max_seconds or 0.0
     return front_end
+
+
+def make_extractors(
+    config: Config, encoder: Encoder, device: torch.device
+) -> tuple[FeatureExtractor, FeatureExtractor]:
+    """What student and reader hear: for training, and for labels and evaluation.
+
+    Raises UserError as `make_front_end` and `check_lengths` do.
+    """
+    is_stored = config.features.source == "precomputed"
+    training, reading = (make_front_end(config, encoder, reads=reads) for reads in (False, True))
+    check_lengths(config, training)
+    return (
+        FeatureExtractor(training, is_stored, device),
+        FeatureExtractor(reading, is_stored, device),
+    )
 
 
 def check_lengths(config: Config, front_end: FrontEnd) -> None:

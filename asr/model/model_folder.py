@@ -173,5 +173,5 @@ def _loaded(checkpoints: list[Path], weights: Weights, device: torch.device) -> 
         mean = {n: mean.get(n, 0) + tensor / len(checkpoints) for n, tensor in one.items()}
     network.load_weights(mean)
     network = network.to(device).eval().requires_grad_(False)
-    front_end = make_front_end(config, network.encoder).to(device)
+    front_end = make_front_end(config, network.encoder, reads=True).to(device)
     return LoadedModel(config, tokenizer, front_end, network, device, last, digest.hexdigest())

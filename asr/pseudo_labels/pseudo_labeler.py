@@ -205,7 +205,7 @@ class PseudoLabeler:
                 for seconds in [float(speech.seconds[place])]
             ]
             limit = self.config.batch.max_seconds_per_micro_batch
-            least = self.config.model.least_seconds
+            least = self.config.model.least_read_seconds
             slots = split_into_micro_batches(segments, self.ranks.world, limit, None, least)
             for micro_batch in self.data.read(slots, self.ranks.rank):
                 self._label(micro_batch, None)

@@ -18,8 +18,7 @@ from asr.data.dataloader import RankBatch, TrainingData
 from asr.data.transcripts import training_tokenizer
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
-from asr.model.features import FeatureExtractor
-from asr.model.make import check_lengths, make_front_end, make_model
+from asr.model.make import make_extractors, make_model
 from asr.model.speech_model import SpeechModel
 from asr.pseudo_labels.factory import make_factory
 from asr.pseudo_labels.ledger import LabelLedger
@@ -78,17 +77,15 @@ class Trainer:
         values = in_force(config, batch_seconds)
         self.engine = Engine(student, config, values, ranks, self._new_network)
         self.averages = make_averages(config, self._new_network, self.engine.shards, ranks)
-        is_stored = config.features.source == "precomputed"
-        front_end = make_front_end(config, self.engine.student.encoder)
-        check_lengths(config, front_end)
-        self.features = FeatureExtractor(front_end, is_stored, ranks.device)
-        self.dev = DevSets.load(config, front_end, self.tokenizer, ranks)
+        encoder = self.engine.student.encoder
+        self.features, read_features = make_extractors(config, encoder, ranks.device)
+        self.dev = DevSets.load(config, read_features.front_end, self.tokenizer, ranks)
         self.labeler: PseudoLabeler | None = None
         self.label_guard: LabelGuard | None = None
         """None in a supervised run, both."""
         if factory is not None:
             models = TeacherContext(config, self.engine, self.averages, ranks, self._new_network)
-            self.labeler = factory.make(models, self.data, self.features, self._say)
+            self.labeler = factory.make(models, self.data, read_features, self._say)
             seen = self.averages, self.engine, self.dev
             self.label_guard = LabelGuard(config, self.labeler, *seen, self._say)
         self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)

@@ -63,7 +63,7 @@ class WritingRecogniser:
                 error.what.replace("model.language", "--language"), error.remedy
             ) from None
         assert isinstance(network, EncoderDecoder)
-        front_end = make_front_end(config, network.encoder).to(device)
+        front_end = make_front_end(config, network.encoder, reads=True).to(device)
         network.requires_grad_(False)
         folder, weights = Path(choice.model), str(stamp["weights"])
         loaded = LoadedModel(config, tokenizer, front_end, network, device, folder, weights)

@@ -165,6 +165,15 @@ def test_a_window_depends_on_the_utterance_alone(folder: Path) -> None:
     assert longer.frames(torch.tensor([8_000, 20_000])).tolist() == [200, 300]
 
 
+def test_what_is_read_has_a_window_of_its_own(folder: Path) -> None:
+    config = decoder_config(folder, window_seconds=1.0, generation_window_seconds=4.0)
+    encoder, samples_B = built(config).encoder, torch.tensor([8_000])
+    assert make_front_end(config, encoder).frames(samples_B).tolist() == [200]
+    assert make_front_end(config, encoder, reads=True).frames(samples_B).tolist() == [400]
+    same = decoder_config(folder, window_seconds=1.0)
+    assert same.model.least_read_seconds == 1.0, "as in training, unless it is said"
+
+
 def test_a_text_that_loops_is_written_again_and_silence_is_empty(folder: Path) -> None:
     config = decoder_config(folder)
     network, tokenizer = built(config), training_tokenizer(config)
