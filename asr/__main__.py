@@ -5,9 +5,12 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import signal
 import sys
 
 from asr.errors import UserError
+from asr.utils.signals import Interrupted, ignore_signals, raise_when_signalled
+from asr.utils.streams import STDOUT, drop_output, open_streams
 
 COMMANDS = {
     "prepare": ("asr.data_prep.cli", "corpus on disk -> validated manifests"),
@@ -38,7 +41,8 @@ USAGE = (
     "commands:\n"
     + "\n".join(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items())
     + "\n\n`asr COMMAND --help` explains one. Exit status: 0 done; 2 something that you can fix "
-    "(one message\nsays what, where and how); anything else is a bug of ours."
+    "(one message\nsays what, where and how); 128 + the number of the signal that ended it (141: nobody "
+    "read its output);\nanything else is a bug of ours."
 )
 
 
@@ -59,16 +63,15 @@ def main(argv: list[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         print(f"asr: no command '{arguments[0]}'; one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = importlib.import_module(COMMANDS[arguments[0]][0])
     try:
-        return int(module.main(arguments[1:]))
+        return _done(arguments)
     except UserError as error:
         print(f"asr {arguments[0]}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `asr plan ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and error.filename in (None, STDOUT):
+            drop_output()  # `asr plan ... | head`
+            return 128 + signal.SIGPIPE
         where = f"{error.filename}: " if error.filename else ""
         print(
             f"asr {arguments[0]}: {where}{error.strerror or error}; fix the path, its permissions or "
@@ -76,9 +79,32 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except KeyboardInterrupt:
-        print(f"asr {arguments[0]}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+        name = signal.Signals(number).name
+        how = "interrupted" if number == signal.SIGINT else f"ended by {name}"
+        print(f"asr {arguments[0]}: {how}", file=sys.stderr)
+        return 128 + number
+    except Exception as error:
+        from asr.utils.faults import of_the_machine
+
+        known = of_the_machine(error)
+        if known is None:
+            raise
+        print(f"asr {arguments[0]}: {known}", file=sys.stderr)
+        return 2
+
+
+def _done(arguments: list[str]) -> int:
+    """The status of a command that came to its end, and all that it printed with it."""
+    module = importlib.import_module(COMMANDS[arguments[0]][0])
+    try:
+        status = int(module.main(arguments[1:]))
+    except SystemExit:  # of --help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
 
 
 def run() -> None:
@@ -89,11 +115,17 @@ def run() -> None:
     abort, "terminate called without an active exception", when all is saved: the launcher then calls a
     finished run failed. What was registered to be done at the exit is done.
     """
+    open_streams()
+    raise_when_signalled()
     status = main()
+    ignore_signals()  # the end is near, and the status is known
+    try:
+        sys.stdout.flush()
+    except OSError:  # after an error, which has been said
+        drop_output()
     if "asr.distributed.process_group" not in sys.modules:
         sys.exit(status)
     atexit._run_exitfuncs()
-    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
