@@ -1,7 +1,7 @@
 """The program's standard streams: in UTF-8, and whoever reads them may go away.
 
-A command whose work is on the disk says so (`work_is_on_disk`) and goes on when nobody hears it any more. Another
-one ends with its first line that nobody takes.
+A command whose work is on the disk says so (`work_is_on_disk`) and goes on when nobody hears it any more.
+Another one ends with its first line that nobody takes.
 """
 
 from __future__ import annotations
