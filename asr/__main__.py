@@ -46,6 +46,9 @@ USAGE = (
 )
 
 
+_BUG = 1
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand. Returns the exit status."""
     # Idle OpenMP threads must sleep: spinning ones take the cores from the working ranks. Read when
@@ -65,34 +68,45 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         return _done(arguments)
-    except UserError as error:
-        print(f"asr {arguments[0]}: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) and error.filename in (None, STDOUT):
-            drop_output()  # `asr plan ... | head`
-            return 128 + signal.SIGPIPE
-        where = f"{error.filename}: " if error.filename else ""
-        print(
-            f"asr {arguments[0]}: {where}{error.strerror or error}; fix the path, its permissions or "
-            "the space on its disk",
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt as error:
+    except (Exception, KeyboardInterrupt) as error:
+        status, text = _about(error)
+        if status == _BUG:
+            raise
+        if text and _tell_the_ranks(text):
+            print(f"asr {arguments[0]}: {_meeting('own_name') or ''}{text}", file=sys.stderr)
+        return status
+
+
+def _about(error: BaseException) -> tuple[int, str]:
+    """The status that an error ends with, and what to say of it."""
+    if isinstance(error, UserError):
+        return 2, str(error)
+    if isinstance(error, KeyboardInterrupt):
         number = error.number if isinstance(error, Interrupted) else signal.SIGINT
         name = signal.Signals(number).name
-        how = "interrupted" if number == signal.SIGINT else f"ended by {name}"
-        print(f"asr {arguments[0]}: {how}", file=sys.stderr)
-        return 128 + number
-    except Exception as error:
-        from asr.utils.faults import of_the_machine
+        return 128 + number, "interrupted" if number == signal.SIGINT else f"ended by {name}"
+    if isinstance(error, BrokenPipeError) and error.filename in (None, STDOUT):
+        drop_output()  # `asr plan ... | head`
+        return 128 + signal.SIGPIPE, ""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = "fix the path, its permissions or the space on its disk"
+        return 2, f"{where}{error.strerror or error}; {remedy}"
+    from asr.utils.faults import of_the_machine
 
-        known = of_the_machine(error)
-        if known is None:
-            raise
-        print(f"asr {arguments[0]}: {known}", file=sys.stderr)
-        return 2
+    known = of_the_machine(error) or _meeting("of_a_collective", error)
+    return (2, str(known)) if known else (_BUG, "")
+
+
+def _tell_the_ranks(text: str) -> bool:
+    """That this one ends. False where another has said the same, once for all."""
+    return _meeting("fail", text) is not False
+
+
+def _meeting(name: str, *arguments: object) -> object:
+    """A function of the ranks' meeting, if this process has been to one; else None."""
+    meeting = sys.modules.get("asr.distributed.meeting")
+    return getattr(meeting, name)(*arguments) if meeting else None
 
 
 def _done(arguments: list[str]) -> int:
@@ -117,17 +131,31 @@ def run() -> None:
     """
     open_streams()
     raise_when_signalled()
-    status = main()
+    try:
+        status = main()
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        _tell_the_ranks("a bug of ours, whose traceback it has printed")
+        status = _BUG
     ignore_signals()  # the end is near, and the status is known
+    if "asr.distributed.process_group" not in sys.modules:
+        _flush()
+        sys.exit(status)
+    if status:  # peers may be gone, and leaving the group would wait for them
+        atexit.unregister(sys.modules["asr.distributed.process_group"].leave)
+    atexit._run_exitfuncs()
+    _flush()
+    os._exit(status)
+
+
+def _flush() -> None:
     try:
         sys.stdout.flush()
     except OSError:  # after an error, which has been said
         drop_output()
-    if "asr.distributed.process_group" not in sys.modules:
-        sys.exit(status)
-    atexit._run_exitfuncs()
     sys.stderr.flush()
-    os._exit(status)
 
 
 if __name__ == "__main__":
