@@ -10,8 +10,14 @@ The public interface; what is not here may change. Everything is imported when i
     asr.train(asr.load_config("recipe.yaml"))                a recipe -> a run
 """
 
+import os
+
 from asr.errors import UserError
 from asr.utils.lazy import offer
+
+if os.path.expanduser("~") == "~":
+    # No HOME and no user of that number, as in many a container: libraries fail as they look for their caches.
+    os.environ["HOME"] = "/nonexistent"
 
 TYPE_CHECKING = False  # `typing` itself takes milliseconds
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import atexit
 import importlib
 import os
+import signal
 import sys
 
 from asr.errors import UserError
+from asr.utils.signals import Interrupted, ignore_signals, raise_when_signalled
+from asr.utils.streams import STDOUT, drop_output, open_streams
 
 COMMANDS = {
     "prepare": ("asr.data_prep.cli", "corpus on disk -> validated manifests"),
@@ -38,8 +41,12 @@ USAGE = (
     "commands:\n"
     + "\n".join(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items())
     + "\n\n`asr COMMAND --help` explains one. Exit status: 0 done; 2 something that you can fix "
-    "(one message\nsays what, where and how); anything else is a bug of ours."
+    "(one message\nsays what, where and how); 128 + the number of the signal that ended it (141: nobody "
+    "read its output);\nanything else is a bug of ours."
 )
+
+
+_BUG = 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,26 +66,59 @@ def main(argv: list[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         print(f"asr: no command '{arguments[0]}'; one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    try:
+        return _done(arguments)
+    except (Exception, KeyboardInterrupt) as error:
+        status, text = _about(error)
+        if status == _BUG:
+            raise
+        if text and _tell_the_ranks(text):
+            print(f"asr {arguments[0]}: {_meeting('own_name') or ''}{text}", file=sys.stderr)
+        return status
+
+
+def _about(error: BaseException) -> tuple[int, str]:
+    """The status that an error ends with, and what to say of it."""
+    if isinstance(error, UserError):
+        return 2, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+        name = signal.Signals(number).name
+        return 128 + number, "interrupted" if number == signal.SIGINT else f"ended by {name}"
+    if isinstance(error, BrokenPipeError) and error.filename in (None, STDOUT):
+        drop_output()  # `asr plan ... | head`
+        return 128 + signal.SIGPIPE, ""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = "fix the path, its permissions or the space on its disk"
+        return 2, f"{where}{error.strerror or error}; {remedy}"
+    from asr.utils.faults import of_the_machine
+
+    known = of_the_machine(error) or _meeting("of_a_collective", error)
+    return (2, str(known)) if known else (_BUG, "")
+
+
+def _tell_the_ranks(text: str) -> bool:
+    """That this one ends. False where another has said the same, once for all."""
+    return _meeting("fail", text) is not False
+
+
+def _meeting(name: str, *arguments: object) -> object:
+    """A function of the ranks' meeting, if this process has been to one; else None."""
+    meeting = sys.modules.get("asr.distributed.meeting")
+    return getattr(meeting, name)(*arguments) if meeting else None
+
+
+def _done(arguments: list[str]) -> int:
+    """The status of a command that came to its end, and all that it printed with it."""
     module = importlib.import_module(COMMANDS[arguments[0]][0])
     try:
-        return int(module.main(arguments[1:]))
-    except UserError as error:
-        print(f"asr {arguments[0]}: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `asr plan ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(
-            f"asr {arguments[0]}: {where}{error.strerror or error}; fix the path, its permissions or "
-            "the space on its disk",
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt:
-        print(f"asr {arguments[0]}: interrupted", file=sys.stderr)
-        return 130
+        status = int(module.main(arguments[1:]))
+    except SystemExit:  # of --help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
 
 
 def run() -> None:
@@ -89,13 +129,33 @@ def run() -> None:
     abort, "terminate called without an active exception", when all is saved: the launcher then calls a
     finished run failed. What was registered to be done at the exit is done.
     """
-    status = main()
+    open_streams()
+    raise_when_signalled()
+    try:
+        status = main()
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        _tell_the_ranks("a bug of ours, whose traceback it has printed")
+        status = _BUG
+    ignore_signals()  # the end is near, and the status is known
     if "asr.distributed.process_group" not in sys.modules:
+        _flush()
         sys.exit(status)
+    if status:  # peers may be gone, and leaving the group would wait for them
+        atexit.unregister(sys.modules["asr.distributed.process_group"].leave)
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     os._exit(status)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:  # after an error, which has been said
+        drop_output()
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from asr.errors import UserError
+from asr.utils.streams import work_is_on_disk
 
 from .corpora.formats.options import serve_hugging_face, serve_kaldi, serve_lhotse, serve_nemo
 from .parser import make_parser
@@ -20,6 +21,7 @@ def main(argv: list[str]) -> int:
         own, rest = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
     arguments = make_parser().parse_args(own)
     arguments.rest = rest
+    work_is_on_disk()
     if rest and arguments.command != "lhotse":
         raise UserError(f"-- {' '.join(rest)}: {arguments.command} takes no such", "leave it out")
     serve = {

@@ -14,6 +14,7 @@ from asr.planning.audit.metrics import METRICS
 from asr.planning.audit.plan import RULES, make_plan
 from asr.planning.audit.results import write_results
 from asr.planning.audit.runner import room, run_missing
+from asr.utils.streams import work_is_on_disk
 
 _DESCRIPTION = """\
 Train a recipe at several batch sizes (kappa = batch / reference batch), under several scaling rules,
@@ -41,6 +42,7 @@ kappa is called so; "different" of one of the cells of a table in at most 5 % of
 def main(argv: list[str]) -> int:
     """Run what is missing of an audit, and write its table and figure."""
     arguments = _parse(argv)
+    work_is_on_disk()
     plan = make_plan(
         arguments.recipe,
         arguments.overrides,

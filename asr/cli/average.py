@@ -6,6 +6,7 @@ from pathlib import Path
 
 from asr.cli.options import make_parser
 from asr.errors import UserError
+from asr.utils.streams import work_is_on_disk
 
 _DESCRIPTION = """\
 Make the average of a run's weights that another half-life would have given, without training again: of two
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--no-dev", action="store_true", help="do not decode the dev sets")
     arguments = parser.parse_args(argv)
+    work_is_on_disk()
     wanted = [_hours(text) for text in arguments.half_life.split(",")]
     if not arguments.run.is_dir():
         raise UserError(f"{arguments.run}: no such folder", "give the output folder of a run")

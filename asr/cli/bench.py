@@ -10,6 +10,7 @@ from asr.config.recipe import load_config
 from asr.errors import UserError
 from asr.planning.benchmark import measure
 from asr.utils.files import write_json
+from asr.utils.streams import work_is_on_disk
 
 _DESCRIPTION = """\
 Time real updates of a recipe: the audio is read, the teacher labels, DeepSpeed steps; nothing is kept.
@@ -28,6 +29,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--updates", type=int, default=20, help="updates timed of each kind (20)")
     parser.add_argument("--output", type=Path, default=Path("bench.json"), help="(bench.json)")
     arguments = parser.parse_intermixed_args(argv)
+    work_is_on_disk()
     if arguments.updates < 1:
         raise UserError(f"--updates {arguments.updates} is too small", "it must be at least 1")
     config = load_config(arguments.recipe, arguments.overrides)

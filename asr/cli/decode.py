@@ -19,6 +19,7 @@ from asr.evaluation.diagnosis.mismatch import about_mismatch
 from asr.evaluation.normalisers import make_normaliser, name_beside, recorded_normaliser
 from asr.model.tokenizer import tokenizer_sha256
 from asr.utils.files import write_json, write_jsonl
+from asr.utils.streams import work_is_on_disk
 
 if TYPE_CHECKING:
     from asr.model.loaded_model import LoadedModel
@@ -43,6 +44,7 @@ decodes as it is. In a run's folder, under this name, `asr score` and `asr repor
 def main(argv: list[str]) -> int:
     """`asr decode`."""
     arguments = _parse(argv)
+    work_is_on_disk()
 
     from asr.data.dataset import SpeechSet
     from asr.model.model_folder import find_checkpoint, load_model

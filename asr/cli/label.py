@@ -9,6 +9,7 @@ from pathlib import Path
 from asr.cli.options import add_model, make_parser
 from asr.errors import UserError
 from asr.pseudo_labels.outside.label_files import EXPORTS
+from asr.utils.streams import work_is_on_disk
 
 _DESCRIPTION = """\
 Label prepared sets with a model: a run or a checkpoint of ours, a Hugging Face recogniser's folder or name (CTC
@@ -29,6 +30,7 @@ faster-whisper, the utterance).
 def main(argv: list[str]) -> int:
     """`asr label`."""
     arguments = _parse(argv)
+    work_is_on_disk()
 
     from asr.data.dataset import SpeechSet, first_duplicate
     from asr.data.manifest.index import MANIFEST_SUFFIX

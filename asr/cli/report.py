@@ -11,6 +11,7 @@ from asr.cli.options import add_normaliser, add_pairs, pairs_of
 from asr.errors import UserError
 from asr.evaluation.results import BY_FIELDS
 from asr.report.run_page import write_report
+from asr.utils.streams import work_is_on_disk
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -51,6 +52,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     """`asr report`."""
     arguments = _parse(argv)
+    work_is_on_disk()
     pairs = pairs_of(arguments)
     if len(arguments.runs) > 1:
         from asr.report.comparison_page import write_comparison

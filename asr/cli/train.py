@@ -9,6 +9,8 @@ from asr.cli.options import add_recipe, make_parser
 from asr.config.recipe import dump_config, load_config
 from asr.scaling.card import scaling_cards
 from asr.training.start.resolved import resolved
+from asr.utils.signals import ignore_signals
+from asr.utils.streams import work_is_on_disk
 
 _DESCRIPTION = """\
 Train the recipe's student, with its EMA teacher, into the folder `output`. A run that was stopped or
@@ -38,5 +40,7 @@ def main(argv: list[str]) -> int:
     scaling_cards(resolved(config), int(os.environ.get("WORLD_SIZE", "1")))
     from asr.training.run import train
 
+    work_is_on_disk()
     train(config, partial(print, flush=True), show_progress=True)
+    ignore_signals()  # a launcher may send another when all is saved
     return 0

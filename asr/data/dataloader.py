@@ -35,6 +35,7 @@ from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
 from asr.scaling.rule import SECONDS_PER_HOUR
 from asr.scaling.validity import is_measured
+from asr.utils.signals import begin_worker
 
 Slots = list[list[list[Segment]]]
 """[slot][rank] -> segments, as `split_into_micro_batches` makes them."""
@@ -290,6 +291,7 @@ class TrainingData:
             batch_size=None,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
+            worker_init_fn=begin_worker,
         )
         return _raising(iter(loader))
 

@@ -11,6 +11,8 @@ from typing import TypeVar
 import torch
 import torch.distributed
 
+from asr.distributed.meeting import meet, part
+
 T = TypeVar("T")
 
 
@@ -73,7 +75,7 @@ def join(matmul_precision: str) -> Ranks:
         atexit.register(leave)
         backend = "nccl" if cuda else "gloo"
         if "RANK" in os.environ:
-            torch.distributed.init_process_group(backend)
+            meet(backend)
         else:
             store = torch.distributed.HashStore()  # type: ignore[attr-defined]
             torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
@@ -93,5 +95,6 @@ def _quiet_deepspeed() -> None:
 
 def leave() -> None:
     """Leave the process group."""
+    part()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

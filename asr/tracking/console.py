@@ -15,7 +15,7 @@ class Console:
 
     def __init__(self, run: Path, hours: float, total_hours: float, shows: bool) -> None:
         self.shows = shows
-        self._text = (run / "train.log").open("a", encoding="utf-8")
+        self._text = (run / "train.log").open("a", encoding="utf-8", errors="backslashreplace")
         self._bar = tqdm(
             total=round(total_hours, 2),
             initial=hours,

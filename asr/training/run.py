@@ -31,7 +31,7 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
 
     `say` receives, on the first rank, what a person wants to know before and after; `show_progress` shows on
     the terminal what train.log gets meanwhile, and a bar. Returns True at the end of the run, False
-    where SIGTERM or SIGINT stopped it, saved. Raises UserError for what the user can fix.
+    where a signal (SIGTERM, SIGINT, SIGHUP) stopped it, saved. Raises UserError for what the user can fix.
 
     One process trains; for several ranks, start Python on each of them with torchrun. The process joins a
     process group, in which it stays, and takes the recipe's matrix precision and a share of the cores.

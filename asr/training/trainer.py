@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -42,8 +39,7 @@ from asr.training.start.warm_start import is_whole_model, warm_start_of
 from asr.training.state import TrainingState
 from asr.training.train_step import TrainStep
 from asr.training.validation import DevSets
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from asr.utils.signals import StopRequest
 
 
 class Trainer:
@@ -93,7 +89,7 @@ class Trainer:
         self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
         self.log: RunLog | None = None
         self.notes = [*self.data.notes]
-        self._stop_signal = 0.0
+        self._stop = StopRequest()
         if begins_with is not None:
             self.notes.append(begins_with.note)
         if begins_with.head_is_kept if begins_with else is_whole_model(config):
@@ -130,10 +126,11 @@ class Trainer:
         return self.state.clock.hours >= self.config.trainer.total_hours
 
     def train(self) -> bool:
-        """Train to the end, or to a SIGTERM or SIGINT. True at the end, False where stopped."""
-        handlers = {}
-        if threading.current_thread() is threading.main_thread():  # Python allows it there alone
-            handlers = {s: signal.signal(s, self._note_signal) for s in _STOP_SIGNALS}
+        """Train to the end, or to a signal to end. True at the end, False where stopped."""
+        with self._stop.heard(self.shows and self.ranks.is_first):
+            return self._train()
+
+    def _train(self) -> bool:
         try:
             self._open_logs()
             for note in self.averages.begin(self.state.clock.hours):
@@ -144,12 +141,11 @@ class Trainer:
                 started = time.perf_counter()
                 batch = next(self._batches)
                 if self._update(batch, started):
+                    self._say(f"stopping: {self._stop}")
                     self._checkpoint(None)
                     return False
             return True
         finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
             if self.log:
                 self.log.close()
 
@@ -164,10 +160,6 @@ class Trainer:
         if position != self.state.position:
             self.state.position = position
             self._batches = self._batches_from_here()
-
-    def _note_signal(self, number: int, frame: FrameType | None) -> None:
-        self._stop_signal = float(number)
-        self._say(f"{signal.Signals(number).name}: saving after this update, then stopping")
 
     def _open_logs(self) -> None:
         """On the first rank: what a killed run logged after its checkpoint is dropped."""
@@ -229,7 +221,7 @@ class Trainer:
         update = Update(seconds, stats, learning_rate, teacher_update, norm, padding, wait_share)
         self._record(batch, update, wall_seconds)
         self._do_what_is_due(before_hours)
-        return self.ranks.sum([self._stop_signal])[0] > 0
+        return self.ranks.sum([self._stop.number])[0] > 0
 
     def _change_batch(self, batch_seconds: float) -> None:
         """The rule for another batch, from the clock's position on; always from the reference."""

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
 import yaml
 
@@ -80,7 +79,6 @@ class _Runner:
 
     def run(self, cells: Sequence[Cell]) -> dict[Cell, str]:
         """Run all; the last line of those that failed. A signal stops the cells, which save."""
-        handlers = {s: signal.signal(s, _interrupt) for s in (signal.SIGTERM, signal.SIGINT)}
         waiting = list(cells)
         try:
             while waiting or self.running:
@@ -95,9 +93,6 @@ class _Runner:
             for process, *_ in self.running.values():
                 process.wait()
             raise
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
         return self.failed
 
     def _start(self, cell: Cell) -> None:
@@ -129,10 +124,6 @@ class _Runner:
             self.failed[cell] = last.strip()
             outcome = f"failed: {last.strip()}"
         self.say(f"[{self.done}/{total}] {cell.name}: {outcome}")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _share_of_machine(slot: int, jobs: int) -> dict[str, str]:
