@@ -30,7 +30,7 @@ Word (WER), character (CER) and sentence error rates (SER), in percent, with 95 
   asr score RUN          all that `asr decode` wrote into a run, and its comparisons
   asr score HYP.jsonl    one file of `asr decode`, with the references that stand in it
   asr score REF HYP      any two of: a Lhotse manifest, `asr decode`'s JSON lines, NeMo JSON lines, Kaldi
-                         text, TSV, NIST trn, stm and ctm, a LibriSpeech folder
+                         text, TSV, plain lines (--format lines), NIST trn, stm and ctm, a LibriSpeech folder
 
 `asr compare` says whether two systems differ.
 """

@@ -1,18 +1,23 @@
 """Edits that turn a reference into what was recognised, counted by jiwer, utterance by utterance.
 
-Text is compared as it stands. An empty reference has no words, so all that was recognised there counts
-as insertions; a set without a single reference word has the rate 100 x errors (jiwer's convention: the
-denominator is at least one).
+Text is compared as it stands, but that any white space parts words, as a single space does. An empty
+reference has no words, so all that was recognised there counts as insertions; a set without a single
+reference word has the rate 100 x errors (jiwer's convention: the denominator is at least one).
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asr.errors import UserError
 from asr.evaluation.hypotheses import Utterance
+
+_MOST_PAIRS = 10**11
+"""Of a reference's and a hypothesis's characters: the time is proportional to them, here a minute."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,11 @@ def align(utterances: Sequence[Utterance]) -> list[Aligned]:
     """The utterances in their order, each with its edits."""
     if not utterances:
         return []
-    words, characters = jiwer_outputs(
-        [u.reference for u in utterances], [u.hypothesis for u in utterances]
-    )
+    references = list(map(spaced, (u.reference for u in utterances)))
+    hypotheses = list(map(spaced, (u.hypothesis for u in utterances)))
+    for utterance, one, other in zip(utterances, references, hypotheses, strict=True):
+        _check_length(one, other, f"utterance '{utterance.id}'")
+    words, characters = jiwer_outputs(references, hypotheses)
     return [
         Aligned(
             utterance,
@@ -82,8 +89,24 @@ def align(utterances: Sequence[Utterance]) -> list[Aligned]:
     ]
 
 
+def spaced(text: str) -> str:
+    """With single spaces between words: no-break spaces, tabs and ends of lines part words, too."""
+    return " ".join(text.split())
+
+
+def _check_length(reference: str, hypothesis: str, what: str) -> None:
+    """Raises UserError where an alignment would take minutes to hours."""
+    if len(reference) * len(hypothesis) > _MOST_PAIRS and reference != hypothesis:
+        raise UserError(
+            f"{what}: a reference of {len(reference):,} characters and a hypothesis of {len(hypothesis):,} are "
+            "too long to be aligned",
+            f"score it in pieces, of at most {math.isqrt(_MOST_PAIRS):,} characters each, or mend the file's "
+            "ends of lines",
+        )
+
+
 def jiwer_outputs(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Any, Any]:
-    """jiwer's WordOutput and CharacterOutput."""
+    """jiwer's WordOutput and CharacterOutput of texts as `spaced` leaves them."""
     import jiwer  # not at module level: `asr --help` answers at once
 
     return (
@@ -98,7 +121,10 @@ def count_edits(
     """Edits of each utterance: of words, and of characters (spaces included, as jiwer has it)."""
     if not references:
         return [], []
-    words, characters = jiwer_outputs(references, hypotheses)
+    left, right = list(map(spaced, references)), list(map(spaced, hypotheses))
+    for one, other in zip(left, right, strict=True):
+        _check_length(one, other, f"the text '{one[:40]} ...'")
+    words, characters = jiwer_outputs(left, right)
     return list(map(_counts, words.alignments)), list(map(_counts, characters.alignments))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
+from asr.evaluation.transcript_lines import LineError, json_record, length_seconds
 
 ZERO_SHOT = "zero_shot"
 """What a pretrained model writes before it is trained here."""
@@ -73,17 +73,15 @@ def read_hypotheses(path: Path) -> list[Utterance]:
 
 def _parse(line: str) -> Utterance:
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
-    if not isinstance(record, dict):
-        raise ValueError("not a JSON object")
+        record = json_record(line)
+    except LineError as error:
+        raise ValueError(error.what) from None
     for name in ("id", "reference", "hypothesis"):
         if not isinstance(record.get(name), str):
-            raise ValueError(f"'{name}' is not text ({json.dumps(record.get(name))})")
-    seconds: Any = record.get("seconds")
-    if not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
-        raise ValueError(f"'seconds' is not a length ({json.dumps(seconds)})")
+            raise ValueError(f"'{name}' is not text ({json.dumps(record.get(name))[:40]})")
+    seconds = length_seconds(record.get("seconds"))
+    if seconds is None:
+        raise ValueError(f"'seconds' is not a length ({str(record.get('seconds'))[:40]})")
     return utterance_of(record)
 
 

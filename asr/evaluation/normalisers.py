@@ -166,7 +166,7 @@ def _whisper_english() -> Normaliser:
     # Of several points that end a text it drops one alone: "upset..." would be two words.
     return Normaliser(
         f"whisper-english/{version('whisper-normalizer')}, ellipses dropped",
-        lambda text: str(normalise(_ELLIPSIS.sub(" ", text))),
+        lambda text: " ".join(normalise(_ELLIPSIS.sub(" ", text)).split()),
     )
 
 
@@ -186,7 +186,7 @@ def _of_user(file: Path, name: str) -> Normaliser:
                 f"{where}: returned {result!r} on the text '{text}'",
                 "it must take a text and return a text",
             )
-        return result
+        return " ".join(result.split())
 
     apply("a")
     version = hashlib.sha256(file.read_bytes()).hexdigest()[:12]

@@ -58,15 +58,26 @@ class Source:
         """
         if reference is None:
             return make_system(str(hypothesis), read_hypotheses(hypothesis), self.normaliser)
-        references = read_transcripts(reference, "reference", self.reference_format)
-        texts, notes = self._texts(hypothesis, references)
+        kinds = (
+            self.reference_format or guess_format(reference),
+            self.hypothesis_format or guess_format(hypothesis),
+        )
+        references = read_transcripts(reference, "reference", kinds[0])
+        texts, notes = self._texts(hypothesis, kinds[1], references)
+        if kinds == ("lines", "lines") and len(texts) != len(references):
+            raise UserError(
+                f"{reference} has {len(references)} lines and {hypothesis} {len(texts)}",
+                "write one line for each utterance into both, empty where nothing was said",
+            )
         utterances, more_notes = _pair(references, texts, self.missing, hypothesis)
-        return make_system(str(hypothesis), utterances, self.normaliser, [*notes, *more_notes])
+        read = f"{reference} was read as {kinds[0]}, {hypothesis} as {kinds[1]}"
+        return make_system(
+            str(hypothesis), utterances, self.normaliser, [read, *notes, *more_notes]
+        )
 
     def _texts(
-        self, path: Path, references: Mapping[str, Transcript]
+        self, path: Path, kind: str, references: Mapping[str, Transcript]
     ) -> tuple[dict[str, Transcript], list[str]]:
-        kind = self.hypothesis_format or guess_format(path)
         by_segment = all(one.span is not None for one in references.values())
         if kind != "ctm" or not by_segment:
             return read_transcripts(path, "hypothesis", kind), []
@@ -83,8 +94,9 @@ def make_system(
     normal = normalised(sorted(utterances, key=lambda u: u.id), normaliser)
     digest = hashlib.sha256("".join(f"{u.id}\t{u.reference}\n" for u in normal).encode())
     stamp = Stamp(digest.hexdigest(), normaliser.stamp, len(normal))
+    aligned = align(normal)
     mismatch = about_mismatch([u.reference for u in normal], [u.hypothesis for u in normal])
-    return System(name, align(normal), stamp, [*notes, *([mismatch] if mismatch else [])])
+    return System(name, aligned, stamp, [*notes, *([mismatch] if mismatch else [])])
 
 
 def normalised(utterances: Iterable[Utterance], normaliser: Normaliser) -> list[Utterance]:

@@ -35,13 +35,13 @@ class LineError(UserError):
     """What is wrong with a line, of which we do not know the number yet."""
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines with something on them and their numbers, from 1."""
+def numbered_lines(path: Path, also_empty: bool = False) -> Iterator[tuple[int, str]]:
+    """Lines with something on them, or all, and their numbers, from 1."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             for number, raw in enumerate(stream, start=1):
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if line.strip():
+                if line.strip() or also_empty:
                     yield number, line
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason})", "convert it") from None
@@ -53,11 +53,36 @@ def json_record(line: str) -> dict[str, Any]:
     """The object of a line. Raises LineError."""
     try:
         record = json.loads(line)
+        if _HALF.search(line):
+            json.dumps(record, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise LineError(f"not JSON ({error.msg}, column {error.colno})", "fix the line") from None
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise LineError(f"{half} is half a character", "write the text anew, as UTF-8") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of thousands of digits, brackets in brackets
+        raise LineError(f"not JSON that can be read ({error})", "fix the line") from None
     if not isinstance(record, dict):
         raise LineError("not a JSON object", "write one object a line")
     return record
+
+
+_HALF = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
+"""Of a character beyond 16 bits that JSON writes as two; one alone is no text."""
+
+
+def length_seconds(value: Any) -> float | None:
+    """`value` where it is a length in seconds, None where it is something else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LONGEST:
+        return None
+    return float(value)
+
+
+_LONGEST = 1e12
+"""Seconds; an int of JSON may be too large for a float."""
 
 
 def _text(record: Mapping[str, Any], name: str) -> str:
@@ -77,9 +102,10 @@ def _speaker(record: Mapping[str, Any]) -> str | None:
 def _seconds(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, (int, float)) and 0 <= value < math.inf:
-        return float(value)
-    raise LineError(f"'{value}' is not a length in seconds", "fix it")
+    seconds = length_seconds(value)
+    if seconds is None:
+        raise LineError(f"'{str(value)[:40]}' is not a length in seconds", "fix it")
+    return seconds
 
 
 def _asr(line: str, role: Role) -> Transcript:
@@ -125,18 +151,42 @@ def _kaldi(line: str, role: Role) -> Transcript:
     return Transcript(name, " ".join(words))
 
 
-_TSV_HEADERS = ("id", "utt", "utt_id", "utterance", "utterance_id", "path", "file", "filename")
-"""First fields of a line that names the columns."""
+_ID_COLUMNS = ("id", "utt", "utt_id", "utterance", "utterance_id", "path", "file", "filename")
+_TEXT_COLUMNS = (
+    "text",
+    "sentence",
+    "transcript",
+    "transcription",
+    "reference",
+    "hypothesis",
+    "words",
+)
 
 
-def _tsv(line: str, role: Role) -> Transcript | None:
+def names_columns(line: str) -> bool:
+    """Whether the first line of a TSV is a header.
+
+    Raises LineError where it may be one, or an utterance of such a name and of one word.
+    """
+    name, _, text = (part.strip().lower() for part in line.partition("\t"))
+    if name not in _ID_COLUMNS:
+        return False
+    if text in _TEXT_COLUMNS:
+        return True
+    if re.fullmatch(r"[a-z]+_[a-z_]+", text):
+        raise LineError(
+            f"'{name}', '{text}': names of columns, or an utterance",
+            "call the columns id and text, or leave them out",
+        )
+    return False
+
+
+def _tsv(line: str, role: Role) -> Transcript:
     name, tab, text = line.partition("\t")
     if not tab or not name.strip():
         raise LineError("no TAB after the id", "write id, TAB, text")
     if "\t" in text:
         raise LineError("a second TAB", "keep two columns: id, TAB, text")
-    if name.strip().lower() in _TSV_HEADERS:
-        return None
     return Transcript(name.strip(), text.strip())
 
 

@@ -6,6 +6,7 @@
 | asr | what `asr decode` writes, .jsonl | a line |
 | nemo | JSON lines with audio_filepath and text, hypotheses in pred_text | a line; its id is the file's path |
 | kaldi | `text`: id, space, words | a line |
+| lines | words alone | a line; its id is the line's number |
 | tsv | id, TAB, text | a line |
 | trn | NIST: words (id) | a line |
 | stm | NIST: file channel speaker begin end [<labels>] words | a line; its id is FILE-CHANNEL-BEGIN-END |
@@ -15,6 +16,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -26,10 +28,11 @@ from asr.evaluation.transcript_lines import (
     Role,
     Transcript,
     json_record,
+    names_columns,
     numbered_lines,
 )
 
-FORMATS = ("lhotse", "asr", "nemo", "kaldi", "tsv", "trn", "stm", "ctm", "librispeech")
+FORMATS = ("lhotse", "asr", "nemo", "kaldi", "lines", "tsv", "trn", "stm", "ctm", "librispeech")
 
 
 def read_transcripts(path: Path, role: Role, kind: str | None = None) -> dict[str, Transcript]:
@@ -46,10 +49,10 @@ def read_transcripts(path: Path, role: Role, kind: str | None = None) -> dict[st
     found: dict[str, Transcript] = {}
     first: dict[str, str] = {}
     for file in sorted(path.rglob("*.trans.txt")) if kind == "librispeech" else [path]:
-        for number, line in numbered_lines(file):
+        for number, line in numbered_lines(file, also_empty=kind == "lines"):
             where = f"{file}, line {number}"
             try:
-                one = PARSERS[kind](line, role)
+                one = _parsed(kind, number, line, role)
             except LineError as fault:
                 raise fault.at(where) from None
             if one is None:
@@ -64,8 +67,16 @@ def read_transcripts(path: Path, role: Role, kind: str | None = None) -> dict[st
     return found
 
 
+def _parsed(kind: str, number: int, line: str, role: Role) -> Transcript | None:
+    if kind == "lines":
+        return Transcript(f"line {number}", " ".join(line.split()))
+    if kind == "tsv" and number == 1 and names_columns(line):
+        return None
+    return PARSERS[kind](line, role)
+
+
 def guess_format(path: Path) -> str:
-    """By the name, and for JSON by the first line. Raises UserError where that does not tell."""
+    """By the name, and by the first lines. Raises UserError where they do not tell."""
     if path.is_dir():
         if next(path.rglob("*.trans.txt"), None) is None:
             raise UserError(
@@ -80,12 +91,33 @@ def guess_format(path: Path) -> str:
         return suffix[1:]
     if suffix in (".jsonl", ".json", ".manifest"):
         return _guess_json(path)
-    line = next((line for _, line in numbered_lines(path)), "")
-    if line.lstrip().startswith("{"):
+    lines = [line for _, line in itertools.islice(numbered_lines(path), _LOOKED_AT)]
+    if lines and lines[0].lstrip().startswith("{"):
         return _guess_json(path)
-    if re.search(r"\([^\s()]+\)\s*$", line):
+    if lines and all(re.search(r"\([^\s()]+\)\s*$", line) for line in lines):
         return "trn"
-    return "tsv" if "\t" in line else "kaldi"
+    if lines and "\t" in lines[0] and suffix != ".csv":
+        return "tsv"
+    ids = [line.split()[0] for line in lines]
+    times = all(re.match(r"\S+\s+\S+\s+(\S+\s+)?[\d.]+\s+[\d.]+(\s|$)", line) for line in lines)
+    are_ids = all(re.search(r"\d", one) and not re.search(r"[,;|]", one) for one in ids)
+    if suffix != ".csv" and not (lines and times) and (name == "text" or are_ids):
+        return "kaldi"
+    may_be = (
+        "comma-separated, which is not read, or plain text"
+        if suffix == ".csv" or all(re.search("[,;|]", line) for line in lines)
+        else "ctm or stm, or Kaldi text"
+        if times
+        else "Kaldi text (id, space, words), or words alone"
+    )
+    raise UserError(
+        f"{path}: its lines ('{lines[0][:60] if lines else ''}') may be {may_be}",
+        "say which: --format of hypotheses, --reference-format of references (kaldi; lines, for words alone), "
+        "or write id, TAB, text into a .tsv",
+    )
+
+
+_LOOKED_AT = 1_000
 
 
 def _guess_json(path: Path) -> str:

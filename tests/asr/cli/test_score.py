@@ -130,3 +130,36 @@ def test_further_pairs_are_corrected_together_with_the_usual_ones(
             score_command.main([str(run), "--compare", wrong])
     with pytest.raises(UserError, match="`asr compare` compares files"):
         score_command.main([str(run / "decode/test/x.jsonl"), "--compare", "teacher:x"])
+
+
+def test_what_was_read_is_printed_and_lines_go_by_their_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference, hypothesis = tmp_path / "r.txt", tmp_path / "h.txt"
+    reference.write_text("hello world\n\ngood morning to you\n")
+    hypothesis.write_text("hello word\n\ngood morning two you\n")
+    paths = [str(reference), str(hypothesis)]
+    with pytest.raises(UserError, match="may be Kaldi text"):
+        score_command.main(paths)
+    assert score_command.main([*paths, "--format", "lines", "--reference-format", "lines"]) == 0
+    printed = capsys.readouterr().out
+    assert "    33.33  " in printed  # as jiwer has it
+    assert f"note: {reference} was read as lines, {hypothesis} as lines" in printed
+    hypothesis.write_text("hello word\ngood morning two you\n")
+    with pytest.raises(UserError, match=r"has 3 lines and .*h\.txt 2; write one line for each"):
+        score_command.main([*paths, "--format", "lines", "--reference-format", "lines"])
+
+
+def test_any_white_space_parts_words_whatever_the_normaliser(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a no-break space `asr score` said 0 % and the report 100 %."""
+    lines = [("u0", "a\u00a0b c", "a b c"), ("u1", "d\te", "d e"), ("u2", "s\nt", "s t")]
+    texts = [Utterance(name, one, other, 1.0) for name, one, other in lines]
+    write(tmp_path / "decode/test/teacher.jsonl", texts)
+    own = tmp_path / "mine.py"
+    own.write_text("def lower(text):\n    return text.lower()\n")
+    for name in ("none", "lower", "librispeech", f"{own}:lower"):
+        assert score_command.main([str(tmp_path), "--json", "--normaliser", name]) == 0
+        rates = json.loads(capsys.readouterr().out)["sets"]["test"]["teacher"]
+        assert (rates["wer"], rates["cer"], rates["ser"]) == (0, 0, 0), name

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
+from asr.errors import UserError
 from asr.evaluation import edit_distance as edits
 from asr.evaluation.edit_distance import Counts
 from asr.evaluation.hypotheses import Utterance
@@ -43,3 +48,24 @@ def test_the_commonest_errors() -> None:
     assert found["substitute"] == [("B", "X", 2), ("B", "Y", 1)]
     assert found["delete"] == [("E", "", 1)]
     assert found["insert"] == [("", "D", 1)]
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\t", "\n", "  ", "\u2028", "\u3000", "\x85"])
+def test_any_white_space_parts_words(space: str) -> None:
+    texts = [f"a{space}b c", f"{space}d e"], ["a b c", f"d{space}e"]
+    for counts in edits.error_counts(*texts):
+        assert counts.errors == 0
+    [one, other] = edits.align([Utterance(r, r, h, 1.0) for r, h in zip(*texts, strict=True)])
+    assert (one.words, other.words) == (Counts(hits=3), Counts(hits=2))
+    assert one.characters.errors == other.characters.errors == 0
+
+
+def test_texts_that_would_take_hours_are_refused_at_once() -> None:
+    long, other = "ab cd " * 60_000, "ba dc " * 60_000
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"utterance 'u': a reference of 359,999 characters"):
+        edits.align([Utterance("u", long, other, 1.0)])
+    with pytest.raises(UserError, match="too long to be aligned; score it in pieces"):
+        edits.error_counts([long], [other])
+    assert time.monotonic() - began < 10
+    assert edits.error_counts([long], [long])[0] == Counts(hits=120_000)

@@ -22,6 +22,10 @@ GOOD = '{"id": "a", "reference": "A", "hypothesis": "A", "seconds": 1}'
         ('{"id": "b", "reference": "A", "hypothesis": "A"}', "'seconds' is not a length"),
         ('{"id": "b", "reference": "A", "hypothesis": "A", "seconds": NaN}', "'seconds' is not"),
         (GOOD, "id 'a' was already on line 1"),
+        (GOOD.replace('"A"', '"A \\ud83d B"', 1), r"'\\ud83d' is half a character"),
+        (GOOD.replace("1}", "1" + "0" * 400 + "}"), "'seconds' is not a length"),
+        (GOOD.replace("1}", "1" + "0" * 5000 + "}"), "not JSON that can be read"),
+        (GOOD.replace("1}", '1, "x": ' + "[" * 100_000 + "}"), "not JSON that can be read"),
     ],
 )
 def test_malformed_line_names_file_and_line(tmp_path: Path, line: str, fault: str) -> None:
@@ -46,6 +50,12 @@ def test_line_separator_inside_a_transcript_is_no_end_of_line(tmp_path: Path) ->
     path = tmp_path / "a.jsonl"
     path.write_text(GOOD.replace('"A"', '"A\u2028B"', 1) + "\n", encoding="utf-8")
     assert read_hypotheses(path)[0].reference == "A\u2028B"
+
+
+def test_a_whole_character_of_two_halves_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(GOOD.replace('"A"', '"\\ud83d\\ude00"', 1) + "\n", encoding="utf-8")
+    assert read_hypotheses(path)[0].reference == "\N{GRINNING FACE}"
 
 
 def test_a_pretrained_model_stands_for_a_run_only_where_nothing_else_does() -> None:

@@ -58,7 +58,7 @@ def test_utterances_without_a_partner_are_never_passed_over(
         found = json.loads(capsys.readouterr().out)
         assert found["systems"][0]["words"] == words
         assert found["systems"][0]["deletions"] == errors
-        assert len(found["notes"]) == 2
+        assert len(found["notes"]) == 3  # with the formats
     stranger = in_format(tmp_path, "tsv", {"v1": "a"}, "hypothesis")
     with pytest.raises(UserError, match="none of its ids is among the references"):
         score.main([str(reference), str(stranger), "--format", "tsv"])

@@ -42,6 +42,37 @@ def test_tsv(tmp_path: Path) -> None:
     assert texts(headed) == {"a": "b"}
 
 
+@pytest.mark.parametrize("name", ["file", "id", "path", "Utterance"])
+def test_an_utterance_may_be_called_as_a_column_is(tmp_path: Path, name: str) -> None:
+    first = written(tmp_path / "first.tsv", f"{name}\tworld foo\na\tb\n")
+    later = written(tmp_path / "later.tsv", f"a\tb\n{name}\ttext\n")
+    assert texts(first) == {name: "world foo", "a": "b"}
+    assert texts(later) == {"a": "b", name: "text"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "may_be"),
+    [
+        ("r.txt", "hello world\ngood morning to you\n", "Kaldi text .*, or words alone"),
+        ("r.txt", "2 dogs\nand cats\n", "Kaldi text .*, or words alone"),
+        ("r.csv", "a.wav,hello big world\nb.wav,good bye now\n", "comma-separated"),
+        ("r.csv", "u1\thello\n", "comma-separated"),
+        ("r.txt", "u1;hello big\nu2;good bye\n", "comma-separated"),
+        ("r.txt", "file1 A 0.0 0.5 hello\nfile2 A 0.5 0.5 you\n", "ctm or stm"),
+        ("r.txt", "file1 A anna 0.0 0.5 hello\n", "ctm or stm"),
+    ],
+)
+def test_what_may_be_two_formats_is_refused_until_one_is_named(
+    tmp_path: Path, name: str, text: str, may_be: str
+) -> None:
+    path = written(tmp_path / name, text)
+    with pytest.raises(UserError, match=f"may be {may_be}.*--reference-format"):
+        guess_format(path)
+    found = texts(path, kind="lines")
+    assert list(found) == [f"line {number + 1}" for number in range(text.count("\n"))]
+    assert list(found.values()) == [" ".join(line.split()) for line in text.splitlines()]
+
+
 def test_nist_trn(tmp_path: Path) -> None:
     path = written(tmp_path / "ref.trn", ";; a comment\nthe (uh) cat (spk1_u-001)\n(spk1_u-002)\n")
     assert texts(path) == {"spk1_u-001": "the uh cat", "spk1_u-002": ""}
@@ -72,6 +103,8 @@ def test_nemo(tmp_path: Path) -> None:
     [
         ("x.tsv", "a\tb\nc d\n", 2, "no TAB after the id"),
         ("x.tsv", "path\tsentence\na\tb\tc\n", 2, "a second TAB"),
+        ("x.tsv", "id\tsegment_text\na\tb\n", 1, "names of columns, or an utterance"),
+        ("x.jsonl", '{"id": "a", "reference": "b \\udc00"}\n', 1, "is half a character"),
         ("x.trn", "a b (u1)\nno id\n", 2, r"no \(id\) at its end"),
         ("x.trn", "{ a / b } (u1)\n", 1, "alternatives"),
         ("x.stm", "f A s 0 1 x\nf A s 3 1 x\n", 2, "not a segment"),
