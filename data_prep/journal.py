@@ -48,7 +48,7 @@ def identity(utterance: Utterance, rules: str = "") -> str:
     names += [rules] if rules else []
     try:
         status = utterance.path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the latter of what is no path
         return json.dumps(names)
     return json.dumps([*names, status.st_size, status.st_mtime_ns])
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -162,11 +163,11 @@ def make_cut(kept: Kept) -> MonoCut:
         duration=duration,
         channel=0,
         text=utterance.text,
-        language=utterance.language,
-        speaker=utterance.speaker,
-        gender=utterance.gender,
+        language=_storable(utterance.language),
+        speaker=_storable(utterance.speaker),
+        gender=_storable(utterance.gender),
     )
-    custom = dict(utterance.custom)
+    custom = _storable(dict(utterance.custom))
     if utterance.text is not None and utterance.written is not None:
         custom[WRITTEN] = utterance.written
     supervision.custom = custom or None
@@ -317,6 +318,17 @@ def reject_record(reject: Reject) -> dict[str, str]:
 def encodable(text: str) -> str:
     """With escapes for what is no valid text, as in the name of a file."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _storable(value: Any) -> Any:
+    """What else a corpus says, as JSON in UTF-8 can hold it: escapes for what is no text, null for no number."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {encodable(str(key)): _storable(one) for key, one in value.items()}
+    return [_storable(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _json_line(record: dict[str, Any]) -> bytes:

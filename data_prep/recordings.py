@@ -26,6 +26,8 @@ _END_SECONDS = 0.25
 """What ends so much after its recording, as durations that were rounded do, ends with it."""
 _NEAR_END_SECONDS = 0.01
 """And so does what ends so near to its end."""
+_MOST_SECONDS = 1e9
+"""Thirty years: what is later is no time."""
 
 
 def check_one(utterance: Utterance, output: Path) -> Outcome:
@@ -93,12 +95,15 @@ def listed_part(utterance: Utterance, outcome: Outcome) -> Kept | Fault:
     span = utterance.span
     if span is None:
         return whole
+    length = outcome.samples / SAMPLE_RATE_HZ
+    if max(span.start_seconds, span.seconds or 0.0) > _MOST_SECONDS:
+        times = f"from {span.start_seconds:g} s for {span.seconds or 0:g} s"
+        return Fault("beyond_end", f"{times} of a recording of {length:.3f} s: fix the times")
     first = round(span.start_seconds * SAMPLE_RATE_HZ)
     last = outcome.samples if span.seconds is None else first + round(span.seconds * SAMPLE_RATE_HZ)
     beyond = (last - outcome.samples) / SAMPLE_RATE_HZ
     here = f"{first / SAMPLE_RATE_HZ:.3f} s to {last / SAMPLE_RATE_HZ:.3f} s"
     if first < 0 or first >= outcome.samples or beyond > _END_SECONDS:
-        length = outcome.samples / SAMPLE_RATE_HZ
         return Fault("beyond_end", f"from {here} of a recording of {length:.3f} s: fix the times")
     if outcome.samples - last < _NEAR_END_SECONDS * SAMPLE_RATE_HZ:
         last = outcome.samples

@@ -7,6 +7,7 @@ found here costs a line in rejects.jsonl, and one found in training costs the ru
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ _UNKNOWN_BYTES = 0x7FFF_0000
 _UNKNOWN_SAMPLES = 1 << 62
 # Containers that Lhotse reads in the same way wherever it runs.
 _PLAIN_FORMATS = {"WAV", "WAVEX", "FLAC"}
+_NO_TEXT = re.compile("[\0-\x08\x0e-\x1b\x7f\ud800-\udfff]")
 # The length of an MP3 without an index is an estimate.
 _ESTIMATED_LENGTH_MARGIN = {"MP3": 0.95}
 
@@ -92,7 +94,7 @@ class Decoding:
             with SequentialFile(self.path) as file:
                 self.check = AudioCheck(file.samplerate, file.channels, 0, file.format)
                 yield from self._decode(file, shortfall)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # the latter of what is no path
             self.check = _faulty("missing_audio", "no such file")
         except (OSError, soundfile.SoundFileError) as error:
             self.check = _faulty("unreadable", _one_line(error))
@@ -119,10 +121,14 @@ class Decoding:
 def check_text(text: str, characters: str | None) -> Fault | None:
     """Fault of a transcript: empty_text, or text_characters (not of `characters`; the space is).
 
-    With `characters` None every character is allowed.
+    With `characters` None every character is allowed that is one: no control, no half of a surrogate pair.
     """
     if not text.strip():
         return Fault("empty_text", "the transcript is empty")
+    none = sorted(set(_NO_TEXT.findall(text)))
+    if none:
+        shown = ", ".join(f"U+{ord(one):04X}" for one in none[:10])
+        return Fault("text_characters", f"no characters of a text: {shown}; take them out")
     foreign = sorted(set(text) - set(characters) - {" "}) if characters is not None else []
     if not foreign:
         return None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import zlib
 from pathlib import Path
+from typing import Any
 
 from asr.errors import UserError
 
@@ -56,3 +58,11 @@ def decoded(content: bytes, where: str) -> str:
 def lines_of(text: str) -> list[str]:
     """Its lines, whether they end as on Linux, Windows or old Macs; other separators are no line ends."""
     return re.split(r"\r\n|\n|\r", text)
+
+
+def json_of(text: str) -> Any:
+    """What JSON says. Raises ValueError for what is none, thousands of brackets too."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("brackets in brackets without an end") from None

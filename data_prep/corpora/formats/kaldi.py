@@ -48,9 +48,9 @@ def list_kaldi(folder: Path, sets: tuple[str, str]) -> Found:
     speakers = dict(_pairs(folder / "utt2spk", found, sets[0]))
     genders = dict(_pairs(folder / "spk2gender", found, sets[0]))
     languages = dict(_pairs(folder / "utt2lang", found, sets[0]))
-    known = set()
+    known, where = dict[str, None](), "segments" if (folder / "segments").is_file() else "wav.scp"
     for name, path, span in _utterances(folder, recordings, found, sets[0]):
-        known.add(name)
+        known[name] = None
         if path is None:  # its recording is among the rejects
             continue
         speaker = speakers.get(name)
@@ -67,8 +67,14 @@ def list_kaldi(folder: Path, sets: tuple[str, str]) -> Found:
                 span=span,
             )
         )
-    for name in texts.keys() - known:
-        where = "segments" if (folder / "segments").is_file() else "wav.scp"
+    if texts and not texts.keys() & known.keys():
+        first, other = next(iter(texts)), next(iter(known), "nothing")
+        raise UserError(
+            f"{folder / 'text'}: none of its {len(texts)} ids is in {where}: the first is '{first}', and "
+            f"there is '{other}'",
+            "put the text of this corpus there, or take it away for utterances without transcripts",
+        )
+    for name in texts.keys() - known.keys():
         detail = f"{folder / 'text'}: '{name}' is not in {where}"
         found.reject(name, folder / "text", sets[0], "missing_audio", detail)
     found.rejects.sort(key=lambda one: (one.reason, one.detail))

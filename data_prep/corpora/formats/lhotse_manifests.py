@@ -18,7 +18,7 @@ from asr.errors import UserError
 
 from ...manifests import Span, Utterance
 from ...pipeline import Settings
-from ...text.files import lines_of, read_text
+from ...text.files import json_of, lines_of, read_text
 from .listing import Found, located, prepare_found, set_names
 from .tables import clean_text
 
@@ -75,6 +75,13 @@ def add_recordings(
                 continue
             said.add(str(recording["id"]))
             listed.add(place, name, recording, record)
+        strangers = [one for one in found.rejects if one.reason == "missing_recording"]
+        if strangers and not said:
+            raise UserError(
+                f"--supervisions {supervisions}: none is of a recording in {recordings}; the first, "
+                f"{strangers[0].detail}",
+                "name the supervisions of these recordings, or leave them out for speech without transcripts",
+            )
     for name, recording in by_id.items():
         if name not in said:
             listed.add(str(recordings), name, recording, None)
@@ -90,7 +97,12 @@ def add_cuts(found: Found, cuts: Path, sets: tuple[str, str]) -> None:
             detail = f"{place}: cut '{name}' {what}: save its audio first (CutSet.save_audios)"
             found.reject(name, cuts, sets[0], "no_recording", detail)
             continue
-        supervisions = [one for one in cut.get("supervisions") or [] if isinstance(one, dict)]
+        listing = cut.get("supervisions") or []
+        if not isinstance(listing, list):
+            detail = f"{place}: cut '{name}': supervisions are {json.dumps(listing)[:60]} and no list"
+            found.reject(name, cuts, sets[0], "malformed_line", detail)
+            continue
+        supervisions = [one for one in listing if isinstance(one, dict)]
         start = cut.get("start") or 0.0
         if any(one.get("text") is not None for one in supervisions):
             for one in supervisions:
@@ -134,7 +146,7 @@ class _Listed:
             detail = f"{place}: recording '{recording.get('id')}': {error.what}; {error.remedy}"
             self.found.reject(name, place, self.sets[0], "not_a_file", detail)
             return
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             detail = f"{place}: {type(error).__name__}: {error}"
             self.found.reject(name, place, self.sets[0], "malformed_line", detail)
             return
@@ -210,7 +222,7 @@ def _records(
     checked = False
     for place, line in _pieces(path, text):
         try:
-            record = line if isinstance(line, dict) else json.loads(line)
+            record = line if isinstance(line, dict) else json_of(line)
             if not isinstance(record, dict):
                 raise ValueError("expected a JSON object")
         except ValueError as error:
@@ -229,7 +241,7 @@ def _records(
 def _pieces(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     if text.lstrip().startswith("["):
         try:
-            whole = json.loads(text)
+            whole = json_of(text)
         except ValueError as error:
             raise UserError(f"{path}: no JSON ({error})", "copy or export it again") from None
         yield from ((f"{path}:{number}", one) for number, one in enumerate(whole, start=1))

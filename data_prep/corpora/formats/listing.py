@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -166,11 +167,13 @@ def first_known(record: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 def located(path: str, beside: Path) -> Path:
     """A recording's path as a file names it: of this working directory, or of the file's own folder."""
-    here = Path(path).expanduser()
-    if here.is_absolute() or here.is_file():
+    here = Path(path)
+    with suppress(RuntimeError):  # of a user that is not known
+        here = here.expanduser()
+    if here.is_absolute() or os.path.isfile(here):  # unlike Path's, it says no of what is no path
         return here
     there = beside / here
-    return there if there.is_file() else here
+    return there if os.path.isfile(there) else here
 
 
 def with_short_ids(utterances: list[Utterance]) -> list[Utterance]:
@@ -180,7 +183,8 @@ def with_short_ids(utterances: list[Utterance]) -> list[Utterance]:
     """
     stems = {one.path.stem for one in utterances}
     paths = {one.path for one in utterances}
-    root = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    whole = {path: Path(os.path.abspath(path)) for path in paths}
+    root = os.path.commonpath([path.parent for path in whole.values()]) if paths else ""
     is_enough = len(stems) == len(paths)
     named = []
     counts: dict[Path, int] = {}
@@ -188,7 +192,7 @@ def with_short_ids(utterances: list[Utterance]) -> list[Utterance]:
         counts[one.path] = counts.get(one.path, 0) + 1
     for one in utterances:
         path = one.path
-        name = path.stem if is_enough else path.relative_to(root).with_suffix("").as_posix()
+        name = path.stem if is_enough else whole[path].relative_to(root).with_suffix("").as_posix()
         if counts[path] > 1 and one.span is not None:
             name += f"-{round(one.span.start_seconds * 1000):07d}"
         named.append(replace(one, id=name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os.path
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from asr.errors import UserError
 
 from ...manifests import Span, Utterance
 from ...pipeline import Settings
-from ...text.files import lines_of, read_text
+from ...text.files import json_of, lines_of, read_text
 from .listing import Found, first_known, located, prepare_found, set_names, with_short_ids
 from .tables import clean_text
 
@@ -43,13 +44,13 @@ def list_nemo(manifest: Path, sets: tuple[str, str]) -> Found:
             continue
         place = f"{manifest}:{number}"
         try:
-            record = json.loads(line)
+            record = json_of(line)
             utterance = _utterance(record, manifest, sets)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             name = _name_of(line)
             found.reject(name, manifest, sets[0], "malformed_line", f"{place}: {error}")
             continue
-        if not utterance.path.is_file() and "shard_id" in record:
+        if not os.path.isfile(utterance.path) and "shard_id" in record:
             detail = (
                 f"{place}: lies in a tar ({utterance.path}): unpack the tars beside the manifest"
             )
@@ -109,7 +110,7 @@ def _span(record: Mapping[str, Any], path: Path) -> Span | None:
 def _name_of(line: str) -> str:
     """Of a line at fault: whatever names it."""
     try:
-        record = json.loads(line)
+        record = json_of(line)
     except ValueError:
         return line[:40]
     record = record if isinstance(record, dict) else {}
