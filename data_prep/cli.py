@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from asr.errors import UserError
+from asr.utils.files import naming
 from asr.utils.streams import work_is_on_disk
 
 from .corpora.formats.options import serve_hugging_face, serve_kaldi, serve_lhotse, serve_nemo
@@ -41,7 +43,9 @@ def main(argv: list[str]) -> int:
         "features": _features,
         "shar": _shar,
     }
-    serve[arguments.command](arguments)
+    output = getattr(arguments, "output", None)
+    with naming(output) if output is not None else nullcontext():
+        serve[arguments.command](arguments)
     return 0
 
 

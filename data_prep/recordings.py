@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import soundfile
 
@@ -72,12 +72,55 @@ def to_16khz_mono(source: Path, target: Path, channel: int | None = None) -> int
         blocks = resampled(_channel_of(source, channel), rate, SAMPLE_RATE_HZ)
     with (
         replacing(target) as file,
-        soundfile.SoundFile(file, "w", SAMPLE_RATE_HZ, 1, "PCM_16", format="FLAC") as sound,
+        _Heard(file) as heard,
+        soundfile.SoundFile(heard, "w", SAMPLE_RATE_HZ, 1, "PCM_16", format="FLAC") as sound,
     ):
         for block_N in blocks:
             sound.write(block_N.numpy())
             samples += len(block_N)
+            heard.raise_fault()
     return samples
+
+
+class _Heard:
+    """A file that soundfile writes to: it drops the errors of one that is not its own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.fault: OSError | None = None
+
+    def __enter__(self) -> _Heard:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self.raise_fault()  # of what was written as the sound was closed
+
+    def write(self, content: bytes) -> int:
+        self._do(self.file.write, content)
+        return len(content)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._do(self.file.seek, offset, whence))
+
+    def tell(self) -> int:
+        return int(self._do(self.file.tell))
+
+    def flush(self) -> None:
+        self._do(self.file.flush)
+
+    def _do(self, what: Callable[..., Any], *arguments: Any) -> Any:
+        """As if all were well."""
+        try:
+            return 0 if self.fault else what(*arguments)
+        except OSError as error:
+            self.fault = error
+            return 0
+
+    def raise_fault(self) -> None:
+        """Raises OSError if something could not be written."""
+        if self.fault is not None:
+            raise self.fault
 
 
 def _channel_of(source: Path, channel: int) -> Iterator[Any]:

@@ -151,6 +151,11 @@ def _write_shard(
         ):
             for cut in speech.cuts[start : start + shard_size]:
                 writer.write(in_memory(cut) if is_part(cut) else cut)
+    except OSError as error:
+        where = error.filename or scratch
+        return UserError(
+            f"{where}: {error.strerror or error}", "mend that, and run the same command"
+        )
     except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
         return UserError(
             f"{manifest}, shard {number}: {str(error).splitlines()[0]}", "run `asr prepare` again"

@@ -46,7 +46,12 @@ def main(argv: list[str]) -> int:
 
     from asr.planning.checks.beginning import check_beginning, check_hours
     from asr.planning.checks.corpora import Corpora
-    from asr.planning.checks.machine import check_memory, check_output, memory_gb_of_a_rank
+    from asr.planning.checks.machine import (
+        check_memory,
+        check_output,
+        check_shared_memory,
+        memory_gb_of_a_rank,
+    )
     from asr.planning.checks.pseudo_labels import check_method
     from asr.planning.checks.sound import check_sound
 
@@ -58,6 +63,7 @@ def main(argv: list[str]) -> int:
         *corpora.check(),
         *check_hours(config, corpora.labelled_hours),
         *check_method(config, corpora.sets.get("untranscribed", [])),
+        *check_shared_memory(config, arguments.ranks),
         *check_memory(config, arguments.ranks, memory_gb or memory_gb_of_a_rank(arguments.ranks)),
         *check_sound(config),
         *check_output(config),

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import cast
 
 from lhotse import MonoCut
 from torch import Tensor
@@ -25,6 +26,7 @@ from asr.data.batching import (
 )
 from asr.data.cache_sampler import CachePlan
 from asr.data.dataset import SpeechSet, load_dev_sets, load_features, load_role, load_waveforms
+from asr.data.loading.shared_memory import PREFETCH, received, shared, workers_possible
 from asr.data.manifest.index import digest
 from asr.data.sampler import AudioStream, GlobalBatch, Position
 from asr.data.segments import GroupedCorpus, Kind, Segment, about_groups, label_ratio
@@ -108,7 +110,7 @@ class _Reader(Dataset["MicroBatch | UserError"]):
 
     def __getitem__(self, spec: MicroBatchSpec) -> MicroBatch | UserError:
         try:
-            return self._read(spec)
+            return cast(MicroBatch, shared(self._read(spec)))
         except UserError as error:
             return error
 
@@ -283,17 +285,17 @@ class TrainingData:
 
     def _loaded(self, specs: Iterator[MicroBatchSpec]) -> Iterator[MicroBatch]:
         cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        workers = min(self.config.trainer.loader_workers, cores)
+        workers = workers_possible(min(self.config.trainer.loader_workers, cores))
         precomputed = self.config.features.source == "precomputed"
         loader: DataLoader[MicroBatch | UserError] = DataLoader(
             _Reader(self.sets, self.tokenizer, precomputed, self.sound),
             sampler=specs,
             batch_size=None,
             num_workers=workers,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=begin_worker,
         )
-        return _raising(iter(loader))
+        return _raising(received(iter(loader)))
 
 
 def _grouped(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from asr.utils.files import naming
 
 
 class Console:
@@ -15,7 +18,8 @@ class Console:
 
     def __init__(self, run: Path, hours: float, total_hours: float, shows: bool) -> None:
         self.shows = shows
-        self._text = (run / "train.log").open("a", encoding="utf-8", errors="backslashreplace")
+        self.path = run / "train.log"
+        self._text = self.path.open("a", encoding="utf-8", errors="backslashreplace")
         self._bar = tqdm(
             total=round(total_hours, 2),
             initial=hours,
@@ -29,8 +33,9 @@ class Console:
 
     def say(self, message: str) -> None:
         """On the terminal and in train.log."""
-        self._text.write(message + "\n")
-        self._text.flush()
+        with naming(self.path):
+            self._text.write(message + "\n")
+            self._text.flush()
         if self.shows:
             tqdm.write(message, file=sys.stderr)
 
@@ -57,4 +62,5 @@ class Console:
 
     def close(self) -> None:
         self._bar.close()
-        self._text.close()
+        with suppress(OSError):  # of a full disk, which has been said
+            self._text.close()

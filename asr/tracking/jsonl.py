@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from asr.tracking.metric_logger import MetricLogger, RunInfo
-from asr.utils.files import replacing_text
+from asr.utils.files import naming, replacing_text
 
 
 class JsonLines:
@@ -19,18 +20,22 @@ class JsonLines:
         """Open for appending after dropping lines of later batches, and any broken last line."""
         with replacing_text(path) as kept:
             kept.writelines(_lines_until(path, batches))
+        self.path = path
         self._stream = path.open("a", encoding="utf-8")
 
     def write(self, record: Mapping[str, Any]) -> None:
-        self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-        self._stream.flush()
+        with naming(self.path):
+            self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            self._stream.flush()
 
     def flush_to_disk(self) -> None:
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        with naming(self.path):
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
 
     def close(self) -> None:
-        self._stream.close()
+        with suppress(OSError):  # of a full disk, which has been said
+            self._stream.close()
 
 
 def batch_of(record: dict[str, Any]) -> int:

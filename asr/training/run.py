@@ -20,7 +20,7 @@ from asr.tracking.scaling_history import note_card
 from asr.training.start.resolved import about_passes, resolved
 from asr.training.start.small_corpus import about_small_corpus
 from asr.training.trainer import Trainer
-from asr.utils.files import write_json, write_text
+from asr.utils.files import naming, write_json, write_text
 from asr.utils.locks import locked
 
 Say = Callable[[str], None]
@@ -54,7 +54,7 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
     )
     if ranks.is_first:
         _make(run)
-    with locked(run / ".lock", busy) if ranks.is_first else nullcontext():
+    with naming(run), locked(run / ".lock", busy) if ranks.is_first else nullcontext():
         say = say if ranks.is_first else lambda message: None
         for line in about_passes(given, config):
             say(line)

@@ -18,12 +18,24 @@ if TYPE_CHECKING:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A full disk names no file: in this block such an error is said of `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def _partial(path: Path) -> Iterator[Path]:
     """A place beside `path`: the file there takes its place at the end; after an error nothing is left."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        yield partial
-        partial.replace(path)
+        with naming(path):
+            yield partial
+            partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.config.schema import Config
+from asr.data.loading.shared_memory import PREFETCH, REMEDY, SHARED, free_bytes
 from asr.errors import UserError
 from asr.model.model_folder import pointed_at, read_config
 from asr.planning.checks.finding import Finding, note
@@ -38,6 +39,21 @@ def check_memory(config: Config, ranks: int, memory_gb: float) -> Iterator[Findi
             f"micro-batch of {config.batch.max_seconds_per_micro_batch:g} s) and has {memory_gb:.3g} GB",
             "lower batch.max_seconds_per_micro_batch (the global batch stays as it is), raise "
             "trainer.zero_stage, or give the memory of the machine that will train with --memory-gb",
+        )
+
+
+def check_shared_memory(config: Config, ranks: int) -> Iterator[Finding]:
+    """What the loaders of this machine's ranks read ahead, against its /dev/shm."""
+    free, cores = free_bytes(), len(os.sched_getaffinity(0))
+    if free is None:
+        return
+    workers = min(config.trainer.loader_workers * min(ranks, cores), cores)
+    seconds = config.batch.max_seconds_per_micro_batch * (PREFETCH + 1) * workers
+    most = 2 * 4 * seconds * config.features.sample_rate_hz  # the student's and the teacher's, fp32
+    if most > free:
+        yield note(
+            f"{SHARED} has {free / 1e9:.2g} GB free, and audio that is read ahead takes up to "
+            f"{most / 1e9:.2g} GB: what finds no room comes slower; {REMEDY}"
         )
 
 

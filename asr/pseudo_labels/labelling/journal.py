@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from asr.errors import UserError
-from asr.utils.files import read_json, write_json
+from asr.utils.files import naming, read_json, write_json
 from asr.utils.locks import locked
 
 _FOLDER, _STAMP = "journal", "stamp.json"
@@ -79,7 +79,7 @@ class Journal:
         busy = UserError(
             f"{path}: another process is writing it", "wait for it, or name another --output"
         )
-        with locked(path, busy, where_possible=True), path.open("r+b") as stream:
+        with naming(path), locked(path, busy, where_possible=True), path.open("r+b") as stream:
             whole, newline, _ = stream.read().rpartition(b"\n")
             stream.truncate(len(whole + newline))
             stream.seek(0, os.SEEK_END)

@@ -1,0 +1,1 @@
+"""How what worker processes read reaches the training."""

@@ -1,0 +1,71 @@
+"""Workers that read audio: where /dev/shm is small, and where one of them is killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import asr_command, losses
+
+SHORT = ["trainer.total_hours=0.015", "pseudo_label.start_hours=null", "trainer.loader_workers=1"]
+SHORT += ["trainer.evaluation_every_hours=1", "trainer.checkpoint_every_hours=1"]
+
+
+def can_mount() -> bool:
+    """Whether this machine gives us a /dev/shm of our own."""
+    if os.geteuid() or shutil.which("unshare") is None:
+        return False
+    line = ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/dev/shm"]
+    return subprocess.run(line, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs root, to mount a small /dev/shm")
+def test_a_small_dev_shm_costs_time_alone(recipe: Path, tmp_path: Path) -> None:
+    """The training waited for ever for what its worker could not send."""
+    runs, said = {}, {}
+    for size in ("64m", "100k", "4k"):
+        run = runs[size] = tmp_path / size
+        command = [*asr_command(), "train", str(recipe), f"output={run}", *SHORT]
+        mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"'
+        done = subprocess.run(
+            ["unshare", "-m", "bash", "-c", mount, "-", *command],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        said[size] = [line for line in done.stderr.splitlines() if "/dev/shm" in line]
+    assert losses(runs["64m"]) == losses(runs["100k"]) == losses(runs["4k"])
+    assert said["64m"] == []
+    assert [line.split(",")[0] for line in said["100k"]] == ["note: /dev/shm is full"]
+    assert [line.split(" (")[0] for line in said["4k"]] == ["note: /dev/shm takes nothing"]
+
+
+def test_a_killed_worker_is_one_line_with_its_likely_cause(recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [*asr_command(), "train", str(recipe), f"output={run}", *SHORT]
+    command += ["trainer.total_hours=100"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 200
+    children: list[psutil.Process] = []
+    while time.monotonic() < deadline and not children:
+        time.sleep(0.1)
+        # Others come and go: those that say what the machine is.
+        logs = (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").stat().st_size
+        children = psutil.Process(process.pid).children() if logs else []
+    [worker] = children
+    worker.send_signal(signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    assert "Traceback" not in errors
+    [line] = [line for line in errors.splitlines() if line.startswith("asr train: ")]
+    assert f"was killed (pid {worker.pid}), most likely since memory ran out" in line

@@ -1,0 +1,121 @@
+"""A disk that is full, at whatever a command writes: one line that names the file, and nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import SAMPLE_RATE_HZ, asr_command, read_lines, tones
+
+from asr.__main__ import main
+
+
+def _mount(folder: Path, size: str) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """disk(SIZE): a file system of this size; again for another size of the same."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() or not _mount(folder, "8k"):
+        pytest.skip("needs root, to mount a small disk")
+
+    def sized(size: str) -> Path:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+        return folder
+
+    yield sized
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Some that are converted: of another rate."""
+    root = tmp_path / "in"
+    root.mkdir()
+    random, lines = np.random.default_rng(0), []
+    for number in range(3):
+        samples = tones("abc de fgh abc de fgh", random)
+        soundfile.write(root / f"u{number}.wav", samples, SAMPLE_RATE_HZ // 2)
+        lines.append(f"u{number}\tabc\n")
+    (root / "transcripts.tsv").write_text("".join(lines))
+    return root
+
+
+def commands(root: Path, disk: Path, trained: Path, corpus: Path) -> dict[str, list[str]]:
+    dev = str(corpus / "dev.jsonl.gz")
+    return {
+        "prepare": ["prepare", "folder", "--root", str(root), "--output", str(disk / "out")],
+        "shar": [
+            *("prepare", "shar", "--data", str(corpus), "--sets", "dev"),
+            *("--output", str(disk / "out")),
+        ],
+        "decode": ["decode", str(trained), dev, "--output", str(disk / "hyp.jsonl")],
+        "transcribe": [
+            *("transcribe", str(trained), *map(str, sorted(root.glob("*.wav")))),
+            *("--format", "json", "--output-dir", str(disk / "out")),
+        ],
+        "label": ["label", str(trained), "dev", "--data", str(corpus), "--output", str(disk / "o")],
+        "report": ["report", str(trained), "--no-audio", "--output", str(disk / "report")],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(("prepare", "4k"), ("prepare", "12k"), ("shar", "12k"), ("decode", "4k")),
+        *(("transcribe", "4k"), ("label", "4k"), ("report", "12k")),
+    ],
+)
+def test_a_command_says_where_its_disk_is_full(
+    disk: Callable[[str], Path],
+    recordings: Path,
+    trained: Path,
+    corpus: Path,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    size: str,
+) -> None:
+    folder = disk(size)
+    command = commands(recordings, folder, trained, corpus)[name]
+    status = main(command)
+    said = capfd.readouterr().err
+    assert status == 2, said
+    lines = [line for line in said.splitlines() if "No space left on device" in line]
+    assert lines, said
+    assert all(str(folder) in line for line in lines), said
+    assert "Traceback" not in said
+    assert "ignored" not in said
+    disk("60m")
+    assert main(command) == 0, capfd.readouterr().err
+
+
+SUPERVISED = ["pseudo_label.start_hours=null", "trainer.total_hours=0.03"]
+
+
+@pytest.mark.parametrize(
+    "size", ["24k", *(pytest.param(size, marks=pytest.mark.slow) for size in ("8k", "40k", "300k"))]
+)
+def test_a_training_ends_in_one_line_and_goes_on_with_room(
+    disk: Callable[[str], Path], recipe: Path, size: str
+) -> None:
+    folder = disk(size)
+    command = [*asr_command(), "train", str(recipe), f"output={folder}/run", *SUPERVISED]
+    full = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert full.returncode == 2, full.stderr
+    assert "Traceback" not in full.stderr
+    [line] = [line for line in full.stderr.splitlines() if line.startswith("asr train: ")]
+    assert f"{folder}/run" in line
+    disk("60m")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    steps = [line["step"] for line in read_lines(folder / "run/metrics.jsonl") if "loss" in line]
+    assert steps == sorted(set(steps)) == list(range(1, len(steps) + 1))
