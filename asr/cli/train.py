@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 
 from asr.cli.options import add_recipe, make_parser
 from asr.config.recipe import dump_config, load_config
 from asr.scaling.card import scaling_cards
 from asr.training.start.resolved import resolved
+from asr.utils.launcher import ranks_announced
 from asr.utils.signals import ignore_signals
 from asr.utils.streams import work_is_on_disk
 
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
         print(dump_config(config, comments=True), end="")
         return 0
     # Before torch is imported, which takes seconds: what the rule cannot do, it refuses at once.
-    scaling_cards(resolved(config), int(os.environ.get("WORLD_SIZE", "1")))
+    scaling_cards(resolved(config), ranks_announced())
     from asr.training.run import train
 
     work_is_on_disk()

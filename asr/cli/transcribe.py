@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from asr.cli.options import add_model, make_parser
@@ -11,7 +12,9 @@ from asr.decoding.captions import FORMATS, TIMED
 from asr.decoding.transcribe import CONTEXT_SECONDS, WINDOW_SECONDS, transcribe
 from asr.decoding.words import TIMES_NEED_A_HEAD, Transcription
 from asr.errors import UserError
+from asr.utils.faults import of_the_machine
 from asr.utils.files import write_text
+from asr.utils.streams import STDOUT, readable
 
 _DESCRIPTION = """\
 Print the text of audio files (wav, flac, mp3, ogg; any length, sample rate and number of channels), one line a
@@ -38,11 +41,11 @@ def main(argv: list[str]) -> int:
     for path in tqdm(arguments.files, unit="file", disable=None if arguments.output_dir else True):
         try:
             found = transcribe(model, path, arguments.window_seconds, arguments.context_seconds)
-        except UserError as error:
+            found = replace(found, file=readable(found.file))
+            _deliver(found, path, arguments.format, arguments.output_dir)
+        except Exception as error:
             failed += 1
-            tqdm.write(f"asr transcribe: {error}", file=sys.stderr)
-            continue
-        _deliver(found, path, arguments.format, arguments.output_dir)
+            tqdm.write(f"asr transcribe: {_about(error, path)}", file=sys.stderr)
     if failed:
         total = len(arguments.files)
         print(
@@ -88,6 +91,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
                 "give them different names, or transcribe them one at a time",
             )
     return arguments
+
+
+def _about(error: Exception, path: Path) -> str:
+    """What to say of a file that failed; raises what is not the file's affair."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename != STDOUT:
+        where = "" if error.filename in (None, str(path)) else f"{error.filename}: "
+        return f"{path}: {where}{error.strerror or error}"
+    known = of_the_machine(error)
+    if known is None:
+        raise error
+    return str(known.at(str(path)))
 
 
 def _output_name(path: Path) -> str:

@@ -11,6 +11,7 @@ Units stand in the names. Paths are relative to the working directory.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from asr.config.fields import Section
 from asr.config.model import MODEL_KINDS
 from asr.config.pseudo_label import with_start_in_full
 from asr.config.schema import Config
+from asr.config.yaml_text import parse_yaml
 from asr.errors import UserError
 
 _KIND_TAGS = {(1, kind) for kind in MODEL_KINDS}
@@ -50,7 +52,7 @@ def load_config(
     else:
         for override in [overrides] if isinstance(overrides, str) else overrides or []:
             _apply_override(tree, override)
-    return parse_config(tree, source=str(recipe))
+    return parse_config(_at_home(tree), source=str(recipe))
 
 
 def parse_config(tree: dict[str, Any], source: str) -> Config:
@@ -82,7 +84,7 @@ def _read_recipe(
         return
     read.add(here)
     try:
-        tree = _parse_yaml(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such recipe", "see the recipes folder for examples") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -106,9 +108,13 @@ def _in_full(part: dict[str, Any], source: str) -> dict[str, Any]:
     return part if policy is None else {**part, "pseudo_label": policy}
 
 
-def _parse_yaml(text: str) -> Any:
-    # libyaml's loader, where PyYAML has it: recipes are read at each command, and this takes a tenth.
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+def _at_home(value: Any) -> Any:
+    """With the home folder in place of a leading ~, which no shell has seen."""
+    if isinstance(value, dict):
+        return {key: _at_home(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_at_home(one) for one in value]
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -124,9 +130,12 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     if not equals:
         raise UserError(f"override '{override}' has no '='", "write it as key.path=value")
     try:
-        value = _parse_yaml(text)
-    except yaml.YAMLError:
-        raise UserError(f"override '{override}': the value is not valid YAML", "quote it") from None
+        value = parse_yaml(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split()).removeprefix("line 1: ")
+        raise UserError(
+            f"override '{override}': the value is not valid YAML ({reason})", "quote it"
+        ) from None
     _put(tree, key, value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -43,18 +44,29 @@ class AudioFile:
 
     path: Path
     spooled: BinaryIO | None = None
-    """Of the standard input: a pipe cannot be read twice, so a temporary file keeps it."""
+    """Of the standard input and other pipes, which cannot be read twice: a temporary file keeps them."""
 
     @classmethod
     def named(cls, path: Path) -> AudioFile:
         """Raises UserError if there is no such file."""
         if path == STDIN:
-            spooled = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this)
-            shutil.copyfileobj(sys.stdin.buffer, spooled)
-            return cls(path, spooled)
+            if sys.stdin is None:
+                raise UserError("-: the standard input is closed", "name a file")
+            return cls._spooled(path, sys.stdin.buffer)
+        if path.is_fifo():  # <(a command), /dev/stdin
+            with path.open("rb") as pipe:
+                return cls._spooled(path, pipe)
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder", "name the files in it")
         if not path.is_file():
             raise UserError(f"{path}: no such file", "check the path")
         return cls(path)
+
+    @classmethod
+    def _spooled(cls, path: Path, pipe: BinaryIO) -> AudioFile:
+        spooled = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this)
+        shutil.copyfileobj(pipe, spooled)
+        return cls(path, spooled)
 
 
 @dataclass(frozen=True)
@@ -133,7 +145,9 @@ def _opened(file: AudioFile) -> Iterator[soundfile.SoundFile]:
         with SequentialFile(source) as sound:
             yield sound
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        reason = str(error).splitlines()[0].removeprefix(f"Error opening {str(path)!r}: ")
+        reason = str(error).splitlines()[0]
+        for name in (str(path), os.fsencode(path)):
+            reason = reason.removeprefix(f"Error opening {name!r}: ")
         raise UserError(
             f"{path}: not readable as audio ({reason})", "convert it to WAV or FLAC"
         ) from None

@@ -12,6 +12,7 @@ import torch
 import torch.distributed
 
 from asr.distributed.meeting import meet, part
+from asr.utils.launcher import ranks_announced
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ def join(matmul_precision: str) -> Ranks:
     if not torch.distributed.is_initialized():
         atexit.register(leave)
         backend = "nccl" if cuda else "gloo"
-        if "RANK" in os.environ:
+        if ranks_announced() > 1 or "RANK" in os.environ:
             meet(backend)
         else:
             store = torch.distributed.HashStore()  # type: ignore[attr-defined]

@@ -16,10 +16,13 @@ from asr.utils.files import naming, replacing_text
 class JsonLines:
     """An append-only file of JSON objects, cut back to a global batch on resume."""
 
-    def __init__(self, path: Path, batches: int) -> None:
-        """Open for appending after dropping lines of later batches, and any broken last line."""
+    def __init__(self, path: Path, batches: int, evaluates_again: bool = False) -> None:
+        """Open for appending after dropping lines of later batches, and any broken last line.
+
+        And with `evaluates_again` the last batch's evaluation, which may have been interrupted.
+        """
         with replacing_text(path) as kept:
-            kept.writelines(_lines_until(path, batches))
+            kept.writelines(_lines_until(path, batches, evaluates_again))
         self.path = path
         self._stream = path.open("a", encoding="utf-8")
 
@@ -43,13 +46,16 @@ def batch_of(record: dict[str, Any]) -> int:
     return int(record.get("batch", record["step"]))
 
 
-def _lines_until(path: Path, batches: int) -> Iterable[str]:
+def _lines_until(path: Path, batches: int, evaluates_again: bool) -> Iterable[str]:
     if not path.is_file():
         return
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             try:
-                if not line.endswith("\n") or batch_of(json.loads(line)) > batches:
+                record = json.loads(line)
+                if not line.endswith("\n") or batch_of(record) > batches:
+                    return
+                if evaluates_again and batch_of(record) == batches and "set" in record:
                     return
             except (ValueError, KeyError, TypeError):
                 return
@@ -61,7 +67,7 @@ class JsonLinesLogger(MetricLogger):
 
     def __init__(self, run: RunInfo) -> None:
         super().__init__(run)
-        self._lines = JsonLines(run.folder / "metrics.jsonl", run.batches)
+        self._lines = JsonLines(run.folder / "metrics.jsonl", run.batches, run.evaluates_again)
 
     def log(self, record: Mapping[str, Any], prefix: str) -> None:
         self._lines.write(record)

@@ -24,6 +24,8 @@ class RunInfo:
     """Optimizer steps that were applied before: 0 for a new run."""
     batches: int
     """Global batches that were drawn before. What was logged of later ones is made again."""
+    evaluates_again: bool = False
+    """Whether that holds for the evaluation after the last of them, too."""
 
 
 class MetricLogger(ABC):

@@ -41,6 +41,7 @@ from asr.training.resume_rules import check_compatible
 from asr.utils.files import flush_to_disk, link_or_copy, read_json, write_tensors, write_text
 
 _PARTIAL = ".partial-"
+_WEIGHTS = ("student.safetensors", "optimizer.safetensors", "teacher.safetensors")
 
 
 @dataclass
@@ -104,9 +105,10 @@ class CheckpointStore:
         """
         name = f"hours-{state['clock']['seconds'] / 3600:011.4f}"
         final, partial = self.folder / name, self.folder / f"{_PARTIAL}{name}"
-        is_there = final.exists() and read_json(final / "state.json")["clock"] == state["clock"]
+        there = read_json(final / "state.json") if final.exists() else {}
+        has_these_weights = there.get("clock") == state["clock"]
         ranks.barrier()  # all have looked before the first one changes anything
-        if is_there:
+        if has_these_weights and not there.get("evaluation_is_due"):
             # Saved before, but perhaps a crash came before the pointers moved.
             if ranks.is_first:
                 self._point_to(final)
@@ -116,7 +118,12 @@ class CheckpointStore:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         ranks.barrier()
-        self._save_tensors(engine.shards, teacher, partial, ranks)
+        if has_these_weights:
+            # Saved before the evaluation, and now what that has found.
+            for name in _WEIGHTS if ranks.is_first else ():
+                link_or_copy(final / name, partial / name)
+        else:
+            self._save_tensors(engine.shards, teacher, partial, ranks)
         state = {**state, "optimizer_steps": engine.shards.optimizer_steps}
         if ranks.is_first:
             for stem, tensors in extras.items():
@@ -133,7 +140,7 @@ class CheckpointStore:
             )
             flush_to_disk(partial)
             if final.exists():
-                shutil.rmtree(final)
+                final.rename(self.folder / f"{_PARTIAL}before-{name}")  # pruned at the end
             partial.rename(final)
             flush_to_disk(self.folder)
             self._point_to(final)

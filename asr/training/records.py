@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from asr.config.schema import Config
+from asr.scaling.card import scaling_card
 from asr.scaling.clock import TeacherUpdate
-from asr.scaling.rule import kappa_of
+from asr.scaling.rule import SECONDS_PER_HOUR, kappa_of
 from asr.scaling.validity import step_deviation
+from asr.tracking.scaling_history import note_card
 from asr.training.batch_stats import BatchStats
 from asr.training.state import TrainingState
 
@@ -82,3 +85,14 @@ def _validity(config: Config, state: TrainingState) -> dict[str, Any]:
 
 def _per_second(loss: float, seconds: float) -> float | None:
     return loss / seconds if seconds > 0 else None
+
+
+def mean_of(values: Sequence[float]) -> float | None:
+    """None of no values."""
+    return sum(values) / len(values) if values else None
+
+
+def note_card_in_force(run: Path, config: Config, world: int, state: TrainingState) -> None:
+    """In the run's scaling.json: what holds from the clock's position on."""
+    card = scaling_card(config, world, state.position.seconds / SECONDS_PER_HOUR)
+    note_card(run, {**card, "from_hours": state.clock.hours})

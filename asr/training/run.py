@@ -12,11 +12,11 @@ from asr.data.segments import Kind
 from asr.distributed.process_group import Ranks, join
 from asr.errors import UserError
 from asr.pseudo_labels.ledger import copy_ledger
-from asr.scaling.card import off_grid, render_card, scaling_card, scaling_cards
+from asr.scaling.card import off_grid, render_card, scaling_cards
 from asr.scaling.rule import SECONDS_PER_HOUR
 from asr.teacher.power_averages import copy_snapshots
 from asr.tracking.environment import environment
-from asr.tracking.scaling_history import note_card
+from asr.training.records import note_card_in_force
 from asr.training.start.resolved import about_passes, resolved
 from asr.training.start.small_corpus import about_small_corpus
 from asr.training.trainer import Trainer
@@ -117,9 +117,7 @@ def _introduce(trainer: Trainer, say: Say) -> None:
 def _describe_run(trainer: Trainer) -> None:
     """What the run is, beside what it does; and a fork's curves begin with those that it left."""
     config, run = trainer.config, trainer.run
-    drawn_hours = trainer.state.position.seconds / SECONDS_PER_HOUR
-    card = scaling_card(config, trainer.ranks.world, drawn_hours)
-    note_card(run, {**card, "from_hours": trainer.state.clock.hours})
+    note_card_in_force(run, config, trainer.ranks.world, trainer.state)
     (run / "complete.json").unlink(missing_ok=True)
     write_text(run / "config.yaml", dump_config(config))
     write_json(run / "environment.json", environment())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ from asr.config.schema import Config
 from asr.data.sampler import Position
 from asr.scaling.clock import AudioClock, TeacherSchedule
 from asr.scaling.second_moment import NORMS_KEPT, norms_at
+from asr.scaling.validity import GradientNoise
 from asr.training.guards.blank_plateau import BlankPlateau
 from asr.training.noise_scale import ClippedShare, GradientNoiseScale
 
@@ -53,6 +55,20 @@ class TrainingState:
     def note_gradient_norm(self, norm: float) -> None:
         """Of an update that was applied."""
         self.gradient_norms = [*self.gradient_norms[1 - NORMS_KEPT :], norm]
+
+    def observe_gradient(
+        self,
+        config: Config,
+        norm: float,
+        threshold: float,
+        seconds: float,
+        measured: GradientNoise | None,
+    ) -> None:
+        """For what the metrics say of the rule's assumptions."""
+        reference_seconds = config.scaling.reference_batch_seconds
+        self.clipped.observe(norm, threshold, seconds, reference_seconds)
+        if measured is not None and math.isfinite(norm):
+            self.noise_scale.observe(measured)
 
     def place(self) -> dict[str, Any]:
         """Where a record stands in the run."""

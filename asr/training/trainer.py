@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -20,19 +19,17 @@ from asr.model.speech_model import SpeechModel
 from asr.pseudo_labels.factory import make_factory
 from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler, no_metrics
-from asr.scaling.card import scaling_card
 from asr.scaling.clock import crossed, learning_rate_share
 from asr.scaling.rule import SECONDS_PER_HOUR, in_force, kappa_of
 from asr.scaling.second_moment import second_moment_factor
 from asr.teacher.teachers import TeacherContext
 from asr.tracking.metric_logger import RunInfo
 from asr.tracking.run_log import RunLog, logger_class
-from asr.tracking.scaling_history import note_card
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
 from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
 from asr.training.guards.non_finite import NonFinite
 from asr.training.post_hoc import make_averages
-from asr.training.records import Update
+from asr.training.records import Update, mean_of, note_card_in_force
 from asr.training.regularisation import regularise_as_labelled
 from asr.training.resume_rules import check_corpora
 from asr.training.start.warm_start import is_whole_model, warm_start_of
@@ -90,6 +87,7 @@ class Trainer:
         self.log: RunLog | None = None
         self.notes = [*self.data.notes]
         self._stop = StopRequest()
+        self._evaluation_is_due = bool(saved and saved.state.get("evaluation_is_due"))
         if begins_with is not None:
             self.notes.append(begins_with.note)
         if begins_with.head_is_kept if begins_with else is_whole_model(config):
@@ -123,7 +121,8 @@ class Trainer:
 
     @property
     def is_complete(self) -> bool:
-        return self.state.clock.hours >= self.config.trainer.total_hours
+        is_at_the_end = self.state.clock.hours >= self.config.trainer.total_hours
+        return is_at_the_end and not self._evaluation_is_due
 
     def train(self) -> bool:
         """Train to the end, or to a signal to end. True at the end, False where stopped."""
@@ -137,6 +136,8 @@ class Trainer:
                 self._say(note)
             self._batches = self._batches_from_here()
             self._tell_the_stream()
+            if self._evaluation_is_due:
+                self._evaluate_and_save()
             while not self.is_complete:
                 started = time.perf_counter()
                 batch = next(self._batches)
@@ -167,7 +168,8 @@ class Trainer:
             return
         clock, batches = self.state.clock, self.state.batches_drawn
         settings = self.config.model_dump(mode="json")
-        run = RunInfo(self.run, self.config.name, settings, clock.hours, clock.steps, batches)
+        due = self._evaluation_is_due
+        run = RunInfo(self.run, self.config.name, settings, clock.hours, clock.steps, batches, due)
         self.log = RunLog(run, self.logger_classes, self.shows)
         if self.labeler is not None and self.config.pseudo_label.ledger:
             self.labeler.ledger = LabelLedger(self.run, batches)
@@ -212,12 +214,13 @@ class Trainer:
             self.non_finite.count_skipped()
         state.batches_drawn += 1
         state.position = batch.batch.after
-        self._observe_gradient(seconds)
+        norm, threshold = self.engine.gradient_norm, self.engine.values.max_gradient_norm
+        state.observe_gradient(self.config, norm, threshold, seconds, self.train_step.measured)
         for line in state.plateau.observe(stats, state.clock.hours):
             self._say(line)
         wall_seconds = time.perf_counter() - started
         wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
-        norm, padding = self.engine.gradient_norm, batch.padding_share
+        padding = batch.padding_share
         update = Update(seconds, stats, learning_rate, teacher_update, norm, padding, wait_share)
         self._record(batch, update, wall_seconds)
         self._do_what_is_due(before_hours)
@@ -242,17 +245,7 @@ class Trainer:
             f"{policy}" + (f" by {factor:.3g}" if policy == "rescale" else "")
         )
         if self.ranks.is_first:
-            drawn_hours = self.state.position.seconds / SECONDS_PER_HOUR
-            card = scaling_card(config, self.ranks.world, drawn_hours)
-            note_card(self.run, {**card, "from_hours": hours})
-
-    def _observe_gradient(self, seconds: float) -> None:
-        """For what the metrics say of the rule's assumptions."""
-        norm, threshold = self.engine.gradient_norm, self.engine.values.max_gradient_norm
-        reference_seconds = self.config.scaling.reference_batch_seconds
-        self.state.clipped.observe(norm, threshold, seconds, reference_seconds)
-        if self.train_step.measured is not None and math.isfinite(norm):
-            self.state.noise_scale.observe(self.train_step.measured)
+            note_card_in_force(self.run, config, self.ranks.world, self.state)
 
     def _enter_phase(self, hours: float) -> None:
         start, stream = self.config.pseudo_label.start_hours, self.data.stream
@@ -271,11 +264,23 @@ class Trainer:
 
     def _do_what_is_due(self, before_hours: float) -> None:
         trainer, hours = self.config.trainer, self.state.clock.hours
-        saving = self.is_complete or crossed(before_hours, hours, trainer.checkpoint_every_hours)
-        if saving or crossed(before_hours, hours, trainer.evaluation_every_hours):
-            self._evaluate()
-        if saving:
-            self._checkpoint(self.state.dev_wer)
+        if self.is_complete or crossed(before_hours, hours, trainer.checkpoint_every_hours):
+            self._evaluation_is_due = True
+            self._checkpoint(None)  # before what may fail
+            self._evaluate_and_save()
+        elif crossed(before_hours, hours, trainer.evaluation_every_hours):
+            try:
+                self._evaluate()
+            except Exception:  # of one process: several could not save together
+                self._evaluation_is_due = True
+                if self.ranks.world == 1:
+                    self._checkpoint(None)
+                raise
+
+    def _evaluate_and_save(self) -> None:
+        self._evaluate()
+        self._evaluation_is_due = False
+        self._checkpoint(self.state.dev_wer)
 
     def _evaluate(self) -> None:
         """Student and teacher on every dev set; the teacher's mean WER picks the best checkpoint."""
@@ -296,9 +301,9 @@ class Trainer:
                         place = {**self.state.place(), "set": speech.name, "model": model}
                         record = {**place, **asdict(metrics), "teacher_student_distance": distance}
                         self.log.evaluation(record)
-        self.state.dev_wer = _mean(wers["teacher"])
+        self.state.dev_wer = mean_of(wers["teacher"])
         if self.labeler is not None:
-            self.labeler.teacher.evaluated(self.state.clock.hours, _mean(wers["student"]))
+            self.labeler.teacher.evaluated(self.state.clock.hours, mean_of(wers["student"]))
         if self.label_guard is not None and reading is not None:
             self.label_guard.take(reading)
             self._tell_the_stream()
@@ -314,6 +319,7 @@ class Trainer:
             **self.state.to_json(),
             "averages": self.averages.state(),
             "dev_wer": dev_wer,
+            "evaluation_is_due": self._evaluation_is_due,
             "corpora": self.data.fingerprints,
             "labelling": labeler.state() if labeler else None,
             "label_guard": self.label_guard.state() if self.label_guard else None,
@@ -332,8 +338,5 @@ class Trainer:
             extras,
             labeler.teacher.files() if labeler else [],
         )
-        self._say(f"{self.state.clock.hours:8.2f} h  saved {folder}")
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+        if not self._evaluation_is_due:
+            self._say(f"{self.state.clock.hours:8.2f} h  saved {folder}")

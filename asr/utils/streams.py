@@ -90,6 +90,11 @@ class _Stream(io.TextIOWrapper):
             sys.stderr.write(f"asr: {STDOUT}: {error.strerror}; going on without it\n")
 
 
+def readable(name: str) -> str:
+    r"""A file's name as a text that any file takes: bytes that are not UTF-8 as \xE9."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _shown(error: UnicodeError) -> tuple[str | bytes, int]:
     """Bytes of a name that is not UTF-8 as they are, and what stands for no letter as its number."""
     assert isinstance(error, UnicodeEncodeError)

@@ -33,6 +33,7 @@ from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.outside.label_files import write_labels
 from asr.pseudo_labels.outside.lines import WrittenLabel
 from asr.pseudo_labels.records import LabelRecord, measured
+from asr.utils.launcher import ranks_announced
 
 _SAY_EVERY_SECONDS = 20.0
 _DIGITS = 6
@@ -50,10 +51,7 @@ class Processes:
     @classmethod
     def here(cls) -> Processes:
         """As torchrun says in the environment. No process group is formed, since nobody waits for anybody."""
-        rank, world = (
-            int(os.environ.get(name, default))
-            for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))
-        )
+        rank, world = int(os.environ.get("RANK", "0")), ranks_announced()
         if torch.cuda.is_available():
             local = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
             return cls(rank, world, torch.device("cuda", local))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import LETTERS, SAMPLE_RATE_HZ, tones
+from conftest import LETTERS, SAMPLE_RATE_HZ, asr_command, tones
 
 from asr.__main__ import main
 from asr.decoding import captions
@@ -82,3 +87,67 @@ def test_two_files_of_one_name_do_not_overwrite_each_other(
     files = [str(tmp_path / "a/x.wav"), str(tmp_path / "b/x.flac")]
     assert main(["transcribe", str(trained), *files, "--output-dir", str(tmp_path)]) == 2
     assert "two files would be written to 'x'" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_one_file_does_not_stop_the_others(
+    trained: Path, tmp_path: Path
+) -> None:
+    """A name that is not UTF-8, a letter that the locale has not, a folder, a pipe, and no standard input."""
+    sound = tmp_path / "ok.wav"
+    soundfile.write(sound, tones("abc", np.random.default_rng(0)), SAMPLE_RATE_HZ)
+    latin = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    for copy in (latin, tmp_path / "жук.wav"):
+        shutil.copy(sound, copy)
+    files = [latin, "-", tmp_path, tmp_path / "жук.wav", "/dev/fd/3", sound]
+    for options in ([], ["--format", "json"]):
+        line = f'"$@" 3< <(cat {shlex.quote(str(sound))}) <&-'
+        done = subprocess.run(
+            ["bash", "-c", line, "-", *asr_command(), "transcribe", trained, *files, *options],
+            env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 2
+        errors = done.stderr.decode().splitlines()
+        assert [line.split(":")[1].strip() for line in errors] == [
+            "-",
+            str(tmp_path),
+            "2 of 6 file(s) could not be transcribed",
+        ]
+        lines = done.stdout.splitlines()
+        if options:
+            names = [json.loads(line)["file"] for line in lines]
+            assert names[0].endswith("caf\\xe9.wav")
+        else:
+            names = [os.fsdecode(line.split(b"\t")[0]) for line in lines]
+            assert names[0] == str(latin)
+        assert names[1:] == [str(tmp_path / "жук.wav"), "/dev/fd/3", str(sound)]
+
+
+def test_memory_that_one_file_exhausts_does_not_stop_the_others(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from asr.cli import transcribe as command
+
+    for name in ("large", "full", "ok"):
+        samples = tones("abc", np.random.default_rng(0))
+        soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE_HZ)
+    whole = command.transcribe
+
+    def exhausted(model: Any, path: Path, *options: Any) -> Any:
+        if path.stem == "large":
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        if path.stem == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(model, path, *options)
+
+    monkeypatch.setattr(command, "transcribe", exhausted)
+    assert main(["transcribe", str(trained), *map(str, sorted(tmp_path.glob("*.wav")))]) == 2
+    output, errors = capsys.readouterr()
+    assert [line.split("\t")[0] for line in output.splitlines()] == [str(tmp_path / "ok.wav")]
+    assert f"{tmp_path / 'large.wav'}: this machine's memory ran out" in errors
+    assert f"{tmp_path / 'full.wav'}: No space left on device" in errors
