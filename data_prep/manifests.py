@@ -321,7 +321,7 @@ def encodable(text: str) -> str:
 
 
 def _storable(value: Any) -> Any:
-    """What else a corpus says, as JSON in UTF-8 can hold it: escapes for what is no text, null for no number."""
+    """What else a corpus says, as JSON can hold it: escapes for what is no text, null for no number."""
     if isinstance(value, str):
         return encodable(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -23,6 +23,8 @@ from asr.data.sequential import SequentialFile
 SAMPLE_RATE_HZ = 16_000
 """Rate of everything that training reads."""
 
+_LEAST_RATE_HZ, _MOST_RATE_HZ = 1000, 1_000_000
+"""Of recordings: at 1 Hz a second would be hours at 16 kHz."""
 _BLOCK_SAMPLES = 1 << 16
 # Writers to a pipe do not know the length and leave the largest 31 or 32-bit number, more or less.
 _UNKNOWN_BYTES = 0x7FFF_0000
@@ -68,7 +70,7 @@ class AudioCheck:
 def check_audio(path: Path) -> AudioCheck:
     """Decode a whole file and say what is wrong with it.
 
-    Reasons: missing_audio, unreadable, empty, truncated, non_finite. Raises nothing for a bad file.
+    Reasons: missing_audio, unreadable, empty, truncated, odd_rate, non_finite. Raises nothing for a bad file.
     """
     decoding = Decoding(path)
     for _ in decoding.blocks():
@@ -93,6 +95,12 @@ class Decoding:
             shortfall = _wav_shortfall(self.path)
             with SequentialFile(self.path) as file:
                 self.check = AudioCheck(file.samplerate, file.channels, 0, file.format)
+                if not _LEAST_RATE_HZ <= file.samplerate <= _MOST_RATE_HZ:
+                    detail = (
+                        f"the header says {file.samplerate} Hz: write the true rate, or convert it"
+                    )
+                    self.check = _faulty("odd_rate", detail)
+                    return
                 yield from self._decode(file, shortfall)
         except (FileNotFoundError, ValueError):  # the latter of what is no path
             self.check = _faulty("missing_audio", "no such file")

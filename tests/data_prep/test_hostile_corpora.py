@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from data_prep_helpers import rejects_of
 from hostile_helpers import (
     CUT,
     CUTS,

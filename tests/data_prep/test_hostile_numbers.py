@@ -1,10 +1,13 @@
-"""Numbers, names and structures that no corpus should have, in manifests of all formats."""
+"""Numbers, names and structures that no corpus should have, in manifests of all formats; damaged data sets."""
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from typing import Any
 
+import pyarrow
 import pytest
 from hostile_helpers import (
     CUT,
@@ -20,6 +23,7 @@ from hostile_helpers import (
     recording,
     said,
 )
+from pyarrow import parquet
 
 BIG = 10**400
 """No float holds it."""
@@ -33,6 +37,19 @@ def nemo(**record: object) -> dict[str, object]:
 def nested() -> str:
     return '{"audio_filepath": ' + "[" * 100_000 + "\n"
 
+
+def rows(*records: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(list(records)), stream)
+    return stream.getvalue()
+
+
+def saved(*names: str) -> str:
+    return json.dumps({"_data_files": [{"filename": name} for name in names]})
+
+
+FACE = ["huggingface", "hf"]
+ROW = {"path": "a.wav", "text": "hello", "id": "ok"}
 
 CASES = {
     "times that are no numbers": Case(
@@ -215,6 +232,67 @@ CASES = {
         MANIFESTS,
         {"r.jsonl.gz": packed(A), "s.jsonl.gz": packed(said("u1", "B"))},
         "s.jsonl.gz: none is of a recording in r.jsonl.gz; the first, .*'B'",
+    ),
+    "a file of rows that is empty, and one that ends early": Case(
+        FACE,
+        {
+            "hf/a.parquet": rows(ROW),
+            "hf/b.parquet": b"",
+            "hf/c.parquet": rows(ROW)[:-200],
+            "hf/d.arrow": b"",
+        },
+        kept={"ok"},
+        rejects={"b.parquet": "damaged_file", "c.parquet": "damaged_file"},
+        detail="hf/b.parquet: damaged or cut short",
+        set_name="a",
+    ),
+    "rows without audio": Case(
+        FACE,
+        {
+            "hf/a.parquet": rows(
+                ROW,
+                {**ROW, "id": "none", "path": None},
+                {**ROW, "id": "gone", "path": "gone.wav"},
+                {**ROW, "id": "pipe", "path": "touch ran |"},
+                {**ROW, "id": "up", "path": "../../a.wav"},
+                {**ROW, "id": "line\nend"},
+                {**ROW, "id": "ok"},
+                {**ROW, "id": "wordless", "text": ""},
+            )
+        },
+        kept={"ok"},
+        rejects={
+            **{"none": "malformed_row", "gone": "missing_audio", "pipe": "missing_audio"},
+            **{"up": "missing_audio", "line\nend": "id_characters", "ok": "duplicate_id"},
+            "wordless": "empty_text",
+        },
+        set_name="a",
+    ),
+    "bytes that are no audio": Case(
+        FACE,
+        {
+            "hf/a.parquet": rows(
+                {"audio": {"bytes": b"no audio", "path": "x.wav"}, "text": "x"},
+                {"audio": {"bytes": b"", "path": None}, "text": "x"},
+            )
+        },
+        "nothing is usable: all 2 entries were rejected",
+    ),
+    "no column of audio": Case(
+        FACE, {"hf/a.parquet": rows({"said": "x"})}, "none of the columns audio, .*; it has said"
+    ),
+    "texts that are numbers": Case(
+        FACE, {"hf/a.parquet": rows({**ROW, "text": 7})}, "'text' is 7 and no text"
+    ),
+    "splits that are not listed": Case(
+        FACE, {"hf/dataset_dict.json": "{}"}, "hf/dataset_dict.json: not readable .*'splits'"
+    ),
+    "a list of splits that ends early": Case(
+        FACE, {"hf/dataset_dict.json": '{"splits": ["tr'}, "hf/dataset_dict.json: not readable"
+    ),
+    "a state without files": Case(FACE, {"hf/state.json": "[]"}, "hf/state.json: not readable"),
+    "a file that is not there": Case(
+        FACE, {"hf/state.json": saved("gone.arrow")}, "gone.arrow: damaged or cut short"
     ),
     "cuts in brackets without an end": Case(CUTS, {"c.jsonl.gz": "[" * 100_000}, "no JSON"),
 }

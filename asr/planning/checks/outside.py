@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from asr.config.schema import Config
 from asr.data.dataset import SpeechSet
+from asr.data.spelling import count_lacking, shown_counts
 from asr.data.transcripts import training_tokenizer
 from asr.errors import UserError
+from asr.evaluation.normalisers import make_normaliser
 from asr.planning.checks.finding import Finding, note
 from asr.pseudo_labels.outside.outside_labels import OutsideLabels, no_label_fits
+
+_NORMALISERS = ("librispeech", "whisper-english")
+"""Capitals alone are spelt as they are: labels are tried in either case."""
 
 
 def check_outside(config: Config, untranscribed: Sequence[SpeechSet]) -> Iterator[Finding]:
@@ -70,13 +78,38 @@ def _coverage(labels: OutsideLabels, untranscribed: Sequence[SpeechSet]) -> Iter
 
 
 def _spelling(labels: OutsideLabels) -> Iterator[Finding]:
-    unspelt = [one for one in labels.labels.values() if labels.spell(one.text) is None]
-    if not unspelt:
+    texts = {n: one.text for n, one in labels.labels.items() if labels.spell(one.text) is None}
+    if not texts:
         return
-    finding = Finding(
-        f"pseudo_label.outside: {len(unspelt):,} of {len(labels.labels):,} labels cannot be spelt with the "
-        f"tokenizer and are left out, the first of '{unspelt[0].id}': '{unspelt[0].text[:80]}'",
-        "pseudo_label.outside.normaliser takes punctuation away (librispeech), or spells numbers out "
-        "(whisper-english, or FILE.py:FUNCTION of your own)",
+    first, text = next(iter(texts.items()))
+    said = [labels.normaliser.apply(one) for one in texts.values()]
+    lacking = min(
+        (count_lacking(labels.tokenizer, map(case, said)) for case in (str, str.upper, str.lower)),
+        key=Counter.total,
     )
-    yield finding if 2 * len(unspelt) > len(labels.labels) else note(finding.what, finding.remedy)
+    listed = f": it lacks {shown_counts(lacking)}" if lacking else ""
+    finding = Finding(
+        f"pseudo_label.outside: {len(texts):,} of {len(labels.labels):,} labels cannot be spelt with the "
+        f"tokenizer and are left out, the first of '{first}' ('{text[:80]}'){listed}",
+        _what_would_spell(labels, list(texts.values()), lacking),
+    )
+    yield finding if 2 * len(texts) > len(labels.labels) else note(finding.what, finding.remedy)
+
+
+def _what_would_spell(labels: OutsideLabels, texts: Sequence[str], lacking: Iterable[str]) -> str:
+    """The normaliser under which most of these are spelt, of those that are installed."""
+    # Our normalisers would make 'a' of 'ä', and that is no remedy.
+    letters = {case for one in lacking if one.isalpha() for case in (one, one.upper(), one.lower())}
+    plain = [text for text in texts if letters.isdisjoint(text)]
+    spelt = Counter[str]()
+    for name in _NORMALISERS:
+        with suppress(UserError):  # its package is not installed
+            other = replace(labels, normaliser=make_normaliser(name))
+            spelt[name] = sum(other.spell(text) is not None for text in plain)
+    has = "a tokenizer that has these characters"
+    own = "a normaliser of your own (pseudo_label.outside.normaliser: FILE.py:FUNCTION)"
+    if not spelt.total():
+        return f"take {has}, or {own}"
+    [(name, count)] = spelt.most_common(1)
+    rest = "" if count == len(texts) else f", and for the others take {has}, or {own}"
+    return f"set pseudo_label.outside.normaliser: {name}: it spells {count:,} of them{rest}"

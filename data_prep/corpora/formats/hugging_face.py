@@ -6,12 +6,11 @@ pyarrow reads both, so that the package itself is not needed; audio comes with t
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow
 from pyarrow import ipc, parquet
@@ -21,6 +20,7 @@ from asr.utils.files import replacing
 
 from ...manifests import Utterance
 from ...pipeline import Settings
+from ...text.files import json_of
 from ...validate import check_id
 from .listing import Found, first_known, located, prepare_found, set_names
 from .tables import clean_text
@@ -41,6 +41,7 @@ _SPEAKERS = ("speaker_id", "speaker", "client_id")
 _LANGUAGES = ("language", "locale", "lang")
 _KINDS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg"}
 _ROWS = 256
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _splits(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder", "name what save_to_disk wrote")
     if (folder / "dataset_dict.json").is_file():
-        names = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        names = _noted(folder / "dataset_dict.json", lambda tree: list(map(str, tree["splits"])))
         return {name: _arrow_files(folder / name) for name in names}
     if (folder / "state.json").is_file():
         return {"": _arrow_files(folder)}
@@ -93,18 +94,25 @@ def _splits(folder: Path) -> dict[str, list[Path]]:
 
 
 def _arrow_files(folder: Path) -> list[Path]:
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        names = [one["filename"] for one in state["_data_files"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{folder / 'state.json'}: not readable ({error})", "save the data set again"
-        ) from None
+    state, names = _noted(
+        folder / "state.json",
+        lambda tree: (tree, [str(one["filename"]) for one in tree["_data_files"]]),
+    )
     if state.get("_indices_files"):
         raise UserError(
             f"{folder}: its rows are picked by an index", "save flatten_indices() of the data set"
         )
     return [folder / name for name in names]
+
+
+def _noted(path: Path, taken: Callable[[Any], T]) -> T:
+    """What is `taken` from a file of JSON. Raises UserError where that is not in it."""
+    try:
+        return taken(json_of(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{path}: not readable ({type(error).__name__}: {error})", "save the data set again"
+        ) from None
 
 
 def _rows(path: Path) -> Iterator[tuple[pyarrow.Schema, list[dict[str, Any]]]]:
@@ -119,33 +127,46 @@ def _rows(path: Path) -> Iterator[tuple[pyarrow.Schema, list[dict[str, Any]]]]:
                 for start in range(0, len(batch), _ROWS):
                     yield batch.schema, batch.slice(start, _ROWS).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(
-            f"{path}: damaged or cut short ({' '.join(str(error).split())[:120]})",
-            "copy or save the data set again",
-        ) from None
+        reason = " ".join(str(error).split())[:120]
+        raise _DamagedError(f"{path}: damaged or cut short ({reason})") from None
+
+
+class _DamagedError(Exception):
+    """A file of rows that cannot be read, or not to its end."""
 
 
 def _add_split(
     found: Found, files: list[Path], columns: Columns, store: Path, sets: tuple[str, str]
 ) -> None:
-    number, before = 0, {one.id for one in found.utterances}
+    before, number = {one.id for one in found.utterances}, 0
     for path in files:
-        for schema, rows in _rows(path):
-            audio = _column(path, schema.names, "--audio-column", columns.audio, _AUDIO_COLUMNS)
-            text = _column(path, schema.names, "--text-column", columns.text, _TEXT_COLUMNS, False)
-            name = _column(path, schema.names, "--id-column", columns.id, _ID_COLUMNS, False)
-            assert audio is not None
-            for row in rows:
-                number += 1
-                place = f"{path}: row {number}"
-                try:
-                    one = _utterance(row, number, (audio, text, name), store, path, sets)
-                    if one.id in before:  # ids of a split alone
-                        one = replace(one, id=f"{sets[0]}-{one.id}")
-                    found.utterances.append(one)
-                except ValueError as error:
-                    shown = str(row.get(name or "") or number)
-                    found.reject(shown, path, sets[0], "malformed_row", f"{place}: {error}")
+        try:
+            for schema, rows in _rows(path):
+                names = _names(path, schema.names, columns)
+                for row in rows:
+                    number += 1
+                    try:
+                        one = _utterance(row, number, names, store, path, sets)
+                    except ValueError as error:
+                        shown = str(row.get(names[2] or "") or number)
+                        detail = f"{path}: row {number}: {error}"
+                        found.reject(shown, path, sets[0], "malformed_row", detail)
+                        continue
+                    # Ids of a split alone may be those of another.
+                    name = f"{sets[0]}-{one.id}" if one.id in before else one.id
+                    found.utterances.append(replace(one, id=name))
+        except _DamagedError as error:
+            detail = f"{error} after row {number}; copy it or save the data set again"
+            found.reject(path.name, path, sets[0], "damaged_file", detail)
+
+
+def _names(path: Path, there: list[str], columns: Columns) -> tuple[str, str | None, str | None]:
+    """Of the columns of audio, texts and ids. Raises UserError where one lacks."""
+    audio = _column(path, there, "--audio-column", columns.audio, _AUDIO_COLUMNS)
+    text = _column(path, there, "--text-column", columns.text, _TEXT_COLUMNS, False)
+    name = _column(path, there, "--id-column", columns.id, _ID_COLUMNS, False)
+    assert audio is not None
+    return audio, text, name
 
 
 def _column(

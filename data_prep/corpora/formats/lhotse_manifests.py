@@ -99,7 +99,9 @@ def add_cuts(found: Found, cuts: Path, sets: tuple[str, str]) -> None:
             continue
         listing = cut.get("supervisions") or []
         if not isinstance(listing, list):
-            detail = f"{place}: cut '{name}': supervisions are {json.dumps(listing)[:60]} and no list"
+            detail = (
+                f"{place}: cut '{name}': supervisions are {json.dumps(listing)[:60]} and no list"
+            )
             found.reject(name, cuts, sets[0], "malformed_line", detail)
             continue
         supervisions = [one for one in listing if isinstance(one, dict)]
