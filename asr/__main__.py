@@ -63,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(module.main(arguments[1:]))
     except UserError as error:
-        print(f"asr {arguments[0]}: {error}", file=sys.stderr)
+        if not error.is_said_elsewhere:
+            print(f"asr {arguments[0]}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `asr plan ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -82,3 +82,8 @@ def _validity(config: Config, state: TrainingState) -> dict[str, Any]:
 
 def _per_second(loss: float, seconds: float) -> float | None:
     return loss / seconds if seconds > 0 else None
+
+
+def mean_of(values: list[float]) -> float | None:
+    """None where there are none."""
+    return sum(values) / len(values) if values else None

@@ -16,6 +16,7 @@ import torch
 from asr.config.schema import Config
 from asr.data.dataloader import RankBatch, TrainingData
 from asr.data.transcripts import training_tokenizer
+from asr.distributed.agreement import together
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.model.features import FeatureExtractor
@@ -36,9 +37,10 @@ from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_c
 from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
 from asr.training.guards.non_finite import NonFinite
 from asr.training.post_hoc import make_averages
-from asr.training.records import Update
+from asr.training.records import Update, mean_of
 from asr.training.regularisation import regularise_as_labelled
 from asr.training.resume_rules import check_corpora
+from asr.training.start.agreed import agreed_checkpoint
 from asr.training.start.warm_start import is_whole_model, warm_start_of
 from asr.training.state import TrainingState
 from asr.training.train_step import TrainStep
@@ -59,20 +61,21 @@ class Trainer:
         self.run = Path(config.output)
         self.logger_classes = [logger_class(name) for name in config.trainer.loggers]
         self.store = CheckpointStore(self.run, config.trainer.keep_last)
-        self.resumed_from = self.store.to_resume(config.fork_from)
-        self.tokenizer = training_tokenizer(config, self.resumed_from)
-        factory = make_factory(config, self.tokenizer)
-        self.data = TrainingData(
-            config, self.tokenizer, **(factory.data_options if factory else {})
-        )
-        torch.manual_seed(config.seed)
-        student = self._network(with_weights=self.resumed_from is None)
-        saved = None
-        if self.resumed_from is not None:
-            saved = read_checkpoint(self.resumed_from, config, student)
-            self.data.notes += check_corpora(self.resumed_from, saved.state, self.data.fingerprints)
-        warm_start = warm_start_of(config)
-        begins_with = warm_start.put(student, self.tokenizer) if warm_start else None
+        self.resumed_from = agreed_checkpoint(self.store, config.fork_from, ranks)
+        saved: Checkpoint | None = None
+        with together(ranks):
+            self.tokenizer = training_tokenizer(config, self.resumed_from)
+            factory = make_factory(config, self.tokenizer)
+            options = factory.data_options if factory else {}
+            self.data = TrainingData(config, self.tokenizer, **options)
+            torch.manual_seed(config.seed)
+            student = self._network(with_weights=self.resumed_from is None)
+            if self.resumed_from is not None:
+                saved = read_checkpoint(self.resumed_from, config, student)
+                fingerprints = self.data.fingerprints
+                self.data.notes += check_corpora(self.resumed_from, saved.state, fingerprints)
+            warm_start = warm_start_of(config)
+            begins_with = warm_start.put(student, self.tokenizer) if warm_start else None
         drawn_hours = saved.state["position"]["seconds"] / SECONDS_PER_HOUR if saved else 0.0
         batch_seconds = config.global_batch_seconds(ranks.world, drawn_hours)
         values = in_force(config, batch_seconds)
@@ -80,9 +83,10 @@ class Trainer:
         self.averages = make_averages(config, self._new_network, self.engine.shards, ranks)
         is_stored = config.features.source == "precomputed"
         front_end = make_front_end(config, self.engine.student.encoder)
-        check_lengths(config, front_end)
         self.features = FeatureExtractor(front_end, is_stored, ranks.device)
-        self.dev = DevSets.load(config, front_end, self.tokenizer, ranks)
+        with together(ranks):
+            check_lengths(config, front_end)
+            self.dev = DevSets.load(config, front_end, self.tokenizer, ranks)
         self.labeler: PseudoLabeler | None = None
         self.label_guard: LabelGuard | None = None
         """None in a supervised run, both."""
@@ -95,7 +99,7 @@ class Trainer:
         self.state = TrainingState.at_the_start(config, batch_seconds)
         self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
         self.log: RunLog | None = None
-        self.notes = [*self.data.notes]
+        self.notes = [*self.store.notes, *self.data.notes]
         self._stop_signal = 0.0
         if begins_with is not None:
             self.notes.append(begins_with.note)
@@ -307,9 +311,9 @@ class Trainer:
                         place = {**self.state.place(), "set": speech.name, "model": model}
                         record = {**place, **asdict(metrics), "teacher_student_distance": distance}
                         self.log.evaluation(record)
-        self.state.dev_wer = _mean(wers["teacher"])
+        self.state.dev_wer = mean_of(wers["teacher"])
         if self.labeler is not None:
-            self.labeler.teacher.evaluated(self.state.clock.hours, _mean(wers["student"]))
+            self.labeler.teacher.evaluated(self.state.clock.hours, mean_of(wers["student"]))
         if self.label_guard is not None and reading is not None:
             self.label_guard.take(reading)
             self._tell_the_stream()
@@ -344,7 +348,3 @@ class Trainer:
             labeler.teacher.files() if labeler else [],
         )
         self._say(f"{self.state.clock.hours:8.2f} h  saved {folder}")
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
