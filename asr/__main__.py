@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 def _about(error: BaseException) -> tuple[int, str]:
     """The status that an error ends with, and what to say of it."""
     if isinstance(error, UserError):
-        return 2, str(error)
+        return 2, "" if error.is_said_elsewhere else str(error)
     if isinstance(error, KeyboardInterrupt):
         number = error.number if isinstance(error, Interrupted) else signal.SIGINT
         name = signal.Signals(number).name

@@ -10,6 +10,8 @@ class UserError(ValueError):
         """`what` names the file or setting and the value; `remedy` says what to do."""
         super().__init__(what, remedy)
         self.what, self.remedy = what, remedy
+        self.is_said_elsewhere = False
+        """Whether another rank of the same run tells people of it."""
 
     def __str__(self) -> str:
         return f"{self.what}; {self.remedy}"

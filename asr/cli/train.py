@@ -6,6 +6,7 @@ from functools import partial
 
 from asr.cli.options import add_recipe, make_parser
 from asr.config.recipe import dump_config, load_config
+from asr.errors import UserError
 from asr.scaling.card import scaling_cards
 from asr.training.start.resolved import resolved
 from asr.utils.launcher import ranks_announced
@@ -32,15 +33,29 @@ def main(argv: list[str]) -> int:
         help="print every setting in force, documented, and stop",
     )
     arguments = parser.parse_intermixed_args(argv)
-    config = load_config(arguments.recipe, arguments.overrides)
-    if arguments.print_config:
-        print(dump_config(config, comments=True), end="")
-        return 0
-    # Before torch is imported, which takes seconds: what the rule cannot do, it refuses at once.
-    scaling_cards(resolved(config), ranks_announced())
+    ranks = ranks_announced()
+    try:
+        config = load_config(arguments.recipe, arguments.overrides)
+        if arguments.print_config:
+            print(dump_config(config, comments=True), end="")
+            return 0
+        # Before torch is imported, which takes seconds: what the rule cannot do, it refuses at once.
+        scaling_cards(resolved(config), ranks)
+    except UserError as error:
+        if ranks > 1 and not arguments.print_config:
+            _tell_the_others(error)
+        raise
     from asr.training.run import train
 
     work_is_on_disk()
     train(config, partial(print, flush=True), show_progress=True)
     ignore_signals()  # a launcher may send another when all is saved
     return 0
+
+
+def _tell_the_others(error: UserError) -> None:
+    """Ranks that have no such fault would wait for this one. Raises UserError, as they do."""
+    from asr.distributed.agreement import fail_together
+    from asr.distributed.process_group import join
+
+    fail_together(join("highest"), error)

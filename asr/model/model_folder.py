@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import yaml
@@ -17,22 +17,43 @@ from asr.config.recipe import parse_config
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
+from asr.model.lineage import (
+    STATE,
+    best_of,
+    check_files,
+    files_sha256,
+    line_of,
+    noted_files,
+    read_state,
+)
 from asr.model.loaded_model import LoadedModel
 from asr.model.make import make_front_end, make_model
+from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
-from asr.utils.files import read_json
 
+_TENSORS = ".safetensors"
 Weights = Literal["teacher", "student"]
 """The average of the student's weights, or the student's own."""
 
 
-def pointed_at(run: Path, pointer: str) -> Path | None:
-    """The complete checkpoint that a run's `latest` or `best` file names, if there is one."""
+def pointed_at(run: Path, pointer: Literal["latest", "best"]) -> Path | None:
+    """The complete checkpoint that a run's `latest` names, if there is one; or the best of its line.
+
+    The best is that with the lowest dev WER of those from which the latest descends; the file `best` is asked
+    where there is no latest.
+    """
+    if pointer == "best":
+        latest = pointed_at(run, "latest")
+        if latest is not None:
+            return best_of(line_of(latest))
     try:
-        folder = run / "checkpoints" / (run / pointer).read_text(encoding="utf-8").strip()
-    except OSError:
+        name = (run / pointer).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
         return None
-    return folder if (folder / "state.json").is_file() else None
+    if not name or "\0" in name or Path(name).name != name:
+        return None
+    folder = run / "checkpoints" / name
+    return folder if (folder / STATE).is_file() else None
 
 
 def read_config(checkpoint: Path) -> Config:
@@ -42,6 +63,8 @@ def read_config(checkpoint: Path) -> Config:
     """
     path = checkpoint / "config.yaml"
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise OSError("not a regular file")
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         tree.pop("pseudo_label", None)
         corpus = tree.get("corpus") or {}
@@ -59,6 +82,11 @@ def find_checkpoint(folder: Path, best: bool = False) -> Path:
     if (folder / "config.yaml").is_file() and any(folder.glob("*.safetensors")):
         return folder
     found = pointed_at(folder, "best" if best else "latest")
+    if found is None and not best and (folder / "latest").exists():
+        raise UserError(
+            f"{folder}/latest names no checkpoint that is there",
+            f"write the name of one of {folder}/checkpoints into it",
+        )
     if found is None:
         raise UserError(
             f"{folder}: neither a checkpoint (config.yaml, *.safetensors) nor a run with one",
@@ -116,14 +144,15 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def load_average(run: Path, weights: Weights, count: int, device: torch.device) -> LoadedModel:
-    """The mean of the weights of a run's last `count` checkpoints.
+    """The mean of the weights of a run's last `count` checkpoints, of those that its latest descends from.
 
     Raises UserError where the run has fewer.
     """
-    found = sorted(p for p in (run / "checkpoints").glob("hours-*") if (p / "state.json").is_file())
+    latest = pointed_at(run, "latest")
+    found = line_of(latest) if latest is not None else []
     if len(found) < count:
         raise UserError(
-            f"{run}: has {len(found)} checkpoints and not the {count} to average",
+            f"{run}: has {len(found)} checkpoints in the line of its latest and not the {count} to average",
             "keep more of them with trainer.keep_last, or average fewer",
         )
     loaded = _loaded(found[-count:], weights, device)
@@ -131,12 +160,9 @@ def load_average(run: Path, weights: Weights, count: int, device: torch.device) 
     return loaded
 
 
-def _tokenizer_of(checkpoint: Path) -> Tokenizer:
+def _tokenizer_of(checkpoint: Path, state: Mapping[str, Any]) -> Tokenizer:
     """Raises UserError where it is not the one that the checkpoint was saved with."""
-    try:
-        saved = read_json(checkpoint / "state.json").get("tokenizer_sha256")
-    except (OSError, ValueError, AttributeError):  # a folder of weights alone
-        saved = None
+    saved = state.get("tokenizer_sha256")
     if saved is not None and saved != tokenizer_sha256(checkpoint):
         raise UserError(
             f"{checkpoint}: its tokenizer is not the one that the model was trained with",
@@ -152,26 +178,49 @@ def copy_description(checkpoint: Path, folder: Path) -> None:
         shutil.copytree(source, folder / DESCRIPTION, dirs_exist_ok=True)
 
 
+def read_weights(path: Path, network: SpeechModel | None = None) -> dict[str, Tensor]:
+    """The tensors of a file of weights, put into `network` if there is one.
+
+    Raises UserError where it is no such file, does not fit, or holds a NaN or an infinity.
+    """
+    try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise OSError("missing" if not path.exists() else "not a regular file")
+        weights = dict(load_file(path))
+        for name, values in weights.items():
+            if not bool(torch.isfinite(values).all()):
+                raise UserError(
+                    f"{path}: '{name}' holds NaN or infinite weights",
+                    "take an earlier checkpoint: the training that made this one diverged",
+                )
+        if network is not None:
+            network.load_weights(weights)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        message = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: not this model's weights ({message})",
+            "copy the checkpoint again, weights and config.yaml together",
+        ) from None
+    return weights
+
+
 def _loaded(checkpoints: list[Path], weights: Weights, device: torch.device) -> LoadedModel:
     """The mean of some checkpoints' weights; config and tokenizer are the last one's."""
-    last = checkpoints[-1]
-    config, tokenizer = read_config(last), _tokenizer_of(last)
+    last, file = checkpoints[-1], f"{weights}.safetensors"
+    states = [read_state(path) if (path / STATE).is_file() else {} for path in checkpoints]
+    check_files(
+        last, states[-1], [name for name in noted_files(states[-1]) if not name.endswith(_TENSORS)]
+    )
+    config, tokenizer = read_config(last), _tokenizer_of(last, states[-1])
     network = make_model(config, tokenizer.vocabulary_size, last, with_weights=False)
     mean: dict[str, Tensor] = {}
-    digest = hashlib.sha256()
-    for path in (checkpoint / f"{weights}.safetensors" for checkpoint in checkpoints):
-        try:
-            digest.update(path.read_bytes())
-            one = load_file(path)
-            network.load_weights(one)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            message = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"{path}: not this model's weights ({message})",
-                "copy the checkpoint again, weights and config.yaml together",
-            ) from None
+    for checkpoint, state in zip(checkpoints, states, strict=True):
+        check_files(checkpoint, state, [file])
+        one = read_weights(checkpoint / file, network)
         mean = {n: mean.get(n, 0) + tensor / len(checkpoints) for n, tensor in one.items()}
     network.load_weights(mean)
     network = network.to(device).eval().requires_grad_(False)
     front_end = make_front_end(config, network.encoder, reads=True).to(device)
-    return LoadedModel(config, tokenizer, front_end, network, device, last, digest.hexdigest())
+    sha256 = noted_files(states[-1]).get(file) if len(checkpoints) == 1 else None
+    sha256 = sha256 or files_sha256(checkpoint / file for checkpoint in checkpoints)
+    return LoadedModel(config, tokenizer, front_end, network, device, last, sha256)

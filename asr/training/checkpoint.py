@@ -5,12 +5,14 @@ checkpoints/hours-000012.5000/
     teacher.safetensors     the fp32 average that is evaluated and shipped
     optimizer.safetensors   the optimizer's moments, as MOMENT/PARAMETER
     config.yaml  tokenizer.json | tokenizer.model
-    state.json              clock, data position, state of the labels, optimizer steps
+    state.json              clock, data position, state of the labels, optimizer steps; which checkpoint it is
+                            and follows, and SHA-256 of every other file (asr/model/lineage.py)
     labels.safetensors      labels that are kept; labeller, healthy-*, hours-*: weights of some teachers
     averaged_student, labelling_average: between two updates of the average; where another one labels
 
 Whole tensors, whatever the ZeRO stage and the number of ranks that wrote them: so any other reads them.
-Nothing in a checkpoint is a pickle.
+Nothing in a checkpoint is a pickle. Two files of the run say which one is in force and which is the best by
+dev WER: `latest`, which may be written to go back to an earlier one, and `best`, which is for people.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +34,22 @@ from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.errors import UserError
-from asr.model.model_folder import pointed_at, read_config
+from asr.model.lineage import check_files, checkpoint_name, read_state, sealed
+from asr.model.model_folder import pointed_at, read_config, read_weights
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, tokenizer_sha256
 from asr.teacher.averages import Averages
 from asr.teacher.ema import WeightAverage
+from asr.training.checkpoints.publishing import (
+    about_what_lies_there,
+    newest,
+    place_to_write,
+    prune,
+    publish,
+)
 from asr.training.resume_rules import check_compatible
-from asr.utils.files import flush_to_disk, link_or_copy, read_json, write_tensors, write_text
+from asr.utils.files import flush_to_disk, link_or_copy, write_tensors, write_text
 
-_PARTIAL = ".partial-"
 _WEIGHTS = ("student.safetensors", "optimizer.safetensors", "teacher.safetensors")
 
 
@@ -50,6 +59,14 @@ class CheckpointStore:
 
     run: Path
     keep_last: int
+    parent: Path | None = None
+    """The checkpoint that the next one follows."""
+    notes: list[str] = field(default_factory=list)
+    """What a user should know of the checkpoints that are there."""
+    _stands_at: tuple[float, int] | None = None
+    """Seconds and batches of the last one that was saved here."""
+    _awaits_evaluation: bool = False
+    """Whether that one is to be saved again, with what an evaluation finds."""
 
     @property
     def folder(self) -> Path:
@@ -58,32 +75,28 @@ class CheckpointStore:
     def latest(self) -> Path | None:
         """The checkpoint to resume from: the one `latest` names, or where that is gone the newest.
 
-        Raises UserError if the run had checkpoints and none is left: a restart would wipe its logs.
+        Raises UserError if the run had checkpoints and none is left (a restart would wipe its logs), or where
+        it cannot be told which is meant.
         """
-        named = pointed_at(self.run, "latest")
-        if named is not None:
-            return named
-        complete = sorted(p for p in self.folder.glob("hours-*") if (p / "state.json").is_file())
-        if complete:
-            return complete[-1]
-        if (self.run / "latest").exists():
-            raise UserError(
-                f"{self.run}: its checkpoints are gone",
-                f"put them back into {self.folder}, or delete the run's folder to restart",
-            )
-        return None
+        return pointed_at(self.run, "latest") or newest(self.run)
 
     def to_resume(self, fork_from: str | None) -> Path | None:
         """The checkpoint to go on from: the run's latest, or the one it forks from; None for a new run."""
         latest = self.latest()
-        if latest is not None or fork_from is None:
-            return latest
-        source = Path(fork_from)
-        if not (source / "state.json").is_file():
-            raise UserError(
-                f"fork_from: {source} is not a checkpoint", "name EXP/checkpoints/hours-..."
-            )
-        return source
+        if latest is None and fork_from is not None:
+            latest = Path(fork_from)
+            if not (latest / "state.json").is_file():
+                raise UserError(
+                    f"fork_from: {latest} is not a checkpoint", "name EXP/checkpoints/hours-..."
+                )
+        self.parent = latest
+        self.notes = about_what_lies_there(self.run, latest) if latest else []
+        return latest
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the next checkpoint follows one of this run, and not one that it forks from."""
+        return self.parent is not None and self.parent.parent == self.folder
 
     def save(
         self,
@@ -100,28 +113,23 @@ class CheckpointStore:
 
         `extras`: more tensors, by the name of their file; `files`: more files of the run, which are linked.
 
-        Until its last rename the checkpoint has a name that nobody reads, so a crash at any point
-        leaves the previous one in force.
+        Until it is published the checkpoint has a name that nobody reads, so a crash at any point leaves the
+        previous one in force.
         """
-        name = f"hours-{state['clock']['seconds'] / 3600:011.4f}"
-        final, partial = self.folder / name, self.folder / f"{_PARTIAL}{name}"
-        there = read_json(final / "state.json") if final.exists() else {}
-        has_these_weights = there.get("clock") == state["clock"]
-        ranks.barrier()  # all have looked before the first one changes anything
-        if has_these_weights and not there.get("evaluation_is_due"):
-            # Saved before, but perhaps a crash came before the pointers moved.
-            if ranks.is_first:
-                self._point_to(final)
-            ranks.barrier()
+        seconds = state["clock"]["seconds"]
+        name = checkpoint_name(seconds)
+        final, partial = self.folder / name, place_to_write(self.folder, name)
+        stands_at = seconds, state["batches_drawn"]
+        has_these_weights = stands_at == self._stands_at
+        if has_these_weights and not self._awaits_evaluation:
             return final
         if ranks.is_first:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-        ranks.barrier()
         if has_these_weights:
             # Saved before the evaluation, and now what that has found.
-            for name in _WEIGHTS if ranks.is_first else ():
-                link_or_copy(final / name, partial / name)
+            for weights in _WEIGHTS if ranks.is_first else ():
+                link_or_copy(final / weights, partial / weights)
         else:
             self._save_tensors(engine.shards, teacher, partial, ranks)
         state = {**state, "optimizer_steps": engine.shards.optimizer_steps}
@@ -131,19 +139,17 @@ class CheckpointStore:
                     write_tensors(partial / f"{stem}.safetensors", tensors)
             for file in files:
                 link_or_copy(file, partial / file.name)
-            (partial / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+            write_text(partial / "config.yaml", dump_config(config))
             tokenizer.save(partial)
             engine.student.save_description(partial)
             state["tokenizer_sha256"] = tokenizer_sha256(partial)
-            (partial / "state.json").write_text(
-                json.dumps(state, indent=1) + "\n", encoding="utf-8"
-            )
+            state = sealed(state, partial, name, self.parent)
+            write_text(partial / "state.json", json.dumps(state, indent=1) + "\n")
             flush_to_disk(partial)
-            if final.exists():
-                final.rename(self.folder / f"{_PARTIAL}before-{name}")  # pruned at the end
-            partial.rename(final)
-            flush_to_disk(self.folder)
-            self._point_to(final)
+            publish(self.run, name)
+            prune(self.run, final, self.keep_last)
+        self.parent, self._stands_at = final, stands_at
+        self._awaits_evaluation = bool(state.get("evaluation_is_due"))
         ranks.barrier()
         return final
 
@@ -161,25 +167,6 @@ class CheckpointStore:
             write_tensors(folder / "student.safetensors", student)
             write_tensors(folder / "optimizer.safetensors", moments)
             write_tensors(folder / "teacher.safetensors", average)
-
-    def _point_to(self, checkpoint: Path) -> None:
-        write_text(self.run / "latest", checkpoint.name + "\n")
-        self._note_best(checkpoint, read_json(checkpoint / "state.json"))
-        self._prune()
-
-    def _note_best(self, checkpoint: Path, state: dict[str, Any]) -> None:
-        if state["dev_wer"] is None:
-            return
-        best = pointed_at(self.run, "best")
-        if best is None or state["dev_wer"] < read_json(best / "state.json")["dev_wer"]:
-            write_text(self.run / "best", checkpoint.name + "\n")
-
-    def _prune(self) -> None:
-        kept = sorted(self.folder.glob("hours-*"))[-self.keep_last :]
-        kept += [p for p in (pointed_at(self.run, "latest"), pointed_at(self.run, "best")) if p]
-        for folder in [*self.folder.glob("hours-*"), *self.folder.glob(f"{_PARTIAL}*")]:
-            if folder not in kept:
-                shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)
@@ -214,6 +201,8 @@ def read_checkpoint(folder: Path, config: Config, student: SpeechModel) -> Check
 
     Raises UserError where the recipe cannot continue it, or where it is damaged.
     """
+    state = read_state(folder)
+    check_files(folder, state)
     check_compatible(read_config(folder), config, folder)
     try:
         moments: dict[str, dict[str, Tensor]] = {}
@@ -222,15 +211,17 @@ def read_checkpoint(folder: Path, config: Config, student: SpeechModel) -> Check
             moments.setdefault(moment, {})[name] = values
         found = Checkpoint(
             folder,
-            dict(read_json(folder / "state.json")),
-            load_file(folder / "student.safetensors"),
-            load_file(folder / "teacher.safetensors"),
+            state,
+            read_weights(folder / "student.safetensors"),
+            read_weights(folder / "teacher.safetensors"),
             moments,
         )
         student.load_weights(found.student)
         names = found.student.keys()
         if found.teacher.keys() != names or any(m.keys() != names for m in moments.values()):
             raise ValueError("student, teacher and optimizer have different parameters")
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise damaged(folder, error) from error
     return found

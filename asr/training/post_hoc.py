@@ -16,6 +16,7 @@ from asr.config.schema import Config
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.errors import UserError
+from asr.model.lineage import sealed
 from asr.model.model_folder import copy_description, find_checkpoint, read_config
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import load_tokenizer, tokenizer_sha256
@@ -142,7 +143,8 @@ def _write_model(
     write_text(folder / "config.yaml", (checkpoint / "config.yaml").read_text(encoding="utf-8"))
     load_tokenizer(checkpoint).save(folder)
     copy_description(checkpoint, folder)
-    write_json(folder / "state.json", {**state, "tokenizer_sha256": tokenizer_sha256(folder)})
+    state = {**state, "tokenizer_sha256": tokenizer_sha256(folder)}
+    write_json(folder / "state.json", sealed(state, folder, folder.name, parent=None))
 
 
 def evaluate_average(run: Path, made: MadeAverage) -> list[dict[str, Any]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 from asr.config.recipe import dump_config
 from asr.config.schema import Config
 from asr.data.segments import Kind
+from asr.distributed.agreement import together
 from asr.distributed.process_group import Ranks, join
 from asr.errors import UserError
 from asr.pseudo_labels.ledger import copy_ledger
@@ -16,7 +17,9 @@ from asr.scaling.card import off_grid, render_card, scaling_cards
 from asr.scaling.rule import SECONDS_PER_HOUR
 from asr.teacher.power_averages import copy_snapshots
 from asr.tracking.environment import environment
+from asr.training.checkpoints.publishing import recover
 from asr.training.records import note_card_in_force
+from asr.training.start.agreed import facts_at_the_start
 from asr.training.start.resolved import about_passes, resolved
 from asr.training.start.small_corpus import about_small_corpus
 from asr.training.trainer import Trainer
@@ -46,15 +49,20 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
             f"a recipe was expected, not {config!r:.60}", "read it: asr.load_config(path)"
         )
     ranks = join(config.trainer.matmul_precision)
-    given, config = config, resolved(config)
     run = Path(config.output)
     busy = UserError(
         f"{run}: another process is training there",
         "wait for it, stop it, or choose another output",
     )
-    if ranks.is_first:
-        _make(run)
-    with naming(run), locked(run / ".lock", busy) if ranks.is_first else nullcontext():
+    with naming(run), ExitStack() as held:
+        with together(ranks):
+            if ranks.is_first:
+                _make(run)
+                held.enter_context(locked(run / ".lock", busy, signed=True))
+                recover(run)
+        with together(ranks) as stage:
+            given, config = config, resolved(config)
+            stage.facts = facts_at_the_start(config, ranks)
         say = say if ranks.is_first else lambda message: None
         for line in about_passes(given, config):
             say(line)
@@ -121,9 +129,9 @@ def _describe_run(trainer: Trainer) -> None:
     (run / "complete.json").unlink(missing_ok=True)
     write_text(run / "config.yaml", dump_config(config))
     write_json(run / "environment.json", environment())
-    if config.fork_from is None or (run / "latest").exists():
+    if config.fork_from is None or trainer.resumed_from is None or trainer.store.is_own:
         return
-    parent = Path(config.fork_from).resolve().parent.parent
+    parent = trainer.resumed_from.resolve().parent.parent
     for name in ("metrics.jsonl", "utterances.jsonl"):
         if (parent / name).is_file():
             write_text(run / name, (parent / name).read_text(encoding="utf-8"))

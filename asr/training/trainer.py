@@ -12,6 +12,7 @@ import torch
 from asr.config.schema import Config
 from asr.data.dataloader import RankBatch, TrainingData
 from asr.data.transcripts import training_tokenizer
+from asr.distributed.agreement import together
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.model.make import make_extractors, make_model
@@ -32,6 +33,7 @@ from asr.training.post_hoc import make_averages
 from asr.training.records import Update, mean_of, note_card_in_force
 from asr.training.regularisation import regularise_as_labelled
 from asr.training.resume_rules import check_corpora
+from asr.training.start.agreed import agreed_checkpoint
 from asr.training.start.warm_start import is_whole_model, warm_start_of
 from asr.training.state import TrainingState
 from asr.training.train_step import TrainStep
@@ -51,28 +53,30 @@ class Trainer:
         self.run = Path(config.output)
         self.logger_classes = [logger_class(name) for name in config.trainer.loggers]
         self.store = CheckpointStore(self.run, config.trainer.keep_last)
-        self.resumed_from = self.store.to_resume(config.fork_from)
-        self.tokenizer = training_tokenizer(config, self.resumed_from)
-        factory = make_factory(config, self.tokenizer)
-        self.data = TrainingData(
-            config, self.tokenizer, **(factory.data_options if factory else {})
-        )
-        torch.manual_seed(config.seed)
-        student = self._network(with_weights=self.resumed_from is None)
-        saved = None
-        if self.resumed_from is not None:
-            saved = read_checkpoint(self.resumed_from, config, student)
-            self.data.notes += check_corpora(self.resumed_from, saved.state, self.data.fingerprints)
-        warm_start = warm_start_of(config)
-        begins_with = warm_start.put(student, self.tokenizer) if warm_start else None
+        self.resumed_from = agreed_checkpoint(self.store, config.fork_from, ranks)
+        saved: Checkpoint | None = None
+        with together(ranks):
+            self.tokenizer = training_tokenizer(config, self.resumed_from)
+            factory = make_factory(config, self.tokenizer)
+            options = factory.data_options if factory else {}
+            self.data = TrainingData(config, self.tokenizer, **options)
+            torch.manual_seed(config.seed)
+            student = self._network(with_weights=self.resumed_from is None)
+            if self.resumed_from is not None:
+                saved = read_checkpoint(self.resumed_from, config, student)
+                fingerprints = self.data.fingerprints
+                self.data.notes += check_corpora(self.resumed_from, saved.state, fingerprints)
+            warm_start = warm_start_of(config)
+            begins_with = warm_start.put(student, self.tokenizer) if warm_start else None
         drawn_hours = saved.state["position"]["seconds"] / SECONDS_PER_HOUR if saved else 0.0
         batch_seconds = config.global_batch_seconds(ranks.world, drawn_hours)
         values = in_force(config, batch_seconds)
         self.engine = Engine(student, config, values, ranks, self._new_network)
         self.averages = make_averages(config, self._new_network, self.engine.shards, ranks)
         encoder = self.engine.student.encoder
-        self.features, read_features = make_extractors(config, encoder, ranks.device)
-        self.dev = DevSets.load(config, read_features.front_end, self.tokenizer, ranks)
+        with together(ranks):
+            self.features, read_features = make_extractors(config, encoder, ranks.device)
+            self.dev = DevSets.load(config, read_features.front_end, self.tokenizer, ranks)
         self.labeler: PseudoLabeler | None = None
         self.label_guard: LabelGuard | None = None
         """None in a supervised run, both."""
@@ -85,7 +89,7 @@ class Trainer:
         self.state = TrainingState.at_the_start(config, batch_seconds)
         self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
         self.log: RunLog | None = None
-        self.notes = [*self.data.notes]
+        self.notes = [*self.store.notes, *self.data.notes]
         self._stop = StopRequest()
         self._evaluation_is_due = bool(saved and saved.state.get("evaluation_is_due"))
         if begins_with is not None:

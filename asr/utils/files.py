@@ -116,9 +116,13 @@ def write_tensors(
         ) from None
 
 
-def flush_to_disk(folder: Path) -> None:
-    """Make every file below `folder`, and the folder itself (or a single file), survive a power cut."""
-    for path in [*(p for p in folder.rglob("*") if p.is_file()), folder]:
+def flush_to_disk(folder: Path, only_itself: bool = False) -> None:
+    """Make every file below `folder`, and the folder itself (or a single file), survive a power cut.
+
+    `only_itself`: what a folder lists, and not what is in it.
+    """
+    below = [] if only_itself else [p for p in folder.rglob("*") if p.is_file()]
+    for path in [*below, folder]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -56,6 +56,23 @@ def test_latest_catches_up_after_a_crash_between_checkpoint_and_pointer(
     assert find_checkpoint(copied) == final
 
 
+def test_a_run_that_was_put_back_ends_with_what_it_trained(copied: Path, recipe: Path) -> None:
+    # It ended with the abandoned run's weights: a checkpoint at that hour was there already.
+    final = find_checkpoint(copied)
+    abandoned = (final / "student.safetensors").read_bytes()
+    before = sorted(p for p in (copied / "checkpoints").iterdir() if p.name < final.name)[-1]
+    (copied / "latest").write_text(before.name + "\n")
+    status, _, errors = run_train(recipe, copied, "optimizer.learning_rate=0.3")
+    assert status == 0, errors
+    assert find_checkpoint(copied) == final
+    assert (final / "student.safetensors").read_bytes() != abandoned
+    aside = final.with_name(f"{final.name}.left-1")
+    assert (aside / "student.safetensors").read_bytes() == abandoned
+    status, output, _ = run_train(recipe, copied)
+    assert status == 0
+    assert "nothing left to train" in output
+
+
 def test_a_lost_newest_checkpoint_costs_no_logs(copied: Path, recipe: Path) -> None:
     # The run started again from zero and cut its metrics to nothing.
     metrics = read_lines(copied / "metrics.jsonl")

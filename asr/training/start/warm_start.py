@@ -6,14 +6,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
 from asr.config.schema import Config
 from asr.data.transcripts import training_tokenizer
 from asr.errors import UserError
 from asr.model.encoder_decoder.ctc_head import PREFIX as CTC_HEAD
-from asr.model.model_folder import find_checkpoint, read_config
+from asr.model.lineage import STATE, check_files, read_state
+from asr.model.model_folder import find_checkpoint, read_config, read_weights
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, tokenizer_sha256
 from asr.training.checkpoint import CheckpointStore
@@ -85,8 +83,10 @@ class WarmStart:
         Raises UserError where they do not fit.
         """
         keeps_head = self.keeps_head(tokenizer)
+        if (self.checkpoint / STATE).is_file():
+            check_files(self.checkpoint, read_state(self.checkpoint), [self.weights.name])
         try:
-            weights = load_file(self.weights)
+            weights = read_weights(self.weights)
             has_ctc_head = any(name.startswith(_CTC_HEAD) for name in weights)
             # An encoder-decoder may have one here and not there.
             own_ctc = {n: p.detach() for n, p in student.named_weights() if n.startswith(_CTC_HEAD)}
@@ -97,7 +97,7 @@ class WarmStart:
                 own = {n: p.detach() for n, p in student.named_weights() if n.startswith(_HEAD)}
                 weights = {n: w for n, w in weights.items() if not n.startswith(_HEAD)} | own
             student.load_weights(weights)
-        except (OSError, RuntimeError, SafetensorError) as error:
+        except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"init_from: {self.weights} does not fit the recipe's network ({reason})",

@@ -56,7 +56,10 @@ def test_a_run_that_ends_in_its_evaluation_goes_on_exactly_from_there(
     for name in ("student", "teacher", "optimizer"):
         file = f"{name}.safetensors"
         assert same_weights(final(run) / file, final(whole) / file)
-    assert read_json(final(run) / "state.json") == read_json(final(whole) / "state.json")
+    states = [read_json(final(one) / "state.json") for one in (run, whole)]
+    for state in states:
+        state.pop("identity")  # of other files: the recipes name other outputs
+    assert states[0] == states[1]
 
 
 @pytest.mark.parametrize("due", ["checkpoint", pytest.param("evaluation", marks=pytest.mark.slow)])

@@ -1,0 +1,1 @@
+"""How checkpoints come and go: published by one rename, pruned by their line of descent."""
