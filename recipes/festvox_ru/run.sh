@@ -45,6 +45,8 @@ stage "install"
 bash tools/make_venv.sh
 asr=.venv/bin/asr
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
+# Of torchrun: how long ranks that were told to stop may take to save, 30 otherwise.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-100}
 # The burn-in ends where the recipe starts to pseudo-label.
 burn_in_hours=$(.venv/bin/python -c "from asr.config.recipe import load_config
 print(load_config('$recipes/pseudo_labelled.yaml').pseudo_label.start_hours)")

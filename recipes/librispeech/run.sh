@@ -89,6 +89,8 @@ until [ -x .venv/bin/asr ]; do # the first machine is making it, on the disk tha
 done
 bin=$PWD/.venv/bin asr=$PWD/.venv/bin/asr
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# Of torchrun: how long ranks that were told to stop may take to save, 30 otherwise.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-100}
 
 setting() { # NAME: a setting in force, a word a line
     "$bin/python" - "$1" "$recipe" "${settings[@]}" <<'PYTHON'
