@@ -160,20 +160,7 @@ if due check; then
     "$asr" check "$recipe" --ranks "$world" "${settings[@]}"
 fi
 
-stopped=
-passing_signals() { # COMMAND...: a signal to stop reaches it, and it is waited for
-    local status=0 child
-    "$@" &
-    child=$!
-    trap 'stopped=1; kill -TERM "$child" 2>/dev/null || true' TERM INT
-    while :; do
-        wait "$child" && status=0 || status=$?
-        kill -0 "$child" 2>/dev/null || break
-    done
-    trap - TERM INT
-    return "$status"
-}
-
+. tools/signals.sh
 if due train; then
     status=0
     train=(asr train "$recipe" "${settings[@]}")
