@@ -88,12 +88,12 @@ def _about(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BrokenPipeError) and error.filename in (None, STDOUT):
         drop_output()  # `asr plan ... | head`
         return 128 + signal.SIGPIPE, ""
+    from asr.utils.faults import of_the_machine, reason_of
+
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         remedy = "fix the path, its permissions or the space on its disk"
-        return 2, f"{where}{error.strerror or error}; {remedy}"
-    from asr.utils.faults import of_the_machine
-
+        return 2, f"{where}{reason_of(error)}; {remedy}"
     known = of_the_machine(error) or _meeting("of_a_collective", error)
     return (2, str(known)) if known else (_BUG, "")
 

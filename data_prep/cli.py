@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         "features": _features,
         "shar": _shar,
     }
-    output = getattr(arguments, "output", None)
+    output = getattr(arguments, "output", None) or getattr(arguments, "data", None)
     with naming(output) if output is not None else nullcontext():
         serve[arguments.command](arguments)
     return 0

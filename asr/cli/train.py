@@ -15,11 +15,13 @@ from asr.utils.streams import work_is_on_disk
 
 _DESCRIPTION = """\
 Train the recipe's student, with its EMA teacher, into the folder `output`. A run that was stopped or
-killed goes on from its last checkpoint, exactly; a finished one says so and does nothing.
+killed goes on from its last checkpoint, exactly; a finished one says so and does nothing. Ctrl-C, SIGTERM and a
+lost terminal (SIGHUP) save after the update at hand and end with status 0; nobody need read what is printed.
 
 One process needs no launcher. For several GPUs, or CPU ranks:
   torchrun --nproc-per-node 8 -m asr train RECIPE.yaml
   deepspeed --module asr train RECIPE.yaml
+torchrun gives ranks that it ends 30 seconds to save: --shutdown-timeout 120 where that is too little.
 """
 
 

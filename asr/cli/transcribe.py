@@ -12,7 +12,7 @@ from asr.decoding.captions import FORMATS, TIMED
 from asr.decoding.transcribe import CONTEXT_SECONDS, WINDOW_SECONDS, transcribe
 from asr.decoding.words import TIMES_NEED_A_HEAD, Transcription
 from asr.errors import UserError
-from asr.utils.faults import of_the_machine
+from asr.utils.faults import of_the_machine, reason_of
 from asr.utils.files import write_text
 from asr.utils.streams import STDOUT, readable
 
@@ -99,7 +99,7 @@ def _about(error: Exception, path: Path) -> str:
         return str(error)
     if isinstance(error, OSError) and error.filename != STDOUT:
         where = "" if error.filename in (None, str(path)) else f"{error.filename}: "
-        return f"{path}: {where}{error.strerror or error}"
+        return f"{path}: {where}{reason_of(error)}"
     known = of_the_machine(error)
     if known is None:
         raise error

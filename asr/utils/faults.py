@@ -10,6 +10,11 @@ from asr.errors import UserError
 _LOST = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\)")
 
 
+def reason_of(error: OSError) -> str:
+    """The system's words without number and file; or those of whoever raised it."""
+    return error.strerror or " ".join(map(str, error.args)) or type(error).__name__
+
+
 def of_the_machine(error: BaseException) -> UserError | None:
     """What to say of memory that ran out or of a worker process that was killed; None of another error."""
     kinds = {kind.__name__ for kind in type(error).__mro__}

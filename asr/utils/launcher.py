@@ -9,8 +9,8 @@ from asr.errors import UserError
 _TORCHRUN = "start it with torchrun or deepspeed (torchrun --nproc-per-node 8 -m asr ...)"
 
 
-def ranks_announced() -> int:
-    """The number of ranks that a launcher has started; 1 without one.
+def ranks_announced(they_meet: bool = True) -> int:
+    """The number of ranks that a launcher has started; 1 without one. `they_meet`: so it must say where.
 
     Raises UserError where the environment contradicts itself, or where several processes were started that do
     not know of each other: each of them would train alone.
@@ -35,7 +35,7 @@ def ranks_announced() -> int:
             _remedy("RANK and WORLD_SIZE"),
         )
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    if missing:
+    if missing and they_meet:
         raise UserError(
             f"RANK={rank} is in the environment, and {' and '.join(missing)} is not",
             f"say where the ranks meet; or {_TORCHRUN}",

@@ -60,7 +60,8 @@ class StopRequest:
         before = {}
         if threading.current_thread() is threading.main_thread():  # Python allows it there alone
             for number in ENDING:
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                # A shell lets what it runs in the background ignore Ctrl-C, but that is no nohup.
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                     before[number] = signal.signal(number, note)
         try:
             yield

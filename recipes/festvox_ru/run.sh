@@ -45,6 +45,8 @@ stage "install"
 bash tools/make_venv.sh
 asr=.venv/bin/asr
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
+# Of torchrun: how long ranks that were told to stop may take to save, 30 otherwise.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-100}
 # The burn-in ends where the recipe starts to pseudo-label.
 burn_in_hours=$(.venv/bin/python -c "from asr.config.recipe import load_config
 print(load_config('$recipes/pseudo_labelled.yaml').pseudo_label.start_hours)")
@@ -54,6 +56,7 @@ stage "prepare"
 $asr prepare festvox_ru --output "$data" --download-dir data/download "${limit[@]}" "${source[@]}"
 $asr prepare lm --cuts "$data/labelled.jsonl.gz" --output "$language_model"
 
+. tools/signals.sh
 train() { # RANKS RECIPE RUN KEY=VALUE...; replaces the (sub)shell, so that a signal reaches it
     local launch=("$asr")
     [ "$1" -eq 1 ] || launch=(.venv/bin/torchrun --standalone --nproc-per-node "$1" -m asr)
@@ -67,7 +70,7 @@ require_complete() { # a training that a signal stopped has saved and exited wit
 }
 
 stage "burn-in: supervised to $burn_in_hours h of audio, shared by both runs, on $ranks rank(s)"
-(train "$ranks" supervised "$exp/burn_in" "trainer.total_hours=$burn_in_hours")
+passing_signals train "$ranks" supervised "$exp/burn_in" "trainer.total_hours=$burn_in_hours"
 require_complete "$exp/burn_in"
 fork=$exp/burn_in/checkpoints/$(cat "$exp/burn_in/latest")
 
@@ -75,16 +78,16 @@ stage "supervised baseline (log: $exp/supervised.log) and pseudo-labelled run, s
 mkdir -p "$exp"
 train 1 supervised "$exp/supervised" "fork_from=$fork" > "$exp/supervised.log" 2>&1 &
 baseline=$!
-trap 'kill -TERM $baseline 2>/dev/null || true' EXIT
+trap 'kill -TERM $baseline 2>/dev/null && wait $baseline || true' EXIT
 [ "$cores" -ge 2 ] || wait "$baseline"
-(train 1 pseudo_labelled_lm "$exp" "fork_from=$fork" "pseudo_label.start_hours=$burn_in_hours")
+passing_signals train 1 pseudo_labelled_lm "$exp" "fork_from=$fork" "pseudo_label.start_hours=$burn_in_hours"
+require_complete "$exp"
 if ! wait "$baseline"; then
     tail -n 5 "$exp/supervised.log" >&2
     exit 1
 fi
 trap - EXIT
 require_complete "$exp/supervised"
-require_complete "$exp"
 
 stage "decode the test set"
 test_set=$data/test.jsonl.gz

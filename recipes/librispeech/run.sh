@@ -89,6 +89,8 @@ until [ -x .venv/bin/asr ]; do # the first machine is making it, on the disk tha
 done
 bin=$PWD/.venv/bin asr=$PWD/.venv/bin/asr
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# Of torchrun: how long ranks that were told to stop may take to save, 30 otherwise.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-100}
 
 setting() { # NAME: a setting in force, a word a line
     "$bin/python" - "$1" "$recipe" "${settings[@]}" <<'PYTHON'
@@ -158,20 +160,7 @@ if due check; then
     "$asr" check "$recipe" --ranks "$world" "${settings[@]}"
 fi
 
-stopped=
-passing_signals() { # COMMAND...: a signal to stop reaches it, and it is waited for
-    local status=0 child
-    "$@" &
-    child=$!
-    trap 'stopped=1; kill -TERM "$child" 2>/dev/null || true' TERM INT
-    while :; do
-        wait "$child" && status=0 || status=$?
-        kill -0 "$child" 2>/dev/null || break
-    done
-    trap - TERM INT
-    return "$status"
-}
-
+. tools/signals.sh
 if due train; then
     status=0
     train=(asr train "$recipe" "${settings[@]}")

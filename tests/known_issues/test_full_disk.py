@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import soundfile
 from conftest import SAMPLE_RATE_HZ, asr_command, read_lines, tones
 
 from asr.__main__ import main
+from asr.data.dataset import SpeechSet
 
 
 def _mount(folder: Path, size: str) -> bool:
@@ -58,6 +60,10 @@ def commands(root: Path, disk: Path, trained: Path, corpus: Path) -> dict[str, l
             *("prepare", "shar", "--data", str(corpus), "--sets", "dev"),
             *("--output", str(disk / "out")),
         ],
+        "lm": [
+            *("prepare", "lm", "--cuts", str(corpus / "labelled.jsonl.gz")),
+            *("--output", str(disk / "lm.arpa")),
+        ],
         "decode": ["decode", str(trained), dev, "--output", str(disk / "hyp.jsonl")],
         "transcribe": [
             *("transcribe", str(trained), *map(str, sorted(root.glob("*.wav")))),
@@ -72,7 +78,7 @@ def commands(root: Path, disk: Path, trained: Path, corpus: Path) -> dict[str, l
     ("name", "size"),
     [
         *(("prepare", "4k"), ("prepare", "12k"), ("shar", "12k"), ("decode", "4k")),
-        *(("transcribe", "4k"), ("label", "4k"), ("report", "12k")),
+        *(("lm", "4k"), ("transcribe", "4k"), ("label", "4k"), ("report", "12k")),
     ],
 )
 def test_a_command_says_where_its_disk_is_full(
@@ -96,6 +102,19 @@ def test_a_command_says_where_its_disk_is_full(
     assert "ignored" not in said
     disk("60m")
     assert main(command) == 0, capfd.readouterr().err
+
+
+def test_a_manifest_s_index_finds_another_place(
+    disk: Callable[[str], Path], corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = disk("64k")
+    manifest = Path(shutil.copy(corpus / "dev.jsonl.gz", folder))
+    with (folder / "rest").open("wb") as rest:
+        there = os.statvfs(folder)
+        rest.write(bytes(there.f_bavail * there.f_frsize))
+    assert len(SpeechSet.load(manifest)) == len(SpeechSet.load(corpus / "dev.jsonl.gz"))
+    assert list((tmp_path / "cache").rglob("index.json"))
 
 
 SUPERVISED = ["pseudo_label.start_hours=null", "trainer.total_hours=0.03"]

@@ -26,14 +26,15 @@ from numpy.typing import NDArray
 from asr.data.manifest.scan import scan
 from asr.data.manifest.shar import SHAR_SUFFIX
 from asr.errors import UserError
-from asr.utils.files import read_json, write_json
+from asr.utils.files import naming, read_json, write_json
 from asr.utils.locks import locked
 
 MANIFEST_SUFFIX = ".jsonl.gz"
 _VERSION = 3
 _FOLDER = ".index"
 _NOT_OURS = {
-    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP),
+    *(errno.ENOSPC, errno.EDQUOT),
 }
 _ARRAYS = ("starts", "lengths", "seconds", "keys", "has_text")
 
@@ -185,9 +186,10 @@ def _build(manifest: Path, folder: Path, source: dict[str, int]) -> None:
         shutil.rmtree(left, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))
     try:
-        found = scan(manifest, partial / "lines.jsonl")
-        for name, values in found.columns.items():
-            np.save(partial / f"{name}.npy", values)
+        with naming(partial):
+            found = scan(manifest, partial / "lines.jsonl")
+            for name, values in found.columns.items():
+                np.save(partial / f"{name}.npy", values)
         whole = {name: getattr(found, name) for name in ("characters", "rates", "rejects")}
         write_json(partial / "index.json", {"source": source, **whole})
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one

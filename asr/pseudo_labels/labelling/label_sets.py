@@ -51,7 +51,7 @@ class Processes:
     @classmethod
     def here(cls) -> Processes:
         """As torchrun says in the environment. No process group is formed, since nobody waits for anybody."""
-        rank, world = int(os.environ.get("RANK", "0")), ranks_announced()
+        rank, world = int(os.environ.get("RANK", "0")), ranks_announced(they_meet=False)
         if torch.cuda.is_available():
             local = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
             return cls(rank, world, torch.device("cuda", local))
