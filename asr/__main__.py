@@ -8,6 +8,7 @@ import os
 import sys
 
 from asr.errors import UserError
+from asr.utils.processes import leave_working_directory
 
 COMMANDS = {
     "prepare": ("asr.data_prep.cli", "corpus on disk -> validated manifests"),
@@ -99,4 +100,5 @@ def run() -> None:
 
 
 if __name__ == "__main__":
+    leave_working_directory()
     run()

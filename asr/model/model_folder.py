@@ -21,6 +21,7 @@ from asr.model.loaded_model import LoadedModel
 from asr.model.make import make_front_end, make_model
 from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from asr.utils.files import read_json
+from asr.utils.yaml_text import load_yaml
 
 Weights = Literal["teacher", "student"]
 """The average of the student's weights, or the student's own."""
@@ -42,7 +43,7 @@ def read_config(checkpoint: Path) -> Config:
     """
     path = checkpoint / "config.yaml"
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = load_yaml(path.read_text(encoding="utf-8"))
         tree.pop("pseudo_label", None)
         corpus = tree.get("corpus") or {}
         if corpus.get("untranscribed") and not corpus.get("labelled"):
