@@ -82,3 +82,19 @@ def test_two_files_of_one_name_do_not_overwrite_each_other(
     files = [str(tmp_path / "a/x.wav"), str(tmp_path / "b/x.flac")]
     assert main(["transcribe", str(trained), *files, "--output-dir", str(tmp_path)]) == 2
     assert "two files would be written to 'x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "second", "message"),
+    [
+        ("srt", "b.wav", "captions whose times begin again; give --output-dir"),
+        ("vtt", "b.wav", "captions whose times begin again; give --output-dir"),
+        ("ctm", "other/a.flac", "two files would be called 'a' in what is printed"),
+    ],
+)
+def test_several_files_in_one_stream_are_told_apart_or_refused(
+    tmp_path: Path, kind: str, second: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / "a.wav"), str(tmp_path / second)]
+    assert main(["transcribe", str(tmp_path), *files, "--format", kind]) == 2
+    assert message in capsys.readouterr().err
