@@ -9,6 +9,7 @@ import signal
 import sys
 
 from asr.errors import UserError
+from asr.utils.processes import leave_working_directory
 from asr.utils.signals import Interrupted, ignore_signals, raise_when_signalled
 from asr.utils.streams import STDOUT, drop_output, open_streams
 
@@ -159,4 +160,5 @@ def _flush() -> None:
 
 
 if __name__ == "__main__":
+    leave_working_directory()
     run()

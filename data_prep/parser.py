@@ -7,6 +7,8 @@ import math
 import os
 from pathlib import Path
 
+from asr.utils.options import finite
+
 from .corpora.formats.options import add_formats
 from .pipeline import MIN_ITEMS_FOR_SHARE
 from .segmentation.options import VOICE_ACTIVITY, add_segment
@@ -114,7 +116,7 @@ def _add_festvox_ru(parser: argparse.ArgumentParser) -> None:
     _add_package(parser, "a festvox-ru .deb, or a folder unpacked from it")
     parser.add_argument(
         "--labelled-share",
-        type=float,
+        type=finite,
         default=0.3333,
         metavar="SHARE",
         help="share of the training sentences whose text is given (default %(default)s)",
@@ -126,7 +128,7 @@ def _add_amazon_queen(parser: argparse.ArgumentParser) -> None:
     _add_package(parser, "the .deb, a folder unpacked from it, or its queen.1c")
     parser.add_argument(
         "--labelled-minutes",
-        type=float,
+        type=finite,
         default=30.0,
         metavar="M",
         help="training speech whose text is given (default %(default)g)",
@@ -144,7 +146,7 @@ def _add_package(parser: argparse.ArgumentParser, source: str) -> None:
     )
     parser.add_argument(
         "--limit-minutes",
-        type=float,
+        type=finite,
         metavar="M",
         help="at most M minutes of each set: a quick run",
     )

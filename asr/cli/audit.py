@@ -14,6 +14,7 @@ from asr.planning.audit.metrics import METRICS
 from asr.planning.audit.plan import RULES, make_plan
 from asr.planning.audit.results import write_results
 from asr.planning.audit.runner import room, run_missing
+from asr.utils.options import finite
 from asr.utils.streams import work_is_on_disk
 
 _DESCRIPTION = """\
@@ -82,7 +83,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--progressive",
-        type=float,
+        type=finite,
         metavar="KAPPA",
         help="also cells that grow to this kappa under the full rule: 1, 2, 4, ... for equal parts of "
         "the hours after the burn-in",
@@ -94,10 +95,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="a difference that is called none, in points of what is in percent; of another metric by name: "
         "1,teacher_dev_loss=0.1 (default: see below)",
     )
-    parser.add_argument("--hours", type=float, help="hours of audio a cell (default: the recipe's)")
+    parser.add_argument(
+        "--hours", type=finite, help="hours of audio a cell (default: the recipe's)"
+    )
     parser.add_argument(
         "--burn-in-hours",
-        type=float,
+        type=finite,
         default=0.0,
         help="start each seed's cells from one shared run at kappa 1 of so many hours, as a run whose "
         "number of GPUs changes in the middle does (default: 0, from nothing)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asr.cli.options import make_parser
+from asr.cli.options import add_normaliser, make_parser
 from asr.errors import UserError
 from asr.utils.streams import work_is_on_disk
 
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
         "--half-life", required=True, metavar="H,...", help="in hours of audio; one or several"
     )
     parser.add_argument("--no-dev", action="store_true", help="do not decode the dev sets")
+    add_normaliser(parser)
     arguments = parser.parse_args(argv)
     work_is_on_disk()
     wanted = [_hours(text) for text in arguments.half_life.split(",")]
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> int:
                 "snapshots do not hold it; ask for a half-life nearer to the recipe's"
             )
         if not arguments.no_dev:
-            for record in evaluate_average(arguments.run, made):
+            for record in evaluate_average(arguments.run, made, arguments.normaliser):
                 print(f"  {record['set']}: WER {record['wer']:.2f} %, CER {record['cer']:.2f} %")
     return 0
 

@@ -9,6 +9,7 @@ from asr.cli.options import add_recipe, make_parser
 from asr.config.recipe import load_config
 from asr.errors import UserError
 from asr.planning.checks.recipe import check_recipe
+from asr.utils.options import finite
 
 if TYPE_CHECKING:
     from asr.planning.checks.corpora import Corpora
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--ranks", type=int, default=1, help="on which it will train (%(default)s)")
     parser.add_argument(
         "--memory-gb",
-        type=float,
+        type=finite,
         help="of a rank (default: this machine's GPU, or its memory where it has none)",
     )
     arguments = parser.parse_intermixed_args(argv)

@@ -19,6 +19,7 @@ from asr.evaluation.diagnosis.mismatch import about_mismatch
 from asr.evaluation.normalisers import make_normaliser, name_beside, recorded_normaliser
 from asr.model.tokenizer import tokenizer_sha256
 from asr.utils.files import write_json, write_jsonl
+from asr.utils.options import finite
 from asr.utils.streams import work_is_on_disk
 
 if TYPE_CHECKING:
@@ -245,9 +246,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     beam.add_argument(
         "--lexicon", type=Path, metavar="FILE", help="a word a line: only these come out"
     )
-    beam.add_argument("--lm-weight", type=float, default=1.0, help="default %(default)s")
+    beam.add_argument("--lm-weight", type=finite, default=1.0, help="default %(default)s")
     beam.add_argument(
-        "--word-score", type=float, default=0.0, help="for each word; default %(default)s"
+        "--word-score", type=finite, default=0.0, help="for each word; default %(default)s"
     )
     beam.add_argument("--beam-size", type=int, default=50, help="default %(default)s")
     beam.add_argument("--nbest", type=int, default=1, help="hypotheses kept; default %(default)s")

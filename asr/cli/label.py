@@ -9,6 +9,7 @@ from pathlib import Path
 from asr.cli.options import add_model, make_parser
 from asr.errors import UserError
 from asr.pseudo_labels.outside.label_files import EXPORTS
+from asr.utils.options import finite
 from asr.utils.streams import work_is_on_disk
 
 _DESCRIPTION = """\
@@ -109,7 +110,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--batch-seconds",
-        type=float,
+        type=finite,
         default=120.0,
         help="padded audio that is labelled together; a kill loses one such batch (%(default)s)",
     )

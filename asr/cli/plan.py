@@ -26,6 +26,7 @@ from asr.planning.plan import (
 from asr.planning.validity import RunGradient
 from asr.scaling.card import render_card, scaling_cards
 from asr.training.start.resolved import about_passes, resolved
+from asr.utils.options import finite
 
 _DESCRIPTION = """\
 Show the hyperparameters that the scaling rule derives from a recipe's reference batch, for one or several
@@ -86,13 +87,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--ranks", default="1", help="rank counts, comma-separated (default: 1)")
     parser.add_argument(
         "--batch-seconds-per-rank",
-        type=float,
+        type=finite,
         metavar="S",
         help="audio per rank and step; the global batch is then ranks x S, to a whole number of groups",
     )
     parser.add_argument(
         "--throughput",
-        type=float,
+        type=finite,
         metavar="X",
         help="seconds of audio that one rank trains on in a second, communication aside: adds an "
         "estimate of the wall-clock",
@@ -105,11 +106,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--bandwidth-gb-per-second",
-        type=float,
+        type=finite,
         help=f"between ranks ({BANDWIDTH_GB_PER_SECOND:g})",
     )
     parser.add_argument(
-        "--latency-microseconds", type=float, help=f"of a message ({LATENCY_MICROSECONDS:g})"
+        "--latency-microseconds", type=finite, help=f"of a message ({LATENCY_MICROSECONDS:g})"
     )
     parser.add_argument(
         "--run",

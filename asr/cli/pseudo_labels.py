@@ -12,6 +12,7 @@ from typing import Any
 from asr.cli.options import make_parser
 from asr.errors import UserError
 from asr.pseudo_labels.ledger_report import by_hours_of, difference, worst_of
+from asr.utils.options import finite
 
 _DESCRIPTION = """\
 Read the ledger of a run, EXP/pseudo_labels/*/*.parquet: every label, and every use of one that was kept.
@@ -53,7 +54,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         if name == "stats":
             command.add_argument(
                 "--every",
-                type=float,
+                type=finite,
                 metavar="HOURS",
                 help="audio of a row (default: about 12 rows)",
             )
@@ -61,8 +62,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         command.add_argument("-n", "--count", type=int, default=20, help="utterances (default 20)")
         if name == "diff":
             command.add_argument("other", type=Path, nargs="?", metavar="OTHER")
-            command.add_argument("--from", dest="begin", type=float, metavar="HOURS")
-            command.add_argument("--to", dest="end", type=float, metavar="HOURS")
+            command.add_argument("--from", dest="begin", type=finite, metavar="HOURS")
+            command.add_argument("--to", dest="end", type=finite, metavar="HOURS")
     arguments = parser.parse_args(argv)
     every = arguments.every if arguments.command == "stats" else None
     if every is not None and not 0 < every < math.inf:

@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from asr.cli.options import add_model, make_parser
-from asr.decoding.captions import FORMATS, TIMED
+from asr.decoding.captions import FORMATS, TIMED, ctm_name
 from asr.decoding.transcribe import CONTEXT_SECONDS, WINDOW_SECONDS, transcribe
 from asr.decoding.words import TIMES_NEED_A_HEAD, Transcription
 from asr.errors import UserError
 from asr.utils.faults import of_the_machine, reason_of
 from asr.utils.files import write_text
+from asr.utils.options import finite
 from asr.utils.streams import STDOUT, readable
 
 _DESCRIPTION = """\
@@ -71,18 +72,20 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--window-seconds",
-        type=float,
+        type=finite,
         default=WINDOW_SECONDS,
         help=f"longer files are decoded in windows of this length ({WINDOW_SECONDS:g})",
     )
     parser.add_argument(
         "--context-seconds",
-        type=float,
+        type=finite,
         default=CONTEXT_SECONDS,
         help=f"of a window on both sides that is only context ({CONTEXT_SECONDS:g})",
     )
     arguments = parser.parse_args(argv)
-    if arguments.output_dir is not None:
+    if arguments.output_dir is None:
+        _check_stream(arguments.files, arguments.format)
+    else:
         names = [_output_name(path) for path in arguments.files]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -104,6 +107,22 @@ def _about(error: Exception, path: Path) -> str:
     if known is None:
         raise error
     return str(known.at(str(path)))
+
+
+def _check_stream(files: list[Path], kind: str | None) -> None:
+    """Raises UserError where several files cannot be told apart in what is printed."""
+    if kind in ("srt", "vtt") and len(files) > 1:
+        raise UserError(
+            f"--format {kind} of {len(files)} files would be one run of captions whose times begin again",
+            "give --output-dir for a file each, or transcribe them one at a time",
+        )
+    names = [ctm_name(str(path)) for path in files] if kind == "ctm" else []
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"--format ctm: two files would be called '{twice}' in what is printed",
+            "give --output-dir for a file each, or call them differently",
+        )
 
 
 def _output_name(path: Path) -> str:

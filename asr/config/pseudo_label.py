@@ -7,7 +7,16 @@ from typing import Any, Literal
 
 from pydantic import JsonValue, field_validator, model_validator
 
-from asr.config.fields import Count, Fraction, Natural, NonNegative, Positive, Section, Share
+from asr.config.fields import (
+    Count,
+    Finite,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    Section,
+    Share,
+)
 
 TEACHERS = ("ema", "student", "frozen", "average_of_best", "file")
 SCHEDULES = ("online", "cache", "rounds")
@@ -21,7 +30,7 @@ class LabelSearchConfig(Section):
     """ARPA file or KenLM binary, of the recipe's tokens (`asr prepare lm`); null for none."""
     lm_weight: NonNegative = 1.0
     """Of the language model's log10 probability beside the teacher's natural logarithm."""
-    word_score: float = 0.0
+    word_score: Finite = 0.0
     """Added at each word boundary, with a tokenizer of characters: above 0 for more, shorter words."""
     beam_size: Count = 25
     """Hypotheses kept from frame to frame."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import forced_align
 
-from asr.decoding.words import TimedToken, Word
+from asr.decoding.words import TimedToken, Word, is_no_word
 from asr.errors import UserError
 from asr.model.ctc import is_feasible
 from asr.model.encoder_decoder.ctc_head import BOUNDARY, spelt_word
@@ -74,5 +74,27 @@ def align_words(logits_SV: Tensor, text: str, frame_seconds: float) -> list[Word
             place += len(own)
             begin, end = parts[0].begin, parts[-1].end
             confidence = sum(part.confidence for part in parts) / len(parts)
-        found.append(Word(word, begin, end, confidence))
+        found += in_letters(Word(word, begin, end, confidence), parts if own else [])
+    return found
+
+
+def in_letters(word: Word, tokens: Sequence[TimedToken] = ()) -> list[Word]:
+    """A text without spaces that is too long for a word as its letters, placed by `tokens`, its bytes.
+
+    Without them, or where letters change as they are spelt, they are of equal length.
+    """
+    if not is_no_word(word.text, word.end - word.begin):
+        return [word]
+    sizes = [len(spelt_word(letter)) for letter in word.text]
+    found, place, end = list[Word](), 0, word.begin
+    for number, size in enumerate(sizes):
+        begin, confidence = end, word.confidence
+        if sum(sizes) != len(tokens):
+            end = word.begin + (word.end - word.begin) * (number + 1) / len(sizes)
+        elif size:
+            parts = tokens[place : place + size]
+            begin, end = parts[0].begin, parts[-1].end
+            confidence = sum(part.confidence for part in parts) / size
+            place += size
+        found.append(Word(word.text[number], begin, end, confidence, word.joined or number > 0))
     return found

@@ -9,14 +9,18 @@ Shape suffixes: B utterances, S encoder frames, V vocabulary.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import itertools
 import math
 import tempfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from asr.decoding.greedy import Hypothesis
@@ -24,7 +28,10 @@ from asr.errors import UserError
 from asr.model.tokenizer import BLANK, Tokenizer
 
 _BLANK_NAME, _SPACE_NAME = "<blank>", "|"
-_CONFIDENCE_AMONG = 10
+_NEVER = -1e4
+"""A log probability; the search does not bear an infinite one."""
+_FEW_KNOWN = {True: 0.5, False: 0.1}
+"""Share of what is searched among that a language model must know: of characters; of pieces, or of words."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,20 @@ class BeamSettings:
     beam_threshold: float = 20.0
     """Hypotheses whose score is further from the best one are dropped."""
     nbest: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a weight that is no number: with nan the search finds anything."""
+        for name in ("lm_weight", "word_score", "beam_threshold"):
+            if not math.isfinite(getattr(self, name)):
+                raise UserError(
+                    f"{name} {getattr(self, name)} of the beam search is no finite number",
+                    "give one",
+                )
+        for name in ("beam_size", "tokens_per_frame", "nbest"):
+            if getattr(self, name) < 1:
+                raise UserError(
+                    f"{name} {getattr(self, name)} of the beam search", "give 1 or more"
+                )
 
     def stamp(self) -> dict[str, Any]:
         """What a result must say of its decoder."""
@@ -85,6 +106,10 @@ class BeamDecoder:
         lexicon = (
             None if settings.lexicon is None else _spellings(settings.lexicon, tokenizer, names)
         )
+        if settings.language_model is not None:
+            _check_language_model(settings, names, lexicon, of_characters)
+        # With a lexicon a word ends with a space, which audio that ends with a word has no frame for.
+        self._ends_with_space = lexicon is not None
         try:
             from torchaudio.models.decoder import ctc_decoder
 
@@ -99,7 +124,9 @@ class BeamDecoder:
                     tokens=names,
                     lm=str(settings.language_model) if settings.language_model else None,
                     lm_dict=None if lexicon else str(numbered),
-                    nbest=max(settings.nbest, _CONFIDENCE_AMONG),
+                    nbest=max(
+                        settings.nbest, settings.beam_size
+                    ),  # all of them: many are of one text
                     beam_size=settings.beam_size,
                     beam_size_token=min(settings.tokens_per_frame, len(names)),
                     beam_threshold=settings.beam_threshold,
@@ -111,18 +138,16 @@ class BeamDecoder:
                 )
         except (ImportError, ModuleNotFoundError):
             raise _not_installed() from None
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeDecodeError) as error:
             if "not installed" in str(error):
                 raise _not_installed() from None
-            raise UserError(
-                f"language model {settings.language_model}: cannot be used ({' '.join(str(error).split())})",
-                "give an ARPA file or a KenLM binary",
-            ) from None
+            raise _unusable(settings.language_model, error) from None
 
     def __call__(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[list[Hypothesis]]:
         """For each utterance its best hypotheses, the best one first.
 
-        Confidences are the share of each in the total probability of the ten best, or more if asked for.
+        Of each text there is one, in the place of its best path; its confidence is the share of its paths in
+        the total probability of the beam.
         """
         log_posteriors_BSV = logits_BSV.float().log_softmax(-1).cpu().contiguous()
         return [
@@ -135,15 +160,24 @@ class BeamDecoder:
     def _nbest(self, log_posteriors_SV: Tensor) -> list[Hypothesis]:
         if not len(log_posteriors_SV):
             return [Hypothesis([], 0.0)]
+        if self._ends_with_space:
+            space_1V = log_posteriors_SV.new_full((1, log_posteriors_SV.shape[1]), _NEVER)
+            space_1V[0, self._space] = 0.0
+            log_posteriors_SV = torch.cat([log_posteriors_SV, space_1V])
         [results] = self._search(log_posteriors_SV[None].contiguous())
         if not results:
             return [Hypothesis([], 0.0)]
         best = max(result.score for result in results)
-        weights = [math.exp(result.score - best) for result in results]
-        return [
-            Hypothesis(self._clean(result.tokens.tolist()), weight / math.fsum(weights))
-            for result, weight in zip(results, weights, strict=True)
-        ][: self.settings.nbest]
+        tokens: dict[str, list[int]] = {}
+        weights: dict[str, float] = {}
+        for result in results:
+            cleaned = self._clean(result.tokens.tolist())
+            text = self.tokenizer.decode(cleaned)
+            tokens.setdefault(text, cleaned)
+            weights[text] = weights.get(text, 0.0) + math.exp(result.score - best)
+        total = math.fsum(weights.values())
+        found = [Hypothesis(tokens[text], weight / total) for text, weight in weights.items()]
+        return found[: self.settings.nbest]
 
     def _clean(self, tokens: Sequence[int]) -> list[int]:
         """Without blanks, and with the spaces of a transcript: flashlight adds one at both ends."""
@@ -163,6 +197,75 @@ def _check_files(settings: BeamSettings) -> None:
             raise UserError(
                 f"{name} {path}: no such file", "check the path; `asr prepare lm` makes one"
             )
+
+
+def _check_language_model(
+    settings: BeamSettings, names: Sequence[str], lexicon: Sequence[str] | None, of_characters: bool
+) -> None:
+    """Raises UserError for a model of other tokens or words, or written in another case."""
+    path = settings.language_model
+    assert path is not None
+    knows = _vocabulary(path)
+    if lexicon is None:
+        wanted = [name for name in names if name not in (_BLANK_NAME, _SPACE_NAME)]
+        what, remedy = "of the tokens", "make one of this model's own tokens, in their case"
+        needs_space = of_characters and _SPACE_NAME in names
+    else:
+        wanted = [line.split("\t")[0] for line in lexicon]
+        what, remedy = "of the lexicon's words", "make one of words, in the lexicon's case"
+        needs_space = False
+    known = sum(map(knows, wanted))
+    few = _FEW_KNOWN[lexicon is None and of_characters]
+    if known < few * len(wanted) or (needs_space and not knows(_SPACE_NAME)):
+        missing = [name for name in wanted if not knows(name)]
+        if needs_space and not knows(_SPACE_NAME):
+            missing.insert(0, _SPACE_NAME)
+        other = [name for name in missing if knows(name.swapcase())]
+        case = f"; it has '{other[0].swapcase()}' for '{other[0]}'" if other else ""
+        unknown = ", ".join(f"'{name}'" for name in missing[:5])
+        raise UserError(
+            f"language model {path} knows {known:,} {what} ({len(wanted):,}), and not {unknown}{case}",
+            f"{remedy}: asr prepare lm --unit {'characters' if lexicon is None else 'words'}",
+        )
+
+
+def _vocabulary(path: Path) -> Callable[[str], bool]:
+    """Whether an ARPA file or a KenLM binary knows a word. Raises UserError for what is neither."""
+    with path.open("rb") as start:
+        head = start.read(64)
+    if head.startswith(b"mmap lm "):
+        try:
+            from kenlm import Model
+        except ImportError:
+            raise _not_installed() from None
+        try:
+            return Model(str(path)).__contains__  # type: ignore[no-any-return]
+        except OSError as error:
+            raise _unusable(path, error) from None
+    words: set[str] = set()
+    opened = gzip.open if head.startswith(b"\x1f\x8b") else open
+    try:
+        with opened(path, "rt", encoding="utf-8", errors="surrogateescape") as stream:
+            lines = iter(lambda: stream.readline(_LONGEST_LINE), "")
+            if not any(line.strip() == "\\1-grams:" for line in itertools.islice(lines, 1_000)):
+                raise _unusable(path, "no \\1-grams: in its first lines")
+            for line in lines:
+                if line.startswith("\\"):
+                    break
+                words.update(line.split()[1:2])
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unusable(path, error) from None
+    return words.__contains__
+
+
+_LONGEST_LINE = 100_000
+
+
+def _unusable(path: Path | None, why: object) -> UserError:
+    return UserError(
+        f"language model {path}: cannot be used ({' '.join(str(why).split())[:300]})",
+        "give an ARPA file or a KenLM binary",
+    )
 
 
 def _sha256_of(path: Path) -> str:

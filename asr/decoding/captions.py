@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 
-from asr.decoding.words import Cue, Transcription, Word
+from asr.decoding.words import PAUSE_SECONDS, Cue, Transcription, Word, joined_text
 
 _CUE_SECONDS = 7.0
 _CUE_CHARACTERS = 84  # two lines of 42, as broadcasters have it
-_PAUSE_SECONDS = 0.8
+_SHORTEST_CUE_SECONDS = 0.5
 
 
 def as_text(transcription: Transcription) -> str:
@@ -26,7 +25,7 @@ def as_json(transcription: Transcription) -> str:
         "confidence": round(transcription.confidence, 4),
         "seconds": transcription.seconds,
         "words": [
-            {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(word).items()}
+            {k: round(v, 4) if isinstance(v, float) else v for k, v in word.to_record().items()}
             for word in transcription.words
         ],
     }
@@ -53,11 +52,16 @@ def as_vtt(transcription: Transcription) -> str:
 
 def as_ctm(transcription: Transcription) -> str:
     """NIST's time-marked words: file, channel, begin, duration, word, confidence."""
-    name = transcription.file.rsplit("/", 1)[-1].rsplit(".", 1)[0].replace(" ", "_") or "-"
+    name = ctm_name(transcription.file)
     return "".join(
         f"{name} 1 {w.begin:.2f} {w.end - w.begin:.2f} {w.text} {w.confidence:.3f}\n"
         for w in transcription.words
     )
+
+
+def ctm_name(file: str) -> str:
+    """What a ctm calls a recording: the file's name, without white space."""
+    return "_".join(file.rsplit("/", 1)[-1].rsplit(".", 1)[0].split()) or "-"
 
 
 FORMATS: dict[str, Callable[[Transcription], str]] = {
@@ -72,21 +76,33 @@ TIMED = tuple(name for name in FORMATS if name != "txt")
 
 
 def cues_of(transcription: Transcription) -> list[Cue]:
-    """Words until a pause, or until a cue is long enough to be read."""
+    """Words until a pause, or until a cue is long enough to be read; each is shown long enough to be seen.
+
+    Where there are no spaces, a cue ends between any two letters.
+    """
     cues: list[list[Word]] = []
     for word in transcription.words:
         if not cues or not _goes_on(cues[-1], word):
             cues.append([])
         cues[-1].append(word)
-    return [Cue(c[0].begin, c[-1].end, " ".join(word.text for word in c)) for c in cues]
+    found: list[Cue] = []
+    for number, cue in enumerate(cues):
+        begin, end = cue[0].begin, cue[-1].end
+        if end - begin < _SHORTEST_CUE_SECONDS:
+            # Later first, up to the next cue or the end of the recording; what is lacking then, earlier.
+            after = cues[number + 1][0].begin if number + 1 < len(cues) else transcription.seconds
+            end = max(end, min(begin + _SHORTEST_CUE_SECONDS, after))
+            before = found[-1].end if found else 0.0
+            begin = min(begin, max(end - _SHORTEST_CUE_SECONDS, before))
+        found.append(Cue(begin, end, joined_text(cue)))
+    return found
 
 
 def _goes_on(cue: Sequence[Word], word: Word) -> bool:
-    characters = sum(len(one.text) + 1 for one in cue) + len(word.text)
     return (
-        word.begin - cue[-1].end <= _PAUSE_SECONDS
+        word.begin - cue[-1].end <= PAUSE_SECONDS
         and word.end - cue[0].begin <= _CUE_SECONDS
-        and characters <= _CUE_CHARACTERS
+        and len(joined_text([*cue, word])) <= _CUE_CHARACTERS
     )
 
 

@@ -214,7 +214,7 @@ def _written(
                 "tokens_per_second": round(written.tokens / max(0.01, cut.duration), 2),
             }
             if written.words is not None:
-                record["words"] = [_rounded(asdict(word)) for word in written.words]
+                record["words"] = [_rounded(word.to_record()) for word in written.words]
                 record["reference_words"] = _aligned_reference(
                     model, written.head_logits_SV, record["reference"]
                 )
@@ -231,7 +231,7 @@ def _aligned_reference(
         words = align_words(logits_SV, reference, model.frame_seconds)
     except UserError:
         return None
-    return [_rounded(asdict(word)) for word in words]
+    return [_rounded(word.to_record()) for word in words]
 
 
 def manifest_fields(cut: MonoCut) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def manifest_fields(cut: MonoCut) -> dict[str, Any]:
 
 
 def _timed_words(model: LoadedModel, timed: Sequence[TimedToken]) -> list[dict[str, Any]]:
-    return [_rounded(asdict(word)) for word in words_of(timed, model.tokenizer)]
+    return [_rounded(word.to_record()) for word in words_of(timed, model.tokenizer)]
 
 
 def _rounded(fields: dict[str, Any]) -> dict[str, Any]:

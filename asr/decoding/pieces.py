@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr.data.quiet import frame_energies, quietest_frame
-from asr.decoding.alignment import align_words
+from asr.decoding.alignment import align_words, in_letters
 from asr.decoding.safeguards import GenerationSettings, write
 from asr.decoding.words import Word
 from asr.errors import UserError
@@ -170,5 +170,5 @@ def _spread(text: str, begin: float, seconds: float, confidence: float) -> Itera
     letters = sum(len(part) for part in parts)
     for part in parts:
         end = begin + seconds * len(part) / letters
-        yield Word(part, begin, end, confidence)
+        yield from in_letters(Word(part, begin, end, confidence))
         begin = end

@@ -11,6 +11,7 @@ import torch
 
 from asr.decoding.beam import BeamDecoder, BeamSettings
 from asr.decoding.decode_dataset import set_logits
+from asr.errors import UserError
 from asr.evaluation.edit_distance import error_counts
 
 if TYPE_CHECKING:
@@ -34,8 +35,12 @@ def tune(
     """The settings with the lowest error rate, and the whole grid; of equals the smaller weights.
 
     The logits are computed once, and texts compared under `normalise`. Without a language model only the word
-    score is searched.
+    score is searched. Raises UserError for a set without references: with none the fewest words would win.
     """
+    if not any(normalise(reference).strip() for reference in dev.references):
+        raise UserError(
+            f"set '{dev.name}' has no references to tune on", "name a dev set with its transcripts"
+        )
     logits = list(set_logits(model, dev))
     references = [normalise(dev.references[segment.index]) for segment, _ in logits]
     grid: list[dict[str, Any]] = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
@@ -24,6 +24,28 @@ class Word:
     end: float
     confidence: float
     """Mean over its tokens, from 0 to 1."""
+    joined: bool = False
+    """Whether no space stands before it: it goes on where a language, or a model, writes no spaces."""
+
+    def to_record(self) -> dict[str, Any]:
+        """For JSON; `joined` only where it is so."""
+        return {k: v for k, v in asdict(self).items() if k != "joined" or v}
+
+
+def joined_text(words: Iterable[Word]) -> str:
+    """Words as they are written, with a space between any two that have one."""
+    return "".join(("" if word.joined else " ") + word.text for word in words).lstrip(" ")
+
+
+PAUSE_SECONDS = 0.8
+"""A pause between words, and so no word goes on after it."""
+_WORD_SECONDS, _WORD_CHARACTERS = 7.0, 84
+"""Longer than this is no word but a text without spaces: each of its tokens stands alone."""
+
+
+def is_no_word(text: str, seconds: float) -> bool:
+    """Whether what stands between two spaces is too long for a word."""
+    return seconds > _WORD_SECONDS or len(text) > _WORD_CHARACTERS
 
 
 @dataclass(frozen=True)
@@ -56,8 +78,8 @@ class Transcription:
 
     @property
     def text(self) -> str:
-        """The words, with spaces between them."""
-        return " ".join(word.text for word in self.words)
+        """The words, with spaces between them where there are any."""
+        return joined_text(self.words)
 
     @property
     def confidence(self) -> float:
@@ -83,28 +105,41 @@ class Transcription:
 
 
 def words_of(tokens: Iterable[TimedToken], tokenizer: Tokenizer) -> list[Word]:
-    """Tokens joined to words at the spaces that their pieces hold."""
+    """Tokens joined to words at the spaces that their pieces hold.
+
+    Where no space is for long, as in Chinese or Thai, parts end at pauses too; what is still too long for a
+    word falls into its tokens.
+    """
     words: list[Word] = []
-    parts: list[TimedToken] = []
-    text = ""
+    parts: list[tuple[TimedToken, str]] = []
 
     def finish() -> None:
-        nonlocal text
-        if text:
-            confidence = math.fsum(part.confidence for part in parts) / len(parts)
-            words.append(Word(text, parts[0].begin, parts[-1].end, confidence))
+        text = "".join(piece for _, piece in parts)
+        if text and is_no_word(text, parts[-1][0].end - parts[0][0].begin):
+            for number, part in enumerate(parts):
+                words.append(_word([part], goes_on or number > 0))
+        elif text:
+            words.append(_word(parts, goes_on))
         parts.clear()
-        text = ""
 
+    goes_on = False
     for token in tokens:
         before, *others = tokenizer.piece(token.token).split(" ")
-        text += before
         if before:
-            parts.append(token)
+            if parts and token.begin - parts[-1][0].end > PAUSE_SECONDS:
+                finish()
+                goes_on = True
+            parts.append((token, before))
         for piece in others:
             finish()
-            text = piece
+            goes_on = False
             if piece:
-                parts.append(token)
+                parts.append((token, piece))
     finish()
     return words
+
+
+def _word(parts: Sequence[tuple[TimedToken, str]], joined: bool) -> Word:
+    confidence = math.fsum(token.confidence for token, _ in parts) / len(parts)
+    text = "".join(piece for _, piece in parts)
+    return Word(text, parts[0][0].begin, parts[-1][0].end, confidence, joined)

@@ -41,7 +41,7 @@ def make_normaliser(name: str) -> Normaliser:
     if name == "lower":
         return Normaliser("lower/1", lambda text: " ".join(text.lower().split()))
     if name == "librispeech":
-        return Normaliser("librispeech/1", librispeech)
+        return Normaliser("librispeech/2", librispeech)
     if name == "whisper-english":
         return _whisper_english()
     path, colon, function = name.rpartition(":")
@@ -71,9 +71,11 @@ def recorded_name(run: Path) -> str:
     """
     import yaml
 
+    from asr.utils.yaml_text import load_yaml
+
     path = run / "config.yaml"
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        tree = load_yaml(path.read_text(encoding="utf-8")) if path.is_file() else {}
         corpus = tree.get("corpus") or {}
         return str(corpus.get("scoring_normaliser", "none"))
     except (OSError, UnicodeDecodeError, AttributeError, yaml.YAMLError) as error:
@@ -126,13 +128,38 @@ _LONE_APOSTROPHE = re.compile(r"(?<![\w'])'+(?![\w'])")
 def librispeech(text: str) -> str:
     """As LibriSpeech's transcripts are: upper case, no punctuation but apostrophes at a letter.
 
-    Accents on Latin letters go (LibriSpeech has A to Z), and stress marks; a hyphen parts words. Digits and
-    the letters of other scripts stay, with their vowel signs: no word is lost. LibriSpeech's
-    own transcripts do not change.
+    Accents on Latin letters go (LibriSpeech has A to Z), and stress marks; a hyphen parts words, soft ones
+    and joiners do not; 1½ is 1 1 2. Digits and the letters of other scripts stay, with their vowel signs: no
+    word is lost. LibriSpeech's own transcripts do not change.
     """
-    text = text.replace("’", "'").replace("‘", "'")
+    text = written_plainly(text).replace("’", "'").replace("‘", "'")
     text = "".join(map(_plain, unicodedata.normalize("NFC", text))).upper()
     return " ".join(_LONE_APOSTROPHE.sub("", text).split())
+
+
+def written_plainly(text: str) -> str:
+    """Without characters that are not seen (joiners, soft hyphens, marks of direction), numbers apart.
+
+    The space of no width, which parts words in some scripts, is a space. Fractions and superscripts are set
+    apart from digits beside them: 1½ is no 11 2, and 10² no 102.
+    """
+    if text.isascii():
+        return text
+    found, before = list[str](), ""
+    for character in filter(None, map(_seen, text)):
+        pair = before + character
+        if len(pair) == 2 and pair.isnumeric() and "No" in map(unicodedata.category, pair):
+            found.append(" ")
+        found.append(character)
+        before = character
+    return "".join(found)
+
+
+@cache
+def _seen(character: str) -> str:
+    if character == "\N{ZERO WIDTH SPACE}":
+        return " "
+    return "" if unicodedata.category(character) == "Cf" else character
 
 
 @cache
@@ -165,8 +192,8 @@ def _whisper_english() -> Normaliser:
     normalise = EnglishTextNormalizer()
     # Of several points that end a text it drops one alone: "upset..." would be two words.
     return Normaliser(
-        f"whisper-english/{version('whisper-normalizer')}, ellipses dropped",
-        lambda text: " ".join(normalise(_ELLIPSIS.sub(" ", text)).split()),
+        f"whisper-english/{version('whisper-normalizer')}, ellipses dropped, joiners dropped, fractions apart",
+        lambda text: " ".join(normalise(_ELLIPSIS.sub(" ", written_plainly(text))).split()),
     )
 
 

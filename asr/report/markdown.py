@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,8 +12,8 @@ from asr.report.tables import MODEL_NAMES, compared_under, p_value
 
 def render_markdown(results: Mapping[str, Any]) -> str:
     """What results.json holds: a table a set, the comparisons, the breakdowns."""
-    parts = [f"**{_cell(warning)}**" for warning in results.get("warnings", [])]
-    parts.append(_cell(compared_under(results)))
+    parts = [f"**{_plain(warning)}**" for warning in results.get("warnings", [])]
+    parts.append(_plain(compared_under(results)))
     rows: Iterable[tuple[str, ...]]
     for name, models in results["sets"].items():
         first = next(iter(models.values()))
@@ -40,15 +41,15 @@ def render_markdown(results: Mapping[str, Any]) -> str:
             )
             for model, s in models.items()
         )
-        parts.append(f"### {_cell(name)}\n\n{about}\n\n{_table(header, rows)}")
+        parts.append(f"### {_plain(name)}\n\n{about}\n\n{_table(header, rows)}")
     if results["paired"]:
         rows = (
             (
                 f"{_name(pair['first'])} - {_name(pair['second'])}",
                 f"{pair['delta_wer']:+.2f}",
-                p_value(pair["p_wer_holm"]),
+                _plain(p_value(pair["p_wer_holm"])),
                 f"{pair['delta_cer']:+.2f}",
-                p_value(pair["p_cer_holm"]),
+                _plain(p_value(pair["p_cer_holm"])),
             )
             for pair in results["paired"].values()
         )
@@ -57,25 +58,34 @@ def render_markdown(results: Mapping[str, Any]) -> str:
     for field, by in results["by"].items():
         values = list(dict.fromkeys(value for groups in by.values() for value in groups))
         rows = (
-            (value, *(f"{g[value]['wer']:.2f}" if value in g else "-" for g in by.values()))
+            (_plain(value), *(f"{g[value]['wer']:.2f}" if value in g else "-" for g in by.values()))
             for value in values
         )
-        title = field.replace("_", " ")
-        parts.append(f"### WER % by {_cell(title)}\n\n{_table((title, *map(_name, by)), rows)}")
+        title = _plain(field.replace("_", " "))
+        parts.append(f"### WER % by {title}\n\n{_table((title, *map(_name, by)), rows)}")
     return "\n\n".join(parts) + "\n"
 
 
 def _name(model: str) -> str:
-    return MODEL_NAMES.get(model, model)
+    return MODEL_NAMES.get(model) or _plain(model)
 
 
-def _cell(text: str) -> str:
-    """What a table's cell may hold: no bar, no line end, no tag."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+def _plain(text: str) -> str:
+    """What a file, a set, a run or a speaker is called, as text alone: no link, image, tag, code or cell."""
+    shown = "".join(c for c in " ".join(text.split()) if c.isprintable())
+    shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = _MARKS.sub(r"\\\g<0>", shown)
+    return _ADDRESS.sub(lambda found: "".join(f"&#{ord(c)};" for c in found[0]), shown)
+
+
+_MARKS = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|^[#+=-]")
+"""What Markdown takes for more than a character, at the head of a text or within it."""
+_ADDRESS = re.compile(r"://|(?<=www)\.|@")
+"""By these it makes a link of an address or a name."""
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    names = list(map(_cell, header))
+    names = list(header)
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from asr.config.schema import Config
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.errors import UserError
+from asr.evaluation.normalisers import recorded_normaliser
 from asr.model.lineage import sealed
 from asr.model.model_folder import copy_description, find_checkpoint, read_config
 from asr.model.speech_model import SpeechModel
@@ -147,14 +148,26 @@ def _write_model(
     write_json(folder / "state.json", sealed(state, folder, folder.name, parent=None))
 
 
-def evaluate_average(run: Path, made: MadeAverage) -> list[dict[str, Any]]:
-    """Its metrics on the recipe's dev sets, which the report's curve is made of."""
+def evaluate_average(
+    run: Path, made: MadeAverage, normaliser: str | None = None
+) -> list[dict[str, Any]]:
+    """Its metrics on the recipe's dev sets, which the report's curve is made of.
+
+    Texts are compared under `normaliser`, by default the recipe's. Raises UserError where that is a function of
+    a file: a run's folder may come from a stranger, and runs nothing.
+    """
     from asr.model.model_folder import load_model
     from asr.training.validation import DevSets
 
     model = load_model(made.folder, device=None)
     ranks = Ranks(0, 1, model.device)
-    dev = DevSets.load(model.config, model.front_end, model.tokenizer, ranks)
+    config = model.config
+    name = normaliser or config.corpus.scoring_normaliser
+    if normaliser is None:
+        recorded_normaliser(name, f"{made.folder / 'config.yaml'}, corpus.scoring_normaliser")
+    corpus = config.corpus.model_copy(update={"scoring_normaliser": name})
+    config = config.model_copy(update={"corpus": corpus})
+    dev = DevSets.load(config, model.front_end, model.tokenizer, ranks)
     records = []
     for speech in dev.sets:
         metrics = dev.evaluate(model.network, speech)

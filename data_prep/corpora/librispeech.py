@@ -1,21 +1,21 @@
 """LibriSpeech in its official layout, whole or in part.
 
-Lhotse's own recipe stops at the first bad recording and passes over missing ones with a warning, so
-it serves here for the download, and as the reference of the tests; the layout is read below.
+Lhotse's own recipe stops at the first bad recording, passes over missing ones with a warning, and
+unpacks links that lead out of the folder, so it only serves as the reference of the tests.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import string
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import UserError
 
-from ..fetch import checksums, fetch
+from ..fetch import check_address, checksums, fetch, unpack
 from ..manifests import Listing, Reject, Utterance
 from ..pipeline import Settings, prepare
 
@@ -28,6 +28,17 @@ MINI_PARTS = ("train-clean-5", "dev-clean-2")
 """Parts of Mini LibriSpeech: same layout, prepared when named."""
 MIRROR = "https://www.openslr.org/resources"
 """Where the archives come from; 12 and 31 below it hold them, with md5sum.txt."""
+SHA256 = {
+    "dev-clean": "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3",
+    "dev-other": "12661c48e8c3fe1de2c1caa4c3e135193bfb1811584f11f569dd12645aa84365",
+    "test-clean": "39fde525e59672dc6d1551919b1478f724438a95aa55f874b576be21967e6c23",
+    "test-other": "d09c181bba5cf717b3dee7d4d592af11a3ee3a09e08ae025c5506f6ebe961c29",
+    "train-clean-100": "d4ddd1d5a6ab303066f14971d768ee43278a5f2a0aa43dc716b0e64ecbbbf6e2",
+    "train-clean-360": "146a56496217e96c14334a160df97fffedd6e0a04e66b9c5af0d40be3c792ecf",
+    "train-other-500": "ddb22f27f96ec163645d53215559df6aa36515f26e01dd70798188350adcb6d2",
+}
+"""Of each part's archive, as torchaudio 2.11 has them. Of Mini LibriSpeech's none is known to us: what the
+server says of itself is all that they are checked by."""
 CHARACTERS = string.ascii_uppercase + "'"
 """Characters of the official transcripts."""
 
@@ -134,9 +145,8 @@ def _download(root: Path, parts: list[str] | None, mirror: str) -> None:
         raise UserError(
             "--download without --parts would fetch 60 GB", "name the parts with --parts"
         )
-    from lhotse.recipes.librispeech import download_librispeech
-
-    # Lhotse unpacks into ROOT/LibriSpeech; a root that is itself that folder is left as it is.
+    check_address(mirror)
+    # Archives unpack into ROOT/LibriSpeech; a root that is itself that folder is left as it is.
     target = root.parent if root.name == "LibriSpeech" else root
     corpus = target / "LibriSpeech"
     itself = [part for part in PARTS if (root / part).is_dir()] if target == root else []
@@ -145,7 +155,7 @@ def _download(root: Path, parts: list[str] | None, mirror: str) -> None:
             f"--root {root}: holds {itself[0]} itself, and --download puts parts into {corpus}",
             "rename it LibriSpeech and name that, so that they come together",
         )
-    # Lhotse deletes a part that lacks its own mark, so a part from elsewhere is kept away from it.
+    # A part without our mark was unpacked elsewhere, unless its archive lies here.
     wanted = [
         part
         for part in parts
@@ -155,10 +165,28 @@ def _download(root: Path, parts: list[str] | None, mirror: str) -> None:
     for part in wanted:
         place = f"{mirror}/{31 if part in MINI_PARTS else 12}"
         archive = f"{part}.tar.gz"
-        fetch(f"{place}/{archive}", target / archive, checksums(f"{place}/md5sum.txt").get(archive))
-        try:  # it finds the archive complete, and unpacks it
-            download_librispeech(target, [part], base_url=mirror)
-        except (OSError, tarfile.TarError) as error:
-            raise UserError(
-                f"{target / archive}: cannot be unpacked ({error})", "try again"
-            ) from None
+        md5 = None if part in SHA256 else checksums(f"{place}/md5sum.txt").get(archive)
+        fetch(f"{place}/{archive}", target / archive, md5, SHA256.get(part))
+        _unpack(target / archive, target, part)
+
+
+def _unpack(archive: Path, target: Path, part: str) -> None:
+    """To TARGET/LibriSpeech/PART, which has its mark when it is whole."""
+    partial = target / f".{part}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        unpack(archive, partial)
+        _put_in_place(archive, partial / "LibriSpeech", target / "LibriSpeech", part)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_in_place(archive: Path, came: Path, corpus: Path, part: str) -> None:
+    if not (came / part).is_dir():
+        raise UserError(f"{archive}: holds no LibriSpeech/{part}", "remove it and fetch it again")
+    corpus.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(corpus / part, ignore_errors=True)
+    for path in came.iterdir():  # READMEs and lists of speakers, too, but no other part
+        if path.name == part or (path.is_file() and not (corpus / path.name).exists()):
+            os.replace(path, corpus / path.name)
+    (corpus / part / ".completed").touch()

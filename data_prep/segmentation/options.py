@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from asr.utils.options import finite
+
 from ..pipeline import Settings
 
 VOICE_ACTIVITY = ("silero", "energy")
@@ -45,7 +47,7 @@ def add_segment(command: Add, add_common: Callable[..., None]) -> None:
     for name, (seconds, text) in defaults.items():
         parser.add_argument(
             f"--{name}-seconds",
-            type=float,
+            type=finite,
             default=seconds,
             metavar="S",
             help=f"{text} (default %(default)g)",

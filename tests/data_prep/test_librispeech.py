@@ -115,16 +115,21 @@ def test_wrong_roots_are_explained(tmp_path: Path) -> None:
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Address and folder of a server that has test-clean."""
-    folder = tmp_path / "mirror/12"
-    make_librispeech(tmp_path / "packed/LibriSpeech", {"test-clean": ["3-4-0000"]})
+    """Address and folder of a server that has dev-clean-2, of which we know no SHA-256."""
+    folder = tmp_path / "mirror/31"
+    make_librispeech(tmp_path / "packed/LibriSpeech", {"dev-clean-2": ["3-4-0000"]})
     folder.mkdir(parents=True)
-    with tarfile.open(folder / "test-clean.tar.gz", "w:gz") as tar:
+    with tarfile.open(folder / "dev-clean-2.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "packed/LibriSpeech", "LibriSpeech")
-    digest = hashlib.md5((folder / "test-clean.tar.gz").read_bytes()).hexdigest()
-    (folder / "md5sum.txt").write_text(f"{digest}  test-clean.tar.gz\n")
+    list_checksums(folder)
     with served(folder.parent) as address:
         yield address, folder
+
+
+def list_checksums(folder: Path) -> None:
+    archives = sorted(folder.glob("*.tar.gz"))
+    lines = [f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.name}\n" for path in archives]
+    (folder / "md5sum.txt").write_text("".join(lines))
 
 
 def test_download_fetches_what_is_missing_from_where_it_stopped(
@@ -133,24 +138,24 @@ def test_download_fetches_what_is_missing_from_where_it_stopped(
     address, folder = mirror
     root = tmp_path / "root"
     make_librispeech(root / "LibriSpeech", {"dev-clean": ["1-2-0000"]})
-    archive = (folder / "test-clean.tar.gz").read_bytes()
-    (root / "test-clean.tar.gz").write_bytes(archive[: len(archive) // 2])
-    options = ["--parts", "dev-clean", "test-clean", "--download", "--mirror", address]
+    archive = (folder / "dev-clean-2.tar.gz").read_bytes()
+    (root / "dev-clean-2.tar.gz").write_bytes(archive[: len(archive) // 2])
+    options = ["--parts", "dev-clean", "dev-clean-2", "--download", "--mirror", address]
     assert prepare(root, tmp_path / "out", *options) == 0
-    assert list(summary_of(tmp_path / "out")["sets"]) == ["dev-clean", "test-clean"]
-    assert ("test-clean.tar.gz", f"bytes={len(archive) // 2}-") in Mirror.asked
-    assert not any(name.startswith("dev-clean") for name, _ in Mirror.asked)
+    assert list(summary_of(tmp_path / "out")["sets"]) == ["dev-clean", "dev-clean-2"]
+    assert ("dev-clean-2.tar.gz", f"bytes={len(archive) // 2}-") in Mirror.asked
+    assert not any(name == "dev-clean.tar.gz" for name, _ in Mirror.asked)
 
 
 def test_a_damaged_download_is_removed(tmp_path: Path, mirror: tuple[str, Path]) -> None:
     address, folder = mirror
     root = tmp_path / "root"
     root.mkdir()
-    options = ["--parts", "test-clean", "--download", "--mirror", address]
-    (root / "test-clean.tar.gz").write_bytes(b"something else")
+    options = ["--parts", "dev-clean-2", "--download", "--mirror", address]
+    (root / "dev-clean-2.tar.gz").write_bytes(b"something else")
     with pytest.raises(UserError, match=r"was removed; run the same command again"):
         prepare(root, tmp_path / "out", *options)
-    assert not (root / "test-clean.tar.gz").exists()
+    assert not (root / "dev-clean-2.tar.gz").exists()
     assert prepare(root, tmp_path / "out", *options) == 0
     (folder / "md5sum.txt").unlink()
     Mirror.asked.clear()
@@ -168,7 +173,73 @@ def test_the_genuine_sample(tmp_path: Path) -> None:
     assert prepare(_SAMPLE, tmp_path / "out") == 0
     sets = summary_of(tmp_path / "out")["sets"]
     counts = {name: (one["utterances"], one["speakers"]) for name, one in sets.items()}
-    assert counts == {"train-clean-100": (250, 250), "test-clean": (4, 1), "dev-clean": (2, 1)}
+    assert counts == {"train-clean-100": (250, 250), "dev-clean-2": (4, 1), "dev-clean": (2, 1)}
     minutes = {name: round(one["hours"] * 60, 1) for name, one in sets.items()}
-    assert minutes == {"train-clean-100": 52.1, "test-clean": 0.4, "dev-clean": 0.4}
+    assert minutes == {"train-clean-100": 52.1, "dev-clean-2": 0.4, "dev-clean": 0.4}
     assert rejects_of(tmp_path / "out") == []
+
+
+def link(target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    member = tarfile.TarInfo("LibriSpeech/dev-clean-2/out")
+    member.type, member.linkname = kind, target
+    return member
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [link("/tmp"), tarfile.TarInfo("LibriSpeech/dev-clean-2/out/there")],
+        [link("../../../.."), tarfile.TarInfo("LibriSpeech/dev-clean-2/out/there")],
+        [link("/etc/passwd", tarfile.LNKTYPE)],
+        [tarfile.TarInfo("../there")],
+        [tarfile.TarInfo("/tmp/there")],
+        [link("", tarfile.FIFOTYPE)],
+    ],
+)
+def test_nothing_of_an_archive_lands_outside_its_folder(
+    tmp_path: Path, mirror: tuple[str, Path], members: list[tarfile.TarInfo]
+) -> None:
+    address, folder = mirror
+    with tarfile.open(folder / "dev-clean-2.tar.gz", "w:gz") as tar:
+        for member in members:
+            tar.addfile(member)
+        tar.add(tmp_path / "packed/LibriSpeech", "LibriSpeech")
+    list_checksums(folder)
+    root = tmp_path / "in/root"
+    root.mkdir(parents=True)
+    options = ["--parts", "dev-clean-2", "--download", "--mirror", address]
+    try:
+        prepare(root, tmp_path / "out", *options)
+    except UserError as error:
+        assert "cannot be unpacked" in str(error)  # noqa: PT017 (an absolute path may be taken as a relative one)
+    outside = [path for path in tmp_path.rglob("there") if root not in path.parents]
+    assert not outside
+    assert not Path("/tmp/there").exists()
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+
+
+def test_an_archive_of_a_known_part_is_known_by_its_sha256(
+    tmp_path: Path, mirror: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server may say what it likes of its own files."""
+    address, folder = mirror
+    known = folder.with_name("12")
+    folder.rename(known)
+    for part in ("dev-clean", "train-other-500"):
+        (known / "dev-clean-2.tar.gz").rename(known / f"{part}.tar.gz")
+        list_checksums(known)
+        options = ["--parts", part, "--download", "--mirror", address]
+        (tmp_path / part).mkdir()
+        with pytest.raises(UserError, match=r"SHA256 .*, expected .*, and was removed"):
+            prepare(tmp_path / part, tmp_path / "out", *options)
+        assert not (tmp_path / part / "LibriSpeech").exists()
+        (known / f"{part}.tar.gz").rename(known / "dev-clean-2.tar.gz")
+
+
+@pytest.mark.parametrize(
+    "mirror_address", ["http://example.org/x", "ftp://example.org", "file:///tmp"]
+)
+def test_a_mirror_is_asked_by_https(tmp_path: Path, mirror_address: str) -> None:
+    options = ["--parts", "dev-clean", "--download", "--mirror", mirror_address]
+    with pytest.raises(UserError, match="is no https address; name one that begins with https://"):
+        prepare(tmp_path, tmp_path / "out", *options)

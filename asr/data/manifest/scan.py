@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from asr.data.manifest.rows import Rows, rows_of
 from asr.data.manifest.shar import shar_lines
 from asr.errors import UserError
+from asr.utils.processes import import_path, python
 
 _BLOCK_BYTES = 1 << 21
 _PACKED_BYTES = 1 << 17
@@ -154,10 +155,10 @@ def _started(path: Path) -> list[_Process]:
     with suppress(OSError):
         for _ in range(min(cores, _MOST_PROCESSES) if cores > 1 else 0):
             process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import serve; serve()", str(path)],
+                [*python(), "-c", f"from {__name__} import serve; serve()", str(path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                env={**os.environ, "PYTHONPATH": import_path()},
                 start_new_session=True,  # Ctrl-C is for the parent
             )
             processes.append(process)

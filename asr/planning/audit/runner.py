@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import yaml
 
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.planning.audit.metrics import Cell
 from asr.planning.audit.plan import BURN_IN, AuditPlan, cell_config
+from asr.utils.processes import environment, python
+from asr.utils.yaml_text import load_yaml
 
 _BYTES_PER_CELL = 2 << 30
 _POLL_SECONDS = 0.5
@@ -46,7 +45,7 @@ def _is_finished(folder: Path, config: Config) -> bool:
     if not path.is_file():
         return False
     # As written: what another version did not know would be read as what is the default now.
-    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    before = load_yaml(path.read_text(encoding="utf-8"))
     wanted = config.model_dump(mode="json")
     if before != wanted:
         changed = [name for name, value in wanted.items() if value != before.get(name)]
@@ -101,13 +100,13 @@ class _Runner:
         overrides = self.plan.cell_overrides(cell)
         slots = {slot for _, slot, _ in self.running.values()}
         slot = next(n for n in range(self.jobs) if n not in slots)
-        environment = {**os.environ, **_share_of_machine(slot, self.jobs)}
+        variables = {**os.environ, **environment(), **_share_of_machine(slot, self.jobs)}
         with (folder / "audit.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "asr", "train", self.plan.recipe, *overrides],
+                [*python(), "-m", "asr", "train", self.plan.recipe, *overrides],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=variables,
                 start_new_session=True,  # a Ctrl-C is ours to pass on
             )
         self.running[cell] = (process, slot, time.monotonic())

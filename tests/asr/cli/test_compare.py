@@ -39,7 +39,7 @@ def test_texts_with_references_apart(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert compare.main([*paths, *reference, "--normaliser", "librispeech", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [s["wer"] for s in found["systems"]] == pytest.approx([0.0, 100 / 3])
-    assert found["systems"][0]["stamp"]["normaliser"] == "librispeech/1"
+    assert found["systems"][0]["stamp"]["normaliser"] == "librispeech/2"
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:

@@ -151,3 +151,19 @@ def test_memory_that_one_file_exhausts_does_not_stop_the_others(
     assert [line.split("\t")[0] for line in output.splitlines()] == [str(tmp_path / "ok.wav")]
     assert f"{tmp_path / 'large.wav'}: this machine's memory ran out" in errors
     assert f"{tmp_path / 'full.wav'}: No space left on device" in errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "second", "message"),
+    [
+        ("srt", "b.wav", "captions whose times begin again; give --output-dir"),
+        ("vtt", "b.wav", "captions whose times begin again; give --output-dir"),
+        ("ctm", "other/a.flac", "two files would be called 'a' in what is printed"),
+    ],
+)
+def test_several_files_in_one_stream_are_told_apart_or_refused(
+    tmp_path: Path, kind: str, second: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / "a.wav"), str(tmp_path / second)]
+    assert main(["transcribe", str(tmp_path), *files, "--format", kind]) == 2
+    assert message in capsys.readouterr().err

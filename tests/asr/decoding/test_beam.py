@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from asr.__main__ import main
 from asr.decoding.alignment import align_tokens
 from asr.decoding.beam import BeamDecoder, BeamSettings
 from asr.decoding.greedy import greedy
@@ -95,6 +97,37 @@ def test_a_lexicon_lets_only_its_words_out(tmp_path: Path) -> None:
         BeamDecoder(TOKENIZER, BeamSettings(lexicon=lexicon))
 
 
+@pytest.mark.parametrize(
+    "frames", [("a", "b"), ("a", "-", "b", "-", " ", "c"), ("c", " ", "a", "b")]
+)
+def test_a_lexicon_does_not_cost_the_last_word(tmp_path: Path, frames: tuple[str, ...]) -> None:
+    """Audio that ends with its last word has no frame for the space that ends a word."""
+    lexicon = tmp_path / "words.txt"
+    lexicon.write_text("ab\na\nc\n")
+    decoder = BeamDecoder(TOKENIZER, BeamSettings(lexicon=lexicon, nbest=3))
+    logits = logits_of(*frames, sure=9.0)
+    [path] = greedy(logits, torch.tensor([len(frames)]))
+    assert texts(decoder, logits)[0] == TOKENIZER.decode(path.tokens)
+    [[best, *_]] = decoder(logits, torch.tensor([len(frames)]))
+    assert len(align_tokens(logits[0], best.tokens, 0.04)) == len(best.tokens)
+
+
+@pytest.mark.parametrize("with_lexicon", [False, True])
+def test_each_text_comes_once_with_the_probability_of_all_its_paths(
+    tmp_path: Path, with_lexicon: bool
+) -> None:
+    (tmp_path / "words.txt").write_text("ab\na\nb\n")
+    lexicon = tmp_path / "words.txt" if with_lexicon else None
+    decoder = BeamDecoder(TOKENIZER, BeamSettings(lexicon=lexicon, nbest=10))
+    frames = ("- ", "- ", "a", "b", "- ", "- ", "- ")
+    [found] = decoder(logits_of(*frames), torch.tensor([len(frames)]))
+    spelt = [TOKENIZER.decode(hypothesis.tokens) for hypothesis in found]
+    assert spelt[0] == "ab"
+    assert len(set(spelt)) == len(spelt) > 1
+    assert found[0].confidence > 0.8  # a sixth, when each path stood alone
+    assert sum(hypothesis.confidence for hypothesis in found) <= 1 + 1e-6
+
+
 def test_the_best_ones_come_first_and_share_one() -> None:
     decoder = BeamDecoder(TOKENIZER, BeamSettings(nbest=5))
     [found] = decoder(logits_of("a", "bc", "-", sure=2.0), torch.tensor([3]))
@@ -111,6 +144,58 @@ def test_what_cannot_be_used_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "bad.arpa").write_text("this is no language model\n")
     with pytest.raises(UserError, match="cannot be used"):
         BeamDecoder(TOKENIZER, BeamSettings(tmp_path / "bad.arpa"))
+    (tmp_path / "bytes.bin").write_bytes(bytes(range(256)) * 400)
+    with pytest.raises(UserError, match=r"bytes\.bin: cannot be used \(no .1-grams"):
+        BeamDecoder(TOKENIZER, BeamSettings(tmp_path / "bytes.bin"))
     monkeypatch.setitem(sys.modules, "torchaudio.models.decoder", None)
     with pytest.raises(UserError, match=r"pip install 'asr-ema\[beam\]'"):
         BeamDecoder(TOKENIZER, BeamSettings())
+
+
+def arpa(path: Path, texts: list[str], unit: str) -> Path:
+    from asr.data_prep.ngram import arpa_lines, estimate, units_of
+
+    sentences = [units_of(text, unit) for text in texts]  # type: ignore[arg-type]
+    path.write_text("".join(arpa_lines(estimate(sentences, 2))))
+    return path
+
+
+def test_a_language_model_of_other_tokens_is_refused(tmp_path: Path) -> None:
+    lexicon = tmp_path / "words.txt"
+    lexicon.write_text("ab\nc\n")
+    words = arpa(tmp_path / "words.arpa", ["a b c ab", "c"], "words")
+    capitals = arpa(tmp_path / "capitals.arpa", ["AB C"], "characters")
+    capital_words = arpa(tmp_path / "capital_words.arpa", ["AB C"], "words")
+    with pytest.raises(UserError, match=r"words\.arpa knows 3 of the tokens \(3\), and not '\|'"):
+        BeamDecoder(TOKENIZER, BeamSettings(words))
+    with pytest.raises(UserError, match=r"knows 0 of the tokens .*; it has 'A' for 'a'; make one"):
+        BeamDecoder(TOKENIZER, BeamSettings(capitals))
+    with pytest.raises(UserError, match=r"knows 0 of the lexicon's words .* it has 'AB' for 'ab'"):
+        BeamDecoder(TOKENIZER, BeamSettings(capital_words, lexicon))
+    BeamDecoder(TOKENIZER, BeamSettings(words, lexicon))
+
+
+@pytest.mark.parametrize("setting", ["lm_weight", "word_score", "beam_threshold"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_the_search_are_numbers(setting: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"{setting} {value} of the beam search is no finite"):
+        BeamSettings(**{setting: value})  # type: ignore[arg-type]
+
+
+def test_a_set_without_references_is_nothing_to_tune_on() -> None:
+    """The setting that finds the fewest words would win."""
+    from asr.decoding.tuning import tune
+
+    dev = SimpleNamespace(name="dev", references=["", "  "])
+    with pytest.raises(UserError, match="set 'dev' has no references to tune on"):
+        tune(SimpleNamespace(), dev, BeamSettings())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["--word-score", "--lm-weight"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_options_are_finite_numbers(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["decode", "run", "dev.jsonl.gz", "--decoder", "beam", f"{option}={value}"])
+    assert f"argument {option}: {value} is no finite number" in capsys.readouterr().err

@@ -24,6 +24,13 @@ from asr.evaluation.normalisers import librispeech, make_normaliser
         ("за\N{COMBINING ACUTE ACCENT}мок", "ЗАМОК"),
         ("हिन्दी भाषा", "हिन्दी भाषा"),
         ("ﬁne", "FINE"),
+        ("می\N{ZERO WIDTH NON-JOINER}خواهم", "میخواهم"),
+        ("ශ්\N{ZERO WIDTH JOINER}රී", "ශ්රී"),
+        ("co\N{SOFT HYPHEN}operate\N{LEFT-TO-RIGHT MARK}", "COOPERATE"),
+        ("ไทย\N{ZERO WIDTH SPACE}ดี", "ไทย ดี"),
+        ("1½ cups, 2 ¾", "1 1 2 CUPS 2 3 4"),
+        ("10² m²", "10 2 M2"),
+        ("①②", "1 2"),
         ("", ""),
         ("?!", ""),
     ],
@@ -51,7 +58,7 @@ def test_librispeech_leaves_its_own_transcripts() -> None:
 def test_names_have_versions() -> None:
     assert make_normaliser("none").stamp == "none/1"
     assert make_normaliser("none").apply(" a  B\t") == "a B"
-    assert make_normaliser("librispeech").stamp == "librispeech/1"
+    assert make_normaliser("librispeech").stamp == "librispeech/2"
 
 
 def test_a_module_of_the_users(tmp_path: Path) -> None:
@@ -98,8 +105,11 @@ def test_a_module_that_fails_on_some_text_says_on_which(tmp_path: Path) -> None:
 def test_whisper_english() -> None:
     pytest.importorskip("whisper_normalizer")
     found = make_normaliser("whisper-english")
-    assert re.fullmatch(r"whisper-english/[\d.]+, ellipses dropped", found.stamp)
+    assert re.fullmatch(
+        r"whisper-english/[\d.]+, ellipses dropped, joiners dropped, fractions apart", found.stamp
+    )
     assert found.apply("Mr. Colour isn't 20%") == "mister color is not 20%"
+    assert found.apply("so\N{SOFT HYPHEN}fa for 1½ hours") == found.apply("sofa for 1 1/2 hours")
 
 
 @pytest.mark.parametrize("end", [".", "..", "...", "…", "….", "?..", "‥", " . . .", " ...", ""])

@@ -1,0 +1,14 @@
+"""Types of the options of command lines."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+
+def finite(text: str) -> float:
+    """A number. Raises argparse's error for nan and infinity, which pass most comparisons unseen."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is no finite number")
+    return value

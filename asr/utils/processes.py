@@ -1,0 +1,53 @@
+"""Python in another process: it must not import what lies in the working directory."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def python() -> list[str]:
+    """The interpreter, without the working directory at the head of its path.
+
+    A yaml.py beside a recipe would be run in place of the library.
+    """
+    return [sys.executable, "-P"]
+
+
+def import_path() -> str:
+    """PYTHONPATH for such a process: this one's path, without the working directory.
+
+    Where this package itself lies there, a checkout that is not installed, the directory comes last.
+    """
+    home, here = _home(), os.path.realpath(os.getcwd())
+    entries = [entry for entry in sys.path if entry and os.path.realpath(entry) != here]
+    return os.pathsep.join([*entries, *([home] if home == here and not _is_installed() else [])])
+
+
+def environment() -> dict[str, str]:
+    """What a process that runs `-m asr` needs besides this one's environment: nothing if it is installed."""
+    return {} if _is_installed() else {"PYTHONPATH": import_path()}
+
+
+def leave_working_directory() -> None:
+    """The working directory goes from the head of the path, where `python -m asr` has put it, to its end.
+
+    At the end it still serves a checkout that is not installed. Processes that Python starts do not get it.
+    """
+    here = os.path.realpath(os.getcwd())
+    if not sys.flags.safe_path and sys.path and os.path.realpath(sys.path[0] or here) == here:
+        sys.path.append(sys.path.pop(0))
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+
+
+def _home() -> str:
+    return os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
+
+
+def _is_installed() -> bool:
+    from importlib import metadata
+
+    try:
+        return bool(metadata.version("asr-ema"))
+    except metadata.PackageNotFoundError:
+        return False
