@@ -18,13 +18,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from asr.data.sequential import SequentialFile
+from asr.data.sequential import RATES_HZ, SequentialFile
 
 SAMPLE_RATE_HZ = 16_000
 """Rate of everything that training reads."""
 
-_LEAST_RATE_HZ, _MOST_RATE_HZ = 1000, 1_000_000
-"""Of recordings: at 1 Hz a second would be hours at 16 kHz."""
 _BLOCK_SAMPLES = 1 << 16
 # Writers to a pipe do not know the length and leave the largest 31 or 32-bit number, more or less.
 _UNKNOWN_BYTES = 0x7FFF_0000
@@ -95,7 +93,7 @@ class Decoding:
             shortfall = _wav_shortfall(self.path)
             with SequentialFile(self.path) as file:
                 self.check = AudioCheck(file.samplerate, file.channels, 0, file.format)
-                if not _LEAST_RATE_HZ <= file.samplerate <= _MOST_RATE_HZ:
+                if file.samplerate not in RATES_HZ:
                     detail = (
                         f"the header says {file.samplerate} Hz: write the true rate, or convert it"
                     )

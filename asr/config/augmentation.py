@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +13,8 @@ Range = tuple[
     Annotated[float, Field(allow_inf_nan=False)], Annotated[float, Field(allow_inf_nan=False)]
 ]
 """The least and the most of what is drawn."""
+_MOST_DB = 100.0
+"""A gain of 800 dB is none that float32 holds."""
 
 
 class SpecAugmentConfig(Section):
@@ -38,11 +41,13 @@ class _Change(Section):
     probability: Share = 0.0
     """Share of the utterances, drawn anew in each pass, to which this is done; 0: to none."""
 
-    def check_range(self, name: str) -> tuple[float, float]:
-        """A field's range. Raises ValueError unless it ascends."""
+    def check_range(self, name: str, most: float = math.inf) -> tuple[float, float]:
+        """A field's range. Raises ValueError unless it ascends, and lies in -`most` to `most`."""
         low, high = getattr(self, name)
         if low > high:
             raise ValueError(f"{name} [{low:g}, {high:g}] must ascend: the least, then the most")
+        if max(-low, high) > most:
+            raise ValueError(f"{name} [{low:g}, {high:g}] must lie in {-most:g} to {most:g}")
         return low, high
 
 
@@ -57,7 +62,7 @@ class NoiseConfig(_Change):
 
     @model_validator(mode="after")
     def _check(self) -> NoiseConfig:
-        self.check_range("snr_db")
+        self.check_range("snr_db", _MOST_DB)
         if self.probability > 0 and not self.sources:
             raise ValueError(
                 f"probability {self.probability:g} needs sources: name a folder of noise, or a prepared set"
@@ -114,7 +119,7 @@ class VolumeConfig(_Change):
 
     @model_validator(mode="after")
     def _check(self) -> VolumeConfig:
-        self.check_range("gain_db")
+        self.check_range("gain_db", _MOST_DB)
         return self
 
 

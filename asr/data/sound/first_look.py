@@ -18,6 +18,7 @@ from lhotse import MonoCut
 from numpy.typing import NDArray
 
 from asr.data.manifest.admission import by_content
+from asr.data.sequential import RATES_HZ
 from asr.errors import UserError
 
 Audio = NDArray[np.float32]
@@ -100,8 +101,12 @@ def _in_threads(look: Callable[[Any], Look], items: Iterable[Any]) -> list[Look]
 
 def _look_at_file(path: Path) -> Look:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for without an end
+            return Look(fault="is no file of audio")
         with soundfile.SoundFile(path) as sound:
             rate, samples, channels = sound.samplerate, sound.frames, sound.channels
+            if rate not in RATES_HZ:
+                return Look(fault=f"its header says {rate} Hz")
 
             def read(first: int, count: int) -> Audio:
                 if sound.tell() != first:

@@ -15,6 +15,10 @@ from asr.errors import UserError
     [
         ("augmentation.noise.probability=0.5", "0.5 needs sources: name a folder of noise"),
         ("augmentation.noise.snr_db=[20, 5]", "snr_db [20, 5] must ascend"),
+        ("augmentation.noise.snr_db=[-1000, 5]", "snr_db [-1000, 5] must lie in -100 to 100"),
+        ("augmentation.noise.snr_db=[.nan, 5]", "augmentation.noise.snr_db.0' (received nan)"),
+        ("augmentation.noise={probability: -0.1}", "augmentation.noise.probability"),
+        ("augmentation.volume.gain_db=[5, 2000]", "gain_db [5, 2000] must lie in -100 to 100"),
         ("augmentation.codec.kinds=[amr]", "augmentation.codec.kinds"),
         ("augmentation.codec.compression=[0.5, 2]", "must lie in 0 to 1"),
         ("augmentation.volume.gain=3", "did you mean 'gain_db'?"),

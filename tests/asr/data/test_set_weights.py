@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stream_helpers import draw
 
 from asr.__main__ import main
-from asr.config.recipe import parse_config
+from asr.config.recipe import load_config, parse_config
 from asr.data.dataloader import TrainingData
 from asr.data.sampler import AudioStream, Position
 from asr.data.segments import GroupedCorpus, Kind, SetWeights
@@ -151,6 +151,14 @@ def test_temperature_brings_sets_together_and_keeps_the_length_of_a_pass(data: P
     assert seconds.sum() == pytest.approx(corpora[0].seconds.sum())
     by_set = np.bincount(corpora[1].weights.set_of, seconds)
     assert by_set[0] == pytest.approx(by_set[1])
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", ".nan", ".inf", "often"])
+@pytest.mark.parametrize("setting", ["weights={{labelled: {}}}", "temperature={}"])
+def test_a_weight_is_a_number_above_nothing(recipe: Path, setting: str, weight: str) -> None:
+    name = setting.partition("=")[0]
+    with pytest.raises(UserError, match=rf"'corpus\.{name}\S*' \(received .*input should be"):
+        load_config(recipe, [f"corpus.{setting.format(weight)}"])
 
 
 def test_faults_of_weights_are_named(data: Path, tmp_path: Path) -> None:

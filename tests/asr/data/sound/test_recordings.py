@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,27 @@ def truncated(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200_000])
 
 
+def a_pipe(folder: Path) -> None:
+    folder.mkdir()
+    os.mkfifo(folder / "a.wav")
+
+
+def a_film(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(b"\x1aE\xdf\xa3" + bytes(9000))
+
+
+def of_one_hertz(folder: Path) -> None:
+    write_sound(folder / "a.wav", hiss(1.0))
+    content = (folder / "a.wav").read_bytes()
+    (folder / "a.wav").write_bytes(content[:24] + b"\x01\0\0\0" + content[28:])
+
+
+def linked_to_itself(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "a.wav").symlink_to(folder / "a.wav")
+
+
 def not_a_number(folder: Path) -> None:
     audio_N = hiss(1.0)
     audio_N[10] = np.nan
@@ -116,6 +138,10 @@ def not_a_number(folder: Path) -> None:
         (without_samples, "a.wav (holds no audio)"),
         (no_audio, "5 cannot be used: a0.mp3 (not readable as audio"),
         (truncated, "a.flac ("),
+        (a_pipe, "a.wav (is no file of audio)"),
+        (a_film, "a.wav (not readable as audio (Format not recognised.))"),
+        (of_one_hertz, "a.wav (its header says 1 Hz)"),
+        (linked_to_itself, "a.wav (not readable as audio ("),
         (not_a_number, "a.wav (holds NaN or infinite samples)"),
     ],
 )
