@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
+from asr.utils.text_files import parse_json_line
 
 ZERO_SHOT = "zero_shot"
 """What a pretrained model writes before it is trained here."""
@@ -72,10 +73,7 @@ def read_hypotheses(path: Path) -> list[Utterance]:
 
 
 def _parse(line: str) -> Utterance:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
+    record = parse_json_line(line)
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     for name in ("id", "reference", "hypothesis"):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asr.errors import UserError
+from asr.utils.text_files import parse_json_line
 
 Role = Literal["reference", "hypothesis"]
 
@@ -52,9 +53,9 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 def json_record(line: str) -> dict[str, Any]:
     """The object of a line. Raises LineError."""
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise LineError(f"not JSON ({error.msg}, column {error.colno})", "fix the line") from None
+        record = parse_json_line(line)
+    except ValueError as error:
+        raise LineError(str(error), "fix the line") from None
     if not isinstance(record, dict):
         raise LineError("not a JSON object", "write one object a line")
     return record
@@ -103,6 +104,8 @@ def _lhotse(line: str, role: Role) -> Transcript:
     supervisions = record.get("supervisions", [record])
     if not isinstance(supervisions, list) or not all(isinstance(s, dict) for s in supervisions):
         raise LineError("'supervisions' is not a list of objects", "write the manifest with lhotse")
+    if all(isinstance(s.get("start", 0.0), (int, float)) for s in supervisions):
+        supervisions = sorted(supervisions, key=lambda s: s.get("start", 0.0))
     texts = [str(s.get("text") or "") for s in supervisions]
     if not any("text" in s for s in supervisions):
         raise LineError(f"'{name}' has no text", "references need a transcribed set")

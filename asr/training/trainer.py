@@ -34,6 +34,7 @@ from asr.tracking.run_log import RunLog, logger_class
 from asr.tracking.scaling_history import note_card
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
 from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
+from asr.training.guards.lost_audio import LostAudioGuard
 from asr.training.guards.non_finite import NonFinite
 from asr.training.post_hoc import make_averages
 from asr.training.records import Update
@@ -42,7 +43,7 @@ from asr.training.resume_rules import check_corpora
 from asr.training.start.warm_start import is_whole_model, warm_start_of
 from asr.training.state import TrainingState
 from asr.training.train_step import TrainStep
-from asr.training.validation import DevSets
+from asr.training.validation import DevSets, mean
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -93,6 +94,7 @@ class Trainer:
             self.label_guard = LabelGuard(config, self.labeler, *seen, self._say)
         self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
         self.state = TrainingState.at_the_start(config, batch_seconds)
+        self.lost_audio = LostAudioGuard(config, ranks, self.data.utterances, self._say)
         self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
         self.log: RunLog | None = None
         self.notes = [*self.data.notes]
@@ -205,6 +207,7 @@ class Trainer:
         own = self.train_step.accumulate(batch, state.batches_drawn, before_hours)
         own.wait_seconds += waited
         stats = own.summed(self.ranks)
+        self.lost_audio.count(own, stats, batch.batch)
         self.non_finite.count_losses(own, stats)
         teacher_update = None
         if self.engine.step():
@@ -307,9 +310,9 @@ class Trainer:
                         place = {**self.state.place(), "set": speech.name, "model": model}
                         record = {**place, **asdict(metrics), "teacher_student_distance": distance}
                         self.log.evaluation(record)
-        self.state.dev_wer = _mean(wers["teacher"])
+        self.state.dev_wer = mean(wers["teacher"])
         if self.labeler is not None:
-            self.labeler.teacher.evaluated(self.state.clock.hours, _mean(wers["student"]))
+            self.labeler.teacher.evaluated(self.state.clock.hours, mean(wers["student"]))
         if self.label_guard is not None and reading is not None:
             self.label_guard.take(reading)
             self._tell_the_stream()
@@ -344,7 +347,3 @@ class Trainer:
             labeler.teacher.files() if labeler else [],
         )
         self._say(f"{self.state.clock.hours:8.2f} h  saved {folder}")
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
+from asr.utils.text_files import lines_of, read_text
 
 from ...manifests import Span, Utterance
 from ...pipeline import Settings
-from ...text.files import lines_of, read_text
 from .listing import Found, first_known, located, prepare_found, set_names, with_short_ids
 from .tables import clean_text
 
