@@ -19,3 +19,10 @@ class UserError(ValueError):
     def at(self, place: str) -> UserError:
         """The same error, said of a place: a file, a setting, an utterance."""
         return UserError(f"{place}: {self.what}", self.remedy)
+
+
+class LostAudioError(UserError):
+    """Audio of one utterance, or its stored features, that was there when it was prepared.
+
+    What reads many goes on without it, counts it and says so.
+    """

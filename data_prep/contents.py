@@ -8,6 +8,7 @@ next one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from asr.errors import UserError
 from asr.utils.files import write_json, write_jsonl
 from asr.utils.locks import locked
 
-from . import journal, manifests
+from . import journal, manifests, recordings
 from .manifests import Kept, Reject
 
 STAGING = ".partial"
@@ -40,6 +41,8 @@ class Preparation:
     options: dict[str, Any]
     sets: list[str]
     outputs: list[str]
+    made: str = ""
+    """Of manifests and converted audio, as they were left: another digest where some are lost or changed."""
 
     def without(self, names: Collection[str]) -> Preparation:
         """What is left of it when a later call takes the named sets."""
@@ -64,11 +67,15 @@ class Contents:
     sets: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def find(self, fingerprint: str) -> Preparation | None:
-        """The preparation of the same input, if all of its files are there."""
+        """The preparation of the same input, if all that it made is there, as it was made."""
         for one in self.preparations:
             if one.fingerprint == fingerprint:
                 complete = all((self.output / name).is_file() for name in one.outputs)
-                return one if complete else None
+                if complete and one.made in ("", digest_of_made(self.output, self.output, one)):
+                    return one
+                print(
+                    f"{self.output}: some of what was prepared is lost or changed: it is made again"
+                )
         return None
 
     def options_of(self, name: str) -> dict[str, Any] | None:
@@ -152,10 +159,30 @@ def publish(
     """Write the sets to the staging folder, the new summary last, then rename all of it."""
     staging = contents.output / STAGING
     names = list(_write_sets(staging, kept))
-    whole = contents.plus(replace(preparation, outputs=[*names, manifests.REJECTS]), counts)
+    preparation = replace(preparation, outputs=[*names, manifests.REJECTS])
+    made = digest_of_made(contents.output, staging, preparation)
+    whole = contents.plus(replace(preparation, made=made), counts)
     whole.save(staging)
     _rename_all(contents.output)
     return whole
+
+
+def digest_of_made(output: Path, folder: Path, preparation: Preparation) -> str:
+    """Of the manifests in `folder` and the converted audio in `output`: names, sizes, times of change."""
+    manifest_files = [folder / name for name in preparation.outputs if name.endswith(".jsonl.gz")]
+    audio = [
+        path
+        for name in preparation.sets
+        for path in (output / recordings.CONVERTED / name).rglob("*.flac")
+        if recordings.CONVERTED_NAME.search(path.name)
+    ]
+    digest = hashlib.sha256()
+    for base, paths in ((folder, manifest_files), (output, sorted(audio))):
+        for path in paths:
+            state = path.stat()
+            entry = [str(path.relative_to(base)), state.st_size, state.st_mtime_ns]
+            digest.update(json.dumps(entry).encode())
+    return digest.hexdigest()
 
 
 def set_files(name: str) -> tuple[str, str, str]:

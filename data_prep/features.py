@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from asr.utils.files import write_json
 from . import manifests
 
 if TYPE_CHECKING:
-    from lhotse import CutSet, MonoCut
+    from lhotse import MonoCut
 
 
 def prepare_features(data: Path, sets: list[str], recipe: Path | None = None) -> None:
@@ -38,24 +38,81 @@ def prepare_features(data: Path, sets: list[str], recipe: Path | None = None) ->
 
 def _prepare_set(data: Path, name: str, config: FeatureConfig) -> None:
     manifest, target = data / f"{name}.jsonl.gz", data / f"{name}.features.jsonl.gz"
-    cuts = manifests.read_cuts(manifest)
+    from asr.data.dataset import SpeechSet  # imports torch
+
+    cuts = SpeechSet.load(manifest).cuts  # a line at a time: a million in memory are gigabytes
     digest = hashlib.sha256(manifest.read_bytes() + config.model_dump_json().encode()).hexdigest()
     storage = data / "features" / name
     mark = storage / "features.json"
-    if target.is_file() and _stored_digest(mark) == digest:
-        print(f"{target}: already computed from the same cuts and settings, nothing to do")
+    if target.is_file() and _stored_digest(mark) == digest and _mended(target, mark, config):
         return
     # The manifest goes first: it must never lead to features of other cuts.
     target.unlink(missing_ok=True)
     shutil.rmtree(storage, ignore_errors=True)
     storage.mkdir(parents=True)
     total = len(cuts)
-    with_features = list(_attach(cuts, total, name, storage, config))
-    manifests.write_cuts(target, with_features)
+    counted = _Counted(_attach(cuts, total, name, storage, config))
+    manifests.write_cuts(target, counted)
     write_json(mark, {"digest": digest, "features": config.model_dump(mode="json")})
-    short = total - len(with_features)
+    short = total - counted.count
     note = f"; {short} shorter than one window left out" if short else ""
-    print(f"{target}: {len(with_features)} cuts{note}")
+    print(f"{target}: {counted.count} cuts{note}")
+
+
+class _Counted:
+    """Cuts as they pass."""
+
+    def __init__(self, cuts: Iterator[MonoCut]) -> None:
+        self._cuts, self.count = cuts, 0
+
+    def __iter__(self) -> Iterator[MonoCut]:
+        for cut in self._cuts:
+            self.count += 1
+            yield cut
+
+
+def _mended(target: Path, mark: Path, config: FeatureConfig) -> bool:
+    """Compute again what is lost or has changed since; False where the manifest is damaged, too."""
+    import numpy as np
+    import torch
+
+    from asr.data.dataset import SpeechSet
+    from asr.data.reading import load_samples
+    from asr.model.features import LogMel
+    from asr.utils.files import replacing
+
+    try:
+        speech = SpeechSet.load(target)
+    except UserError:
+        return False
+    log_mel, since, count = LogMel(config), mark.stat().st_mtime_ns, 0
+    for cut in speech.cuts:
+        path = Path(cut.features.storage_path) / cut.features.storage_key
+        if _is_as_made(path, (cut.features.num_frames, cut.features.num_features), since):
+            continue
+        waveform = torch.from_numpy(load_samples(cut))
+        features, frames = log_mel(waveform, torch.tensor([waveform.shape[1]]))
+        with replacing(path) as file:
+            np.save(file, features[0, : int(frames[0])].numpy())
+        count += 1
+    if count:
+        os.utime(mark)
+        print(
+            f"{target}: features of {count} of {len(speech)} cuts were lost or changed: made again"
+        )
+    else:
+        print(f"{target}: already computed from the same cuts and settings, nothing to do")
+    return True
+
+
+def _is_as_made(path: Path, shape: tuple[int, int], since_ns: int) -> bool:
+    import numpy as np
+
+    try:
+        stored = np.load(path, mmap_mode="r")
+        return bool(stored.shape == shape and path.stat().st_mtime_ns <= since_ns)
+    except (OSError, EOFError, ValueError):
+        return False
 
 
 def _stored_digest(mark: Path) -> str | None:
@@ -66,14 +123,13 @@ def _stored_digest(mark: Path) -> str | None:
 
 
 def _attach(
-    cuts: CutSet, total: int, name: str, storage: Path, config: FeatureConfig
+    cuts: Sequence[MonoCut], total: int, name: str, storage: Path, config: FeatureConfig
 ) -> Iterator[MonoCut]:
     import torch
     from lhotse import Features, NumpyFilesWriter
     from lhotse.utils import fastcopy
 
-    from asr.data.dataset import load_samples
-    from asr.data.manifest.admission import FILES, admit
+    from asr.data.reading import load_samples
     from asr.model.features import LogMel
 
     log_mel = LogMel(config)
@@ -85,7 +141,6 @@ def _attach(
                 f"{config.sample_rate_hz}",
                 "set it to the audio's rate, or prepare again: preparation makes 16000",
             )
-        admit(cut.to_dict(), FILES)
         waveform = torch.from_numpy(load_samples(cut))
         features, frames = log_mel(waveform, torch.tensor([waveform.shape[1]]))
         count = int(frames[0])

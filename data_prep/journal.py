@@ -35,6 +35,8 @@ class Outcome:
     of an MP3. None of one that is an utterance."""
     source: dict[str, Any] | None = None
     """Of a recording that is cut: manifests.Source."""
+    gain: float = 1.0
+    """With which it was converted: below 1 where it went beyond full scale."""
 
 
 def identity(utterance: Utterance, rules: str = "") -> str:

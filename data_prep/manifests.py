@@ -143,6 +143,8 @@ class Kept:
     converted: bool
     part: Part | None = None
     """None: the whole file."""
+    gain: float = 1.0
+    """With which it was converted."""
 
     @property
     def is_found(self) -> bool:
@@ -270,6 +272,7 @@ def summarise(kept: list[Kept], rejects: list[Reject]) -> dict[str, dict[str, An
 def _summarise_set(name: str, kept: list[Kept], rejects: list[Reject]) -> dict[str, Any]:
     mine = [item for item in kept if item.utterance.set == name]
     texts = [item.utterance.text or "" for item in mine]
+    quieter = sum(item.gain < 1.0 for item in mine)
     speakers = {item.utterance.speaker for item in mine} - {None}
     return {
         "utterances": len(mine),
@@ -279,6 +282,7 @@ def _summarise_set(name: str, kept: list[Kept], rejects: list[Reject]) -> dict[s
         "speakers": len(speakers),
         "converted": sum(item.converted for item in mine),
         "rejects": dict(sorted(Counter(r.reason for r in rejects if r.set == name).items())),
+        **({"made_quieter": quieter} if quieter else {}),
         **_of_recordings(mine),
     }
 

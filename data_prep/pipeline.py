@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -82,6 +84,11 @@ def prepare(
     recording of any length, of which parts become utterances. Returns what is kept, nothing where nothing was
     to do. Raises UserError when too much is rejected.
     """
+    if manifests.encodable(str(settings.output)) != str(settings.output):
+        raise UserError(
+            f"--output {manifests.encodable(str(settings.output))}: a name that is not UTF-8",
+            "name another folder",
+        )
     if settings.text.characters is not None:
         characters = settings.text.characters
     rules = {"characters": characters, "max_reject_share": settings.max_reject_share}
@@ -112,6 +119,13 @@ def prepare(
     print(manifests.summary_table(whole.sets))
     if rejects:
         print(f"{len(rejects)} left out: see {settings.output / manifests.REJECTS}")
+    quieter = [item for item in kept if item.gain < 1.0]
+    if quieter:
+        least = min(quieter, key=lambda item: item.gain)
+        print(
+            f"{len(quieter)} recordings that go beyond full scale are stored quieter as a whole, so that "
+            f"nothing is clipped; most of all '{least.utterance.id}', by {-20 * math.log10(least.gain):.1f} dB"
+        )
     for line in about_characters(item.utterance.text for item in kept):
         print(line)
     return kept
@@ -146,6 +160,10 @@ def _screen(listing: Listing, characters: str | None) -> tuple[list[Utterance], 
         fault = check_id(utterance.id)
         if fault is None and utterance.span is not None:
             fault = check_id(utterance.span.recording)
+        place = os.path.abspath(utterance.path)
+        if fault is None and manifests.encodable(place) != place:
+            detail = "a folder or file of its path has a name that is not UTF-8: rename it"
+            fault = Fault("path_characters", detail)
         text = utterance.text if utterance.text is not None else utterance.reference
         if fault is None and text is not None:
             fault = check_text(text, characters)

@@ -5,13 +5,16 @@ Shape suffixes: N samples, C channels.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import soundfile
 
 from asr.data.sequential import SequentialFile
@@ -21,6 +24,13 @@ from .journal import Outcome
 from .manifests import Kept, Part, Source, Utterance
 from .validate import SAMPLE_RATE_HZ, Fault, check_audio
 
+CONVERTED = "audio"
+"""Folder in OUT of the recordings that had to be converted."""
+CONVERTED_NAME = re.compile(r"\.[0-9a-f]{8}\.flac$")
+"""How their names end."""
+MADE_HERE = "converted by asr prepare"
+"""Their comment: they are never taken for recordings."""
+_MOST_NAME_BYTES = 255 - len(".12345678.flac") - len("..partial")
 _BLOCK_SECONDS = 10
 _END_SECONDS = 0.25
 """What ends so much after its recording, as durations that were rounded do, ends with it."""
@@ -42,10 +52,17 @@ def check_one(utterance: Utterance, output: Path) -> Outcome:
     if not check.needs_conversion:
         return Outcome(os.path.abspath(utterance.path), check.samples)
     target = _converted_path(utterance, output)
-    samples = to_16khz_mono(utterance.path, target, channel if check.channels > 1 else None)
+    try:
+        samples, gain = to_16khz_mono(
+            utterance.path, target, channel if check.channels > 1 else None
+        )
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return Outcome(reason="long_name", detail=f"{target}: {error.strerror}; rename it")
     if samples == 0:
         return Outcome(reason="empty", detail="the file holds less than one 16 kHz sample")
-    return Outcome(os.path.abspath(target), samples, converted=True)
+    return Outcome(os.path.abspath(target), samples, converted=True, gain=gain)
 
 
 def _converted_path(utterance: Utterance, output: Path) -> Path:
@@ -54,17 +71,31 @@ def _converted_path(utterance: Utterance, output: Path) -> Path:
     if utterance.span is not None and utterance.span.channel is not None:
         source += f" {utterance.span.channel}".encode()
     mark = hashlib.sha256(source).hexdigest()[:8]
-    return output / "audio" / utterance.set / f"{utterance.id}.{mark}.flac"
+    folder, slash, name = utterance.id.rpartition("/")
+    # By the mark alone it is told apart: of a long name the beginning is enough.
+    short = name.encode()[:_MOST_NAME_BYTES].decode(errors="ignore")
+    return output / CONVERTED / utterance.set / f"{folder}{slash}{short}.{mark}.flac"
 
 
-def to_16khz_mono(source: Path, target: Path, channel: int | None = None) -> int:
+def to_16khz_mono(source: Path, target: Path, channel: int | None = None) -> tuple[int, float]:
     """Average the channels or take one, resample, write 16-bit FLAC atomically; returns samples at 16 kHz.
 
-    A block at a time: recordings may be hours long.
+    And the gain: what goes beyond full scale, as floats may, and resampled or decoded audio by a little, is
+    made quieter as a whole, so that nothing is clipped. A block at a time: recordings may be hours long.
     """
+    samples, peak = _write_16khz_mono(source, target, channel, 1.0)
+    if peak <= 1.0:
+        return samples, 1.0
+    return _write_16khz_mono(source, target, channel, 1.0 / peak)[0], 1.0 / peak
+
+
+def _write_16khz_mono(
+    source: Path, target: Path, channel: int | None, gain: float
+) -> tuple[int, float]:
+    """Samples, and their peak before the gain."""
     from asr.data.audio import AudioFile, resampled, stream_audio  # imports torch
 
-    samples = 0
+    samples, peak = 0, 0.0
     if channel is None:
         blocks = stream_audio(AudioFile.named(source), SAMPLE_RATE_HZ)
     else:
@@ -75,11 +106,13 @@ def to_16khz_mono(source: Path, target: Path, channel: int | None = None) -> int
         _Heard(file) as heard,
         soundfile.SoundFile(heard, "w", SAMPLE_RATE_HZ, 1, "PCM_16", format="FLAC") as sound,
     ):
+        sound.comment = MADE_HERE
         for block_N in blocks:
-            sound.write(block_N.numpy())
-            samples += len(block_N)
+            audio_N = block_N.numpy()
+            sound.write(audio_N * np.float32(gain) if gain != 1.0 else audio_N)
+            samples, peak = samples + len(audio_N), max(peak, float(np.abs(audio_N).max(initial=0)))
             heard.raise_fault()
-    return samples
+    return samples, peak
 
 
 class _Heard:
@@ -134,7 +167,9 @@ def _channel_of(source: Path, channel: int) -> Iterator[Any]:
 
 def listed_part(utterance: Utterance, outcome: Outcome) -> Kept | Fault:
     """An utterance of a sound recording, or the part of it that a corpus names: that may lie beside it."""
-    whole = Kept(utterance, Path(outcome.path), outcome.samples, outcome.converted)
+    whole = Kept(
+        utterance, Path(outcome.path), outcome.samples, outcome.converted, gain=outcome.gain
+    )
     span = utterance.span
     if span is None:
         return whole

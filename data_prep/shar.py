@@ -5,21 +5,25 @@ OUT/NAME.shar/cuts.NNNNNN.jsonl.gz and recording.NNNNNN.tar; `corpus.labelled: [
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
 import shutil
 import urllib.parse
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import soundfile
 from tqdm import tqdm
 
-from asr.data.manifest.shar import ADDRESS, SHAR_SUFFIX
+from asr.data.manifest.shar import ADDRESS, SHAR_SUFFIX, audio_places, places_file
 from asr.errors import UserError
 from asr.utils.files import read_json, write_json
 from asr.utils.signals import begin_worker
@@ -83,7 +87,7 @@ def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str,
                 f"{target}: was made of other utterances or transcripts, or in another way",
                 "delete it to make it again",
             )
-        print(f"{target}: already there, nothing to do")
+        _mend(manifest, target, count, shard_size, audio_format, jobs)
         return
     mark = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:12]
     partial_folder = target.with_name(f".{target.name}.partial-{mark}")
@@ -92,6 +96,50 @@ def _write_set(manifest: Path, target: Path, shard_size: int, audio_format: str,
         write_json(partial_folder / _STAMP, stamp)
         partial_folder.rename(target)
     print(f"{target}: {count} utterances in {math.ceil(count / shard_size)} shards")
+
+
+def _mend(
+    manifest: Path, target: Path, count: int, shard_size: int, audio_format: str, jobs: int
+) -> None:
+    """Make the shards again that are lost or damaged."""
+    shards = range(math.ceil(count / shard_size))
+    damaged = [number for number in shards if not _is_whole(target, number)]
+    if not damaged:
+        print(f"{target}: already there, nothing to do")
+        return
+    with folder_to_ourselves(target):
+        for number in damaged:
+            _cuts_file(target, number).unlink(missing_ok=True)
+        print(f"{target}: {len(damaged)} of {len(shards)} shards are lost or damaged: made again")
+        _write_shards(manifest, target, count, shard_size, audio_format, jobs)
+        (target / _STAMP).touch()
+
+
+def _is_whole(folder: Path, number: int) -> bool:
+    """Whether all of a shard is there: what has changed since is read."""
+    tar = folder / f"recording.{number:06d}.tar"
+    files = [_cuts_file(folder, number), tar, places_file(tar)]
+    if (folder / ADDRESS).is_file() and not tar.is_file():  # it is elsewhere
+        files.remove(tar)
+    try:
+        states = [path.stat() for path in files]
+        places = read_json(files[-1])
+        with gzip.open(files[0]) as lines:
+            names = {json.loads(line)["id"] for line in lines}
+        if names != {*places}:
+            return False
+        if tar not in files or max(one.st_mtime_ns for one in states) <= (
+            (folder / _STAMP).stat().st_mtime_ns
+        ):
+            return tar not in files or audio_places(tar).keys() == names
+        content = tar.read_bytes()
+        for begin, length in places.values():
+            soundfile.read(BytesIO(content[begin : begin + length]))
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, AttributeError, TypeError):
+        return False
+    except soundfile.SoundFileError:
+        return False
+    return True
 
 
 def _write_shards(
@@ -135,7 +183,6 @@ def _write_shard(
     from asr.data.audio_parts import in_memory, is_part
     from asr.data.dataset import SpeechSet
     from asr.data.manifest.admission import by_content
-    from asr.data.manifest.shar import audio_places, places_file
 
     speech = SpeechSet.load(manifest)
     number = start // shard_size

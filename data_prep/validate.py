@@ -6,32 +6,25 @@ found here costs a line in rejects.jsonl, and one found in training costs the ru
 
 from __future__ import annotations
 
-import os
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from asr.data.sequential import RATES_HZ, SequentialFile
+from asr.data.sound.lengths import LengthFault, decoded_otherwise, is_unknown, stated_in
 
 SAMPLE_RATE_HZ = 16_000
 """Rate of everything that training reads."""
 
 _BLOCK_SAMPLES = 1 << 16
-# Writers to a pipe do not know the length and leave the largest 31 or 32-bit number, more or less.
-_UNKNOWN_BYTES = 0x7FFF_0000
-_UNKNOWN_SAMPLES = 1 << 62
 # Containers that Lhotse reads in the same way wherever it runs.
 _PLAIN_FORMATS = {"WAV", "WAVEX", "FLAC"}
 _NO_TEXT = re.compile("[\0-\x08\x0e-\x1b\x7f\ud800-\udfff]")
-# The length of an MP3 without an index is an estimate.
-_ESTIMATED_LENGTH_MARGIN = {"MP3": 0.95}
 
 
 @dataclass(frozen=True)
@@ -52,23 +45,26 @@ class AudioCheck:
     sample_rate_hz: int = 0
     channels: int = 0
     samples: int = 0
+    peak: float = 0.0
     container: str = ""
     fault: Fault | None = None
 
     @property
     def needs_conversion(self) -> bool:
-        """Whether training could not read the file as it is: rate, channels or container."""
+        """Whether training could not read it as it is: rate, channels, container, beyond full scale."""
         return (
             self.sample_rate_hz != SAMPLE_RATE_HZ
             or self.channels != 1
             or self.container not in _PLAIN_FORMATS
+            or self.peak > 1.0
         )
 
 
 def check_audio(path: Path) -> AudioCheck:
     """Decode a whole file and say what is wrong with it.
 
-    Reasons: missing_audio, unreadable, empty, truncated, odd_rate, non_finite. Raises nothing for a bad file.
+    Reasons: missing_audio, unreadable, empty, truncated, longer_than_stated, odd_rate, non_finite. Raises
+    nothing for a bad file.
     """
     decoding = Decoding(path)
     for _ in decoding.blocks():
@@ -90,38 +86,38 @@ class Decoding:
             if self.path.stat().st_size == 0:
                 self.check = _faulty("empty", "the file has no bytes")
                 return
-            shortfall = _wav_shortfall(self.path)
+            stated = stated_in(self.path)
             with SequentialFile(self.path) as file:
-                self.check = AudioCheck(file.samplerate, file.channels, 0, file.format)
+                self.check = AudioCheck(file.samplerate, file.channels, container=file.format)
                 if file.samplerate not in RATES_HZ:
                     detail = (
                         f"the header says {file.samplerate} Hz: write the true rate, or convert it"
                     )
                     self.check = _faulty("odd_rate", detail)
                     return
-                yield from self._decode(file, shortfall)
+                yield from self._decode(file, stated)
         except (FileNotFoundError, ValueError):  # the latter of what is no path
             self.check = _faulty("missing_audio", "no such file")
         except (OSError, soundfile.SoundFileError) as error:
             self.check = _faulty("unreadable", _one_line(error))
 
     def _decode(
-        self, file: soundfile.SoundFile, shortfall: str | None
+        self, file: soundfile.SoundFile, stated: LengthFault | None
     ) -> Iterator[NDArray[np.float32]]:
-        decoded, fault, failure = 0, None, None
+        decoded, peak, fault, failure = 0, 0.0, None, None
         try:
             while len(block := file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)):
                 if fault is None and not np.isfinite(block).all():
                     first = int(np.argmin(np.isfinite(block).all(axis=1)))
                     seconds = (decoded + first) / file.samplerate
                     fault = Fault("non_finite", f"NaN or infinite samples from {seconds:.3f} s on")
-                decoded += len(block)
+                decoded, peak = decoded + len(block), max(peak, float(np.abs(block).max()))
                 yield block
         except soundfile.SoundFileError as error:
             # libsndfile has no word for a stream that stops early: the decoder merely fails.
             failure = _decoding_fault(file, _one_line(error))
-        fault = failure or _length_fault(file, decoded, shortfall) or fault
-        self.check = replace(self.check, samples=decoded, fault=fault)
+        fault = failure or _length_fault(file, decoded, stated) or fault
+        self.check = replace(self.check, samples=decoded, peak=peak, fault=fault)
 
 
 def check_text(text: str, characters: str | None) -> Fault | None:
@@ -151,43 +147,19 @@ def check_id(utterance_id: str) -> Fault | None:
 
 
 def _decoding_fault(file: soundfile.SoundFile, message: str) -> Fault:
-    if file.frames >= _UNKNOWN_SAMPLES:
+    if is_unknown(file.frames):
         return Fault("unreadable", "the header does not state the length; encode the file again")
     detail = f"decoding failed before the end of the {file.frames} promised samples"
     return Fault("truncated", f"{detail} ({message})" if message else detail)
 
 
-def _length_fault(file: soundfile.SoundFile, decoded: int, shortfall: str | None) -> Fault | None:
-    if shortfall is not None:
-        return Fault("truncated", shortfall)
-    margin = _ESTIMATED_LENGTH_MARGIN.get(file.format, 1.0)
-    if decoded < margin * file.frames < _UNKNOWN_SAMPLES:
-        detail = f"the header promises {file.frames} samples, {decoded} could be decoded"
-        return Fault("truncated", detail)
+def _length_fault(
+    file: soundfile.SoundFile, decoded: int, stated: LengthFault | None
+) -> Fault | None:
+    otherwise = stated or decoded_otherwise(file.format, file.frames, decoded)
+    if otherwise is not None:
+        return Fault(*otherwise)
     return Fault("empty", "the file holds no samples") if decoded == 0 else None
-
-
-def _wav_shortfall(path: Path) -> str | None:
-    """What a WAV's data chunk lacks. libsndfile silently shortens the length to what is there."""
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return None
-        promised = _data_chunk_bytes(file)
-        present = os.fstat(file.fileno()).st_size - file.tell()
-    if promised is None or promised <= present or promised >= _UNKNOWN_BYTES:
-        return None
-    return f"the header promises {promised} bytes of samples, the file holds {present}"
-
-
-def _data_chunk_bytes(file: BinaryIO) -> int | None:
-    """Stated size of the data chunk, with the file left at its first byte; None without one."""
-    while len(chunk := file.read(8)) == 8:
-        name, length = struct.unpack("<4sI", chunk)
-        if name == b"data":
-            return int(length)
-        file.seek(length + length % 2, os.SEEK_CUR)
-    return None
 
 
 def _faulty(reason: str, detail: str) -> AudioCheck:

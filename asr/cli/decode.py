@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr.cli.options import add_model, make_parser
+from asr.data.manifest.index import digest
 from asr.decoding.decode_dataset import decode_set
 from asr.decoding.greedy import Decoder, greedy_only
 from asr.decoding.safeguards import GREEDY, GenerationSettings
 from asr.decoding.words import TIMES_NEED_A_HEAD
-from asr.errors import UserError
+from asr.errors import LostAudioError, UserError
 from asr.evaluation.diagnosis.mismatch import about_mismatch
 from asr.evaluation.normalisers import make_normaliser, name_beside, recorded_normaliser
 from asr.model.tokenizer import tokenizer_sha256
-from asr.utils.files import write_json, write_jsonl
+from asr.utils.files import read_json, write_json, write_jsonl
 from asr.utils.options import finite
 from asr.utils.streams import work_is_on_disk
 
 if TYPE_CHECKING:
+    from asr.data.dataset import SpeechSet
     from asr.model.loaded_model import LoadedModel
 
 
@@ -69,6 +71,7 @@ def main(argv: list[str]) -> int:
     if output is None:
         name += "_beam" if arguments.decoder == "beam" else ""
         output = arguments.model_folder / "decode" / speech.name / f"{name}.jsonl"
+        _check_set(output, speech)
     decoder: Decoder | GenerationSettings = greedy_only
     decoder_stamp: dict[str, Any] = {"decoder": "greedy"}
     if model.network.is_read_in_steps:
@@ -76,8 +79,9 @@ def main(argv: list[str]) -> int:
         decoder_stamp = decoder.stamp()
     elif arguments.decoder == "beam":
         decoder, decoder_stamp = _beam(arguments, model, output)
-    records = decode_set(model, speech, decoder, token_times=arguments.token_times)
-    texts = _write(output, records)
+    lost = list[LostAudioError]()
+    records = decode_set(model, speech, decoder, token_times=arguments.token_times, lost=lost)
+    texts = _write(output, records, speech, lost)
     stamp = {
         "checkpoint": str(model.checkpoint),
         "model": arguments.model,
@@ -86,6 +90,7 @@ def main(argv: list[str]) -> int:
         "tokenizer_sha256": tokenizer_sha256(model.checkpoint),
         "set": speech.name,
         "manifest": str(arguments.manifest),
+        "utterances_sha256": digest(speech.keys, speech.seconds),
         **decoder_stamp,
     }
     write_json(output.with_suffix(".stamp.json"), stamp)
@@ -128,7 +133,9 @@ def _decode_by_others(arguments: argparse.Namespace) -> int:
             f"{folder}: --decoder beam, --token-times and --no-safeguards are not for this model",
             "leave them out",
         )
-    texts = _write(output, recognise_set(recogniser, speech, settings))
+    lost = list[LostAudioError]()
+    records = recognise_set(recogniser, speech, settings, lost)
+    texts = _write(output, records, speech, lost)
     stamp["weights_sha256"] = stamp.pop("weights")
     write_json(
         output.with_suffix(".stamp.json"),
@@ -139,8 +146,28 @@ def _decode_by_others(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write(output: Path, records: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
-    """As they come; references and hypotheses are kept in passing."""
+def _check_set(output: Path, speech: SpeechSet) -> None:
+    """Raises UserError where another set of the same name has its hypotheses."""
+    try:
+        stamp = read_json(output.with_suffix(".stamp.json"))
+        before, manifest = stamp["utterances_sha256"], stamp["manifest"]
+    except (OSError, ValueError, LookupError, TypeError):  # none, or of an older version
+        return
+    if output.is_file() and before != digest(speech.keys, speech.seconds):
+        raise UserError(
+            f"{output} holds the hypotheses of other utterances, of {manifest}, a set of the same name",
+            f"rename one of the sets, give --output, or delete {output.parent}",
+        )
+
+
+def _write(
+    output: Path, records: Iterable[dict[str, Any]], speech: SpeechSet, lost: list[LostAudioError]
+) -> list[tuple[str, str]]:
+    """As they come; references and hypotheses are kept in passing.
+
+    Raises UserError where some are `lost` meanwhile, or before: of those that are left no WER is taken for the
+    set's, so the others are written to OUTPUT.incomplete.
+    """
     texts = list[tuple[str, str]]()
 
     def kept_in_passing() -> Iterator[dict[str, Any]]:
@@ -148,7 +175,19 @@ def _write(output: Path, records: Iterable[dict[str, Any]]) -> list[tuple[str, s
             texts.append((record["reference"], record["hypothesis"]))
             yield record
 
-    write_jsonl(output, kept_in_passing())
+    unfinished = output.with_name(f"{output.name}.incomplete")
+    write_jsonl(unfinished, kept_in_passing())
+    missing, first = len(lost), lost[0].what if lost else ""
+    for name, shard in speech.rejects.items():
+        if name not in speech.lost_tars:  # whose utterances are in the set, and lost already
+            missing, first = missing + max(1, shard["count"]), first or f"{name} {shard['reason']}"
+    if missing:
+        raise UserError(
+            f"{missing} of {len(texts) + missing} utterances of '{speech.name}' cannot be read, such as "
+            f"{first}; the hypotheses of the others are in {unfinished}, whose error rate is not the set's",
+            "restore the audio and decode again; or prepare the set again, without what is lost",
+        )
+    unfinished.replace(output)
     return texts
 
 

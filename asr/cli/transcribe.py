@@ -47,10 +47,19 @@ def main(argv: list[str]) -> int:
         except Exception as error:
             failed += 1
             tqdm.write(f"asr transcribe: {_about(error, path)}", file=sys.stderr)
+            continue
+        if found.incomplete:
+            failed += 1
+            tqdm.write(
+                f"asr transcribe: {path}: {found.incomplete}; what can be read of it is transcribed: "
+                "copy it again, or let ffmpeg write it anew",
+                file=sys.stderr,
+            )
     if failed:
         total = len(arguments.files)
         print(
-            f"asr transcribe: {failed} of {total} file(s) could not be transcribed", file=sys.stderr
+            f"asr transcribe: {failed} of {total} file(s) could not be transcribed whole",
+            file=sys.stderr,
         )
     return 2 if failed else 0
 

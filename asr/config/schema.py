@@ -49,6 +49,9 @@ class CorpusConfig(Section):
     """Shorter utterances are left out of training, and counted."""
     max_seconds: Positive = 40.0
     """Longer utterances are left out of training, and counted."""
+    max_lost_share: Share = 0.05
+    """Utterances whose audio is lost or damaged after preparation are named, counted and left out; training
+    stops when they are more than this share. Dev sets likewise."""
     scoring_normaliser: str = "none"
     """How texts are compared, for WER in training and of labels: none, lower, librispeech, whisper-english, or
     PATH.py:FUNCTION, as `asr score --normaliser` has them."""

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,9 +18,10 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchaudio.transforms import Resample
 
 from asr.data.sequential import SequentialFile
+from asr.data.sound.lengths import decoded_otherwise, stated_in
+from asr.data.sound.resampling import resample
 from asr.errors import UserError
 
 STDIN = Path("-")
@@ -45,6 +46,8 @@ class AudioFile:
     path: Path
     spooled: BinaryIO | None = None
     """Of the standard input and other pipes, which cannot be read twice: a temporary file keeps them."""
+    faults: list[str] = field(default_factory=list)
+    """What is wrong with its length, once it has been read to its end: empty where nothing is."""
 
     @classmethod
     def named(cls, path: Path) -> AudioFile:
@@ -124,10 +127,13 @@ def stream_array(array: AudioArray, sample_rate_hz: int) -> Iterator[Tensor]:
 
 
 def stream_audio(file: AudioFile, sample_rate_hz: int) -> Iterator[Tensor]:
-    """The same in blocks of some seconds; joined they are what `read_audio` gives."""
+    """The same in blocks of some seconds; joined they are what `read_audio` gives.
+
+    A file that is shorter or longer than its header says is read as far as it can be, and `file` notes it.
+    """
     path, empty = file.path, True
     with _opened(file) as sound:
-        for block_N in resampled(_blocks(path, sound), sound.samplerate, sample_rate_hz):
+        for block_N in resampled(_blocks(file, sound), sound.samplerate, sample_rate_hz):
             empty = empty and not len(block_N)
             yield block_N
     if empty:
@@ -153,11 +159,23 @@ def _opened(file: AudioFile) -> Iterator[soundfile.SoundFile]:
         ) from None
 
 
-def _blocks(path: Path, sound: soundfile.SoundFile) -> Iterator[Tensor]:
+def _blocks(file: AudioFile, sound: soundfile.SoundFile) -> Iterator[Tensor]:
+    path, decoded = file.path, 0
     while True:
-        audio_NC = sound.read(_BLOCK_SECONDS * sound.samplerate, dtype="float32", always_2d=True)
-        if not len(audio_NC):
+        try:
+            block = _BLOCK_SECONDS * sound.samplerate
+            audio_NC = sound.read(block, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            if not decoded:
+                raise
+            file.faults[:] = [f"decoding failed after {decoded / sound.samplerate:.1f} s ({error})"]
             return
+        if not len(audio_NC):
+            wrong = decoded_otherwise(sound.format, sound.frames, decoded)
+            wrong = (stated_in(file.path) if file.spooled is None else None) or wrong
+            file.faults[:] = [wrong.detail] if wrong is not None else []
+            return
+        decoded += len(audio_NC)
         if not np.isfinite(audio_NC).all():
             raise UserError(f"{path}: holds NaN or infinite samples", "record or export it again")
         yield torch.from_numpy(audio_NC.mean(axis=1))
@@ -176,15 +194,20 @@ def resampled(blocks: Iterable[Tensor], rate_hz: int, target_hz: int) -> Iterato
         yield from blocks
         return
     unit, target_unit, margin = resampling_units(rate_hz, target_hz)
-    resample = Resample(rate_hz, target_hz)
     pending_N, done = torch.zeros(0), 0  # the first `done` samples are only there as a margin
 
     for block_N in blocks:
         pending_N = torch.cat([pending_N, block_N])
         end = (len(pending_N) - margin) // unit * unit
         if end > done:
-            yield resample(pending_N)[done // unit * target_unit : end // unit * target_unit]
+            yield _resampled(pending_N, rate_hz, target_hz)[
+                done // unit * target_unit : end // unit * target_unit
+            ]
             dropped = max(0, end - margin)
             pending_N, done = pending_N[dropped:], end - dropped
     if len(pending_N) > done:
-        yield resample(pending_N)[done // unit * target_unit :]
+        yield _resampled(pending_N, rate_hz, target_hz)[done // unit * target_unit :]
+
+
+def _resampled(audio_N: Tensor, rate_hz: int, target_hz: int) -> Tensor:
+    return torch.from_numpy(resample(audio_N.numpy(), rate_hz, target_hz))

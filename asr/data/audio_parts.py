@@ -11,22 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
-import torch
 from lhotse import MonoCut, Recording
 from lhotse.utils import fastcopy
 from numpy.typing import NDArray
-from torchaudio.transforms import Resample
 
 from asr.data.audio import resampling_units
 from asr.data.mp3_frames import Place
 from asr.data.sequential import SequentialFile
+from asr.data.sound.resampling import resample
 from asr.errors import UserError
 
 EXACT = ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64", "NIST")
@@ -80,7 +78,8 @@ def is_part(cut: MonoCut) -> bool:
         return False
     is_whole = cut.start == 0 and cut.num_samples == cut.recording.num_samples
     names = [_get(one, "name") for one in cut.recording.transforms or ()]
-    return (bool(_said(cut)) or not is_whole) and all(name == "Resample" for name in names)
+    is_resampled = bool(names) or bool(_said(cut))
+    return (is_resampled or not is_whole) and all(name == "Resample" for name in names)
 
 
 def load_part(cut: MonoCut) -> NDArray[np.float32]:
@@ -131,16 +130,9 @@ def resampled_part(
     if rate_hz == target_hz:
         return audio_N
     unit, target_unit, _ = resampling_units(rate_hz, target_hz)
-    whole: NDArray[np.float32] = _resample(rate_hz, target_hz)(
-        torch.from_numpy(np.ascontiguousarray(audio_N))
-    ).numpy()
+    whole = resample(audio_N, rate_hz, target_hz)
     begin = first - span.first // unit * target_unit
     return whole[begin : begin + count]
-
-
-@lru_cache(maxsize=8)
-def _resample(rate_hz: int, target_hz: int) -> Resample:
-    return Resample(rate_hz, target_hz)
 
 
 def _said(cut: MonoCut) -> Mapping[str, Any]:

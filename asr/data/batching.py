@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from asr.data.segments import Kind, Segment
 
+Slots = list[list[list[Segment]]]
+"""[slot][rank] -> segments, as `split_into_micro_batches` makes them."""
+
 _MEASURED_PARTS = 4
 _FEWEST_POOLED_GROUPS = 4
 
@@ -62,7 +65,7 @@ def split_into_micro_batches(
     max_micro_batch_seconds: float,
     part_of: Mapping[Segment, int] | None = None,
     shortest_seconds: float = 0.0,
-) -> list[list[list[Segment]]]:
+) -> Slots:
     """Cut a global batch into micro-batches: [slot][rank] -> segments.
 
     A slot is of one kind on all ranks, those that are only labelled come first, every rank has the same
@@ -71,7 +74,7 @@ def split_into_micro_batches(
     micro-batch may be empty. With `part_of`, each holds segments of one part alone. An utterance counts as
     `shortest_seconds` at least: an encoder-decoder hears silence behind it.
     """
-    slots: list[list[list[Segment]]] = []
+    slots: Slots = []
     for kind, is_trained in ((Kind.UNTRANSCRIBED, False), *((kind, True) for kind in Kind)):
         found = [s for s in segments if s.kind is kind and s.is_trained is is_trained]
         parts: dict[int, list[Segment]] = {}
@@ -102,6 +105,13 @@ def split_into_micro_batches(
 def padded_seconds(segments: Sequence[Segment]) -> float:
     """Audio of a micro-batch after padding to its longest utterance."""
     return max((s.augmented_seconds for s in segments), default=0.0) * len(segments)
+
+
+def padding_share(slots: Slots) -> float:
+    """Share of the processed audio that is padding; ranks that wait for the longest of a slot included."""
+    processed = sum(max(map(padded_seconds, slot)) * len(slot) for slot in slots)
+    played = sum(s.augmented_seconds for slot in slots for part in slot for s in part)
+    return 1.0 - played / processed
 
 
 def _cut(lengths: Sequence[float], limit: float) -> list[tuple[int, int]]:

@@ -9,38 +9,39 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import cast
 
-from lhotse import MonoCut
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from asr.config.schema import Config
+from asr.config.schema import Config, FeatureConfig
 from asr.data.batching import (
     Part,
+    Slots,
     deal_into_parts,
-    padded_seconds,
+    padding_share,
     part_numbers,
     split_into_micro_batches,
 )
 from asr.data.cache_sampler import CachePlan
-from asr.data.dataset import SpeechSet, load_dev_sets, load_features, load_role, load_waveforms
+from asr.data.dataset import SpeechSet, check_lost_tars, load_role
 from asr.data.loading.shared_memory import PREFETCH, received, shared, workers_possible
 from asr.data.manifest.index import digest
+from asr.data.reading import load_features, load_samples, padded
 from asr.data.sampler import AudioStream, GlobalBatch, Position
 from asr.data.segments import GroupedCorpus, Kind, Segment, about_groups, label_ratio
 from asr.data.set_weights import about_weights, set_weights
 from asr.data.sound.augmentation import SoundAugmentation, one_thread
-from asr.data.transcripts import check_transcripts, tokens_per_second_of
-from asr.errors import UserError
+from asr.data.transcripts import check_transcripts, tokens_per_second_of, tokens_per_second_of_dev
+from asr.errors import LostAudioError, UserError
 from asr.model.tokenizer import Tokenizer
 from asr.scaling.rule import SECONDS_PER_HOUR
 from asr.scaling.validity import is_measured
 from asr.utils.signals import begin_worker
-
-Slots = list[list[list[Segment]]]
-"""[slot][rank] -> segments, as `split_into_micro_batches` makes them."""
 
 
 @dataclass
@@ -60,6 +61,9 @@ class MicroBatch:
     """Token ids of labelled utterances."""
     references: list[str]
     """Text of untranscribed utterances where it is known: measures labels, never trains."""
+    lost: dict[int, str] = field(default_factory=dict)
+    """By their places, utterances whose audio cannot be read, and why: silence stands for it, and nothing is
+    trained on it or labelled."""
 
 
 @dataclass
@@ -76,6 +80,8 @@ class RankBatch:
     """Where the gradient noise scale is measured; else empty."""
     part_of_slot: list[int | None]
     """Of this rank's micro-batch; None for one that belongs to no part."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """What this rank could not read since somebody took it from here: by the utterance's id, why."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +105,13 @@ class _Reader(Dataset["MicroBatch | UserError"]):
         self,
         sets: dict[Kind, SpeechSet],
         tokenizer: Tokenizer,
-        precomputed: bool,
+        features: FeatureConfig,
         sound: SoundAugmentation | None,
     ) -> None:
         """`sound`: what is done to the student's waveforms, where anything is."""
         self.sets = sets
         self.tokenizer = tokenizer
-        self.precomputed = precomputed
+        self.features, self.precomputed = features, features.source == "precomputed"
         self.sound = sound
 
     def __getitem__(self, spec: MicroBatchSpec) -> MicroBatch | UserError:
@@ -116,35 +122,58 @@ class _Reader(Dataset["MicroBatch | UserError"]):
 
     def _read(self, spec: MicroBatchSpec) -> MicroBatch:
         speech = self.sets[spec.kind]
-        cuts = [speech.cuts[segment.index] for segment in spec.segments]
         student_input = teacher_input = None
+        lost = dict[int, str]()
         speeds = [segment.speed for segment in spec.segments]
-        if cuts and spec.is_trained:
+        if speeds and spec.is_trained:
             with one_thread() if self.sound else nullcontext():
-                student_input = self._audio(cuts, speeds)
-        if cuts and spec.needs_pseudo_label:
+                student_input = self._audio(spec, speeds, lost)
+        if speeds and spec.needs_pseudo_label:
             as_recorded = student_input if all(speed == 1.0 for speed in speeds) else None
-            teacher_input = as_recorded or self._audio(cuts, None)
+            teacher_input = as_recorded or self._audio(spec, [1.0] * len(speeds), lost)
         if student_input is not None and self.sound is not None:
             waveforms_BN, samples_B = (
                 student_input  # perhaps the teacher's too, which stay as they are
             )
             student_input = self.sound(waveforms_BN, samples_B, spec.segments), samples_B
+        ids = [speech.ids[segment.index] for segment in spec.segments]
         texts = [speech.references[segment.index] for segment in spec.segments]
         labelled = spec.kind is Kind.LABELLED
         return MicroBatch(
             spec.kind,
             spec.is_trained,
             spec.segments,
-            [cut.id for cut in cuts],
+            ids,
             student_input,
             teacher_input,
-            [self._encode(c.id, t) for c, t in zip(cuts, texts, strict=True)] if labelled else [],
+            [self._encode(i, t) for i, t in zip(ids, texts, strict=True)] if labelled else [],
             [] if labelled else texts,
+            lost,
         )
 
-    def _audio(self, cuts: list[MonoCut], speeds: list[float] | None) -> tuple[Tensor, Tensor]:
-        return load_features(cuts) if self.precomputed else load_waveforms(cuts, speeds)
+    def _audio(
+        self, spec: MicroBatchSpec, speeds: list[float], lost: dict[int, str]
+    ) -> tuple[Tensor, Tensor]:
+        """Waveforms or features; what cannot be read goes into `lost`."""
+        parts = []
+        for place, (segment, speed) in enumerate(zip(spec.segments, speeds, strict=True)):
+            try:
+                cut = self.sets[spec.kind].cuts[segment.index]
+                parts.append(
+                    load_features(cut) if self.precomputed else load_samples(cut, speed)[0]
+                )
+            except LostAudioError as error:
+                lost[place] = error.what
+                parts.append(self._silence(segment.seconds / speed))
+        return padded(parts)
+
+    def _silence(self, seconds: float) -> NDArray[np.float32]:
+        """As long: shapes, and so what a micro-batch costs, stay."""
+        features = self.features
+        if self.precomputed:
+            frames = max(1, round(1000 * seconds / features.hop_ms) - 2)
+            return np.zeros((frames, features.mel_bins), np.float32)
+        return np.zeros(max(1, round(seconds * features.sample_rate_hz)), np.float32)
 
     def _encode(self, utterance_id: str, text: str) -> list[int]:
         try:
@@ -172,6 +201,8 @@ class TrainingData:
         self.sound = SoundAugmentation.of(config)
         self.sets: dict[Kind, SpeechSet] = {}
         self.left_out: dict[str, int] = {}
+        self.lost: dict[str, str] = {}
+        """What this rank could not read, see RankBatch."""
         for kind in Kind:
             if config.has_role(kind):
                 whole = load_role(config, kind).at_rate(config.features.sample_rate_hz)
@@ -181,6 +212,7 @@ class TrainingData:
                     first = f", the first '{lost['first']}'" if lost["first"] else ""
                     self.left_out[f"shard {name} {lost['reason']}{first}"] = max(1, lost["count"])
                 self.sets[kind] = kept
+        check_lost_tars(config, list(self.sets.values()))
         self.tokenizer = tokenizer
         labelled = self.sets.get(Kind.LABELLED)
         self.tokens_per_second = 0.0
@@ -189,7 +221,7 @@ class TrainingData:
             check_transcripts(labelled, tokenizer)
             self.tokens_per_second = tokens_per_second_of(labelled, tokenizer)
         else:
-            self.tokens_per_second = _rate_of_dev(config, tokenizer)
+            self.tokens_per_second = tokens_per_second_of_dev(config, tokenizer)
         corpora, self.notes = _grouped(config, self.sets)
         """What a user should know of how the stream is cut."""
         untranscribed, policy = corpora.get(Kind.UNTRANSCRIBED), config.pseudo_label
@@ -208,21 +240,23 @@ class TrainingData:
         )
 
     @property
+    def utterances(self) -> int:
+        """That are trained on, of both kinds."""
+        return sum(map(len, self.sets.values()))
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """Of what a data position refers to, and of noise and rooms: ids and durations."""
         of_sets = {str(kind): digest(s.keys, s.seconds) for kind, s in self.sets.items()}
         sources = self.sound.recordings if self.sound else {}
         return of_sets | {name: recordings.fingerprint for name, recordings in sources.items()}
 
-    def utterance_id(self, segment: Segment) -> str:
-        return self.sets[segment.kind].ids[segment.index]
-
     def utterance_ids(self, batch: GlobalBatch) -> dict[str, list[str]]:
         """Of the utterances that a batch trains on, by kind."""
         ids: dict[str, list[str]] = {str(kind): [] for kind in Kind}
         for segment in batch.segments:
             if segment.is_trained:
-                ids[segment.kind].append(self.utterance_id(segment))
+                ids[segment.kind].append(self.sets[segment.kind].ids[segment.index])
         return ids
 
     def batches(self, position: Position, rank: int, ranks: int) -> Iterator[RankBatch]:
@@ -261,9 +295,10 @@ class TrainingData:
                 nominal,
                 padding_share(slots),
                 len(slots),
-                _chain(first, micro_batches, len(slots)),
+                chain([first], islice(micro_batches, len(slots) - 1)),
                 parts,
                 [numbers.get(slot[rank][0]) if slot[rank] else None for slot in slots],
+                self.lost,
             )
 
     def _parts(self, batch: GlobalBatch, nominal_seconds: float, before: Position) -> list[Part]:
@@ -286,16 +321,22 @@ class TrainingData:
     def _loaded(self, specs: Iterator[MicroBatchSpec]) -> Iterator[MicroBatch]:
         cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         workers = workers_possible(min(self.config.trainer.loader_workers, cores))
-        precomputed = self.config.features.source == "precomputed"
         loader: DataLoader[MicroBatch | UserError] = DataLoader(
-            _Reader(self.sets, self.tokenizer, precomputed, self.sound),
+            _Reader(self.sets, self.tokenizer, self.config.features, self.sound),
             sampler=specs,
             batch_size=None,
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=begin_worker,
         )
-        return _raising(received(iter(loader)))
+        return self._noting(received(iter(loader)))
+
+    def _noting(self, items: Iterator[MicroBatch | UserError]) -> Iterator[MicroBatch]:
+        for item in items:
+            if isinstance(item, UserError):
+                raise item
+            self.lost |= {item.ids[place]: why for place, why in item.lost.items()}
+            yield item
 
 
 def _grouped(
@@ -312,34 +353,3 @@ def _grouped(
         notes += about_groups(corpora[kind])
         weighted += about_weights(kind, [speech], weights)
     return corpora, [*notes, *weighted]
-
-
-def _rate_of_dev(config: Config, tokenizer: Tokenizer) -> float:
-    """Tokens a second of the first dev set that has references; 0 where none has."""
-    for speech in load_dev_sets(config):
-        try:
-            if not len(speech.without_text()):
-                return tokens_per_second_of(speech, tokenizer)
-        except UserError:  # with letters that nobody has to spell
-            continue
-    return 0.0
-
-
-def _raising(items: Iterator[MicroBatch | UserError]) -> Iterator[MicroBatch]:
-    for item in items:
-        if isinstance(item, UserError):
-            raise item
-        yield item
-
-
-def _chain(first: MicroBatch, rest: Iterator[MicroBatch], count: int) -> Iterator[MicroBatch]:
-    yield first
-    for _ in range(count - 1):
-        yield next(rest)
-
-
-def padding_share(slots: Slots) -> float:
-    """Share of the processed audio that is padding; ranks that wait for the longest of a slot included."""
-    processed = sum(max(map(padded_seconds, slot)) * len(slot) for slot in slots)
-    played = sum(s.augmented_seconds for slot in slots for part in slot for s in part)
-    return 1.0 - played / processed

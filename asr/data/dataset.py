@@ -1,6 +1,6 @@
 """Prepared utterances: Lhotse cuts with what is known of their text, and their audio.
 
-Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
+Shape suffixes: N utterances.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numpy as np
-import torch
 from lhotse import MonoCut
 from numpy.typing import NDArray
-from torch import Tensor
 
 from asr.config.schema import Config
-from asr.data.audio_parts import is_part, load_part
-from asr.data.manifest.admission import FILES, FILES_AND_TARS, admit, by_content
+from asr.data.manifest.admission import FILES, FILES_AND_TARS, admit
 from asr.data.manifest.index import MANIFEST_SUFFIX, ManifestIndex, open_index
 from asr.data.manifest.rows import key_of, text_of
 from asr.data.manifest.shar import SHAR_SUFFIX, with_audio
 from asr.data.segments import Kind
 from asr.errors import UserError
 from asr.utils.files import read_json
+from asr.utils.text_files import read_pairs
 
 T = TypeVar("T")
+_MOST_UNKNOWN = 0.5
+"""Share of references kept aside that may be of utterances that are not (any more) in a set."""
 
 
 class _ByPlace(Sequence[T]):
@@ -73,12 +73,13 @@ class SpeechSet:
         """Open DIRECTORY/NAME.jsonl.gz or DIRECTORY/NAME.shar.
 
         References kept aside in DIRECTORY/references/NAME.tsv win over its own transcripts. Raises UserError
-        if the manifest is missing, unreadable or empty.
+        if the manifest is missing, unreadable or empty, and for references that are not of its utterances.
         """
         index = open_index(manifest)
         name = manifest.name.removesuffix(MANIFEST_SUFFIX)
         base_name = name.removesuffix(".features").removesuffix(SHAR_SUFFIX)
-        reference_overrides = _read_overrides(manifest.parent / "references" / f"{base_name}.tsv")
+        aside = manifest.parent / "references" / f"{base_name}.tsv"
+        reference_overrides = _read_overrides(aside, index) if aside.is_file() else {}
         count = len(index)
         return cls(
             name, [index], [reference_overrides], np.zeros(count, np.int16), np.arange(count)
@@ -163,6 +164,11 @@ class SpeechSet:
             for name, lost in manifest.rejects.items()
         }
 
+    @property
+    def lost_tars(self) -> dict[str, dict[str, Any]]:
+        """Of these, tars: their utterances are in the set, and cannot be read."""
+        return {name: lost for name, lost in self.rejects.items() if name.endswith(".tar")}
+
     def at_rate(self, sample_rate_hz: int) -> SpeechSet:
         """This set. Raises UserError unless all its audio has the given rate."""
         for manifest in self.manifests:
@@ -215,11 +221,22 @@ class SpeechSet:
         return gathered
 
 
-def _read_overrides(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("\t", 1) for line in lines if "\t" in line)
+def _read_overrides(path: Path, index: ManifestIndex) -> dict[str, str]:
+    pairs = read_pairs(path, what="reference")
+    unknown = unmatched(list(pairs), index.keys)
+    if len(unknown) > _MOST_UNKNOWN * len(pairs):
+        raise UserError(
+            f"{path}:{pairs[unknown[0]][0]}: '{unknown[0]}' is no utterance of {index.manifest}, and "
+            f"{len(unknown)} of {len(pairs)} ids are none",
+            "write the ids of the manifest, or take the file away",
+        )
+    return {name: text for name, (_, text) in pairs.items()}
+
+
+def unmatched(names: Sequence[str], keys: NDArray[np.uint64]) -> list[str]:
+    """Ids that are none of a manifest's, by its hashes."""
+    own = np.array([key_of(name) for name in names], np.uint64)
+    return [names[place] for place in np.flatnonzero(~np.isin(own, keys)).tolist()]
 
 
 def load_role(config: Config, kind: Kind) -> SpeechSet:
@@ -273,7 +290,10 @@ def check_stored_features(config: Config, directory: Path, names: list[str]) -> 
     wanted = config.features.model_dump(mode="json", exclude={"source"})
     for name in names:
         path = directory / "features" / name.removesuffix(".features") / "features.json"
-        stored = {**read_json(path)["features"]} if path.is_file() else {}
+        try:
+            stored = {**read_json(path)["features"]}
+        except (OSError, ValueError, KeyError, TypeError):  # missing or damaged
+            stored = {}
         stored.pop("source", None)
         if stored != wanted:
             raise UserError(
@@ -284,63 +304,13 @@ def check_stored_features(config: Config, directory: Path, names: list[str]) -> 
             )
 
 
-def _file_of(cut: MonoCut) -> str:
-    if not cut.has_recording:
-        return "no recording"
-    source = cut.recording.sources[0]
-    return str(source.source) if source.type == "file" else "a shard"
-
-
-def load_samples(cut: MonoCut, speed: float = 1.0) -> NDArray[np.float32]:
-    """Samples (1, N) of a cut; raises what Lhotse and soundfile do."""
-    from lhotse.augmentation import Speed
-
-    if is_part(cut):
-        part_1N = load_part(cut)[None]
-        faster_1N: NDArray[np.float32] = (
-            part_1N if speed == 1.0 else Speed(speed)(part_1N, cut.sampling_rate)
+def check_lost_tars(config: Config, sets: Sequence[SpeechSet]) -> None:
+    """Raises UserError where more is lost with tars than may be."""
+    lost = [(name, one) for s in sets for name, one in s.lost_tars.items()]
+    count, total = sum(one["count"] for _, one in lost), sum(map(len, sets))
+    if count > config.corpus.max_lost_share * total:
+        raise UserError(
+            f"{lost[0][0]} {lost[0][1]['reason']}: {count:,} of {total:,} utterances are lost, more than "
+            f"corpus.max_lost_share {config.corpus.max_lost_share:g}",
+            "copy the shards again, or make them again (asr prepare shar)",
         )
-        return faster_1N
-    with by_content():
-        audio_1N: NDArray[np.float32] = (
-            cut if speed == 1.0 else cut.perturb_speed(speed)
-        ).load_audio()
-    return audio_1N
-
-
-def load_waveforms(
-    cuts: Sequence[MonoCut], speeds: Sequence[float] | None = None
-) -> tuple[Tensor, Tensor]:
-    """Waveforms (B, N), fp32, zero-padded, and their lengths (B,) in samples."""
-    waveforms = []
-    for index, cut in enumerate(cuts):
-        speed = 1.0 if speeds is None else speeds[index]
-        try:
-            audio = load_samples(cut, speed)
-        except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
-            source = _file_of(cut)
-            raise UserError(
-                f"{source} (utterance '{cut.id}'): cannot be read any more: {str(error).splitlines()[0]}",
-                "restore the file or run `asr prepare` again",
-            ) from error
-        waveforms.append(torch.from_numpy(np.ascontiguousarray(audio[0], dtype=np.float32)))
-    samples_B = torch.tensor([len(waveform) for waveform in waveforms])
-    return torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True), samples_B
-
-
-def load_features(cuts: Sequence[MonoCut]) -> tuple[Tensor, Tensor]:
-    """Precomputed features (B, T, F), fp32, zero-padded, and their lengths (B,) in frames.
-
-    Raises UserError for a cut without them.
-    """
-    matrices = []
-    for cut in cuts:
-        if not cut.has_features:
-            raise UserError(
-                f"utterance '{cut.id}' has no precomputed features",
-                "run `asr prepare features` and name "
-                "its sets (SET.features), or features.source=waveform",
-            )
-        matrices.append(torch.from_numpy(np.array(cut.load_features(), dtype=np.float32)))
-    lengths_B = torch.tensor([len(matrix) for matrix in matrices])
-    return torch.nn.utils.rnn.pad_sequence(matrices, batch_first=True), lengths_B

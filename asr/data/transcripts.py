@@ -7,7 +7,7 @@ from pathlib import Path
 
 from asr.config.model import EncoderDecoderConfig
 from asr.config.schema import Config
-from asr.data.dataset import SpeechSet
+from asr.data.dataset import SpeechSet, load_dev_sets
 from asr.data.spelling import (
     NormalisedTokenizer,
     count_lacking,
@@ -84,3 +84,14 @@ def tokens_per_second_of(speech: SpeechSet, tokenizer: Tokenizer) -> float:
     step = max(1, len(speech) // _MOST_TRANSCRIPTS_COUNTED)
     tokens = sum(len(tokenizer.encode(text)) for text in speech.references[::step])
     return tokens / max(1e-9, float(speech.seconds[::step].sum()))
+
+
+def tokens_per_second_of_dev(config: Config, tokenizer: Tokenizer) -> float:
+    """Tokens a second of the first dev set that has references; 0 where none has."""
+    for speech in load_dev_sets(config):
+        try:
+            if not len(speech.without_text()):
+                return tokens_per_second_of(speech, tokenizer)
+        except UserError:  # with letters that nobody has to spell
+            continue
+    return 0.0

@@ -15,7 +15,7 @@ from asr.decoding.greedy import Decoder, greedy_only
 from asr.decoding.pieces import write_pieces
 from asr.decoding.safeguards import GenerationSettings
 from asr.decoding.words import TimedToken, words_of
-from asr.errors import UserError
+from asr.errors import LostAudioError, UserError
 from asr.evaluation.hypotheses import Utterance, utterance_of
 from asr.model.encoder_decoder.network import EncoderDecoder
 
@@ -53,7 +53,10 @@ class CutsInMemory:
     def of(cls, cuts: Iterable[MonoCut], sample_rate_hz: int) -> CutsInMemory:
         """Audio of another rate is resampled when it is read. Raises UserError for what is no cut of audio."""
         kept = [_at_rate(cut, sample_rate_hz) for cut in _each(cuts)]
-        texts = [" ".join(s.text for s in cut.supervisions if s.text) for cut in kept]
+        texts = [
+            " ".join(s.text for s in sorted(cut.supervisions, key=lambda s: s.start) if s.text)
+            for cut in kept
+        ]
         return cls(kept, texts, [float(cut.duration) for cut in kept])
 
 
@@ -116,6 +119,12 @@ def _at_rate(cut: Any, sample_rate_hz: int) -> MonoCut:
     admit(cut.to_dict(), FILES_AND_MEMORY)
     if cut.sampling_rate == sample_rate_hz:
         return cut
+    from asr.data.sound.resampling import is_simple
+
+    if not is_simple(cut.sampling_rate, sample_rate_hz):
+        from asr.data.reading import resampled_in_memory
+
+        return resampled_in_memory(cut, sample_rate_hz)
     resampled: MonoCut = cut.resample(sample_rate_hz)
     return resampled
 
@@ -126,13 +135,14 @@ def decode_set(
     decoder: Decoder | GenerationSettings = greedy_only,
     max_seconds: float = 120.0,
     token_times: bool = False,
+    lost: list[LostAudioError] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One record an utterance, by length: reference and hypothesis, when, and what the manifest says of it.
 
     With several hypotheses also `nbest`, with `token_times` also `tokens`. `max_seconds` bounds the padded
-    audio of a batch.
+    audio of a batch. `lost` gets what cannot be read; raises LostAudioError for the first where it is None.
     """
-    for _, record in _decoded(model, speech, decoder, max_seconds, token_times):
+    for _, record in _decoded(model, speech, decoder, max_seconds, token_times, lost):
         yield record
 
 
@@ -143,17 +153,18 @@ def _decoded(
     decoder: Decoder | GenerationSettings,
     max_seconds: float,
     token_times: bool,
+    lost: list[LostAudioError] | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The place of each utterance in its set, and its record."""
     if isinstance(model.network, EncoderDecoder):
         settings = GenerationSettings() if decoder is greedy_only else decoder
-        yield from _written(model, model.network, speech, settings, max_seconds)
+        yield from _written(model, model.network, speech, settings, max_seconds, lost)
         return
     if isinstance(decoder, GenerationSettings):
         raise UserError(
             "this model has no decoder that writes", "decode it greedily, or by asr.BeamDecoder"
         )
-    for segment, logits_SV in set_logits(model, speech, max_seconds):
+    for segment, logits_SV in set_logits(model, speech, max_seconds, lost):
         frames = torch.tensor([len(logits_SV)])
         [hypotheses] = decoder(logits_SV[None], frames)
         best, cut = hypotheses[0], speech.cuts[segment.index]
@@ -193,6 +204,7 @@ def _written(
     speech: Speech,
     settings: object,
     max_seconds: float,
+    lost: list[LostAudioError] | None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """What an encoder-decoder writes: with the times of words where it has a CTC head."""
     if not isinstance(settings, GenerationSettings):
@@ -200,7 +212,7 @@ def _written(
             "an encoder-decoder is not decoded frame by frame",
             "leave the beam search and its language model out, or take a CTC model",
         )
-    for batch, waveforms_BN, samples_B in _batches(model, speech, max_seconds):
+    for batch, waveforms_BN, samples_B in _batches(model, speech, max_seconds, lost):
         cuts = [speech.cuts[segment.index] for segment in batch]
         names = [cut.id for cut in cuts]
         texts = write_pieces(model, network, waveforms_BN, samples_B, names, settings)
@@ -270,24 +282,33 @@ def _timed_reference(
 
 @torch.inference_mode()
 def set_logits(
-    model: LoadedModel, speech: Speech, max_seconds: float = 120.0
+    model: LoadedModel,
+    speech: Speech,
+    max_seconds: float = 120.0,
+    lost: list[LostAudioError] | None = None,
 ) -> Iterator[tuple[Segment, Tensor]]:
-    """Each utterance with its logits (S, V) on the CPU, by length."""
-    for batch, waveforms_BN, samples_B in _batches(model, speech, max_seconds):
+    """Each utterance with its logits (S, V) on the CPU, by length; what cannot be read as in `decode_set`."""
+    for batch, waveforms_BN, samples_B in _batches(model, speech, max_seconds, lost):
         logits_BSV, lengths_B = model.logits(waveforms_BN, samples_B)
         for segment, logits_SV, frames in zip(batch, logits_BSV.cpu(), lengths_B, strict=True):
             yield segment, logits_SV[: int(frames)]
 
 
 def _batches(
-    model: LoadedModel, speech: Speech, max_seconds: float
+    model: LoadedModel, speech: Speech, max_seconds: float, lost: list[LostAudioError] | None
 ) -> Iterator[tuple[list[Segment], Tensor, Tensor]]:
     """Utterances of similar length, their waveforms (B, N) and samples (B,)."""
     from asr.data.batching import split_into_micro_batches
-    from asr.data.dataset import load_waveforms
+    from asr.data.reading import Readable
     from asr.data.segments import Kind, Segment
 
     segments = [Segment(Kind.LABELLED, i, 0, s) for i, s in enumerate(speech.seconds)]
     shortest = model.front_end.shortest_seconds
     for [batch] in split_into_micro_batches(segments, 1, max_seconds, shortest_seconds=shortest):
-        yield batch, *load_waveforms([speech.cuts[s.index] for s in batch])
+        found = Readable.of(speech.cuts, [segment.index for segment in batch])
+        for error in found.lost.values():
+            if lost is None:
+                raise error
+            lost.append(error)
+        if found.kept:
+            yield [batch[place] for place in found.kept], found.waveforms_BN, found.samples_B

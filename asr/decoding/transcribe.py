@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from asr.data.audio import AudioArray, AudioFile
     from asr.model.loaded_model import LoadedModel
 
 WINDOW_SECONDS = 60.0
@@ -66,7 +67,11 @@ def transcribe(
 
     if isinstance(model.network, EncoderDecoder):
         seconds, written = written_words(model, model.network, blocks())
-        return Transcription(str(source.path), seconds, written)
+        return Transcription(str(source.path), seconds, written, _fault(source))
     greedy = greedy_path(model, blocks, window_seconds, context_seconds)
     words = words_of(timed_tokens(greedy), model.tokenizer)
-    return Transcription(str(source.path), greedy.seconds, words)
+    return Transcription(str(source.path), greedy.seconds, words, _fault(source))
+
+
+def _fault(source: AudioArray | AudioFile) -> str:
+    return "; ".join(getattr(source, "faults", ()))

@@ -75,6 +75,8 @@ class Transcription:
     seconds: float
     """Length of the recording."""
     words: list[Word]
+    incomplete: str = ""
+    """What is wrong with the file's length: this is of what could be read. Empty where nothing is."""
 
     @property
     def text(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asr.errors import UserError
+from asr.utils.text_files import parse_json_line
 
 Role = Literal["reference", "hypothesis"]
 
@@ -52,26 +53,12 @@ def numbered_lines(path: Path, also_empty: bool = False) -> Iterator[tuple[int, 
 def json_record(line: str) -> dict[str, Any]:
     """The object of a line. Raises LineError."""
     try:
-        record = json.loads(line)
-        if _HALF.search(line):
-            json.dumps(record, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        raise LineError(f"not JSON ({error.msg}, column {error.colno})", "fix the line") from None
-    except UnicodeEncodeError as error:
-        half = ascii(error.object[error.start])
-        raise LineError(f"{half} is half a character", "write the text anew, as UTF-8") from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # a number of thousands of digits, brackets in brackets
-        raise LineError(f"not JSON that can be read ({error})", "fix the line") from None
+        record = parse_json_line(line)
+    except ValueError as error:
+        raise LineError(str(error), "fix the line") from None
     if not isinstance(record, dict):
         raise LineError("not a JSON object", "write one object a line")
     return record
-
-
-_HALF = re.compile(r"\\ud[89a-f]", re.IGNORECASE)
-"""Of a character beyond 16 bits that JSON writes as two; one alone is no text."""
 
 
 def length_seconds(value: Any) -> float | None:
@@ -129,6 +116,8 @@ def _lhotse(line: str, role: Role) -> Transcript:
     supervisions = record.get("supervisions", [record])
     if not isinstance(supervisions, list) or not all(isinstance(s, dict) for s in supervisions):
         raise LineError("'supervisions' is not a list of objects", "write the manifest with lhotse")
+    if all(isinstance(s.get("start", 0.0), (int, float)) for s in supervisions):
+        supervisions = sorted(supervisions, key=lambda s: s.get("start", 0.0))
     texts = [str(s.get("text") or "") for s in supervisions]
     if not any("text" in s for s in supervisions):
         raise LineError(f"'{name}' has no text", "references need a transcribed set")

@@ -33,13 +33,15 @@ class Dropped(StrEnum):
     """A label from outside with characters that the tokenizer lacks."""
     DISAGREEING = "disagreeing"
     """A label from outside that is far from the average's."""
+    LOST = "lost"
+    """Its audio cannot be read."""
 
 
 _MOST_CHANGE_OF_NOISE = 0.5
 """Token error rate against the former label: what is heard in noise is next to nothing, each time."""
 _HARDLY_ANY = 0.5
 """Of the transcripts' tokens per second: stray tokens in noise, where frames are blank as in no speech."""
-NO_LABEL = (Dropped.UNLABELLED, Dropped.UNSPELLABLE)
+NO_LABEL = (Dropped.UNLABELLED, Dropped.UNSPELLABLE, Dropped.LOST)
 """There is nothing to judge or to compare with."""
 
 

@@ -20,7 +20,7 @@ from asr.evaluation.calibration.word_errors import Calibration
 from asr.model.features import FeatureExtractor
 from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.decoders import LabelDecoder, LabelRequest
-from asr.pseudo_labels.filters import NO_LABEL, is_without_speech, judge, token_error_rate
+from asr.pseudo_labels.filters import NO_LABEL, Dropped, is_without_speech, judge, token_error_rate
 from asr.pseudo_labels.label import OUTSIDE, Label, with_text
 from asr.pseudo_labels.outside.outside_labels import OutsideLabels
 from asr.pseudo_labels.records import Key, LabelRecord, measured
@@ -90,6 +90,8 @@ class LabelMaker:
             ask = partial(self._decide, micro_batch, hours)
             decided = self.outside.choose(micro_batch.ids, hours, ask)
         for place, (segment, label) in enumerate(zip(micro_batch.segments, decided, strict=True)):
+            if place in micro_batch.lost:
+                label = replace(label, tokens=[], text=None, confidences=(), dropped=Dropped.LOST)
             text = label.text or self.tokenizer.decode(label.tokens)
             label = with_text(label, text)
             before = former.get(segment.index)

@@ -175,7 +175,8 @@ class PseudoLabeler:
             key = self.schedule.key(segment)
             label = self.store.kept.get(key, _UNLABELLED)
             tokens = label.tokens
-            dropped = label.dropped or self._unusable(tokens, frames[place])
+            lost = Dropped.LOST if place in micro_batch.lost else None
+            dropped = lost or label.dropped or self._unusable(tokens, frames[place])
             found.append((tokens, label.confidences, dropped))
             name, use, last = micro_batch.ids[place], max(1, segment.use), segment.is_last_use
             self._own.uses.append(LabelUseRecord(key, name, use, label.hours, dropped, last))

@@ -55,9 +55,11 @@ class Console:
     def evaluation(self, record: Mapping[str, Any]) -> None:
         """One model on one dev set: a message."""
         self._wer[record["model"]] = record["wer"]
+        count = record.get("lost_utterances")
+        lost = f"  without {count} utterances that cannot be read" if count else ""
         self.say(
             f"{record['hours']:8.2f} h  {record['set']:<12} {record['model']:<8} "
-            f"WER {record['wer']:6.2f} %  CER {record['cer']:6.2f} %"
+            f"WER {record['wer']:6.2f} %  CER {record['cer']:6.2f} %{lost}"
         )
 
     def close(self) -> None:

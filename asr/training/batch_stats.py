@@ -28,9 +28,13 @@ class BatchStats:
     transcript_tokens: float = 0.0
     infeasible_transcripts: int = 0
     non_finite: int = 0
+    lost_utterances: int = 0
+    """Whose audio cannot be read."""
     wait_seconds: float = 0.0
     non_finite_ids: list[str] = field(default_factory=list)
     """This rank's, by name; not summed."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """This rank's: by the utterance's id, why it cannot be read; not summed."""
 
     @property
     def trained_seconds(self) -> float:
@@ -51,6 +55,6 @@ class BatchStats:
 
     def summed(self, ranks: Ranks) -> BatchStats:
         """The same over all ranks. A collective."""
-        names = [f.name for f in fields(self) if f.name != "non_finite_ids"]
+        names = [f.name for f in fields(self) if f.name not in ("non_finite_ids", "lost")]
         sums = ranks.sum([float(getattr(self, name)) for name in names])
         return BatchStats(**dict(zip(names, sums, strict=True)))  # type: ignore[arg-type]

@@ -126,9 +126,9 @@ class Transcripts(TextObjective):
         self, given: StudentInput, stats: BatchStats
     ) -> tuple[Targets, list[int], TokenWeights]:
         targets, can_emit = given.micro_batch.targets, given.criterion.can_emit
-        pairs = zip(targets, given.frames, strict=True)
-        kept = [i for i, (target, frames) in enumerate(pairs) if can_emit(target, frames)]
-        stats.infeasible_transcripts += len(targets) - len(kept)
+        heard = [i for i in range(len(targets)) if i not in given.micro_batch.lost]
+        kept = [i for i in heard if can_emit(targets[i], given.frames[i])]
+        stats.infeasible_transcripts += len(heard) - len(kept)
         return targets, kept, [None] * len(targets)
 
     def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:

@@ -85,6 +85,8 @@ class TrainStep:
         self.measured = None if sketch is None else self._noise(sketch, batch)
         if self.labeler is not None:
             self.labeler.end_batch(batch.batch)
+        stats.lost, stats.lost_utterances = dict(batch.lost), len(batch.lost)
+        batch.lost.clear()
         return stats
 
     def _sketch(self, batch: RankBatch, number: int) -> GradientSketch | None:

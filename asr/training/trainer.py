@@ -28,6 +28,7 @@ from asr.tracking.metric_logger import RunInfo
 from asr.tracking.run_log import RunLog, logger_class
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
 from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
+from asr.training.guards.lost_audio import LostAudioGuard
 from asr.training.guards.non_finite import NonFinite
 from asr.training.post_hoc import make_averages
 from asr.training.records import Update, mean_of, note_card_in_force
@@ -87,6 +88,7 @@ class Trainer:
             self.label_guard = LabelGuard(config, self.labeler, *seen, self._say)
         self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
         self.state = TrainingState.at_the_start(config, batch_seconds)
+        self.lost_audio = LostAudioGuard(config, ranks, self.data.utterances, self._say)
         self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
         self.log: RunLog | None = None
         self.notes = [*self.store.notes, *self.data.notes]
@@ -200,6 +202,7 @@ class Trainer:
         own = self.train_step.accumulate(batch, state.batches_drawn, before_hours)
         own.wait_seconds += waited
         stats = own.summed(self.ranks)
+        self.lost_audio.count(own, stats, batch.batch)
         self.non_finite.count_losses(own, stats)
         teacher_update = None
         if self.engine.step():

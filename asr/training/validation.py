@@ -13,7 +13,8 @@ import torch
 
 from asr.config.schema import Config
 from asr.data.batching import split_into_micro_batches
-from asr.data.dataset import SpeechSet, load_dev_sets, load_waveforms
+from asr.data.dataset import SpeechSet, load_dev_sets
+from asr.data.reading import Readable
 from asr.data.segments import Kind, Segment
 from asr.decoding.reading import Reading, read
 from asr.distributed.process_group import Ranks
@@ -38,6 +39,8 @@ class DevMetrics:
     dev_loss: float | None
     """The student's loss (CTC, or cross-entropy) in nats per second of audio, over the references that the
     model can emit at all."""
+    lost_utterances: int = 0
+    """Whose audio cannot be read: all the above is of the others."""
 
 
 Watch = Callable[[Reading, Sequence[Segment], Sequence[str]], None]
@@ -54,6 +57,8 @@ class DevSets:
     ranks: Ranks
     normalise: Callable[[str], str]
     """Under which texts are compared."""
+    most_lost: float = 0.05
+    """Share of a set that may be lost, before nothing is said of it."""
 
     @classmethod
     def load(
@@ -71,15 +76,18 @@ class DevSets:
                     f"{speech.seconds[longest]:.4g} s, and the model hears at most {most:g} s",
                     "cut it, or take a dev set of shorter ones",
                 )
-        return cls(sets, front_end, tokenizer, ranks, normalise)
+        return cls(sets, front_end, tokenizer, ranks, normalise, config.corpus.max_lost_share)
 
     @torch.inference_mode()
     def evaluate(
         self, network: SpeechModel, speech: SpeechSet, watch: Watch | None = None
     ) -> DevMetrics:
-        """One of the sets by a model in evaluation mode; `watch` sees it all. A collective."""
+        """One of the sets by a model in evaluation mode; `watch` sees it all. A collective.
+
+        Raises UserError, on all ranks, where more of the set is lost than may be.
+        """
         segments = [Segment(Kind.LABELLED, i, 0, float(s)) for i, s in enumerate(speech.seconds)]
-        sums = [0.0] * 6
+        sums, lost = [0.0] * 6, list[str]()
         shortest = self.front_end.shortest_seconds
         for slot in split_into_micro_batches(
             segments, self.ranks.world, _MAX_BATCH_SECONDS, shortest_seconds=shortest
@@ -87,10 +95,15 @@ class DevSets:
             # A rank without a share decodes a neighbour's, uncounted: the forward pass may be a collective.
             mine = slot[self.ranks.rank]
             share = mine or next(part for part in slot if part)
-            waveforms_BN, samples_B = load_waveforms([speech.cuts[s.index] for s in share])
+            heard = Readable.of(speech.cuts, [segment.index for segment in share])
+            lost += [error.what for error in heard.lost.values()] if mine else []
+            mine = [mine[place] for place in heard.kept] if mine else []
+            seconds = [share[place].seconds for place in heard.kept] or [1.0]
             device = self.ranks.device
-            features_BTF, lengths_B = self.front_end(waveforms_BN.to(device), samples_B.to(device))
-            found = read(network, features_BTF, lengths_B, [one.seconds for one in share])
+            features_BTF, lengths_B = self.front_end(
+                heard.waveforms_BN.to(device), heard.samples_B.to(device)
+            )
+            found = read(network, features_BTF, lengths_B, seconds)
             if mine:
                 references = [speech.references[s.index] for s in mine]
                 frames = network.encoder.output_lengths(lengths_B).tolist()
@@ -101,11 +114,20 @@ class DevSets:
                 sums = [total + count for total, count in zip(sums, counts, strict=True)]
                 if watch is not None:
                     watch(found, mine, references)
-        word_errors, words, character_errors, characters, loss, seconds = self.ranks.sum(sums)
+        *sums, count = self.ranks.sum([*sums, float(len(lost))])
+        if count > self.most_lost * len(speech):
+            [first, *_] = self.ranks.gather(lost)
+            raise UserError(
+                f"dev set '{speech.name}': {count:.0f} of {len(speech)} utterances cannot be read, such as "
+                f"{first}",
+                "mount or restore the audio, and run the same command: it goes on from its last checkpoint",
+            )
+        word_errors, words, character_errors, characters, loss, spoken = sums
         return DevMetrics(
             wer=100 * word_errors / max(1.0, words),
             cer=100 * character_errors / max(1.0, characters),
-            dev_loss=loss / seconds if seconds else None,
+            dev_loss=loss / spoken if spoken else None,
+            lost_utterances=int(count),
         )
 
     def _errors(self, found: Reading, references: Sequence[str]) -> tuple[float, ...]:

@@ -87,7 +87,16 @@ def write_json(path: Path, content: Any) -> None:
 def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write one JSON object a line."""
     with replacing_text(path) as stream:
-        stream.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        stream.writelines(_json_line(record) for record in records)
+
+
+def _json_line(record: dict[str, Any]) -> str:
+    line = json.dumps(record, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as in a name that is not UTF-8
+        line = json.dumps(record)
+    return line + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import unicodedata
 from collections import Counter
@@ -13,15 +14,11 @@ from ..manifests import Reject, Utterance
 from ..pipeline import Settings
 from .formats.listing import Found, prepare_found, set_names
 from .formats.tables import BESIDE, TABLES, Transcript, Transcripts, read_beside, read_table
+from .walk import Walk, walk
 
 NO_TRANSCRIPTS = "none"
 """Instead of a table: leave what there is alone."""
-# What soundfile cannot read (m4a and the like) is listed too: it is then rejected and counted.
-_EXTENSIONS = {
-    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf"),
-    *(".sph", ".w64", ".rf64", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".mkv", ".mov"),
-    ".avi",
-}
+_MOST_COMPARED, _MOST_SHOWN = 5_000, 50
 
 
 def prepare_folder(
@@ -41,13 +38,14 @@ def prepare_folder(
     """
     check_folder(root, settings.output)
     sets = set_names(set_name)
+    there = walk(root, settings.output)
     if transcripts is None:
-        transcripts = _find_transcripts(root, settings.output)
+        transcripts = _find_transcripts(root, there.files)
     elif transcripts == NO_TRANSCRIPTS:
         transcripts = None
     elif transcripts not in BESIDE:
         transcripts = Path(transcripts)
-    found = list_folder(root, settings.output, transcripts, sets)
+    found = list_folder(root, there, transcripts, sets)
     prepare_found(found, root, sets, settings, vad=vad)
 
 
@@ -60,21 +58,22 @@ def check_folder(root: Path, output: Path) -> None:
 
 
 def list_folder(
-    root: Path, output: Path, transcripts: Path | str | None, sets: tuple[str, str]
+    root: Path, there: Walk, transcripts: Path | str | None, sets: tuple[str, str]
 ) -> Found:
-    """List audio with its transcripts, sorted by path; `sets` names the labelled and the other set.
+    """What is there with its transcripts, sorted by path; `sets` names the labelled and the other set.
 
-    `transcripts` is a table or one of BESIDE. Symbolic links to folders are not followed; what lies under
-    `output` is not input. Raises UserError where none of a table's rows has a recording.
+    `transcripts` is a table or one of BESIDE. Raises UserError where none of a table's rows has a recording.
     """
-    files = audio_files(root, output)
+    files = there.files
     texts = Transcripts("")
     if isinstance(transcripts, Path):
-        texts = read_table(transcripts, sets[0])
+        names = {str(file.relative_to(root).with_suffix("")) for file in files}
+        texts = read_table(transcripts, sets[0], names | {file.name for file in files})
     elif transcripts is not None:
         texts = read_beside(files, root, transcripts, sets[0])
     keys = _matched(files, root, texts)
-    if texts.by_key and not any(keys):
+    notes = [*there.notes(), *_match_but_for_case(keys, files, root, texts)]
+    if texts.by_key and files and not any(keys):
         key, one = next(iter(texts.by_key.items()))
         raise UserError(
             f"{one.place}: none of {len(texts.by_key)} ids or paths is of a recording under {root}: the first "
@@ -87,13 +86,24 @@ def list_folder(
         for file, key in zip(files, keys, strict=True)
         if key is None or key not in faulty
     ]
-    rejects = list(texts.rejects)
-    for key in texts.by_key.keys() - set(keys):
+    unreadable, left_out = there.rejects(root, sets[1])
+    rejects = [*texts.rejects, *unreadable]
+    paths = [file.relative_to(root).with_suffix("").as_posix() for file in files]
+    stems = {path.casefold(): path for path in paths}
+    missing = texts.by_key.keys() - set(keys)
+    is_compared = len(stems) <= _MOST_COMPARED and len(missing) <= _MOST_SHOWN
+    for key in missing:
         place = texts.by_key[key].place
-        detail = f"{place}: no audio file of this id or path under {root}"
+        near = difflib.get_close_matches(key.casefold(), stems, 1) if is_compared else []
+        shown = f"; the nearest is '{stems[near[0]]}'" if near else ""
+        detail = f"{place}: no audio file of this id or path under {root}{shown}"
         rejects.append(Reject(key, texts.source, sets[0], "missing_audio", detail))
     return Found(
-        utterances, sorted(rejects, key=lambda reject: (reject.reason, reject.detail)), root=root
+        utterances,
+        sorted(rejects, key=lambda reject: (reject.reason, reject.detail)),
+        notes,
+        root,
+        left_out,
     )
 
 
@@ -142,27 +152,42 @@ def _matched(files: list[Path], root: Path, texts: Transcripts) -> list[str | No
     return found
 
 
-def audio_files(root: Path, output: Path) -> list[Path]:
-    """All under `root` that may be audio, sorted; not what lies under `output`. UserError for none."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        here = Path(folder)
-        folders[:] = [name for name in folders if (here / name).resolve() != output.resolve()]
-        found += [here / name for name in files if Path(name).suffix.lower() in _EXTENSIONS]
-    if not found:
-        known = " ".join(sorted(extension[1:] for extension in _EXTENSIONS))
-        raise UserError(
-            f"--root {root}: no audio found", f"name a folder of files that end in {known}"
-        )
-    return sorted(found)
+def _match_but_for_case(
+    keys: list[str | None], files: list[Path], root: Path, texts: Transcripts
+) -> list[str]:
+    """Fill in the keys that are a recording's but for case, where only one is; what to say of it."""
+    if texts.is_exact or not texts.by_key:
+        return []
+
+    def folded(name: str) -> str:
+        return unicodedata.normalize("NFC", os.path.normpath(name)).casefold()
+
+    used = {key for key in keys if key is not None}
+    open_keys, open_files = dict[str, list[str]](), dict[str, list[int]]()
+    for key in texts.by_key.keys() - used:
+        open_keys.setdefault(folded(key), []).append(key)
+    for place, file in enumerate(files):
+        if keys[place] is None:
+            path = file.relative_to(root)
+            ends = {path.as_posix(), path.with_suffix("").as_posix(), path.name, path.stem}
+            for name in {folded(end) for end in ends}:
+                open_files.setdefault(name, []).append(place)
+    shown = list[str]()
+    for name, candidates in sorted(open_keys.items()):
+        places = [place for place in open_files.get(name, []) if keys[place] is None]
+        if len(candidates) == 1 and len(places) == 1:
+            keys[places[0]] = candidates[0]
+            shown.append(f"'{candidates[0]}' is '{files[places[0]].relative_to(root)}'")
+    if not shown:
+        return []
+    return [f"{len(shown)} transcripts are matched but for upper and lower case: {shown[0]}"]
 
 
-def _find_transcripts(root: Path, output: Path) -> Path | str | None:
+def _find_transcripts(root: Path, audio: list[Path]) -> Path | str | None:
     """Whichever transcripts there are. Raises UserError where there are several kinds."""
-    tables = [root / name for name in TABLES if (root / name).is_file()]
-    audio = audio_files(root, output)
+    tables = [root / name for name in TABLES if os.path.isfile(root / name)]
     beside = {
-        extension: [file for file in audio if file.with_suffix(f".{extension}").is_file()]
+        extension: [file for file in audio if os.path.isfile(file.with_suffix(f".{extension}"))]
         for extension in BESIDE
     }
     found: list[Path | str] = [*tables, *(name for name, files in beside.items() if files)]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from asr.errors import UserError
 from asr.utils.files import replacing_gzip
+from asr.utils.text_files import read_text
 
 FOLDERS = {"10min": ("1h/0",), "1h": ("1h",), "10h": ("1h", "9h")}
 """Sizes, and the folders of the archive that make them up."""
@@ -42,12 +43,7 @@ def read_list(lists: Path, size: str) -> set[str]:
     """Ids of a limited set. Raises UserError where there is neither list nor folder, or it is empty."""
     plain = lists / f"{size}.txt"
     if plain.is_file():
-        try:
-            names = plain.read_text(encoding="utf-8-sig").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{plain}: not readable ({error})", "write ids, one a line, in UTF-8"
-            ) from None
+        names = read_text(plain, "--lists").split()
         found = {name.removesuffix(".flac") for name in names}
     else:
         found = {p.stem for folder in FOLDERS[size] for p in (lists / folder).rglob("*.flac")}

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.utils.text_files import lines_of, read_text
 
 from ..fetch import check_address, checksums, fetch, unpack
 from ..manifests import Listing, Reject, Utterance
 from ..pipeline import Settings, prepare
+from .walk import closed_folders
 
 PARTS = (
     *("train-clean-100", "train-clean-360", "train-other-500"),
@@ -98,6 +100,7 @@ def list_part(corpus: Path, part: str) -> Listing:
     listing = Listing([], [])
     for transcripts in chapters:
         listing.utterances.extend(_chapter(transcripts, part))
+    listing.rejects.extend(closed_folders(folder).rejects(folder, part)[0])
     transcribed = {utterance.path for utterance in listing.utterances}
     for path in sorted(set(folder.glob("*/*/*.flac")) - transcribed):
         detail = f"no line in the transcripts of {path.parent}"
@@ -106,11 +109,7 @@ def list_part(corpus: Path, part: str) -> Listing:
 
 
 def _chapter(transcripts: Path, part: str) -> Iterator[Utterance]:
-    try:
-        lines = transcripts.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{transcripts}: not readable: {error}", "unpack that part again") from None
-    for line in lines:
+    for line in lines_of(read_text(transcripts)) if transcripts.stat().st_size else []:
         if not line.strip():
             continue
         name, *words = line.split()

@@ -20,8 +20,9 @@ from tqdm import tqdm
 from asr.utils.signals import begin_worker
 
 from ..contents import opened_contents
-from ..corpora.folder import audio_files, check_folder
+from ..corpora.folder import check_folder
 from ..corpora.formats.listing import CORPUS, claim, set_names
+from ..corpora.walk import walk
 from ..journal import Outcome
 from ..manifests import Listing, Utterance, read_lines
 from ..pipeline import Settings, prepare
@@ -77,7 +78,8 @@ def prepare_segments(
 
 def _list(root: Path, output: Path, set_name: str) -> Listing:
     """Ids are paths without extension; with it where two files would have one id, so that none is lost."""
-    files = [(path, path.relative_to(root)) for path in audio_files(root, output)]
+    there = walk(root, output)
+    files = [(path, path.relative_to(root)) for path in there.files]
     stems = Counter(relative.with_suffix("").as_posix() for _, relative in files)
     names = [
         relative.as_posix() if stems[stem] > 1 else stem
@@ -85,7 +87,10 @@ def _list(root: Path, output: Path, set_name: str) -> Listing:
         for stem in [relative.with_suffix("").as_posix()]
     ]
     pairs = zip(names, files, strict=True)
-    return Listing([Utterance(name, path, set_name) for name, (path, _) in pairs])
+    for note in there.notes():
+        print(f"note: {note}")
+    utterances = [Utterance(name, path, set_name) for name, (path, _) in pairs]
+    return Listing(utterances, *there.rejects(root, set_name))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asr.data.audio import read_audio
-from asr.data.dataset import SpeechSet, load_samples
+from asr.data.dataset import SpeechSet
 from asr.data.mp3_frames import mp3_frames
+from asr.data.reading import load_samples
 from asr.data_prep import cli
 from asr.data_prep.segmentation import recording
 from asr.data_prep.segmentation.utterances import Limits, utterances

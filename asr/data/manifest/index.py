@@ -30,11 +30,12 @@ from asr.utils.files import naming, read_json, write_json
 from asr.utils.locks import locked
 
 MANIFEST_SUFFIX = ".jsonl.gz"
-_VERSION = 3
-_FOLDER = ".index"
+_VERSION = 4
+_FOLDER, _LINES = ".index", "lines.jsonl"
 _NOT_OURS = {
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP),
     *(errno.ENOSPC, errno.EDQUOT),
+    *(errno.EEXIST, errno.ENOTDIR),
 }
 _ARRAYS = ("starts", "lengths", "seconds", "keys", "has_text")
 
@@ -78,7 +79,15 @@ class ManifestIndex:
             self._file = FileIO(self.lines)
         # Without a position in the file: processes that are forked share it.
         line = os.pread(self._file.fileno(), int(self.lengths[row]), int(self.starts[row]))
-        record: dict[str, Any] = json.loads(line)
+        try:
+            record: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise UserError(
+                f"{self.lines}: utterance {row} cannot be read any more ({error})",
+                "begin again: the index is made anew"
+                if self.lines == self.manifest
+                else f"delete {self.lines.parent}, which is made anew",
+            ) from None
         return record
 
     def __getstate__(self) -> dict[str, Any]:
@@ -160,22 +169,34 @@ def _no_such_set(manifest: Path) -> UserError:
 
 
 def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex | None:
+    """None where it is of another state of the manifest, or not all there as it was made."""
     try:
         meta = read_json(folder / "index.json")
-        if meta["source"] != source:
+        if meta.pop("sha256") != _digest_of(meta) or meta["source"] != source:
+            return None
+        if meta["files"] != _states(folder):
             return None
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return ManifestIndex(
+            manifest,
+            folder / _LINES if _LINES in meta["files"] else manifest,
+            **arrays,
+            characters=meta["characters"],
+            rates={int(rate): name for rate, name in meta["rates"].items()},
+            rejects=meta["rejects"],
+        )
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    lines = folder / "lines.jsonl"
-    return ManifestIndex(
-        manifest,
-        lines if lines.is_file() else manifest,
-        **arrays,
-        characters=meta["characters"],
-        rates={int(rate): name for rate, name in meta["rates"].items()},
-        rejects=meta["rejects"],
-    )
+
+
+def _digest_of(meta: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
+def _states(folder: Path) -> dict[str, list[int]]:
+    """Size and time of change of each file but the description: what is damaged later has another one."""
+    states = {path.name: path.stat() for path in sorted(folder.iterdir()) if path.suffix != ".json"}
+    return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
 
 
 def _build(manifest: Path, folder: Path, source: dict[str, int]) -> None:
@@ -187,11 +208,13 @@ def _build(manifest: Path, folder: Path, source: dict[str, int]) -> None:
     partial = Path(tempfile.mkdtemp(prefix=f".partial-{folder.name}-", dir=folder.parent))
     try:
         with naming(partial):
-            found = scan(manifest, partial / "lines.jsonl")
+            found = scan(manifest, partial / _LINES)
             for name, values in found.columns.items():
                 np.save(partial / f"{name}.npy", values)
         whole = {name: getattr(found, name) for name in ("characters", "rates", "rejects")}
-        write_json(partial / "index.json", {"source": source, **whole})
+        meta = {"source": source, **whole, "files": _states(partial)}
+        meta = json.loads(json.dumps(meta))  # as it is read
+        write_json(partial / "index.json", {**meta, "sha256": _digest_of(meta)})
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         partial.rename(folder)
     finally:

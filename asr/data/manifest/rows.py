@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -60,7 +61,10 @@ def rows_of(start: int, block: bytes) -> Rows:
 
 def text_of(record: dict[str, Any]) -> str:
     """The transcript that a cut carries; empty where it has none."""
-    parts = [supervision.get("text") or "" for supervision in record.get("supervisions") or []]
+    supervisions = record.get("supervisions") or []
+    if len(supervisions) > 1:  # as they are spoken, whatever order they are written in
+        supervisions = sorted(supervisions, key=lambda one: one.get("start") or 0.0)
+    parts = [supervision.get("text") or "" for supervision in supervisions]
     return " ".join(parts).strip()
 
 
@@ -93,7 +97,10 @@ class _Utterances:
             name = record["id"]
             holder = record.get("recording") or record.get("features") or {}
             self.has_tars |= "place" in (holder.get("sources") or ({},))[0]
-            self.seconds.append(float(record["duration"]))
+            seconds = float(record["duration"])
+            if not 0 < seconds < math.inf:
+                raise ValueError(f"a duration of {record['duration']!r} seconds")
+            self.seconds.append(seconds)
             self.rates.append(int(holder["sampling_rate"]))
             self.texts.append(text_of(record))
             self.ids.append(name)

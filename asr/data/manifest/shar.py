@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from asr.errors import UserError
+from asr.errors import LostAudioError, UserError
 from asr.utils.files import read_json
 
 SHAR_SUFFIX = ".shar"
@@ -40,8 +40,9 @@ _SOURCE = "tar"
 def shar_lines(folder: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
     """The line of each utterance; shards in the order of their names.
 
-    Utterances whose audio or line is lost are left out: `rejects` gets, by file, how many, the first one and
-    why. Raises UserError for a folder without shards.
+    `rejects` gets, by file, how many utterances are lost, the first one and why. One whose line is lost is left
+    out; one whose audio is lost stays, so that places in the stream do, and its place in a tar is null. Raises
+    UserError for a folder without shards.
     """
     kinds = (("cuts.", ".jsonl.gz"), ("recording.", ".tar"), ("places.", ".json"))
     numbers = {
@@ -82,7 +83,6 @@ def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator
                 seen.add(name)
                 if place is None:
                     lost.append(name)
-                    continue
                 recording["sources"] = [
                     {"type": _SOURCE, "channels": channels, "source": where, "place": place}
                 ]
@@ -165,29 +165,30 @@ def _rate_hz(tar: Path) -> int | None:
 def with_audio(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A cut whose recording Lhotse can read: one that lies in a tar of `folder` is brought into memory.
 
-    Raises UserError where the tar is gone or shorter than it was.
+    Raises LostAudioError where the tar is gone or shorter than it was.
     """
     recording: dict[str, Any] = record.get("recording") or {"sources": [{}]}
     source = recording["sources"][0]
     if source.get("type") != _SOURCE:
         return record
-    tar, (begin, count) = source["source"], source["place"]
+    tar = source["source"]
     is_remote = "://" in tar
+    shown = f"{tar if is_remote else folder / tar} (utterance '{record['id']}')"
+    if source["place"] is None:
+        raise LostAudioError(
+            f"{shown}: is missing, cut short, or not of these cuts", "restore the shard"
+        )
+    begin, count = source["place"]
     try:
         content = (
             _fetched(tar, begin, count) if is_remote else _read_local(folder / tar, begin, count)
         )
     except OSError as error:
-        raise UserError(
-            f"{tar if is_remote else folder / tar} (utterance '{record['id']}'): cannot be read any more: "
-            f"{error.strerror or error}",
-            "restore the shard",
+        raise LostAudioError(
+            f"{shown}: cannot be read any more: {error.strerror or error}", "restore the shard"
         ) from None
     if len(content) != count:
-        raise UserError(
-            f"{tar if is_remote else folder / tar} (utterance '{record['id']}'): has become shorter",
-            "restore the shard",
-        )
+        raise LostAudioError(f"{shown}: has become shorter", "restore the shard")
     memory = {"type": "memory", "channels": source["channels"], "source": content}
     return {**record, "recording": {**recording, "sources": [memory]}}
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from lhotse.augmentation import Compress, Narrowband, Resample
+from lhotse.augmentation import Compress, Narrowband
 from lhotse.augmentation.compress import MP3_SUPPORTED_SAMPLING_RATES, OPUS_SUPPORTED_SAMPLING_RATES
 from numpy.typing import NDArray
 from torchaudio.functional import highpass_biquad, lowpass_biquad
 
+from asr.data.sound.resampling import resample
 from asr.errors import UserError
 
 Audio = NDArray[np.float32]
@@ -40,9 +41,9 @@ def coded(audio_N: Audio, rate_hz: int, kind: str, compression: float) -> Audio:
             return np.asarray(Narrowband("mulaw", rate_hz, restore_orig_sr=True)(audio_1N, rate_hz))
         if kind != "gsm":
             return np.asarray(Compress(kind, compression)(audio_1N, rate_hz))
-        narrow_1N = Resample(rate_hz, _TELEPHONE_HZ)(audio_1N)
+        narrow_1N = resample(audio_1N, rate_hz, _TELEPHONE_HZ)
         narrow_1N = Compress("gsm", compression)(narrow_1N, _TELEPHONE_HZ)
-        return np.asarray(Resample(_TELEPHONE_HZ, rate_hz)(narrow_1N))
+        return resample(np.asarray(narrow_1N), _TELEPHONE_HZ, rate_hz)
 
     return _in_full_scale(through, audio_N)
 

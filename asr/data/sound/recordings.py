@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from lhotse import MonoCut, Recording
 from lhotse.audio import AudioSource
-from lhotse.augmentation import Resample
 from numpy.typing import NDArray
 
 from asr.data.dataset import SpeechSet
@@ -32,6 +31,7 @@ from asr.data.sound.first_look import (
     refuse_faults,
     samples_of,
 )
+from asr.data.sound.resampling import resample
 from asr.errors import UserError
 
 Audio = NDArray[np.float32]
@@ -140,11 +140,7 @@ class Recordings:
                 f"{self._setting}: {_place(cut)}: holds NaN or infinite samples",
                 "take it out, or record or export it again",
             )
-        rate = int(self._rates[index])
-        if rate == self.rate_hz:
-            return audio_N
-        resampled_N: Audio = Resample(rate, self.rate_hz)(audio_N[None])[0]
-        return resampled_N
+        return resample(audio_N, int(self._rates[index]), self.rate_hz)
 
 
 class _Files(Sequence[MonoCut]):

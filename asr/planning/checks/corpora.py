@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from asr.config.model import EncoderDecoderConfig
 from asr.config.schema import Config
-from asr.data.dataset import SpeechSet, check_stored_features, first_duplicate
+from asr.data.dataset import SpeechSet, check_stored_features, first_duplicate, unmatched
 from asr.data.manifest.index import MANIFEST_SUFFIX
+from asr.data.reading import load_features, load_samples
 from asr.data.segments import GroupedCorpus, Kind, about_groups
 from asr.data.set_weights import about_weights, set_weights
 from asr.data.spelling import count_lacking
 from asr.data.transcripts import training_tokenizer, unspelt
-from asr.errors import UserError
+from asr.errors import LostAudioError, UserError
 from asr.model.features import FrontEnd
 from asr.model.make import check_lengths, make_front_end
 from asr.model.speech_model import SpeechModel
@@ -29,6 +30,7 @@ from asr.planning.checks.finding import Finding, note
 from asr.planning.network import network_of
 
 _MOST_FILES_LOOKED_AT = 2_000
+_MOST_OPENED = 100
 _LARGE_SHARE = 0.05
 _INFEASIBLE_SHARE = 0.01
 
@@ -106,6 +108,7 @@ class Corpora:
 
     def _audio(self, speech: SpeechSet, role: str) -> Iterator[Finding]:
         step = math.ceil(len(speech) / _MOST_FILES_LOOKED_AT)
+        yield from _opened(speech, role)
         looked_at = speech.files[::step]
         missing = [path for path in looked_at if path and not Path(path).is_file()]
         if missing:
@@ -261,6 +264,26 @@ class Corpora:
             )
 
 
+def _opened(speech: SpeechSet, role: str) -> Iterator[Finding]:
+    """One in so many, read as training reads it: a file may be there and be no audio any more."""
+    places = range(0, len(speech), math.ceil(len(speech) / _MOST_OPENED))
+    lost = list[str]()
+    for place in places:
+        try:
+            cut = speech.cuts[place]
+            load_features(cut) if cut.has_features else load_samples(cut)
+        except LostAudioError as error:
+            lost.append(error.what)
+    opened = f"set '{speech.name}' of corpus.{role}: of {len(places)} recordings opened"
+    if lost:
+        yield Finding(
+            f"{opened} (of {len(speech):,}) {len(lost)} cannot be read, the first {lost[0]}",
+            "restore the audio; where preparation made it, prepare again",
+        )
+    elif len(places) < len(speech):
+        yield note(f"{opened} (of {len(speech):,}) all can be read")
+
+
 def _twice(speech: SpeechSet, role: str) -> Iterator[Finding]:
     name = first_duplicate(speech)
     if name is not None:
@@ -271,6 +294,15 @@ def _twice(speech: SpeechSet, role: str) -> Iterator[Finding]:
 
 
 def _references(speech: SpeechSet, role: str) -> Iterator[Finding]:
+    for manifest, aside in zip(speech.manifests, speech.reference_overrides, strict=True):
+        unknown = unmatched(list(aside), manifest.keys)
+        if unknown:
+            yield Finding(
+                f"{len(unknown)} of {len(aside)} references kept aside for '{speech.name}' are of no utterance "
+                f"of it, the first of '{unknown[0]}'",
+                "correct the ids, or leave those lines out",
+                is_problem=False,
+            )
     without = len(speech.without_text())
     if without:
         yield Finding(

@@ -8,27 +8,37 @@ from typing import Any
 
 import torch
 
-from asr.data.dataset import SpeechSet, load_waveforms
+from asr.data.dataset import SpeechSet
+from asr.data.reading import Readable
 from asr.decoding.decode_dataset import decode_set, with_manifest_fields
 from asr.decoding.safeguards import GenerationSettings
+from asr.errors import LostAudioError
 from asr.pseudo_labels.labelling.recogniser import Recogniser
 from asr.pseudo_labels.labelling.written import WritingRecogniser
 
 
 def recognise_set(
-    recogniser: Recogniser, speech: SpeechSet, settings: GenerationSettings
+    recogniser: Recogniser,
+    speech: SpeechSet,
+    settings: GenerationSettings,
+    lost: list[LostAudioError],
 ) -> Iterator[dict[str, Any]]:
     """One record an utterance, without the times of words.
 
     An encoder-decoder writes just as one of ours does, by `settings`, so that before and after training differ
-    in nothing else. Others hear each utterance by itself.
+    in nothing else. Others hear each utterance by itself. `lost` gets what cannot be read.
     """
     if isinstance(recogniser, WritingRecogniser):
-        yield from decode_set(recogniser.model, speech, settings)
+        yield from decode_set(recogniser.model, speech, settings, lost=lost)
         return
-    for cut, reference in zip(speech.cuts, speech.references, strict=True):
+    for place, reference in enumerate(speech.references):
+        found = Readable.of(speech.cuts, [place])
+        lost += found.lost.values()
+        if found.lost:
+            continue
+        cut = speech.cuts[place]
         with torch.inference_mode():
-            [heard] = recogniser(*load_waveforms([cut]))
+            [heard] = recogniser(found.waveforms_BN, found.samples_B)
         confidence = heard.metrics.confidence
         record = {
             "id": cut.id,

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from asr.data.batching import split_into_micro_batches
-from asr.data.dataset import SpeechSet, load_waveforms
+from asr.data.dataset import SpeechSet
 from asr.data.manifest.index import digest
+from asr.data.reading import load_waveforms
 from asr.data.segments import Kind, Segment
 from asr.decoding.safeguards import compression_ratio
 from asr.evaluation.normalisers import Normaliser

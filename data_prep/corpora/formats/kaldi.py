@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.utils.text_files import lines_of, read_text
 
 from ...manifests import Span, Utterance
 from ...pipeline import Settings
-from ...text.files import lines_of, read_text
 from .listing import Found, located, prepare_found, set_names
 from .tables import clean_text
 

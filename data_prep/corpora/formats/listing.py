@@ -32,6 +32,8 @@ class Found:
     notes: list[str] = field(default_factory=list)
     root: Path | None = None
     """A folder of which every recording is an entry: one that `asr prepare segment` takes, too."""
+    left_out: list[Reject] = field(default_factory=list)
+    """What is no fault."""
 
     def reject(self, name: str, path: Path | str, set_name: str, reason: str, detail: str) -> None:
         """Leave something out."""
@@ -119,14 +121,14 @@ def without_overlaps(found: Found, reject: bool) -> Listing:
     """A listing; what is heard at the same time as another utterance is noted, or left out."""
     overlapping = _overlapping(found.utterances)
     if not overlapping:
-        return Listing(found.utterances, found.rejects)
+        return Listing(found.utterances, found.rejects, found.left_out)
     if not reject:
         found.notes.append(
             f"{len(overlapping)} of {len(found.utterances)} utterances overlap others in time, the first "
             f"'{found.utterances[min(overlapping)].id}': more than their own text is heard in them "
             "(--reject-overlapping leaves them out)"
         )
-        return Listing(found.utterances, found.rejects)
+        return Listing(found.utterances, found.rejects, found.left_out)
     left_out = [
         Reject.of(
             found.utterances[place],
@@ -135,7 +137,7 @@ def without_overlaps(found: Found, reject: bool) -> Listing:
         for place, other in overlapping.items()
     ]
     kept = [one for place, one in enumerate(found.utterances) if place not in overlapping]
-    return Listing(kept, found.rejects, left_out)
+    return Listing(kept, found.rejects, [*found.left_out, *left_out])
 
 
 def _overlapping(utterances: list[Utterance]) -> dict[int, int]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.utils.text_files import decoded, lines_of, read_text
 
 from ...manifests import Reject
-from ...text.files import decoded, lines_of, read_text
 
 TABLES = ("transcripts.tsv", "transcripts.csv")
 """Names under which a table is found without being named."""
@@ -74,15 +75,19 @@ def clean_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def read_table(path: Path, set_name: str) -> Transcripts:
+def read_table(path: Path, set_name: str, recordings: Collection[str] = ()) -> Transcripts:
     """Rows of `id TAB text`, or of a table whose heading names its columns (TAB, comma or semicolon).
 
-    Lines at fault are rejects. Raises UserError for a file that is unreadable, or lacks a column or rows.
+    Lines at fault are rejects. `recordings` are names that there are: one called `path` makes no heading.
+    Raises UserError for a file that is unreadable, or lacks a column or rows.
     """
     text = read_text(path, "--transcripts")
     found = Transcripts(str(path))
     heading = lines_of(text)[0]
     delimiter = _delimiter_of(path, heading)
+    cells = heading.split("\t")
+    if delimiter == "\t" and len(cells) == 2 and cells[0].strip() in recordings:
+        delimiter = None
     if delimiter is None:
         for number, line in enumerate(lines_of(text), start=1):
             if line.strip():
@@ -202,7 +207,7 @@ def read_beside(files: Iterable[Path], root: Path, extension: str, set_name: str
     found = Transcripts(f".{extension} files under {root}", is_exact=True)
     for file in files:
         path = file.with_suffix(f".{extension}")
-        if not path.is_file():
+        if not os.path.isfile(path):
             continue
         name = file.relative_to(root).as_posix()
         try:

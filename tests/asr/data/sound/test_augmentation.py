@@ -22,7 +22,7 @@ from sound_helpers import (
     write_sound,
 )
 
-from asr.data.dataset import load_waveforms
+from asr.data.reading import load_waveforms
 from asr.data.segments import Kind
 
 BATCHES = 8

@@ -60,9 +60,43 @@ def lines_of(text: str) -> list[str]:
     return re.split(r"\r\n|\n|\r", text)
 
 
-def json_of(text: str) -> Any:
-    """What JSON says. Raises ValueError for what is none, thousands of brackets too."""
+def read_pairs(path: Path, name: str = "", what: str = "text") -> dict[str, tuple[int, str]]:
+    """Of lines `id TAB text`, or with other white space behind the first word: line number and text by id.
+
+    Raises UserError, naming the line, for one without text, and an id that is there with another text.
+    """
+    where = f"{name} {path}".strip()
+    found: dict[str, tuple[int, str]] = {}
+    for number, line in enumerate(lines_of(read_text(path, name)), start=1):
+        if not line.strip():
+            continue
+        key, tab, text = line.partition("\t")
+        key, text = (key.strip(), text.strip()) if tab else (*line.split(maxsplit=1), "", "")[:2]
+        if not key or not text:
+            raise UserError(
+                f"{where}:{number}: no {what} behind the id ({line[:60]!r})",
+                f"write id, TAB, {what}, or leave the line out",
+            )
+        before, said = found.setdefault(key, (number, text))
+        if said != text:
+            raise UserError(
+                f"{where}:{number}: '{key}' has another {what} on line {before}", "keep one of them"
+            )
+    return found
+
+
+def parse_json_line(line: str) -> Any:
+    """What a line holds. Raises ValueError for what is no JSON, or text that no file of text can hold."""
     try:
-        return json.loads(text)
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
     except RecursionError:
-        raise ValueError("brackets in brackets without an end") from None
+        raise ValueError("not JSON that can be read: brackets in brackets without an end") from None
+    if "\\ud" in line.lower():
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise ValueError(f"half a surrogate pair ({half!a}), which is no character") from None
+    return found
