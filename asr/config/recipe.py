@@ -23,8 +23,8 @@ from asr.config.fields import Section
 from asr.config.model import MODEL_KINDS
 from asr.config.pseudo_label import with_start_in_full
 from asr.config.schema import Config
-from asr.config.yaml_text import parse_yaml
 from asr.errors import UserError
+from asr.utils.yaml_text import parse_yaml
 
 _KIND_TAGS = {(1, kind) for kind in MODEL_KINDS}
 _SETTINGS_SHOWN = "`asr train RECIPE --print-config` shows and documents every setting"

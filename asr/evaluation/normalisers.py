@@ -71,11 +71,11 @@ def recorded_name(run: Path) -> str:
     """
     import yaml
 
-    from asr.utils.yaml_text import load_yaml
+    from asr.utils.yaml_text import parse_yaml
 
     path = run / "config.yaml"
     try:
-        tree = load_yaml(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        tree = parse_yaml(path.read_text(encoding="utf-8")) if path.is_file() else {}
         corpus = tree.get("corpus") or {}
         return str(corpus.get("scoring_normaliser", "none"))
     except (OSError, UnicodeDecodeError, AttributeError, yaml.YAMLError) as error:

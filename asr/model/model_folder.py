@@ -30,7 +30,7 @@ from asr.model.loaded_model import LoadedModel
 from asr.model.make import make_front_end, make_model
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
-from asr.utils.yaml_text import load_yaml
+from asr.utils.yaml_text import parse_yaml
 
 _TENSORS = ".safetensors"
 Weights = Literal["teacher", "student"]
@@ -66,7 +66,7 @@ def read_config(checkpoint: Path) -> Config:
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise OSError("not a regular file")
-        tree = load_yaml(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
         tree.pop("pseudo_label", None)
         corpus = tree.get("corpus") or {}
         if corpus.get("untranscribed") and not corpus.get("labelled"):

@@ -116,11 +116,11 @@ class RunReader:
         """The text and the tree of config.yaml; empty where there is none."""
         import yaml
 
-        from asr.utils.yaml_text import load_yaml
+        from asr.utils.yaml_text import parse_yaml
 
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         try:
-            tree = load_yaml(text)
+            tree = parse_yaml(text)
         except yaml.YAMLError:
             self._note(f"{path.name} is not readable as YAML.")
             tree = None

@@ -14,7 +14,7 @@ from asr.errors import UserError
 from asr.planning.audit.metrics import Cell
 from asr.planning.audit.plan import BURN_IN, AuditPlan, cell_config
 from asr.utils.processes import environment, python
-from asr.utils.yaml_text import load_yaml
+from asr.utils.yaml_text import parse_yaml
 
 _BYTES_PER_CELL = 2 << 30
 _POLL_SECONDS = 0.5
@@ -45,7 +45,7 @@ def _is_finished(folder: Path, config: Config) -> bool:
     if not path.is_file():
         return False
     # As written: what another version did not know would be read as what is the default now.
-    before = load_yaml(path.read_text(encoding="utf-8"))
+    before = parse_yaml(path.read_text(encoding="utf-8"))
     wanted = config.model_dump(mode="json")
     if before != wanted:
         changed = [name for name, value in wanted.items() if value != before.get(name)]

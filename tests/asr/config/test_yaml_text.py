@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from asr.config.recipe import load_config
-from asr.config.yaml_text import parse_yaml
 from asr.errors import UserError
+from asr.utils.yaml_text import parse_yaml
 
 BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
