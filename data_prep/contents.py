@@ -118,6 +118,11 @@ def opened_contents(output: Path, corpus: str) -> Iterator[Contents]:
 @contextmanager
 def folder_to_ourselves(folder: Path) -> Iterator[None]:
     """A folder, made if need be, for this process alone. Raises UserError when that cannot be."""
+    if manifests.encodable(str(folder)) != str(folder):
+        raise UserError(
+            f"--output {manifests.encodable(str(folder))}: a name that is not UTF-8",
+            "name another folder",
+        )
     busy = UserError(
         f"{folder}: another preparation is writing there", "wait for it, or give another --output"
     )

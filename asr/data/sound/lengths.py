@@ -106,7 +106,7 @@ def _chunks_otherwise(file: BinaryIO, size: int, layout: str, wanted: bytes) -> 
 
 
 def _ogg_otherwise(file: BinaryIO, size: int) -> LengthFault | None:
-    """Whether the last page is whole. Not whether it says that it is the last: that of a live stream does not."""
+    """Whether the last page is whole. That it is said to be the last is not asked: streams lack it."""
     file.seek(max(0, size - _TAIL_BYTES))
     tail = file.read()
     page = tail[tail.rfind(b"OggS") :]
