@@ -27,6 +27,8 @@ from .manifests import Kept, Reject
 
 STAGING = ".partial"
 """Folder in OUT of an unfinished preparation."""
+MADE = ".made.json"
+"""In OUT: by its fingerprint, what each preparation made, so that what is lost or changed is noticed."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,6 @@ class Preparation:
     options: dict[str, Any]
     sets: list[str]
     outputs: list[str]
-    made: str = ""
-    """Of manifests and converted audio, as they were left: another digest where some are lost or changed."""
 
     def without(self, names: Collection[str]) -> Preparation:
         """What is left of it when a later call takes the named sets."""
@@ -71,7 +71,8 @@ class Contents:
         for one in self.preparations:
             if one.fingerprint == fingerprint:
                 complete = all((self.output / name).is_file() for name in one.outputs)
-                if complete and one.made in ("", digest_of_made(self.output, self.output, one)):
+                made = _read_object(self.output / MADE).get(fingerprint)
+                if complete and made in (None, digest_of_made(self.output, one)):
                     return one
                 print(
                     f"{self.output}: some of what was prepared is lost or changed: it is made again"
@@ -118,6 +119,11 @@ def opened_contents(output: Path, corpus: str) -> Iterator[Contents]:
 @contextmanager
 def folder_to_ourselves(folder: Path) -> Iterator[None]:
     """A folder, made if need be, for this process alone. Raises UserError when that cannot be."""
+    if manifests.encodable(str(folder)) != str(folder):
+        raise UserError(
+            f"--output {manifests.encodable(str(folder))}: a name that is not UTF-8",
+            "name another folder",
+        )
     busy = UserError(
         f"{folder}: another preparation is writing there", "wait for it, or give another --output"
     )
@@ -160,16 +166,20 @@ def publish(
     staging = contents.output / STAGING
     names = list(_write_sets(staging, kept))
     preparation = replace(preparation, outputs=[*names, manifests.REJECTS])
-    made = digest_of_made(contents.output, staging, preparation)
-    whole = contents.plus(replace(preparation, made=made), counts)
+    whole = contents.plus(preparation, counts)
     whole.save(staging)
     _rename_all(contents.output)
+    made = _read_object(contents.output / MADE)
+    kept_ones = {one.fingerprint for one in whole.preparations}
+    made = {fingerprint: digest for fingerprint, digest in made.items() if fingerprint in kept_ones}
+    made[preparation.fingerprint] = digest_of_made(contents.output, preparation)
+    write_json(contents.output / MADE, made)
     return whole
 
 
-def digest_of_made(output: Path, folder: Path, preparation: Preparation) -> str:
-    """Of the manifests in `folder` and the converted audio in `output`: names, sizes, times of change."""
-    manifest_files = [folder / name for name in preparation.outputs if name.endswith(".jsonl.gz")]
+def digest_of_made(output: Path, preparation: Preparation) -> str:
+    """Of manifests and converted audio: names, sizes, times of change."""
+    manifest_files = [output / name for name in preparation.outputs if name.endswith(".jsonl.gz")]
     audio = [
         path
         for name in preparation.sets
@@ -177,11 +187,10 @@ def digest_of_made(output: Path, folder: Path, preparation: Preparation) -> str:
         if recordings.CONVERTED_NAME.search(path.name)
     ]
     digest = hashlib.sha256()
-    for base, paths in ((folder, manifest_files), (output, sorted(audio))):
-        for path in paths:
-            state = path.stat()
-            entry = [str(path.relative_to(base)), state.st_size, state.st_mtime_ns]
-            digest.update(json.dumps(entry).encode())
+    for path in [*manifest_files, *sorted(audio)]:
+        state = path.stat()
+        entry = [str(path.relative_to(output)), state.st_size, state.st_mtime_ns]
+        digest.update(json.dumps(entry).encode())
     return digest.hexdigest()
 
 
@@ -244,8 +253,13 @@ def _read(output: Path, corpus: str) -> Contents:
 
 
 def _read_summary(folder: Path) -> dict[str, Any] | None:
+    return _read_object(folder / manifests.SUMMARY) or None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Nothing where there is none, or it is damaged."""
     try:
-        tree = json.loads((folder / manifests.SUMMARY).read_text(encoding="utf-8"))
+        tree = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return tree if isinstance(tree, dict) else None
+        return {}
+    return tree if isinstance(tree, dict) else {}

@@ -24,7 +24,8 @@ earlier calls made in OUT, of the same corpus, stay there; a set that is prepare
 _FOLDER = """\
 Prepare any folder of audio files (wav, flac, mp3, ogg, opus, ...), to any depth.
 
-The id of an utterance is its path under DIR without the extension. Transcripts, in UTF-8, are
+The id of an utterance is its path under DIR without the extension. Links to folders are followed once; what
+preparation has converted is no recording. Transcripts, in UTF-8, are
   transcripts.tsv   id or relative path, TAB, text; or with a heading, as
   transcripts.csv   id or path, text, speaker, language, gender, and any more, which become custom fields
   a.txt or a.lab    beside a.wav

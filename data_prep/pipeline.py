@@ -84,11 +84,6 @@ def prepare(
     recording of any length, of which parts become utterances. Returns what is kept, nothing where nothing was
     to do. Raises UserError when too much is rejected.
     """
-    if manifests.encodable(str(settings.output)) != str(settings.output):
-        raise UserError(
-            f"--output {manifests.encodable(str(settings.output))}: a name that is not UTF-8",
-            "name another folder",
-        )
     if settings.text.characters is not None:
         characters = settings.text.characters
     rules = {"characters": characters, "max_reject_share": settings.max_reject_share}
@@ -119,16 +114,19 @@ def prepare(
     print(manifests.summary_table(whole.sets))
     if rejects:
         print(f"{len(rejects)} left out: see {settings.output / manifests.REJECTS}")
+    for line in (*_about_loud(kept), *about_characters(item.utterance.text for item in kept)):
+        print(line)
+    return kept
+
+
+def _about_loud(kept: list[Kept]) -> Iterator[str]:
     quieter = [item for item in kept if item.gain < 1.0]
     if quieter:
         least = min(quieter, key=lambda item: item.gain)
-        print(
+        yield (
             f"{len(quieter)} recordings that go beyond full scale are stored quieter as a whole, so that "
             f"nothing is clipped; most of all '{least.utterance.id}', by {-20 * math.log10(least.gain):.1f} dB"
         )
-    for line in about_characters(item.utterance.text for item in kept):
-        print(line)
-    return kept
 
 
 def _validate(

@@ -254,9 +254,8 @@ class TrainingData:
     def utterance_ids(self, batch: GlobalBatch) -> dict[str, list[str]]:
         """Of the utterances that a batch trains on, by kind."""
         ids: dict[str, list[str]] = {str(kind): [] for kind in Kind}
-        for segment in batch.segments:
-            if segment.is_trained:
-                ids[segment.kind].append(self.sets[segment.kind].ids[segment.index])
+        for one in filter(lambda segment: segment.is_trained, batch.segments):
+            ids[one.kind].append(self.sets[one.kind].ids[one.index])
         return ids
 
     def batches(self, position: Position, rank: int, ranks: int) -> Iterator[RankBatch]:

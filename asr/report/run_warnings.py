@@ -16,11 +16,34 @@ _REMEDY = (
 
 
 def run_warnings(run: Run, config: Mapping[str, Any]) -> list[str]:
-    """Labels by weights that were not fit to, or that never began; blanks alone at the end.
+    """Labels by weights that were not fit to, or that never began; blanks alone at the end; lost audio.
 
     `config` as config.yaml has it.
     """
-    return [*_about_the_start(run), *_about_the_wait(run, config), *_about_the_plateau(run)]
+    return [
+        *_about_the_start(run),
+        *_about_the_wait(run, config),
+        *_about_the_plateau(run),
+        *_about_the_lost(run),
+    ]
+
+
+def _about_the_lost(run: Run) -> Iterator[str]:
+    counts = [line["lost_utterances"] for line in run.training if line.get("lost_utterances")]
+    if counts:
+        yield (
+            f"In {len(counts)} of {len(run.training)} updates some utterances could not be read, {sum(counts)} "
+            "times in all: they were left out. train.log names them."
+        )
+    sets: dict[str, int] = {}
+    for line in run.evaluations:
+        if line.get("lost_utterances"):
+            sets[line["set"]] = max(sets.get(line["set"], 0), line["lost_utterances"])
+    for name, count in sets.items():
+        yield (
+            f"Of dev set '{name}' up to {count} utterances could not be read: its error rates are of the "
+            "others."
+        )
 
 
 def _about_the_start(run: Run) -> Iterator[str]:

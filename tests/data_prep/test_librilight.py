@@ -81,7 +81,7 @@ def test_what_is_missing_is_named(data: Path, tmp_path: Path) -> None:
     (tmp_path / "10h.txt").write_text("9-9-0000\n")
     fails(tmp_path, "1 of the 1 utterances of 10h are in none of .* the first '9-9-0000'")
     (tmp_path / "10h.txt").write_text("")
-    fails(tmp_path, "names no utterance")
+    fails(tmp_path, "10h.txt: the file is empty")
     fails(tmp_path, "run `asr prepare librispeech` first", tmp_path / "empty")
 
 
@@ -89,7 +89,7 @@ def test_what_is_no_list_and_no_manifest_is_said(data: Path, tmp_path: Path) -> 
     lists = tmp_path / "lists"
     lists.mkdir()
     (lists / "10h.txt").write_bytes(b"\xff\xfe1-2-0000")
-    with pytest.raises(UserError, match=r"10h.txt: not readable"):
+    with pytest.raises(UserError, match=r"10h.txt: is UTF-16"):
         prepare_librilight(lists, data, ["10h"])
     (lists / "10h.txt").write_bytes(
         b"\xef\xbb\xbf1-2-0000\n3-4-0000.flac\n"

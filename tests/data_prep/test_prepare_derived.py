@@ -118,7 +118,7 @@ def test_an_interrupted_computation_leaves_no_manifest(
 
 
 def test_features_of_a_missing_set_are_explained(data: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.jsonl\.gz: no such manifest"):
+    with pytest.raises(UserError, match=r"nowhere\.jsonl\.gz: no such set"):
         cli.main(["features", "--data", str(data), "--sets", "nowhere"])
 
 

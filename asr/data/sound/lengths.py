@@ -1,6 +1,6 @@
 """Whether a file holds as much audio as its header says: libsndfile believes headers, and hides what differs.
 
-Layouts: RIFF (Microsoft, IBM), AIFF (Apple), AU (Sun), CAF (Apple); FLAC: RFC 9639.
+Layouts: RIFF (Microsoft, IBM), AIFF (Apple), AU (Sun), CAF (Apple); FLAC: RFC 9639; Ogg: RFC 3533.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def stated_otherwise(file: BinaryIO) -> LengthFault | None:
         return _compared(stated, size - begin) if stated < _UNKNOWN_BYTES else None
     if head[:4] == b"fLaC" and len(head) == 42:
         return _flac_otherwise(file, size, head)
+    if head[:4] == b"OggS":
+        return _ogg_otherwise(file, size)
     return None
 
 
@@ -100,6 +102,20 @@ def _chunks_otherwise(file: BinaryIO, size: int, layout: str, wanted: bytes) -> 
             return LengthFault(LONGER, f"{size - begin + len(chunk)} {_NO_CHUNK}")
         padded = length if layout.endswith("q") else length + length % 2
         file.seek(begin + padded)
+    return None
+
+
+def _ogg_otherwise(file: BinaryIO, size: int) -> LengthFault | None:
+    """Whether the last page is whole. That it is said to be the last is not asked: streams lack it."""
+    file.seek(max(0, size - _TAIL_BYTES))
+    tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    segments = page[26] if len(page) > 26 else 0
+    length = 27 + segments + sum(page[27 : 27 + segments])
+    if len(page) < length:
+        return LengthFault(
+            TRUNCATED, f"the last page has {length} bytes, the file holds {len(page)}"
+        )
     return None
 
 

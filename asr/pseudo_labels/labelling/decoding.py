@@ -21,19 +21,23 @@ def recognise_set(
     recogniser: Recogniser,
     speech: SpeechSet,
     settings: GenerationSettings,
-    lost: list[LostAudioError],
+    lost: list[LostAudioError] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One record an utterance, without the times of words.
 
     An encoder-decoder writes just as one of ours does, by `settings`, so that before and after training differ
-    in nothing else. Others hear each utterance by itself. `lost` gets what cannot be read.
+    in nothing else. Others hear each utterance by itself. `lost` gets what cannot be read;
+    raises LostAudioError for the first where it is None.
     """
     if isinstance(recogniser, WritingRecogniser):
         yield from decode_set(recogniser.model, speech, settings, lost=lost)
         return
     for place, reference in enumerate(speech.references):
         found = Readable.of(speech.cuts, [place])
-        lost += found.lost.values()
+        for error in found.lost.values():
+            if lost is None:
+                raise error
+            lost.append(error)
         if found.lost:
             continue
         cut = speech.cuts[place]

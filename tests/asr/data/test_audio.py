@@ -1,14 +1,18 @@
-"""Resampling in blocks is resampling."""
+"""Resampling in blocks is resampling; files that end early."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
+import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchaudio.functional import resample
 
-from asr.data.audio import resampled
+from asr.data.audio import AudioFile, resampled, stream_audio
 
 
 @settings(max_examples=25, deadline=None)
@@ -28,3 +32,17 @@ def test_resampling_in_blocks_is_resampling(rate: int, samples: int, cuts: list[
     whole = resample(signal, rate, 16_000)
     assert joined.shape == whole.shape
     assert (joined - whole).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("MP3", None), ("OGG", "OPUS")])
+def test_a_file_that_ends_early_says_so(tmp_path: Path, kind: str, subtype: str | None) -> None:
+    path = tmp_path / f"a.{kind.lower()}"
+    noise = np.random.default_rng(0).standard_normal(16_000 * 8) / 9
+    soundfile.write(path, noise, 16_000, format=kind, subtype=subtype)
+    whole = AudioFile.named(path)
+    assert sum(map(len, stream_audio(whole, 16_000))) >= 16_000 * 8
+    assert not whole.faults
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 45 // 100])
+    half = AudioFile.named(path)
+    assert 0 < sum(map(len, stream_audio(half, 16_000))) < 16_000 * 6
+    assert half.faults
