@@ -41,7 +41,10 @@ class OurFrames:
         }
 
     def logits(self, waveform_N: Tensor) -> Tensor:
-        logits_1SV, frames_1 = self.model.logits(waveform_N[None], torch.tensor([len(waveform_N)]))
+        # As a piece of a recording: attention over more seconds than utterances have was never learnt.
+        piece = self.model.front_end.survey([waveform_N])
+        samples_1 = torch.tensor([len(waveform_N)])
+        logits_1SV, frames_1 = self.model.logits(waveform_N[None], samples_1, piece)
         return logits_1SV[0, : int(frames_1[0])].float()
 
     def letters(self, token: int) -> str:
