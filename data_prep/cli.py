@@ -9,6 +9,7 @@ from asr.errors import UserError
 from asr.utils.files import naming
 from asr.utils.streams import work_is_on_disk
 
+from .alignment.options import serve_align
 from .corpora.formats.options import serve_hugging_face, serve_kaldi, serve_lhotse, serve_nemo
 from .parser import make_parser
 from .pipeline import Settings
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
         "librilight": _librilight,
         "folder": _folder,
         "segment": lambda given: serve_segment(given, _settings(given)),
+        "align": lambda given: serve_align(given, _settings(given)),
         "lhotse": lambda given: serve_lhotse(given, _settings(given)),
         "kaldi": lambda given: serve_kaldi(given, _settings(given)),
         "nemo": lambda given: serve_nemo(given, _settings(given)),

@@ -37,17 +37,23 @@ class Outcome:
     """Of a recording that is cut: manifests.Source."""
     gain: float = 1.0
     """With which it was converted: below 1 where it went beyond full scale."""
+    said: list[list[Any]] | None = None
+    """Of each part set, text, written text and confidence; None where all are of its set, without a text."""
+    left_out: list[list[Any]] | None = None
+    """Of a recording with a transcript: begin and end in seconds, reason, words, and which these are."""
 
 
 def identity(utterance: Utterance, rules: str = "") -> str:
     """Says whether a file is still the one that was seen: place, size and time of change.
 
-    The set is in it because it names the folder of converted audio; `rules` are by which it is cut.
+    The set is in it because it names the folder of converted audio; `rules` are by which it is cut, and then
+    what the listing says of it counts, too.
     """
     names = [utterance.set, utterance.id, os.path.abspath(utterance.path)]
     if utterance.span is not None and utterance.span.channel is not None:
         names.append(str(utterance.span.channel))
     names += [rules] if rules else []
+    names += [json.dumps(dict(utterance.custom))] if rules and utterance.custom else []
     try:
         status = utterance.path.stat()
     except (OSError, ValueError):  # the latter of what is no path

@@ -293,12 +293,11 @@ def _of_recordings(mine: list[Kept]) -> dict[str, Any]:
     if not sources:
         return {}
     hours = sum(one.samples / one.rate_hz for one in sources.values()) / 3600
-    left_out = hours - sum(item.samples for item in mine) / SAMPLE_RATE_HZ / 3600
-    return {
-        "recordings": len(sources),
-        "recorded_hours": round(hours, 6),
-        "non_speech_hours": round(max(0.0, left_out), 6),
-    }
+    counts = {"recordings": len(sources), "recorded_hours": round(hours, 6)}
+    if not any(item.utterance.custom for item in mine):  # else there is speech in other sets
+        left_out = hours - sum(item.samples for item in mine) / SAMPLE_RATE_HZ / 3600
+        counts["non_speech_hours"] = round(max(0.0, left_out), 6)
+    return counts
 
 
 def summary_table(sets: dict[str, dict[str, Any]]) -> str:

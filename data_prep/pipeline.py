@@ -62,6 +62,8 @@ class Look(Protocol):
     def __call__(self, utterance: Utterance, output: Path) -> Outcome: ...
 
 
+Noted = Callable[[list[tuple[Utterance, Outcome]]], list[Reject]]
+"""Is told all outcomes before anything is published; returns what is left out and no fault."""
 Checked = Callable[[list[Utterance], Settings], AbstractContextManager[Iterator[Outcome]]]
 """Looks at recordings: outcomes in their order, and shows how far it is."""
 
@@ -74,6 +76,7 @@ def prepare(
     settings: Settings,
     characters: str | None = None,
     cut: Checked | None = None,
+    noted: Noted | None = None,
 ) -> list[Kept]:
     """Validate all that is listed and write manifests, references, rejects and summary to OUT.
 
@@ -81,8 +84,8 @@ def prepare(
     `options` are those that change the result; with the listing they make up the fingerprint by
     which a finished preparation is recognised. `characters` are those of the corpus as it is given: where
     `settings.text` changes transcripts, they are not asked for. With `cut` an utterance of the listing is a
-    recording of any length, of which parts become utterances. Returns what is kept, nothing where nothing was
-    to do. Raises UserError when too much is rejected.
+    recording of any length, of which parts become utterances; `noted` is told what became of all. Returns what
+    is kept, nothing where nothing was to do. Raises UserError when too much is rejected.
     """
     if settings.text.characters is not None:
         characters = settings.text.characters
@@ -104,7 +107,9 @@ def prepare(
             return []
         others = contents.clear(there, sets)
         cut_by = json.dumps(options, sort_keys=True) if cut is not None else ""
-        kept, faults, left_out = _validate(listing, settings, characters, cut or checked, cut_by)
+        kept, faults, left_out = _validate(
+            listing, settings, characters, cut or checked, cut_by, noted
+        )
         rejects = [*listing.left_out, *left_out, *faults]
         contents.write_rejects(settings.output, sets, rejects)
         _judge(kept, faults, settings)
@@ -130,12 +135,20 @@ def _about_loud(kept: list[Kept]) -> Iterator[str]:
 
 
 def _validate(
-    listing: Listing, settings: Settings, characters: str | None, checked: Checked, rules: str
+    listing: Listing,
+    settings: Settings,
+    characters: str | None,
+    checked: Checked,
+    rules: str,
+    noted: Noted | None,
 ) -> tuple[list[Kept], list[Reject], list[Reject]]:
     """What is kept, what is at fault, and what is sound but of no use."""
     accepted, rejects = _screen(listing, characters)
     kept, left_out = list[Kept](), list[Reject]()
+    seen = list[tuple[Utterance, Outcome]]()
     for utterance, outcome in _check_all(accepted, settings, checked, rules):
+        if noted is not None:
+            seen.append((utterance, outcome))
         if outcome.reason:
             reject = Reject.of(utterance, Fault(outcome.reason, outcome.detail))
             (left_out if outcome.reason == NO_SPEECH else rejects).append(reject)
@@ -147,6 +160,8 @@ def _validate(
                 rejects.append(Reject.of(utterance, placed))
             else:
                 kept.append(placed)
+    if noted is not None:
+        left_out += noted(seen)
     return kept, rejects, left_out
 
 

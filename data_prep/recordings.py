@@ -38,6 +38,8 @@ _NEAR_END_SECONDS = 0.01
 """And so does what ends so near to its end."""
 _MOST_SECONDS = 1e9
 """Thirty years: what is later is no time."""
+CONFIDENCE = "confidence"
+"""Custom field of a supervision: how sure a model is of its text, from 0 to 1."""
 
 
 def check_one(utterance: Utterance, output: Path) -> Outcome:
@@ -196,8 +198,12 @@ def listed_part(utterance: Utterance, outcome: Outcome) -> Kept | Fault:
 def found_parts(recording: Utterance, outcome: Outcome) -> Iterator[Kept]:
     """Utterances that were found in a recording; an id says where one is, in hundredths of a second."""
     source = Source(**(outcome.source or {}))
-    for first, count, *place in outcome.parts or ():
+    for number, (first, count, *place) in enumerate(outcome.parts or ()):
         begin, end = (round(100 * at / SAMPLE_RATE_HZ) for at in (first, first + count))
         part = Part(source, first, tuple(place) or None)
         utterance = replace(recording, id=f"{recording.id}-{begin:07d}-{end:07d}")
+        if outcome.said is not None:
+            set_name, text, written, confidence = outcome.said[number]
+            custom = {} if confidence is None else {CONFIDENCE: confidence}
+            utterance = replace(utterance, set=set_name, text=text, written=written, custom=custom)
         yield Kept(utterance, Path(outcome.path), count, False, part)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asr.utils.options import finite
 
 from ..pipeline import Settings
+
+if TYPE_CHECKING:
+    from .utterances import Limits
 
 VOICE_ACTIVITY = ("silero", "energy")
 """What finds speech."""
@@ -33,6 +37,12 @@ def add_segment(command: Add, add_common: Callable[..., None]) -> None:
     parser.add_argument(
         "--set-name", default="untranscribed", metavar="NAME", help="default %(default)s"
     )
+    add_limits(parser)
+    add_common(parser, None, has_texts=False)
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """What finds speech, and how long utterances are."""
     parser.add_argument(
         "--vad",
         choices=VOICE_ACTIVITY,
@@ -52,14 +62,19 @@ def add_segment(command: Add, add_common: Callable[..., None]) -> None:
             metavar="S",
             help=f"{text} (default %(default)g)",
         )
-    add_common(parser, None, has_texts=False)
+
+
+def limits_of(arguments: argparse.Namespace) -> Limits:
+    """As they are given."""
+    from .utterances import Limits  # imports torch
+
+    names = ("min_seconds", "max_seconds", "pause_seconds", "pad_seconds")
+    return Limits(**{name: getattr(arguments, name) for name in names})
 
 
 def serve_segment(arguments: argparse.Namespace, settings: Settings) -> None:
     """`asr prepare segment`."""
     from .prepare import prepare_segments  # imports torch
-    from .utterances import Limits
 
-    names = ("min_seconds", "max_seconds", "pause_seconds", "pad_seconds")
-    limits = Limits(**{name: getattr(arguments, name) for name in names})
+    limits = limits_of(arguments)
     prepare_segments(arguments.root, settings, limits, arguments.vad, arguments.set_name)

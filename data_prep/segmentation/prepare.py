@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -54,7 +54,7 @@ def prepare_segments(
     detector = chosen(vad)
     of_no_choice = "" if vad else "; --vad chooses"
     print(f"voice activity by {detector}{of_no_choice}")
-    listing = _list(root, settings.output, set_name)
+    listing = list_recordings(root, settings.output, set_name)
     options = {
         "root": os.path.abspath(root),
         "sets": [set_name],
@@ -70,13 +70,13 @@ def prepare_segments(
             options,
             listing,
             settings,
-            cut=partial(_cut, cutter=_Work(limits, detector)),
+            cut=partial(cut_in_parallel, cutter=_Work(limits, detector)),
         )
     finally:
-        _say_what_is_left_out(settings.output, set_name)
+        say_what_is_left_out(settings.output, set_name)
 
 
-def _list(root: Path, output: Path, set_name: str) -> Listing:
+def list_recordings(root: Path, output: Path, set_name: str) -> Listing:
     """Ids are paths without extension; with it where two files would have one id, so that none is lost."""
     there = walk(root, output)
     files = [(path, path.relative_to(root)) for path in there.files]
@@ -101,10 +101,11 @@ class _Work:
     vad: str
 
     def __call__(self, utterance: Utterance) -> Outcome:
-        return Cutter(self.limits, self.vad, _add)(utterance.path)
+        return Cutter(self.limits, self.vad, tell_seconds)(utterance.path)
 
 
-def _add(seconds: float) -> None:
+def tell_seconds(seconds: float) -> None:
+    """In a worker: so much more audio is done."""
     if _told is not None:
         with _told.get_lock():
             _told.value += seconds
@@ -122,10 +123,13 @@ def _begin_worker(told: Any) -> None:
 
 
 @contextmanager
-def _cut(
-    recordings: list[Utterance], settings: Settings, cutter: _Work
+def cut_in_parallel(
+    recordings: list[Utterance],
+    settings: Settings,
+    cutter: Callable[[Utterance], Outcome],
+    doing: str = "finding speech",
 ) -> Iterator[Iterator[Outcome]]:
-    """Outcomes in order, a recording a core; hours of audio are shown as they pass."""
+    """Outcomes in order, a recording a core; hours of audio are shown as they pass (`told`)."""
     context, started = get_context("spawn"), time.perf_counter()
     told = context.Value("d", 0.0)
     jobs = max(1, min(settings.jobs, len(recordings)))
@@ -136,7 +140,7 @@ def _cut(
         pool = ProcessPoolExecutor(jobs, context, initializer=_begin_worker, initargs=(told,))
     try:
         futures = [pool.submit(cutter, one) for one in recordings]
-        yield _in_order(futures, told)
+        yield _in_order(futures, told, doing)
     finally:
         pool.shutdown(cancel_futures=True)
     if recordings:
@@ -147,9 +151,9 @@ def _cut(
         )
 
 
-def _in_order(futures: list[Future[Outcome]], told: Any) -> Iterator[Outcome]:
+def _in_order(futures: list[Future[Outcome]], told: Any, doing: str) -> Iterator[Outcome]:
     started = time.perf_counter()
-    with tqdm(total=len(futures), desc="finding speech", unit="file", disable=None) as bar:
+    with tqdm(total=len(futures), desc=doing, unit="file", disable=None) as bar:
         for future in futures:
             while not wait([future], timeout=_LOOK_EVERY_SECONDS).done:
                 hours = told.value / 3600
@@ -159,7 +163,7 @@ def _in_order(futures: list[Future[Outcome]], told: Any) -> Iterator[Outcome]:
             yield future.result()
 
 
-def _say_what_is_left_out(output: Path, set_name: str) -> None:
+def say_what_is_left_out(output: Path, set_name: str) -> None:
     """A line a file: recordings are few, and each is long."""
     lines = [one for one in read_lines(output / "rejects.jsonl") if one.get("set") == set_name]
     for one in lines[:_SHOWN]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -26,7 +27,7 @@ from ..manifests import Source
 from ..pipeline import NO_SPEECH
 from ..validate import SAMPLE_RATE_HZ, AudioCheck, Decoding, Fault
 from .utterances import Limits, speech_seconds, utterances
-from .voice_activity import voice_activity
+from .voice_activity import Activity, voice_activity
 
 _MOST_TAPS = 1 << 25
 """Of a resampling filter: some rates have no small common multiple with 16 kHz."""
@@ -35,6 +36,17 @@ _MOST_DEVIATION = 1e-2
 decoders come near and never quite there. A shift by one sample is more."""
 _TOLD_EVERY_SECONDS = 60.0
 _CONVERT = "convert it, as in `ffmpeg -i FILE FILE.flac`"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Of a recording."""
+
+    spans: list[tuple[int, int]]
+    """(first sample, samples) at 16 kHz, in order, none over another."""
+    said: list[list[Any]] | None = None
+    """As `Outcome` has it."""
+    left_out: list[list[Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,23 +76,33 @@ class Cutter:
             return _faulty(check.fault)
         spoken = speech_seconds(activity)
         source = Source(rate_hz, check.channels, check.samples, activity.samples, spoken)
-        found = utterances(activity, self.limits)
-        if not found:
+        parts = self.parts(path, activity)
+        if not parts.spans:
             minutes = check.samples / rate_hz / 60
             return Outcome(
                 reason=NO_SPEECH,
                 detail=f"{minutes:.1f} minutes, {spoken:.1f} s of speech found ({self.vad})",
             )
-        places = _places(path, check, found)
+        places = _places(path, check, parts.spans)
         if places is None:
             detail = f"{check.container} that cannot be read from the middle exactly; {_CONVERT}"
             return Outcome(reason="inexact_seek", detail=detail)
-        parts = [
+        placed = [
             [*part, *(() if place is None else vars(place).values())]
-            for part, place in zip(found, places, strict=True)
+            for part, place in zip(parts.spans, places, strict=True)
         ]
-        path_text = os.path.abspath(path)
-        return Outcome(path_text, check.samples, parts=parts, source=asdict(source))
+        return Outcome(
+            os.path.abspath(path),
+            check.samples,
+            parts=placed,
+            source=asdict(source),
+            said=parts.said,
+            left_out=parts.left_out,
+        )
+
+    def parts(self, path: Path, activity: Activity) -> Parts:
+        """What becomes an utterance."""
+        return Parts(utterances(activity, self.limits))
 
     def _told(self, blocks: Iterator[torch.Tensor], rate_hz: int) -> Iterator[torch.Tensor]:
         seconds = 0.0

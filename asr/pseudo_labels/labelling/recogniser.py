@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from asr.errors import UserError
+from asr.model.frame_readers.reader import is_ours
 from asr.pseudo_labels.label import LabelMetrics
 
 
@@ -64,11 +65,7 @@ FASTER_WHISPER = "faster-whisper:"
 def is_of_others(folder: Path) -> bool:
     """Whether a folder is a recogniser's that is no run or checkpoint of ours."""
     has_model = (folder / "config.json").is_file() or (folder / "model.bin").is_file()
-    return has_model and not _is_ours(folder)
-
-
-def _is_ours(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() or (folder / "checkpoints").is_dir()
+    return has_model and not is_ours(folder)
 
 
 def load_recogniser(choice: Choice, device: torch.device) -> Recogniser:
@@ -77,7 +74,7 @@ def load_recogniser(choice: Choice, device: torch.device) -> Recogniser:
     Raises UserError where there is none, and where a package is missing that it takes.
     """
     folder = Path(choice.model)
-    if _is_ours(folder):
+    if is_ours(folder):
         from asr.pseudo_labels.labelling.ours import OurRecogniser
 
         return OurRecogniser.load(choice, device)

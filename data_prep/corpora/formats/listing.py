@@ -110,9 +110,17 @@ def _about_long_ones(kept: list[Kept], root: Path | None, output: Path) -> Itera
             "minutes; training leaves them out"
         )
         if root is not None:
+            where = f"--root {root} --output {output}"
+            if any(
+                one.utterance.text is not None and one.samples > most * SAMPLE_RATE_HZ
+                for one in kept
+            ):
+                note += (
+                    ". What has its whole text beside it (.txt, .srt, .vtt) is cut where the text agrees "
+                    f"by `asr prepare align --model RUN {where}`"
+                )
             note += (
-                ". What has no transcript is cut where speech is by "
-                f"`asr prepare segment --root {root} --output {output}`"
+                f". What has no transcript is cut where speech is by `asr prepare segment {where}`"
             )
         yield note
 

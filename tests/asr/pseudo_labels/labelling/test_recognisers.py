@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ctc_helpers import write_ctc
 from torch import Tensor
 
 from asr.data.dataset import SpeechSet
@@ -26,29 +26,9 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def ctc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wav2vec 2.0 whose blank is not token 0."""
-    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("ctc")
-    letters = ["|", "A", "B", "C", "D", "<pad>", "<s>", "</s>", "<unk>"]
-    (folder / "vocab.json").write_text(json.dumps({t: n for n, t in enumerate(letters)}))
-    tokenizer = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
-    config = transformers.Wav2Vec2Config(
-        vocab_size=9,
-        pad_token_id=5,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        conv_dim=[8, 8],
-        conv_kernel=[10, 3],
-        conv_stride=[80, 2],
-        num_conv_pos_embeddings=4,
-        num_conv_pos_embedding_groups=2,
-    )
-    torch.manual_seed(3)
-    model = transformers.Wav2Vec2ForCTC(config)
-    torch.nn.init.normal_(model.lm_head.weight)  # so that it says something
-    for part in (model, tokenizer, transformers.Wav2Vec2FeatureExtractor()):
-        part.save_pretrained(folder)
+    write_ctc(folder)
     return folder
 
 

@@ -1,0 +1,1 @@
+"""CTC models, whoever made them, as what reads frames: for alignment."""
