@@ -118,10 +118,9 @@ class CheckpointStore:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         ranks.barrier()
-        if has_these_weights:
-            # Saved before the evaluation, and now what that has found.
-            for name in _WEIGHTS if ranks.is_first else ():
-                link_or_copy(final / name, partial / name)
+        if has_these_weights:  # saved before the evaluation, and now what that has found
+            for file in _WEIGHTS if ranks.is_first else ():
+                link_or_copy(final / file, partial / file)
         else:
             self._save_tensors(engine.shards, teacher, partial, ranks)
         state = {**state, "optimizer_steps": engine.shards.optimizer_steps}
@@ -129,8 +128,8 @@ class CheckpointStore:
             for stem, tensors in extras.items():
                 if tensors:
                     write_tensors(partial / f"{stem}.safetensors", tensors)
-            for file in files:
-                link_or_copy(file, partial / file.name)
+            for one in files:
+                link_or_copy(one, partial / one.name)
             (partial / "config.yaml").write_text(dump_config(config), encoding="utf-8")
             tokenizer.save(partial)
             engine.student.save_description(partial)
