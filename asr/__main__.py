@@ -91,12 +91,13 @@ def _about(error: BaseException) -> tuple[int, str]:
         return 128 + signal.SIGPIPE, ""
     from asr.utils.faults import of_the_machine, reason_of
 
-    if isinstance(error, OSError):
+    known = of_the_machine(error)
+    if isinstance(error, OSError) and known is None:
         where = f"{error.filename}: " if error.filename else ""
         remedy = "fix the path, its permissions or the space on its disk"
         return 2, f"{where}{reason_of(error)}; {remedy}"
-    known = of_the_machine(error) or _meeting("of_a_collective", error)
-    return (2, str(known)) if known else (_BUG, "")
+    said = known or _meeting("of_a_collective", error)
+    return (2, str(said)) if said else (_BUG, "")
 
 
 def _tell_the_ranks(text: str) -> bool:

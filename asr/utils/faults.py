@@ -9,6 +9,8 @@ from asr.errors import UserError
 
 _LOST = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\)")
 
+_SENDS_TENSORS = ("torch/multiprocessing/reductions.py", "multiprocessing/resource_sharer.py")
+
 
 def reason_of(error: OSError) -> str:
     """The system's words without number and file; or those of whoever raised it."""
@@ -21,6 +23,8 @@ def of_the_machine(error: BaseException) -> UserError | None:
     text = " ".join(str(error).split())
     if isinstance(error, RuntimeError) and _LOST.search(text):
         return _lost_loader_worker(text)
+    if isinstance(error, (OSError, EOFError)) and _was_receiving(error):
+        return _lost_loader_worker("a process that reads audio was killed")
     if "BrokenProcessPool" in kinds:
         return UserError(
             "a worker process was killed, most likely since memory ran out",
@@ -37,6 +41,16 @@ def of_the_machine(error: BaseException) -> UserError | None:
             "end what else uses it, or give less at a time (batch.max_seconds_per_micro_batch)",
         )
     return None
+
+
+def _was_receiving(error: BaseException) -> bool:
+    """Whether a worker's tensor was on its way: its end may be noticed there first."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.endswith(_SENDS_TENSORS):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _lost_loader_worker(text: str) -> UserError:

@@ -23,7 +23,7 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and not isinstance(error, ConnectionError):
             error.filename = str(path)
         raise
 

@@ -50,6 +50,18 @@ def test_training_needs_no_streams(recipe: Path, tmp_path: Path, closed: str) ->
     assert "saved" in (tmp_path / "run" / "train.log").read_text()
 
 
+def test_training_outlives_its_terminal(recipe: Path, tmp_path: Path) -> None:
+    """One that hears no SIGHUP: each of its messages is an input/output error then."""
+    terminal, end = os.openpty()
+    command = [*asr_command(), *map(str, train(recipe, tmp_path / "run"))]
+    process = subprocess.Popen(command, stdout=end, stderr=end, start_new_session=True)
+    os.close(end)
+    assert os.read(terminal, 1)
+    os.close(terminal)
+    assert process.wait(timeout=200) == 0
+    assert (tmp_path / "run" / "complete.json").is_file()
+
+
 @pytest.fixture
 def texts(tmp_path: Path) -> list[Path]:
     """Something to score."""

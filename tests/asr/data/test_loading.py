@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -69,3 +70,31 @@ def test_a_killed_worker_is_one_line_with_its_likely_cause(recipe: Path, tmp_pat
     assert "Traceback" not in errors
     [line] = [line for line in errors.splitlines() if line.startswith("asr train: ")]
     assert f"was killed (pid {worker.pid}), most likely since memory ran out" in line
+
+
+@pytest.mark.slow
+def test_a_killed_worker_of_one_rank_ends_all_of_them(recipe: Path, tmp_path: Path) -> None:
+    """The other rank waited for the next update's sum."""
+    run = tmp_path / "run"
+    command = [*asr_command(ranks=2), "train", str(recipe), f"output={run}", *SHORT]
+    command += ["trainer.total_hours=100"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 240
+    workers: list[psutil.Process] = []
+    while time.monotonic() < deadline and not workers:
+        time.sleep(0.1)
+        logs = (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").stat().st_size
+        ranks = psutil.Process(process.pid).children() if logs else []
+        workers = [worker for rank in ranks for worker in rank.children()]
+    ended = time.monotonic()
+    workers[-1].kill()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert time.monotonic() - ended < 60
+    host = socket.gethostname()
+    said = [line for line in errors.splitlines() if line.startswith("asr")]
+    assert any(f"on {host}: a process that reads audio was killed" in line for line in said), errors
+    assert sum("has ended: a process that reads audio was killed" in line for line in said) == 1
+    assert "exitcode: 2" in " ".join(errors.split()).replace("exitcode  : 2", "exitcode: 2")
