@@ -15,7 +15,8 @@ from data_prep_helpers import cuts_of, rejects_of, summary_of
 from rapidfuzz.distance import Levenshtein
 from spoken_tones import ToneReader, roughened, spoken, words, write
 
-from asr.data.dataset import SpeechSet, load_samples
+from asr.data.dataset import SpeechSet
+from asr.data.reading import load_samples
 from asr.data_prep import cli
 from asr.data_prep.alignment import recording
 from asr.data_prep.alignment.anchors import find_anchors, greedy_letters

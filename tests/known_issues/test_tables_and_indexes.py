@@ -34,7 +34,7 @@ def manifest(tmp_path: Path) -> Path:
         b"u1  a b\n\nu2 c",
         b"u1\ta b \ru2\tc\ru2\tc",
         "u1\ta b\n\ufeffu2\tc".replace("\ufeff", "").encode(),
-        gzip.compress(b"u1\ta b\nu2\tc\n"),
+        gzip.compress(b"u1\ta b\nu2\tc\n", mtime=0),
     ],
 )
 def test_references_are_read_however_they_are_written(manifest: Path, content: bytes) -> None:
@@ -144,7 +144,7 @@ def test_two_sets_of_one_name_are_two(
     assert main(["decode", str(run), str(corpus / "dev.jsonl.gz")]) == 0
     assert main(["decode", str(run), str(corpus / "dev.jsonl.gz")]) == 0
     lines = gzip.decompress((corpus / "dev.jsonl.gz").read_bytes()).splitlines()
-    (tmp_path / "dev.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines[:3])))
+    (tmp_path / "dev.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines[:3]), mtime=0))
     assert main(["decode", str(run), str(tmp_path / "dev.jsonl.gz")]) == 2
     assert "a set of the same name" in capsys.readouterr().err
     assert len(read_lines(run / "decode/dev/teacher.jsonl")) == 8
