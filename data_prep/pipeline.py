@@ -7,15 +7,13 @@ OUT looks complete that is not. Other sets in OUT are left alone (see contents.p
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from multiprocessing import get_context
@@ -25,6 +23,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from asr.errors import UserError
+from asr.utils.orphans import end_with_parent
 
 from . import contents, journal, manifests
 from .contents import Preparation
@@ -43,7 +42,6 @@ NO_SPEECH = "no_speech"
 _VERSION = 2
 _FEWEST_FOR_PROCESSES = 500
 _CHUNK = 16
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -213,7 +211,7 @@ def checked(
     if len(utterances) < _FEWEST_FOR_PROCESSES or jobs == 1:
         pool = ThreadPoolExecutor(jobs)  # libsndfile holds no lock
     else:
-        pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=die_with_parent)
+        pool = ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent)
     try:
         outcomes = pool.map(work, utterances, chunksize=_CHUNK)
         yield iter(tqdm(outcomes, "checking audio", len(utterances), unit="file", disable=None))
@@ -225,12 +223,6 @@ def checked(
             f"checked {len(utterances):,} recordings in {seconds:.1f} s: "
             f"{len(utterances) / seconds:,.0f} a second, {jobs} at a time"
         )
-
-
-def die_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever. Linux alone can say so."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _fingerprint(corpus: str, options: dict[str, Any], listing: Listing) -> str:

@@ -22,9 +22,9 @@ from tqdm import tqdm
 from asr.data.manifest.shar import ADDRESS, SHAR_SUFFIX
 from asr.errors import UserError
 from asr.utils.files import read_json, write_json
+from asr.utils.orphans import end_with_parent
 
 from .contents import folder_to_ourselves
-from .pipeline import die_with_parent
 
 _STAMP = "shar.json"
 
@@ -107,7 +107,7 @@ def _write_shards(
     if len(todo) < len(starts):
         print(f"continuing: {len(starts) - len(todo)} of {len(starts)} shards are there")
     write = partial(_write_shard, manifest, partial_folder, shard_size, audio_format)
-    with ProcessPoolExecutor(max(1, jobs), get_context("spawn"), die_with_parent) as pool:
+    with ProcessPoolExecutor(max(1, jobs), get_context("spawn"), end_with_parent) as pool:
         bar = tqdm(pool.map(write, todo), f"shards of {manifest.name}", len(todo), disable=None)
         for fault in bar:
             if fault:

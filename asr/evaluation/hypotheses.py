@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
 import zlib
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
+from asr.utils.files import write_json
 
 ZERO_SHOT = "zero_shot"
 """What a pretrained model writes before it is trained here."""
@@ -98,6 +100,28 @@ def utterance_of(record: Mapping[str, Any]) -> Utterance:
         None if speaker is None else str(speaker),
         record,
     )
+
+
+def stamp_file(hypotheses: Path) -> Path:
+    """Beside a file of hypotheses: which model wrote it, and how."""
+    return hypotheses.with_suffix(".stamp.json")
+
+
+def write_stamp(hypotheses: Path, stamp: Mapping[str, Any]) -> None:
+    """Note what made a file of hypotheses; the stamp is of that very content, and of no later one."""
+    own = {"hypotheses_sha256": _sha256(hypotheses)}
+    write_json(stamp_file(hypotheses), {**stamp, **own})
+
+
+def is_stamp_of(hypotheses: Path, stamp: Mapping[str, Any]) -> bool:
+    """Whether a stamp is of what is in the file now; older stamps do not say."""
+    noted = stamp.get("hypotheses_sha256")
+    return noted is None or not hypotheses.is_file() or noted == _sha256(hypotheses)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def headline_model(models: Mapping[str, object]) -> str | None:

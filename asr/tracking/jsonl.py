@@ -4,22 +4,47 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from asr.tracking.metric_logger import MetricLogger, RunInfo
-from asr.utils.files import replacing_text
+from asr.utils.files import replacing
 
 
 class JsonLines:
     """An append-only file of JSON objects, cut back to a global batch on resume."""
 
     def __init__(self, path: Path, batches: int) -> None:
-        """Open for appending after dropping lines of later batches, and any broken last line."""
-        with replacing_text(path) as kept:
-            kept.writelines(_lines_until(path, batches))
+        """Open for appending after dropping lines of later batches, and what a kill left of the last one."""
+        self.unreadable = 0
+        """Lines elsewhere that are no record: dropped, and only they."""
+        self.path = path
+        with replacing(path) as kept:
+            kept.writelines(self._lines_until(batches))
         self._stream = path.open("a", encoding="utf-8")
+
+    def _lines_until(self, batches: int) -> Iterator[bytes]:
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    is_kept = batch_of(json.loads(line)) <= batches
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    self.unreadable += 1
+                    continue
+                if is_kept:
+                    yield line
+
+    @property
+    def fault(self) -> str | None:
+        """What to tell of the file as it was, if anything."""
+        if not self.unreadable:
+            return None
+        return f"{self.path}: {self.unreadable} unreadable lines left out; the others are kept"
 
     def write(self, record: Mapping[str, Any]) -> None:
         self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -38,25 +63,13 @@ def batch_of(record: dict[str, Any]) -> int:
     return int(record.get("batch", record["step"]))
 
 
-def _lines_until(path: Path, batches: int) -> Iterable[str]:
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                if not line.endswith("\n") or batch_of(json.loads(line)) > batches:
-                    return
-            except (ValueError, KeyError, TypeError):
-                return
-            yield line
-
-
 class JsonLinesLogger(MetricLogger):
     """RUN/metrics.jsonl: a line a record, which the report and other commands read back."""
 
     def __init__(self, run: RunInfo) -> None:
         super().__init__(run)
         self._lines = JsonLines(run.folder / "metrics.jsonl", run.batches)
+        self.fault = self._lines.fault
 
     def log(self, record: Mapping[str, Any], prefix: str) -> None:
         self._lines.write(record)

@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from asr.utils.orphans import end_with_parent
+
 from ..contents import opened_contents
 from ..corpora.folder import audio_files, check_folder
 from ..corpora.formats.listing import CORPUS, claim, set_names
 from ..journal import Outcome
 from ..manifests import Listing, Utterance, read_lines
-from ..pipeline import Settings, die_with_parent, prepare
+from ..pipeline import Settings, prepare
 from .recording import Cutter
 from .utterances import Limits
 from .voice_activity import chosen
@@ -110,7 +112,7 @@ def _tell(told: Any) -> None:
 
 def _begin_worker(told: Any) -> None:
     _tell(told)
-    die_with_parent()
+    end_with_parent()
     torch.set_num_threads(1)  # the workers share the cores
 
 
