@@ -135,7 +135,7 @@ def _write_shard(
     from asr.data.audio_parts import in_memory, is_part
     from asr.data.dataset import SpeechSet
     from asr.data.manifest.admission import by_content
-    from asr.data.manifest.shar import audio_places, places_file
+    from asr.data.manifest.shar import audio_places, places_file, with_checks
 
     speech = SpeechSet.load(manifest)
     number = start // shard_size
@@ -156,7 +156,7 @@ def _write_shard(
             f"{manifest}, shard {number}: {str(error).splitlines()[0]}", "run `asr prepare` again"
         )
     [tar] = scratch.glob("recording.*.tar")
-    write_json(places_file(tar), dict(audio_places(tar)))
+    write_json(places_file(tar), with_checks(tar, audio_places(tar)))
     # The cuts come last: they say that the shard is complete.
     for path in _audio_first(scratch):
         path.rename(folder / path.name)

@@ -16,7 +16,7 @@ from asr.decoding.safeguards import GREEDY, GenerationSettings
 from asr.decoding.words import TIMES_NEED_A_HEAD
 from asr.errors import UserError
 from asr.evaluation.diagnosis.mismatch import about_mismatch
-from asr.evaluation.hypotheses import write_stamp
+from asr.evaluation.hypotheses import bound
 from asr.evaluation.normalisers import make_normaliser, name_beside, recorded_normaliser
 from asr.model.tokenizer import tokenizer_sha256
 from asr.utils.files import write_json, write_jsonl
@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
         "manifest": str(arguments.manifest),
         **decoder_stamp,
     }
-    write_stamp(output, stamp)
+    write_json(output.with_suffix(".stamp.json"), bound(stamp, output))
     print(f"decoded {len(speech)} utterances of '{speech.name}' with {model.checkpoint}: {output}")
     if not model.network.has_times:
         print(f"its words have no times: {TIMES_NEED_A_HEAD}")
@@ -128,7 +128,8 @@ def _decode_by_others(arguments: argparse.Namespace) -> int:
         )
     texts = _write(output, recognise_set(recogniser, speech, settings))
     stamp["weights_sha256"] = stamp.pop("weights")
-    write_stamp(output, {**stamp, "set": speech.name, "manifest": str(arguments.manifest)})
+    stamp |= {"set": speech.name, "manifest": str(arguments.manifest)}
+    write_json(output.with_suffix(".stamp.json"), bound(stamp, output))
     print(f"decoded {len(speech)} utterances of '{speech.name}' with {folder}: {output}")
     _say_mismatch(output, texts)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import math
 import zlib
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
-from asr.utils.files import write_json
+from asr.utils.hashes import file_sha256
 
 ZERO_SHOT = "zero_shot"
 """What a pretrained model writes before it is trained here."""
@@ -102,26 +101,15 @@ def utterance_of(record: Mapping[str, Any]) -> Utterance:
     )
 
 
-def stamp_file(hypotheses: Path) -> Path:
-    """Beside a file of hypotheses: which model wrote it, and how."""
-    return hypotheses.with_suffix(".stamp.json")
-
-
-def write_stamp(hypotheses: Path, stamp: Mapping[str, Any]) -> None:
-    """Note what made a file of hypotheses; the stamp is of that very content, and of no later one."""
-    own = {"hypotheses_sha256": _sha256(hypotheses)}
-    write_json(stamp_file(hypotheses), {**stamp, **own})
+def bound(stamp: Mapping[str, Any], hypotheses: Path) -> dict[str, Any]:
+    """What made a file of hypotheses, as a stamp of that very content, and of no later one."""
+    return {**stamp, "hypotheses_sha256": file_sha256(hypotheses)}
 
 
 def is_stamp_of(hypotheses: Path, stamp: Mapping[str, Any]) -> bool:
     """Whether a stamp is of what is in the file now; older stamps do not say."""
     noted = stamp.get("hypotheses_sha256")
-    return noted is None or not hypotheses.is_file() or noted == _sha256(hypotheses)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return noted is None or not hypotheses.is_file() or noted == file_sha256(hypotheses)
 
 
 def headline_model(models: Mapping[str, object]) -> str | None:
