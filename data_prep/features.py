@@ -72,8 +72,9 @@ def _attach(
     from lhotse import Features, NumpyFilesWriter
     from lhotse.utils import fastcopy
 
-    from asr.data.dataset import FEATURES_SHA256, load_samples
+    from asr.data.dataset import load_samples
     from asr.data.manifest.admission import FILES, admit
+    from asr.data.manifest.stored_features import FEATURES_SHA256
     from asr.model.features import LogMel
 
     log_mel = LogMel(config)

@@ -24,8 +24,9 @@ from asr.data.batching import (
     split_into_micro_batches,
 )
 from asr.data.cache_sampler import CachePlan
-from asr.data.dataset import SpeechSet, load_dev_sets, load_features, load_role, load_waveforms
+from asr.data.dataset import SpeechSet, load_dev_sets, load_role, load_waveforms
 from asr.data.manifest.index import digest
+from asr.data.manifest.stored_features import load_features
 from asr.data.sampler import AudioStream, GlobalBatch, Position
 from asr.data.segments import GroupedCorpus, Kind, Segment, about_groups, label_ratio
 from asr.data.set_weights import about_weights, set_weights

@@ -13,7 +13,7 @@ from data_prep_helpers import cuts_of, write_audio
 from lhotse.qa import validate
 
 from asr.config.schema import FeatureConfig
-from asr.data.dataset import load_features
+from asr.data.manifest.stored_features import load_features
 from asr.data_prep import cli, manifests
 from asr.errors import UserError
 from asr.model.features import LogMel
