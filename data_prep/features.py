@@ -129,7 +129,7 @@ def _attach(
     from lhotse import Features, NumpyFilesWriter
     from lhotse.utils import fastcopy
 
-    from asr.data.reading import load_samples
+    from asr.data.reading import FEATURES_SHA256, load_samples
     from asr.model.features import LogMel
 
     log_mel = LogMel(config)
@@ -148,9 +148,11 @@ def _attach(
             continue
         # An index names the file: ids may hold '/', and Lhotse makes folders of the first digits.
         key = writer.write(f"{index:06d}", features[0, :count].numpy())
+        stored = (Path(writer.storage_path) / key).read_bytes()
         shift = config.hop_ms / 1000
         yield fastcopy(
             cut,
+            custom={**(cut.custom or {}), FEATURES_SHA256: hashlib.sha256(stored).hexdigest()},
             features=Features(
                 type="log-mel",
                 num_frames=count,

@@ -23,7 +23,7 @@ from typing import Any
 import soundfile
 from tqdm import tqdm
 
-from asr.data.manifest.shar import ADDRESS, SHAR_SUFFIX, audio_places, places_file
+from asr.data.manifest.shar import ADDRESS, SHAR_SUFFIX, audio_places, places_file, with_checks
 from asr.errors import UserError
 from asr.utils.files import read_json, write_json
 from asr.utils.signals import begin_worker
@@ -208,7 +208,7 @@ def _write_shard(
             f"{manifest}, shard {number}: {str(error).splitlines()[0]}", "run `asr prepare` again"
         )
     [tar] = scratch.glob("recording.*.tar")
-    write_json(places_file(tar), dict(audio_places(tar)))
+    write_json(places_file(tar), with_checks(tar, audio_places(tar)))
     # The cuts come last: they say that the shard is complete.
     for path in _audio_first(scratch):
         path.rename(folder / path.name)

@@ -13,7 +13,7 @@ from asr.planning.audit.comparisons import POINTS
 from asr.planning.audit.metrics import METRICS
 from asr.planning.audit.plan import RULES, make_plan
 from asr.planning.audit.results import write_results
-from asr.planning.audit.runner import room, run_missing
+from asr.planning.audit.runner import alone, room, run_missing
 from asr.utils.options import finite
 from asr.utils.streams import work_is_on_disk
 
@@ -58,10 +58,11 @@ def main(argv: list[str]) -> int:
     )
     margins = _margins(arguments.margin)
     jobs, say = arguments.jobs or room(), partial(print, flush=True)
-    if run_missing(plan, plan.burn_ins, jobs, say):
-        return 1
-    failed = run_missing(plan, plan.cells, jobs, say)
-    print(write_results(plan, failed, margins))
+    with alone(plan):
+        if run_missing(plan, plan.burn_ins, jobs, say):
+            return 1
+        failed = run_missing(plan, plan.cells, jobs, say)
+        print(write_results(plan, failed, margins))
     folder = plan.output
     print(f"table: {folder}/audit.md; figure: {folder}/audit.svg; all: {folder}/audit.json")
     return 1 if failed else 0

@@ -17,6 +17,7 @@ from asr.decoding.safeguards import GREEDY, GenerationSettings
 from asr.decoding.words import TIMES_NEED_A_HEAD
 from asr.errors import LostAudioError, UserError
 from asr.evaluation.diagnosis.mismatch import about_mismatch
+from asr.evaluation.hypotheses import bound
 from asr.evaluation.normalisers import make_normaliser, name_beside, recorded_normaliser
 from asr.model.tokenizer import tokenizer_sha256
 from asr.utils.files import read_json, write_json, write_jsonl
@@ -93,7 +94,7 @@ def main(argv: list[str]) -> int:
         "utterances_sha256": digest(speech.keys, speech.seconds),
         **decoder_stamp,
     }
-    write_json(output.with_suffix(".stamp.json"), stamp)
+    write_json(output.with_suffix(".stamp.json"), bound(stamp, output))
     print(f"decoded {len(speech)} utterances of '{speech.name}' with {model.checkpoint}: {output}")
     if not model.network.has_times:
         print(f"its words have no times: {TIMES_NEED_A_HEAD}")
@@ -137,10 +138,8 @@ def _decode_by_others(arguments: argparse.Namespace) -> int:
     records = recognise_set(recogniser, speech, settings, lost)
     texts = _write(output, records, speech, lost)
     stamp["weights_sha256"] = stamp.pop("weights")
-    write_json(
-        output.with_suffix(".stamp.json"),
-        {**stamp, "set": speech.name, "manifest": str(arguments.manifest)},
-    )
+    stamp |= {"set": speech.name, "manifest": str(arguments.manifest)}
+    write_json(output.with_suffix(".stamp.json"), bound(stamp, output))
     print(f"decoded {len(speech)} utterances of '{speech.name}' with {folder}: {output}")
     _say_mismatch(output, texts)
     return 0

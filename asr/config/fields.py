@@ -13,6 +13,9 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Layers = Annotated[int, Field(ge=1, le=1_000)]
+"""More of them than any model has would be built for hours before memory is lacking."""
+Width = Annotated[int, Field(ge=1, le=65_536)]
 Natural = Annotated[int, Field(ge=0)]
 
 

@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from asr.config.fields import Count, Fraction, Natural, NonNegative, Positive, Section, Share
+from asr.config.fields import (
+    Count,
+    Fraction,
+    Layers,
+    Natural,
+    NonNegative,
+    Positive,
+    Section,
+    Share,
+    Width,
+)
 
 
 class _Regularised(Section):
@@ -39,19 +49,19 @@ class TransformerConfig(_Regularised):
     kind: Literal["transformer"] = "transformer"
     """Which student: transformer, from random weights; pretrained, an encoder that was trained before; or
     encoder_decoder, a whole pretrained model that is read by its decoder."""
-    width: Count = 768
+    width: Width = 768
     """Model width, D."""
     heads: Count = 4
     """Attention heads, H."""
-    layers: Count = 36
+    layers: Layers = 36
     """Transformer blocks."""
-    feed_forward_width: Count = 3072
+    feed_forward_width: Width = 3072
     """Inner width of the feed-forward network."""
     activation: Literal["relu", "silu"] = "relu"
     """Of the feed-forward network."""
     stride: Count = 3
     """Feature frames per encoder frame."""
-    front_end_kernel: Count = 7
+    front_end_kernel: Width = 7
     """Kernel of the front end's convolution, in feature frames; odd."""
     convolution_kernel: Natural = 0
     """Kernel of each block's convolution module, in encoder frames; odd; 0 for none."""

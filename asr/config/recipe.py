@@ -11,6 +11,7 @@ Units stand in the names. Paths are relative to the working directory.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from asr.errors import UserError
 from asr.utils.yaml_text import parse_yaml
 
 _KIND_TAGS = {(1, kind) for kind in MODEL_KINDS}
+_MOST_VALUES = 1_000_000
 _SETTINGS_SHOWN = "`asr train RECIPE --print-config` shows and documents every setting"
 
 
@@ -57,6 +59,11 @@ def load_config(
 
 def parse_config(tree: dict[str, Any], source: str) -> Config:
     """Validate a plain tree. Raises UserError with every fault in one message."""
+    if _values_in(tree) > _MOST_VALUES:
+        raise UserError(
+            f"{source}: its YAML aliases (&name, *name) stand for more than {_MOST_VALUES:,} values",
+            "write out what is meant",
+        )
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -97,6 +104,22 @@ def _read_recipe(
     for base in bases if isinstance(bases, list) else [bases]:
         yield from _read_recipe(path.parent / str(base), (*above, here), read)
     yield tree
+
+
+def _values_in(tree: Any) -> float:
+    """Values of a tree, those that several places share counted in each; infinite where it is in itself."""
+    counts: dict[int, float] = {}
+
+    def count(node: Any) -> float:
+        children = node.values() if isinstance(node, dict) else node
+        if not isinstance(node, (dict, list, tuple)):
+            return 1
+        if id(node) not in counts:
+            counts[id(node)] = math.inf  # until it is known
+            counts[id(node)] = 1 + sum(map(count, children))
+        return counts[id(node)]
+
+    return count(tree)
 
 
 def _in_full(part: dict[str, Any], source: str) -> dict[str, Any]:

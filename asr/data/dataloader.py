@@ -33,8 +33,8 @@ from asr.data.loading.shared_memory import PREFETCH, received, shared, workers_p
 from asr.data.manifest.index import digest
 from asr.data.reading import load_features, load_samples, padded
 from asr.data.sampler import AudioStream, GlobalBatch, Position
-from asr.data.segments import GroupedCorpus, Kind, Segment, about_groups, label_ratio
-from asr.data.set_weights import about_weights, set_weights
+from asr.data.segments import Kind, Segment, label_ratio
+from asr.data.set_weights import grouped
 from asr.data.sound.augmentation import SoundAugmentation, one_thread
 from asr.data.transcripts import check_transcripts, tokens_per_second_of, tokens_per_second_of_dev
 from asr.errors import LostAudioError, UserError
@@ -222,7 +222,7 @@ class TrainingData:
             self.tokens_per_second = tokens_per_second_of(labelled, tokenizer)
         else:
             self.tokens_per_second = tokens_per_second_of_dev(config, tokenizer)
-        corpora, self.notes = _grouped(config, self.sets)
+        corpora, self.notes = grouped(config, self.sets)
         """What a user should know of how the stream is cut."""
         untranscribed, policy = corpora.get(Kind.UNTRANSCRIBED), config.pseudo_label
         cache = None
@@ -336,19 +336,3 @@ class TrainingData:
                 raise item
             self.lost |= {item.ids[place]: why for place, why in item.lost.items()}
             yield item
-
-
-def _grouped(
-    config: Config, sets: dict[Kind, SpeechSet]
-) -> tuple[dict[Kind, GroupedCorpus], list[str]]:
-    """The sets as passes of groups, and notes on these."""
-    corpora, notes, weighted = {}, list[str](), list[str]()
-    for kind, speech in sets.items():
-        weights = set_weights(config, kind, [speech])
-        speeds = config.augmentation.speed_factors
-        corpora[kind] = GroupedCorpus(
-            kind, speech.seconds, config.group_seconds, config.seed, speeds, weights
-        )
-        notes += about_groups(corpora[kind])
-        weighted += about_weights(kind, [speech], weights)
-    return corpora, [*notes, *weighted]

@@ -23,7 +23,10 @@ from asr.data.manifest.admission import by_content
 from asr.data.sound.first_look import first_line
 from asr.data.sound.resampling import is_simple, resample
 from asr.errors import LostAudioError, UserError
+from asr.utils.hashes import file_sha256
 
+FEATURES_SHA256 = "features_sha256"
+"""What a cut says of the file of its stored features; older manifests do not."""
 _SILENT_SAMPLES = 16_000
 _MOST_MISSING_SECONDS = 0.01
 """By which headers of others, and rounding, may be wrong."""
@@ -64,14 +67,17 @@ def load_features(cut: MonoCut) -> NDArray[np.float32]:
             "run `asr prepare features` and name its sets (SET.features), or features.source=waveform",
         )
     stored = cut.features
+    where = Path(stored.storage_path) / stored.storage_key
+    expected = (cut.custom or {}).get(FEATURES_SHA256)
     try:
+        if expected is not None and file_sha256(where) != expected:
+            raise ValueError("SHA-256 is not that of its manifest")
         found_TF = np.array(cut.load_features(), dtype=np.float32)
         if found_TF.shape != (stored.num_frames, stored.num_features):
             raise ValueError(f"they are of shape {found_TF.shape}")
         if not np.isfinite(found_TF).all():
             raise ValueError("they hold NaN or infinite values")
     except Exception as error:  # numpy and lilcom each have their own
-        where = Path(stored.storage_path) / stored.storage_key
         raise LostAudioError(
             f"{where} (features of utterance '{cut.id}'): cannot be read any more: {first_line(error)}",
             "run `asr prepare features` again, which makes what is lost",

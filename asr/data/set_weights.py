@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from asr.config.schema import Config
 from asr.data.dataset import SpeechSet
 from asr.data.manifest.index import MANIFEST_SUFFIX
-from asr.data.segments import MOST_COPIES, Kind, SetWeights
+from asr.data.segments import MOST_COPIES, GroupedCorpus, Kind, SetWeights, about_groups
 from asr.errors import UserError
 
 
@@ -80,3 +80,19 @@ def _by_temperature(seconds: NDArray[np.float64], temperature: float) -> NDArray
     shares = (seconds / seconds.sum()) ** (1.0 / temperature)
     weights: NDArray[np.float64] = shares / shares.sum() * seconds.sum() / seconds
     return np.where(np.isclose(weights, 1.0, rtol=1e-12), 1.0, weights)
+
+
+def grouped(
+    config: Config, sets: dict[Kind, SpeechSet]
+) -> tuple[dict[Kind, GroupedCorpus], list[str]]:
+    """The sets as passes of groups, and notes on these."""
+    corpora, notes, weighted = {}, list[str](), list[str]()
+    for kind, speech in sets.items():
+        weights = set_weights(config, kind, [speech])
+        speeds = config.augmentation.speed_factors
+        corpora[kind] = GroupedCorpus(
+            kind, speech.seconds, config.group_seconds, config.seed, speeds, weights
+        )
+        notes += about_groups(corpora[kind])
+        weighted += about_weights(kind, [speech], weights)
+    return corpora, [*notes, *weighted]

@@ -111,7 +111,9 @@ def _of_the_differing(outcomes: list[_Outcome], facts: list[dict[str, str]]) -> 
     reference = facts[0]
     other = next(n for n, one in enumerate(outcomes) if one.digest != outcomes[0].digest)
     names = [n for n in {**reference, **facts[other]} if reference.get(n) != facts[other].get(n)]
-    told = [f"{n} {facts[other].get(n, 'absent')}, not {reference.get(n, 'absent')}" for n in names]
+    told = [
+        f"{n} {facts[other].get(n, 'nothing')}, not {reference.get(n, 'nothing')}" for n in names
+    ]
     more = f", and {len(told) - _MOST_NAMED} more" if len(told) > _MOST_NAMED else ""
     alike = sum(one.digest != outcomes[0].digest for one in outcomes) - 1
     others = f"; {alike} more ranks differ, too" if alike else ""
@@ -158,7 +160,7 @@ def file_facts(files: Mapping[str, Sequence[Path]]) -> dict[str, str]:
             except OSError:
                 digest.update(b"absent")
         is_there = any(part.exists() for part in parts)
-        facts[name] = f"sha256 {digest.hexdigest()[:12]}" if is_there else "absent"
+        facts[name] = f"sha256 {digest.hexdigest()[:12]}" if is_there else "is missing"
     return facts
 
 

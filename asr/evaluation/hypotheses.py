@@ -12,6 +12,7 @@ from typing import Any
 
 from asr.errors import UserError
 from asr.evaluation.transcript_lines import LineError, json_record, length_seconds
+from asr.utils.hashes import file_sha256
 
 ZERO_SHOT = "zero_shot"
 """What a pretrained model writes before it is trained here."""
@@ -96,6 +97,17 @@ def utterance_of(record: Mapping[str, Any]) -> Utterance:
         None if speaker is None else str(speaker),
         record,
     )
+
+
+def bound(stamp: Mapping[str, Any], hypotheses: Path) -> dict[str, Any]:
+    """What made a file of hypotheses, as a stamp of that very content, and of no later one."""
+    return {**stamp, "hypotheses_sha256": file_sha256(hypotheses)}
+
+
+def is_stamp_of(hypotheses: Path, stamp: Mapping[str, Any]) -> bool:
+    """Whether a stamp is of what is in the file now; older stamps do not say."""
+    noted = stamp.get("hypotheses_sha256")
+    return noted is None or not hypotheses.is_file() or noted == file_sha256(hypotheses)
 
 
 def headline_model(models: Mapping[str, object]) -> str | None:

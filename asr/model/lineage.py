@@ -24,6 +24,7 @@ from typing import Any
 
 from asr.errors import UserError
 from asr.utils.files import read_json
+from asr.utils.hashes import file_sha256
 
 STATE = "state.json"
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError)
@@ -90,22 +91,6 @@ def _id_of(state: Mapping[str, Any]) -> str:
     identity = {key: value for key, value in state["identity"].items() if key != "id"}
     text = json.dumps({**state, "identity": identity}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Of a file's content, as 64 hexadecimal digits."""
-    return files_sha256([path])
-
-
-def files_sha256(paths: Iterable[Path]) -> str:
-    """Of the content of files, one after the other."""
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(1 << 20))
-    for path in paths:
-        with path.open("rb", buffering=0) as stream:
-            while count := stream.readinto(buffer):
-                digest.update(buffer[:count])
-    return digest.hexdigest()
 
 
 def noted_files(state: Mapping[str, Any]) -> Mapping[str, str]:

@@ -21,7 +21,6 @@ from asr.model.lineage import (
     STATE,
     best_of,
     check_files,
-    files_sha256,
     line_of,
     noted_files,
     read_state,
@@ -30,6 +29,7 @@ from asr.model.loaded_model import LoadedModel
 from asr.model.make import make_front_end, make_model
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
+from asr.utils.hashes import files_sha256
 from asr.utils.yaml_text import parse_yaml
 
 _TENSORS = ".safetensors"

@@ -14,7 +14,7 @@ from typing import Any
 
 from asr.errors import UserError
 from asr.evaluation.edit_distance import commonest_errors
-from asr.evaluation.hypotheses import headline_model, read_decoded
+from asr.evaluation.hypotheses import headline_model, is_stamp_of, read_decoded
 from asr.evaluation.normalisers import Normaliser, run_normaliser
 from asr.evaluation.results import BY_FIELDS, Pair, Sets, align_sets, build_results, main_set
 from asr.report import curves, validity
@@ -168,6 +168,11 @@ def _stamps(exp: Path, reader: RunReader) -> dict[str, Any]:
     rows = []
     for path in sorted((exp / "decode").glob("*/*.stamp.json")):
         place = {"set": path.parent.name, "model": path.name.removesuffix(".stamp.json")}
-        rows.append({**dict(report_figures.flat(reader.read_json(path))), **place})
+        stamp = reader.read_json(path)
+        hypotheses = path.with_name(f"{place['model']}.jsonl")
+        if not is_stamp_of(hypotheses, stamp):
+            reader.note(f"{path.name} is not of what {hypotheses} holds now; decode the set again.")
+            stamp = {}
+        rows.append({**dict(report_figures.flat(stamp)), **place})
     columns = dict.fromkeys(["set", "model", *(name for row in rows for name in row)])
     return {"columns": list(columns), "rows": rows}

@@ -4,27 +4,53 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from asr.tracking.metric_logger import MetricLogger, RunInfo
-from asr.utils.files import naming, replacing_text
+from asr.utils.files import naming, replacing
 
 
 class JsonLines:
     """An append-only file of JSON objects, cut back to a global batch on resume."""
 
     def __init__(self, path: Path, batches: int, evaluates_again: bool = False) -> None:
-        """Open for appending after dropping lines of later batches, and any broken last line.
+        """Open for appending after dropping lines of later batches, and what a kill left of the last one.
 
         And with `evaluates_again` the last batch's evaluation, which may have been interrupted.
         """
-        with replacing_text(path) as kept:
-            kept.writelines(_lines_until(path, batches, evaluates_again))
+        self.unreadable = 0
+        """Lines elsewhere that are no record: dropped, and only they."""
         self.path = path
+        with replacing(path) as kept:
+            kept.writelines(self._lines_until(batches, evaluates_again))
         self._stream = path.open("a", encoding="utf-8")
+
+    def _lines_until(self, batches: int, evaluates_again: bool) -> Iterator[bytes]:
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    record = json.loads(line)
+                    batch = batch_of(record)
+                    is_made_again = evaluates_again and batch == batches and "set" in record
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    self.unreadable += 1
+                    continue
+                if batch <= batches and not is_made_again:
+                    yield line
+
+    @property
+    def fault(self) -> str | None:
+        """What to tell of the file as it was, if anything."""
+        if not self.unreadable:
+            return None
+        return f"{self.path}: {self.unreadable} unreadable lines left out; the others are kept"
 
     def write(self, record: Mapping[str, Any]) -> None:
         with naming(self.path):
@@ -46,28 +72,13 @@ def batch_of(record: dict[str, Any]) -> int:
     return int(record.get("batch", record["step"]))
 
 
-def _lines_until(path: Path, batches: int, evaluates_again: bool) -> Iterable[str]:
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                record = json.loads(line)
-                if not line.endswith("\n") or batch_of(record) > batches:
-                    return
-                if evaluates_again and batch_of(record) == batches and "set" in record:
-                    return
-            except (ValueError, KeyError, TypeError):
-                return
-            yield line
-
-
 class JsonLinesLogger(MetricLogger):
     """RUN/metrics.jsonl: a line a record, which the report and other commands read back."""
 
     def __init__(self, run: RunInfo) -> None:
         super().__init__(run)
         self._lines = JsonLines(run.folder / "metrics.jsonl", run.batches, run.evaluates_again)
+        self.fault = self._lines.fault
 
     def log(self, record: Mapping[str, Any], prefix: str) -> None:
         self._lines.write(record)

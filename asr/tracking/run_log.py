@@ -35,7 +35,8 @@ class RunLog:
 
     def __init__(self, run: RunInfo, loggers: Sequence[type[MetricLogger]], shows: bool) -> None:
         """Open all of it; `loggers` come besides metrics.jsonl. `shows`: on the terminal, too."""
-        self.loggers: list[MetricLogger] = [JsonLinesLogger(run)]
+        metrics = JsonLinesLogger(run)
+        self.loggers: list[MetricLogger] = [metrics]
         for logger in loggers:
             self.loggers.append(_opened(logger, run))
         trainer = run.settings["trainer"]
@@ -43,6 +44,9 @@ class RunLog:
         if trainer["utterance_ledger"]:
             self.utterances = JsonLines(run.folder / "utterances.jsonl", run.batches)
         self.console = Console(run.folder, run.hours, trainer["total_hours"], shows)
+        for fault in (metrics.fault, self.utterances and self.utterances.fault):
+            if fault:
+                self.say(f"warning: {fault}")
 
     def say(self, message: str) -> None:
         """For people: on the terminal and in train.log."""

@@ -85,7 +85,8 @@ class RunReader:
     """Name of the run in the faults; empty where there is only one."""
     faults: list[str] = field(default_factory=list)
 
-    def _note(self, fault: str) -> None:
+    def note(self, fault: str) -> None:
+        """Say a fault."""
         self.faults.append(f"{self.run}: {fault}" if self.run else fault)
 
     def read_json(self, path: Path) -> dict[str, Any]:
@@ -94,7 +95,7 @@ class RunReader:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            self._note(f"{path.name} is not readable as JSON ({error}); left out.")
+            self.note(f"{path.name} is not readable as JSON ({error}); left out.")
             return {}
         return content if isinstance(content, dict) else {"content": content}
 
@@ -109,7 +110,7 @@ class RunReader:
         run = read_run(folder)
         if run.unreadable_lines:
             path = folder / "metrics.jsonl"
-            self._note(f"{run.unreadable_lines} unreadable lines of {path} left out.")
+            self.note(f"{run.unreadable_lines} unreadable lines of {path} left out.")
         return run
 
     def read_config(self, path: Path) -> tuple[str, dict[str, Any]]:
@@ -122,6 +123,6 @@ class RunReader:
         try:
             tree = parse_yaml(text)
         except yaml.YAMLError:
-            self._note(f"{path.name} is not readable as YAML.")
+            self.note(f"{path.name} is not readable as YAML.")
             tree = None
         return text, tree if isinstance(tree, dict) else {}

@@ -93,7 +93,7 @@ def mean_of(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def note_card_in_force(run: Path, config: Config, world: int, state: TrainingState) -> None:
-    """In the run's scaling.json: what holds from the clock's position on."""
+def note_card_in_force(run: Path, config: Config, world: int, state: TrainingState) -> str | None:
+    """In the run's scaling.json: what holds from the clock's position on. Returns what `note_card` does."""
     card = scaling_card(config, world, state.position.seconds / SECONDS_PER_HOUR)
-    note_card(run, {**card, "from_hours": state.clock.hours})
+    return note_card(run, {**card, "from_hours": state.clock.hours})

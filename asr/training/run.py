@@ -24,7 +24,7 @@ from asr.training.start.resolved import about_passes, resolved
 from asr.training.start.small_corpus import about_small_corpus
 from asr.training.trainer import Trainer
 from asr.utils.files import naming, write_json, write_text
-from asr.utils.locks import locked
+from asr.utils.locks import LOCK, locked
 
 Say = Callable[[str], None]
 
@@ -58,7 +58,7 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
         with together(ranks):
             if ranks.is_first:
                 _make(run)
-                held.enter_context(locked(run / ".lock", busy, signed=True))
+                held.enter_context(locked(run / LOCK, busy, signed=True))
                 recover(run)
         with together(ranks) as stage:
             given, config = config, resolved(config)
@@ -84,7 +84,7 @@ def _train(config: Config, ranks: Ranks, say: Say, show_progress: bool) -> bool:
     trainer = Trainer(config, ranks, show_progress)
     _introduce(trainer, say)
     if ranks.is_first and not trainer.is_complete:
-        _describe_run(trainer)
+        _describe_run(trainer, say)
     finished = trainer.train()
     hours, steps = trainer.state.clock.hours, trainer.state.clock.steps
     if not finished:
@@ -122,10 +122,12 @@ def _introduce(trainer: Trainer, say: Say) -> None:
         say(f"note: {note}")
 
 
-def _describe_run(trainer: Trainer) -> None:
+def _describe_run(trainer: Trainer, say: Say) -> None:
     """What the run is, beside what it does; and a fork's curves begin with those that it left."""
     config, run = trainer.config, trainer.run
-    note_card_in_force(run, config, trainer.ranks.world, trainer.state)
+    damage = note_card_in_force(run, config, trainer.ranks.world, trainer.state)
+    if damage:
+        say(f"warning: {damage}")
     (run / "complete.json").unlink(missing_ok=True)
     write_text(run / "config.yaml", dump_config(config))
     write_json(run / "environment.json", environment())

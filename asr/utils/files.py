@@ -30,9 +30,13 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
-    """A place beside `path`: the file there takes its place at the end; after an error nothing is left."""
+    """A place beside `path`: the file there takes its place at the end; after an error nothing is left.
+
+    An error of the system that names no file, as that of a full disk, is made to name `path`.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
+        partial.unlink(missing_ok=True)  # what a kill has left; or a link to somewhere else
         with naming(path):
             yield partial
             partial.replace(path)
@@ -48,7 +52,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     What is written lies beside `path` until all of it is on the disk; after an error nothing is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _partial(path) as partial, partial.open("wb") as stream:
+    with _partial(path) as partial, partial.open("xb") as stream:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
@@ -117,12 +121,20 @@ def write_tensors(
     try:
         with _partial(path) as partial:
             save_file(dict(tensors), partial, dict(about) if about else None)
+            partial.chmod(0o666 & ~_umask())  # the library would keep it from all others
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path}: cannot be written ({error})",
             "free space on its disk, or fix its permissions, and run "
             "the same command: a run goes on from its last checkpoint",
         ) from None
+
+
+def _umask() -> int:
+    """Of this process, which can only be had by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def flush_to_disk(folder: Path, only_itself: bool = False) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from asr.errors import UserError
 
+LOCK = ".lock"
+"""File in a folder that one process has to itself, a run's or an audit's: it says who."""
 _held: set[int] = set()
 """Descriptors of this process's locks."""
 

@@ -76,6 +76,17 @@ class StopRequest:
 _SAVING = "saving after this update, then stopping"
 
 
+def end_with_parent(number: int = signal.SIGKILL) -> None:
+    """Receive a signal when the parent ends, were it by SIGKILL. Linux alone can do so; else nothing.
+
+    For a child's beginning: a worker would wait for work for ever, a run of an audit go on by itself.
+    """
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+
+
 def begin_worker(_: int = 0) -> None:
     """In a worker process: it ends with its parent, and by its parent's word alone.
 
@@ -84,11 +95,8 @@ def begin_worker(_: int = 0) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    import ctypes
-
     parent = os.getppid()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     if os.getppid() != parent:  # gone before we asked
         os._exit(0)
     if hasattr(signal, "sigwaitinfo"):

@@ -13,6 +13,7 @@ from data_prep_helpers import cuts_of, write_audio
 from lhotse.qa import validate
 
 from asr.config.schema import FeatureConfig
+from asr.data.reading import load_features
 from asr.data_prep import cli, manifests
 from asr.errors import UserError
 from asr.model.features import LogMel
@@ -81,6 +82,24 @@ def test_features_are_those_of_the_model(data: Path, capsys: pytest.CaptureFixtu
         expected, _ = log_mel(waveform, torch.tensor([cut.num_samples]))
         np.testing.assert_array_equal(cut.load_features(), expected[0].numpy())
         assert cut.supervisions[0].text
+
+
+def test_a_flipped_byte_of_stored_features_is_noticed(data: Path) -> None:
+    cli.main(["features", "--data", str(data), "--sets", "labelled"])
+    first, second = cuts_of(data, "labelled.features")
+    assert len(load_features(first))
+    assert len(load_features(second))
+    path = Path(first.features.storage_path) / first.features.storage_key
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        UserError, match=rf"{path.name} .*'x/0'.*SHA-256 is not that of its manifest"
+    ):
+        load_features(first)
+    path.unlink()
+    with pytest.raises(UserError, match="cannot be read any more"):
+        load_features(first)
 
 
 def test_features_are_computed_once_for_the_same_cuts_and_settings(

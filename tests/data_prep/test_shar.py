@@ -87,6 +87,29 @@ def test_notes_of_places_are_not_needed_and_not_trusted(corpus: Path, sharded: P
         assert np.array_equal(left.load_audio(), right.load_audio())
 
 
+def test_a_flipped_byte_of_a_shard_s_audio_is_noticed(sharded: Path) -> None:
+    folder = sharded / "labelled.shar"
+    tar = folder / "recording.000001.tar"
+    (name, (begin, count, _)), *_ = json.loads(places_file(tar).read_text()).items()
+    content = bytearray(tar.read_bytes())
+    content[begin + count // 2] ^= 1
+    tar.write_bytes(content)
+    speech = SpeechSet.load(folder)
+    with pytest.raises(UserError, match=f"utterance '{name}'.: damaged: SHA-256 differs"):
+        speech.cuts[list(speech.ids).index(name)].load_audio()
+    other = next(n for n, one in enumerate(speech.ids) if one != name)
+    assert len(speech.cuts[other].load_audio())
+
+
+def test_shards_of_an_older_version_have_no_checks_and_are_read(sharded: Path) -> None:
+    folder = sharded / "labelled.shar"
+    for path in folder.glob("places.*.json"):
+        places = json.loads(path.read_text())
+        path.write_text(json.dumps({name: place[:2] for name, place in places.items()}))
+    speech = SpeechSet.load(folder)
+    assert len(speech.cuts[0].load_audio())
+
+
 def lhotse_shards(folder: Path, cuts: Sequence[MonoCut], audio: str = "wav") -> Path:
     """Shards as Lhotse alone writes them."""
     folder.mkdir()

@@ -1,6 +1,7 @@
 """A manifest of any size, opened at once: arrays of what planning needs, and lines that are read when wanted.
 
-    DIRECTORY/.index/NAME-*/  starts.npy lengths.npy seconds.npy keys.npy has_text.npy index.json [lines.jsonl]
+    DIRECTORY/.index/NAME-*/  starts.npy lengths.npy crcs.npy seconds.npy keys.npy has_text.npy index.json
+                              [lines.jsonl]
 
 Made from DIRECTORY/NAME.jsonl.gz, or the Lhotse Shar folder DIRECTORY/NAME.shar, when it is first opened, and
 again when that changes; in the order of the ids. The arrays are mapped, not read, so ranks and loader workers
@@ -15,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -27,17 +29,18 @@ from asr.data.manifest.scan import scan
 from asr.data.manifest.shar import SHAR_SUFFIX
 from asr.errors import UserError
 from asr.utils.files import naming, read_json, write_json
+from asr.utils.hashes import file_sha256
 from asr.utils.locks import locked
 
 MANIFEST_SUFFIX = ".jsonl.gz"
-_VERSION = 4
+_VERSION = 5
 _FOLDER, _LINES = ".index", "lines.jsonl"
 _NOT_OURS = {
     *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP),
     *(errno.ENOSPC, errno.EDQUOT),
     *(errno.EEXIST, errno.ENOTDIR),
 }
-_ARRAYS = ("starts", "lengths", "seconds", "keys", "has_text")
+_ARRAYS = ("starts", "lengths", "crcs", "seconds", "keys", "has_text")
 
 
 @dataclass
@@ -50,6 +53,8 @@ class ManifestIndex:
     starts: NDArray[np.int64]
     lengths: NDArray[np.int32]
     """Bytes of each line."""
+    crcs: NDArray[np.uint32]
+    """CRC-32 of each line."""
     seconds: NDArray[np.float64]
     keys: NDArray[np.uint64]
     """Hashes of the ids."""
@@ -74,20 +79,20 @@ class ManifestIndex:
         return len(self.seconds)
 
     def record(self, row: int) -> dict[str, Any]:
-        """The cut of a row, as JSON has it."""
+        """The cut of a row, as JSON has it. Raises UserError where its line is not what was indexed."""
         if self._file is None:
             self._file = FileIO(self.lines)
         # Without a position in the file: processes that are forked share it.
         line = os.pread(self._file.fileno(), int(self.lengths[row]), int(self.starts[row]))
-        try:
-            record: dict[str, Any] = json.loads(line)
-        except ValueError as error:
+        if zlib.crc32(line) != self.crcs[row]:
+            is_copy = self.lines != self.manifest
             raise UserError(
-                f"{self.lines}: utterance {row} cannot be read any more ({error})",
-                "begin again: the index is made anew"
-                if self.lines == self.manifest
-                else f"delete {self.lines.parent}, which is made anew",
-            ) from None
+                f"{self.lines}: damaged, or changed since it was opened (utterance {row + 1} of {len(self)})",
+                f"delete {self.lines.parent}, which is made again"
+                if is_copy
+                else "run `asr prepare` again",
+            )
+        record: dict[str, Any] = json.loads(line)
         return record
 
     def __getstate__(self) -> dict[str, Any]:
@@ -176,6 +181,8 @@ def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex
             return None
         if meta["files"] != _states(folder):
             return None
+        if any(file_sha256(folder / f"{name}.npy") != meta["arrays"][name] for name in _ARRAYS):
+            return None  # damaged: it is made again
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
         return ManifestIndex(
             manifest,
@@ -213,6 +220,7 @@ def _build(manifest: Path, folder: Path, source: dict[str, int]) -> None:
                 np.save(partial / f"{name}.npy", values)
         whole = {name: getattr(found, name) for name in ("characters", "rates", "rejects")}
         meta = {"source": source, **whole, "files": _states(partial)}
+        meta["arrays"] = {name: file_sha256(partial / f"{name}.npy") for name in _ARRAYS}
         meta = json.loads(json.dumps(meta))  # as it is read
         write_json(partial / "index.json", {**meta, "sha256": _digest_of(meta)})
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one

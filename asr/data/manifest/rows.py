@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -23,7 +24,7 @@ class Rows:
     """Of some lines that follow each other."""
 
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
-    """starts, lengths, seconds, keys, has_text: see ManifestIndex."""
+    """starts, lengths, crcs, seconds, keys, has_text: see ManifestIndex."""
     ids: list[str] = field(default_factory=list)
     characters: str = ""
     rates: dict[int, str] = field(default_factory=dict)
@@ -50,6 +51,7 @@ def rows_of(start: int, block: bytes) -> Rows:
     columns = {
         "starts": starts[is_row],
         "lengths": lengths[is_row].astype(np.int32),
+        "crcs": np.fromiter(map(zlib.crc32, lines), np.uint32, len(lines))[is_row],
         "seconds": np.array(found.seconds, np.float64),
         "keys": np.frombuffer(b"".join(found.keys), ">u8").astype(np.uint64),
         "has_text": np.fromiter(map(bool, found.texts), np.bool_, len(found.texts)),

@@ -44,7 +44,7 @@ class Scan:
     """Columns of a manifest in the order of its ids, and what is known of it as a whole."""
 
     columns: dict[str, NDArray[Any]]
-    """starts, lengths, seconds, keys, has_text: see ManifestIndex."""
+    """starts, lengths, crcs, seconds, keys, has_text: see ManifestIndex."""
     characters: str
     rates: dict[int, str]
     rejects: dict[str, dict[str, Any]]

@@ -9,6 +9,7 @@ places.NNNNNN.json, which `asr prepare shar` writes, says where in them each rec
 from __future__ import annotations
 
 import gzip
+import hashlib
 import http.client
 import itertools
 import json
@@ -21,7 +22,7 @@ import zlib
 from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic_core import from_json
 
@@ -33,6 +34,8 @@ ADDRESS = "recording.url"
 """File in a Shar folder that holds the address of the folder with its tars."""
 _ATTEMPTS, _TIMEOUT_SECONDS = 4, 60
 _ASK_AGAIN = {408, 425, 429}
+Place: TypeAlias = tuple[Any, ...]
+"""Begin in a tar, bytes, and where it is known the SHA-256 of a recording."""
 _SOURCE = "tar"
 """Type of a recording's source whose bytes lie in a tar; the lines of an index have it, and Lhotse does not."""
 
@@ -61,7 +64,7 @@ def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator
     noted = _noted_places(places_file(tar))
     places, where, rate_hz = _as_noted(tar, noted), tar.name, None
     if not places:
-        places, rate_hz = audio_places(tar), _rate_hz(tar)
+        places, rate_hz = dict[str, Place](audio_places(tar)), _rate_hz(tar)
     if not tar.is_file() and (folder / ADDRESS).is_file():
         address = (folder / ADDRESS).read_text(encoding="utf-8").strip().rstrip("/")
         places, where = noted, f"{address}/{tar.name}"
@@ -104,14 +107,27 @@ def places_file(tar: Path) -> Path:
     return tar.with_name(tar.name.replace("recording.", "places.").removesuffix(".tar") + ".json")
 
 
-def _noted_places(path: Path) -> dict[str, tuple[int, int]]:
+def with_checks(tar: Path, places: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int, str]]:
+    """(begin, bytes, SHA-256) of each recording of a tar, as `asr prepare shar` notes them."""
+    with tar.open("rb") as file:
+        return {
+            name: (begin, count, hashlib.sha256(os.pread(file.fileno(), count, begin)).hexdigest())
+            for name, (begin, count) in places.items()
+        }
+
+
+def _noted_places(path: Path) -> dict[str, Place]:
+    """(begin, bytes[, SHA-256]) of each; shards of an older version have no checks."""
     try:
-        return {name: (begin, count) for name, (begin, count) in read_json(path).items()}
+        noted = {str(name): tuple(place) for name, place in read_json(path).items()}
+        if any(len(place) not in (2, 3) for place in noted.values()):
+            return {}
+        return noted
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _as_noted(tar: Path, noted: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+def _as_noted(tar: Path, noted: dict[str, Place]) -> dict[str, Place]:
     """Of the places noted those that are there in full; none if a header in the tar says otherwise.
 
     Much faster than `audio_places`, which reads every member of the tar.
@@ -119,7 +135,8 @@ def _as_noted(tar: Path, noted: dict[str, tuple[int, int]]) -> dict[str, tuple[i
     places = {}
     try:
         with tar.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-            for name, (begin, count) in noted.items():
+            for name, place in noted.items():
+                begin, count = place[:2]
                 if begin + count > len(content):
                     continue
                 header = content[begin - tarfile.BLOCKSIZE : begin]
@@ -127,8 +144,8 @@ def _as_noted(tar: Path, noted: dict[str, tuple[int, int]]) -> dict[str, tuple[i
                 # A long name, or one that is not ASCII, is not in the header whole.
                 if there != name.encode() or int(header[124:135], 8) != count:
                     return {}
-                places[name] = (begin, count)
-    except (OSError, ValueError):  # missing, empty, or no tar
+                places[name] = place
+    except (OSError, ValueError, TypeError):  # missing, empty, or no tar
         return {}
     return places
 
@@ -171,14 +188,14 @@ def with_audio(record: dict[str, Any], folder: Path) -> dict[str, Any]:
     source = recording["sources"][0]
     if source.get("type") != _SOURCE:
         return record
-    tar = source["source"]
+    tar, place = source["source"], source["place"]
     is_remote = "://" in tar
     shown = f"{tar if is_remote else folder / tar} (utterance '{record['id']}')"
-    if source["place"] is None:
+    if place is None:
         raise LostAudioError(
             f"{shown}: is missing, cut short, or not of these cuts", "restore the shard"
         )
-    begin, count = source["place"]
+    begin, count, *sha256 = place
     try:
         content = (
             _fetched(tar, begin, count) if is_remote else _read_local(folder / tar, begin, count)
@@ -189,6 +206,11 @@ def with_audio(record: dict[str, Any], folder: Path) -> dict[str, Any]:
         ) from None
     if len(content) != count:
         raise LostAudioError(f"{shown}: has become shorter", "restore the shard")
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256[0]:
+        raise LostAudioError(
+            f"{shown}: damaged: SHA-256 differs from that of its shard's places",
+            "restore the shard",
+        )
     memory = {"type": "memory", "channels": source["channels"], "source": content}
     return {**record, "recording": {**recording, "sources": [memory]}}
 

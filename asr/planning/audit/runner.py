@@ -6,18 +6,34 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.planning.audit.metrics import Cell
 from asr.planning.audit.plan import BURN_IN, AuditPlan, cell_config
+from asr.utils.locks import LOCK, holder, is_held, locked
 from asr.utils.processes import environment, python
+from asr.utils.signals import end_with_parent
 from asr.utils.yaml_text import parse_yaml
 
 _BYTES_PER_CELL = 2 << 30
 _POLL_SECONDS = 0.5
+
+
+@contextmanager
+def alone(plan: AuditPlan) -> Iterator[None]:
+    """The audit's folder to ourselves. Raises UserError where another audit is writing there."""
+    busy = UserError(
+        f"{plan.output}: another audit is running there",
+        "wait for it, stop it, or choose another --output",
+    )
+    plan.output.mkdir(parents=True, exist_ok=True)
+    with locked(plan.output / LOCK, busy, signed=True):
+        yield
 
 
 def run_missing(
@@ -75,14 +91,17 @@ class _Runner:
         self.running: dict[Cell, tuple[subprocess.Popen[bytes], int, float]] = {}
         self.failed: dict[Cell, str] = {}
         self.done = 0
+        self.waited_for: set[Cell] = set()
 
     def run(self, cells: Sequence[Cell]) -> dict[Cell, str]:
         """Run all; the last line of those that failed. A signal stops the cells, which save."""
         waiting = list(cells)
         try:
             while waiting or self.running:
-                while waiting and len(self.running) < self.jobs:
-                    self._start(waiting.pop(0))
+                for cell in [cell for cell in waiting if not self._is_run_elsewhere(cell)]:
+                    if len(self.running) < self.jobs:
+                        waiting.remove(cell)
+                        self._start(cell)
                 time.sleep(_POLL_SECONDS)
                 for cell in [c for c, (p, *_) in self.running.items() if p.poll() is not None]:
                     self._finish(cell, len(cells))
@@ -93,6 +112,16 @@ class _Runner:
                 process.wait()
             raise
         return self.failed
+
+    def _is_run_elsewhere(self, cell: Cell) -> bool:
+        """By an audit that was killed, whose cells had no time to save and stop: they are waited for."""
+        lock = self.plan.folder(cell) / LOCK
+        if not lock.exists() or not is_held(lock):
+            return False
+        if cell not in self.waited_for:
+            self.waited_for.add(cell)
+            self.say(f"{cell.name}: still run by a process ({holder(lock)}); it is waited for")
+        return True
 
     def _start(self, cell: Cell) -> None:
         folder = self.plan.folder(cell)
@@ -108,6 +137,8 @@ class _Runner:
                 stderr=subprocess.STDOUT,
                 env=variables,
                 start_new_session=True,  # a Ctrl-C is ours to pass on
+                # Where this process is killed nobody waits for its cells: they save and stop.
+                preexec_fn=partial(end_with_parent, signal.SIGTERM),
             )
         self.running[cell] = (process, slot, time.monotonic())
 

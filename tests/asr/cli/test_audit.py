@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from asr.cli import audit
 from asr.errors import UserError
+from asr.planning.audit.plan import make_plan
+from asr.planning.audit.runner import _Runner, alone
+from asr.utils.locks import LOCK, locked
 
 
 @pytest.mark.parametrize(
@@ -35,3 +39,26 @@ def test_what_cannot_be_run_is_refused_before_anything_is(
     with pytest.raises(UserError, match=message):
         audit.main([str(recipe), "--output", str(tmp_path / "audit"), *options])
     assert not (tmp_path / "audit").exists()
+
+
+def test_one_audit_a_folder_and_cells_that_still_run_are_waited_for(
+    recipe: Path, tmp_path: Path
+) -> None:
+    plan = make_plan(str(recipe), [], [2.0], ["full"], seeds=1, output=tmp_path / "audit")
+    with (
+        alone(plan),
+        pytest.raises(UserError, match=r"another audit is running there \(pid \d+ on "),
+        alone(plan),
+    ):
+        pass
+    said: list[str] = []
+    runner = _Runner(plan, 1, said.append)
+    cell = plan.cells[0]
+    assert not runner._is_run_elsewhere(cell)  # it has no folder yet
+    plan.folder(cell).mkdir(parents=True)
+    with locked(plan.folder(cell) / LOCK, signed=True):
+        assert runner._is_run_elsewhere(cell)
+        assert runner._is_run_elsewhere(cell)
+    assert not runner._is_run_elsewhere(cell)
+    [line] = said
+    assert f"{cell.name}: still run by a process (pid {os.getpid()} on " in line

@@ -46,6 +46,8 @@ def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
             "pseudo_label: {filters: {min_length_ratio: 2, max_length_ratio: 1.5}}",
             r"min_length_ratio 2 must be below max_length_ratio 1.5",
         ),
+        ("model: {layers: 1000000}", r"'model.layers' \(received 1000000\)"),
+        ("model: {width: 1000000000}", r"'model.width' \(received 1000000000\)"),
         ("[1, 2]", r"a recipe is a mapping"),
         ("a: [", r"not readable as YAML"),
     ],
@@ -56,6 +58,18 @@ def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
         load_config(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["corpus", "name", "x"])
+def test_aliases_that_stand_for_more_than_can_be_read_are_refused(tmp_path: Path, key: str) -> None:
+    """The recipe was shown, or validated, until the memory was full."""
+    lines = [
+        "b0: &b0 [x]",
+        *(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]" for n in range(1, 25)),
+    ]
+    for text in ("\n".join([*lines, f"{key}: *b24"]), f"{key}: &a [*a]"):
+        with pytest.raises(UserError, match="aliases"):
+            load_config(write(tmp_path, text))
 
 
 def test_a_missing_recipe_is_the_user_s_to_fix(capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,7 +137,7 @@ def test_all_ranks_must_see_the_checkpoint_of_the_first(trained: Path, tmp_path:
     # The same path on another host, where the folder is not shared or an older copy.
     other = Path(shutil.copytree(find_checkpoint(trained), tmp_path / "older"))
     (other / "state.json").write_text('{"clock": {"seconds": 1}, "dev_wer": null}')
-    for theirs, message in ((tmp_path / "nowhere", "is not seen here"), (other, "absent, not")):
+    for theirs, message in ((tmp_path / "nowhere", "is not seen here"), (other, "nothing, not")):
 
         def part(ranks: Ranks, theirs: Path = theirs) -> Path | None:
             class OnAnotherHost(Ranks):

@@ -8,7 +8,7 @@ import pytest
 
 from asr.cli import score as score_command
 from asr.errors import UserError
-from asr.evaluation.hypotheses import headline_model, read_hypotheses
+from asr.evaluation.hypotheses import bound, headline_model, is_stamp_of, read_hypotheses
 
 GOOD = '{"id": "a", "reference": "A", "hypothesis": "A", "seconds": 1}'
 
@@ -63,3 +63,15 @@ def test_a_pretrained_model_stands_for_a_run_only_where_nothing_else_does() -> N
     assert headline_model({"zero_shot": 0, "supervised": 0}) == "supervised"
     assert headline_model({"zero_shot": 0}) == "zero_shot"
     assert headline_model({}) is None
+
+
+def test_a_stamp_is_of_the_hypotheses_that_it_was_written_for(tmp_path: Path) -> None:
+    """A kill between the two left new hypotheses beside the stamp of another model."""
+    path = tmp_path / "teacher.jsonl"
+    path.write_text(GOOD)
+    stamp = bound({"checkpoint": "a"}, path)
+    assert stamp["checkpoint"] == "a"
+    assert is_stamp_of(path, stamp)
+    path.write_text(GOOD.replace("A", "B"))
+    assert not is_stamp_of(path, stamp)
+    assert is_stamp_of(path, {"checkpoint": "of an older version"})

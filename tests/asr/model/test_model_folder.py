@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import LETTERS, tones
+from safetensors.torch import load_file, save_file
 
 from asr.__main__ import main
 from asr.errors import UserError
@@ -35,8 +37,36 @@ def test_what_is_no_model_folder_is_named(tmp_path: Path, trained: Path) -> None
     folder = tmp_path / "damaged"
     shutil.copytree(find_checkpoint(trained), folder)
     (folder / "teacher.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(UserError, match=r"teacher.safetensors: damaged .*SHA-256 differs"):
+        load_model(folder, "teacher")
+    without_identity(folder)  # as of an older version
     with pytest.raises(UserError, match="not this model's weights"):
         load_model(folder, "teacher")
+
+
+def without_identity(folder: Path) -> None:
+    state = json.loads((folder / "state.json").read_text())
+    del state["identity"]
+    (folder / "state.json").write_text(json.dumps(state))
+
+
+def test_nan_weights_and_what_is_no_file_are_refused_by_name(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(find_checkpoint(trained), tmp_path / "copy"))
+    path = folder / "teacher.safetensors"
+    weights = load_file(path)
+    name = sorted(weights)[3]
+    weights[name].view(-1)[0] = float("nan")
+    save_file(weights, path)
+    with pytest.raises(UserError, match="SHA-256 differs"):
+        load_model(folder)
+    without_identity(folder)
+    with pytest.raises(UserError, match=f"teacher.safetensors: '{name}' holds NaN"):
+        load_model(folder)
+    for file in ("teacher.safetensors", "config.yaml"):  # a pipe was waited for, for ever
+        (folder / file).unlink()
+        os.mkfifo(folder / file)
+        with pytest.raises(UserError, match=r"not a regular file|neither a checkpoint"):
+            load_model(folder)
 
 
 def test_another_tokenizer_is_not_decoded_with(trained: Path, tmp_path: Path) -> None:
@@ -45,6 +75,9 @@ def test_another_tokenizer_is_not_decoded_with(trained: Path, tmp_path: Path) ->
     assert load_model(copy, "teacher").tokenizer.decode([2]) == LETTERS[0]
     other = {"kind": "characters", "characters": LETTERS[::-1]}
     (copy / "tokenizer.json").write_text(json.dumps(other))
+    with pytest.raises(UserError, match=r"tokenizer.json: damaged .*SHA-256 differs"):
+        load_model(copy, "teacher")
+    without_identity(copy)
     with pytest.raises(UserError, match="not the one that the model was trained with"):
         load_model(copy, "teacher")
     (copy / "state.json").unlink()  # weights alone: nobody can tell
@@ -52,8 +85,6 @@ def test_another_tokenizer_is_not_decoded_with(trained: Path, tmp_path: Path) ->
 
 
 def test_an_average_of_checkpoints_by_name(trained: Path, corpus: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
     checkpoints = sorted((trained / "checkpoints").iterdir())
     count = len(checkpoints)
     model = load_average(trained, "student", count, torch.device("cpu"))

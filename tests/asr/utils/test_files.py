@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
-from asr.utils.files import replacing, replacing_text, write_jsonl
+import pytest
+import torch
+
+from asr.utils.files import replacing, replacing_text, write_jsonl, write_tensors, write_text
 
 
 def test_an_error_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -23,3 +29,29 @@ def test_an_error_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path
 def test_lines_are_utf_8(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "lines.jsonl", [{"text": "ё"}, {"text": "\u2028"}])
     assert (tmp_path / "lines.jsonl").read_bytes() == '{"text": "ё"}\n{"text": "\u2028"}\n'.encode()
+
+
+def test_a_link_in_the_place_of_what_is_being_written_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("mine")
+    for name in ("a.txt", "b.safetensors"):
+        (tmp_path / f".{name}.partial").symlink_to(target)
+    write_text(tmp_path / "a.txt", "new")
+    write_tensors(tmp_path / "b.safetensors", {"w": torch.ones(1)})
+    assert target.read_text() == "mine"
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_weights_can_be_read_by_whoever_may_read_other_files(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "new")
+    write_tensors(tmp_path / "b.safetensors", {"w": torch.ones(1)})
+    modes = [stat.S_IMODE((tmp_path / n).stat().st_mode) for n in ("a.txt", "b.safetensors")]
+    assert modes[0] == modes[1]
+
+
+def test_a_full_disk_is_said_with_the_file(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'"),
+        replacing(tmp_path / "a.txt"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -6,6 +6,7 @@ import errno
 import gzip
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -56,6 +57,30 @@ def test_a_changed_manifest_is_indexed_again(tmp_path: Path) -> None:
     [seconds] = (tmp_path / ".index").glob("a-*/seconds.npy")
     seconds.write_bytes(b"")
     assert len(open_index(manifest)) == 3
+
+
+def flip(path: Path, place: int = -1) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_byte_of_an_index_is_not_believed(tmp_path: Path) -> None:
+    """Arrays are made again; of the copied lines the damaged one is named, and the remedy works."""
+    manifest = write(tmp_path / "a.jsonl.gz", [line("x", 2.0), line("y", 3.0)])
+    before = open_index(manifest).seconds.tolist()
+    [folder] = (tmp_path / ".index").glob("a-*/")
+    for name in ("seconds", "starts", "keys", "has_text"):
+        flip(folder / f"{name}.npy")
+    assert open_index(manifest).seconds.tolist() == before == [2.0, 3.0]
+    lines = folder / "lines.jsonl"
+    flip(lines, lines.read_bytes().index(b"3.0"))
+    index = open_index(manifest)
+    assert index.record(0)["duration"] == 2.0
+    with pytest.raises(UserError, match=rf"lines.jsonl: damaged.*delete {folder}, which is made"):
+        index.record(1)
+    shutil.rmtree(folder)
+    assert open_index(manifest).record(1)["duration"] == 3.0
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
