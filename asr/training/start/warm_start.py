@@ -83,10 +83,13 @@ class WarmStart:
         Raises UserError where they do not fit.
         """
         keeps_head = self.keeps_head(tokenizer)
-        if (self.checkpoint / STATE).is_file():
-            check_files(self.checkpoint, read_state(self.checkpoint), [self.weights.name])
         try:
+            if (self.checkpoint / STATE).is_file():
+                check_files(self.checkpoint, read_state(self.checkpoint), [self.weights.name])
             weights = read_weights(self.weights)
+        except UserError as error:
+            raise error.at("init_from") from None
+        try:
             has_ctc_head = any(name.startswith(_CTC_HEAD) for name in weights)
             # An encoder-decoder may have one here and not there.
             own_ctc = {n: p.detach() for n, p in student.named_weights() if n.startswith(_CTC_HEAD)}
