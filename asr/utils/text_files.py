@@ -85,18 +85,25 @@ def read_pairs(path: Path, name: str = "", what: str = "text") -> dict[str, tupl
     return found
 
 
-def parse_json_line(line: str) -> Any:
-    """What a line holds. Raises ValueError for what is no JSON, or text that no file of text can hold."""
+def json_of(text: str) -> Any:
+    """What JSON says. Raises ValueError for what is none."""
     try:
-        found = json.loads(line)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
-    except RecursionError:
-        raise ValueError("not JSON that can be read: brackets in brackets without an end") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of thousands of digits, brackets in brackets
+        raise ValueError(f"not JSON that can be read ({error})") from None
+
+
+def parse_json_line(line: str) -> Any:
+    """The same. Raises ValueError for text, too, that no file of text can hold."""
+    found = json_of(line)
     if "\\ud" in line.lower():
         try:
             json.dumps(found, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            half = error.object[error.start]
-            raise ValueError(f"half a surrogate pair ({half!a}), which is no character") from None
+            raise ValueError(f"{error.object[error.start]!a} is half a character") from None
     return found

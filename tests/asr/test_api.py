@@ -133,7 +133,7 @@ def test_a_model_that_cannot_be_had_is_refused(here: Path) -> None:
         ({"device": "gpu"}, "device 'gpu'"),
         ({"average": 0}, "from 1 on"),
         ({"average": 1.5}, "from 1 on"),
-        ({"average": 99}, "has . checkpoints and not the 99"),
+        ({"average": 99}, "not the 99 to average"),
         ({"average": 1, "best": True}, "without best"),
     ]
     for options, what in cases:

@@ -181,7 +181,7 @@ def test_wrong_sources_are_explained(tmp_path: Path) -> None:
         prepare(tmp_path / "out", "--source", str(tmp_path / "missing"))
 
 
-@pytest.mark.parametrize("option", [("--labelled-share", "2"), ("--limit-minutes", "nan")])
+@pytest.mark.parametrize("option", [("--labelled-share", "2"), ("--limit-minutes", "-1")])
 def test_wrong_numbers_are_explained(tmp_path: Path, option: tuple[str, str]) -> None:
     with pytest.raises(UserError, match=option[0]):
         prepare(tmp_path / "out", *option)

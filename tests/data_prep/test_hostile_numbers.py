@@ -91,7 +91,8 @@ CASES = {
         },
         kept={"ok"},
         rejects={
-            **dict.fromkeys(("home", "zero", "line", "half"), "missing_audio"),
+            **dict.fromkeys(("home", "zero", "line"), "missing_audio"),
+            "half": "path_characters",
             **{"folder": "unreadable", "long": "unreadable", "none": "malformed_line"},
         },
     ),

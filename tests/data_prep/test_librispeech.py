@@ -173,9 +173,9 @@ def test_the_genuine_sample(tmp_path: Path) -> None:
     assert prepare(_SAMPLE, tmp_path / "out") == 0
     sets = summary_of(tmp_path / "out")["sets"]
     counts = {name: (one["utterances"], one["speakers"]) for name, one in sets.items()}
-    assert counts == {"train-clean-100": (250, 250), "dev-clean-2": (4, 1), "dev-clean": (2, 1)}
+    assert counts == {"train-clean-100": (250, 250), "test-clean": (4, 1), "dev-clean": (2, 1)}
     minutes = {name: round(one["hours"] * 60, 1) for name, one in sets.items()}
-    assert minutes == {"train-clean-100": 52.1, "dev-clean-2": 0.4, "dev-clean": 0.4}
+    assert minutes == {"train-clean-100": 52.1, "test-clean": 0.4, "dev-clean": 0.4}
     assert rejects_of(tmp_path / "out") == []
 
 

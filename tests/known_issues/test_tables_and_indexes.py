@@ -87,7 +87,7 @@ def test_a_damaged_index_is_made_anew(manifest: Path, how: Callable[[Path], None
 
     whole = seen()
     files = sorted(path for path in manifest.parent.glob(".index/some-*/*") if path.is_file())
-    assert len(files) == 7
+    assert len(files) == 8
     for path in files:
         how(path)
         assert seen() == whole, path.name
@@ -133,7 +133,7 @@ def test_half_a_surrogate_pair_is_no_text(
     write_jsonl(path, [record])  # kept as it is, in escapes
     assert read_lines(path) == [record]
     assert main(["score", str(path)]) == 2
-    assert "line 1: half a surrogate pair" in capsys.readouterr().err
+    assert "is half a character" in capsys.readouterr().err
 
 
 def test_two_sets_of_one_name_are_two(

@@ -17,7 +17,7 @@ from pyarrow import ipc, parquet
 
 from asr.errors import UserError
 from asr.utils.files import replacing
-from asr.utils.text_files import parse_json_line
+from asr.utils.text_files import json_of
 
 from ...manifests import Utterance
 from ...pipeline import Settings
@@ -108,7 +108,7 @@ def _arrow_files(folder: Path) -> list[Path]:
 def _noted(path: Path, taken: Callable[[Any], T]) -> T:
     """What is `taken` from a file of JSON. Raises UserError where that is not in it."""
     try:
-        return taken(parse_json_line(path.read_text(encoding="utf-8")))
+        return taken(json_of(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{path}: not readable ({type(error).__name__}: {error})", "save the data set again"

@@ -15,7 +15,7 @@ from typing import Any
 
 from asr.data.manifest.admission import FILES, admit
 from asr.errors import UserError
-from asr.utils.text_files import lines_of, parse_json_line, read_text
+from asr.utils.text_files import json_of, lines_of, read_text
 
 from ...manifests import Span, Utterance
 from ...pipeline import Settings
@@ -224,7 +224,7 @@ def _records(
     checked = False
     for place, line in _pieces(path, text):
         try:
-            record = line if isinstance(line, dict) else parse_json_line(line)
+            record = line if isinstance(line, dict) else json_of(line)
             if not isinstance(record, dict):
                 raise ValueError("expected a JSON object")
         except ValueError as error:
@@ -243,7 +243,7 @@ def _records(
 def _pieces(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     if text.lstrip().startswith("["):
         try:
-            whole = parse_json_line(text)
+            whole = json_of(text)
         except ValueError as error:
             raise UserError(f"{path}: no JSON ({error})", "copy or export it again") from None
         yield from ((f"{path}:{number}", one) for number, one in enumerate(whole, start=1))

