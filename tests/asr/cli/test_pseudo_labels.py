@@ -20,7 +20,7 @@ def run(tmp_path: Path) -> Path:
     [
         (["stats", "nowhere"], "holds no labels"),
         (["stats", "RUN", "--every", "0"], "a number of hours above 0"),
-        (["stats", "RUN", "--every", "inf"], "a number of hours above 0"),
+        (["stats", "RUN", "--every", "-1"], "a number of hours above 0"),
         (["diff", "RUN", "--from", "2", "--to", "1"], "the first must be the earlier"),
         (["diff", "RUN", "RUN", "--from", "0"], "two times of one run"),
         (["worst", "RUN", "-n", "0"], "at least 1"),
