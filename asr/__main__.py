@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from asr.utils.processes import leave_working_directory
+
+if __name__ == "__main__":  # before anything else is imported, which could lie in it
+    leave_working_directory()
+
 import atexit
 import importlib
 import os
@@ -9,7 +14,6 @@ import signal
 import sys
 
 from asr.errors import UserError
-from asr.utils.processes import leave_working_directory
 from asr.utils.signals import Interrupted, ignore_signals, raise_when_signalled
 from asr.utils.streams import STDOUT, drop_output, open_streams
 
@@ -161,5 +165,4 @@ def _flush() -> None:
 
 
 if __name__ == "__main__":
-    leave_working_directory()
     run()

@@ -1,8 +1,8 @@
 """The audio that an encoder-decoder sees of an utterance: its own, and silence behind it.
 
 Whisper was trained on windows of 30 s. As it is, whisper-tiny.en misreads 14.7 % of the words of amazon_queen's
-dev set (248 utterances of 3.5 s, the likeliest tokens) in windows of 30 s, 15.1 % in 20 s, 15.6 % in 15 s, and the
-more the shorter they are, since it begins to repeat itself; each costs in proportion to its length. A model
+dev set (248 utterances of 3.5 s, the likeliest tokens) in windows of 30 s, 15.1 % in 20 s, 15.6 % in 15 s, and
+the more the shorter they are, since it begins to repeat itself; each costs in proportion to its length. A model
 learns shorter windows as it is trained with them: so those of training are 10 s by default, and where text is
 generated they may be longer (`generation_window_seconds`). The length depends on the utterance alone, and
 batch-mates change nothing.

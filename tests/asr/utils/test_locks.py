@@ -57,12 +57,15 @@ def test_a_forked_worker_does_not_hold_its_parent_s_lock(tmp_path: Path) -> None
     """A loader's worker that outlived a killed run held it for seconds."""
     lock = tmp_path / ".lock"
     reading, writing = os.pipe()
+    seen, ready = os.pipe()
     with locked(lock, signed=True):
         worker = os.fork()
         if worker == 0:
             os.close(writing)
+            os.write(ready, b"x")
             os.read(reading, 1)
             os._exit(0)
+        os.read(seen, 1)  # the worker has begun
         with pytest.raises(BlockingIOError), locked(lock, BlockingIOError()):
             pass
     try:
