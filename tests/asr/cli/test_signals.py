@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -31,8 +32,13 @@ PROGRAM = (
 )
 
 
+def as_in_a_terminal() -> None:
+    """Tests that run under nohup hand on that SIGHUP is ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def waiting(
-    folder: Path, *argv: str, before: Callable[[], object] | None = None
+    folder: Path, *argv: str, before: Callable[[], object] = as_in_a_terminal
 ) -> subprocess.Popen[str]:
     """A command of this program that has begun, and waits."""
     (folder / "ours.py").write_text(WAITS, encoding="utf-8")
@@ -88,6 +94,7 @@ def begun(command: Sequence[str], run: Path) -> subprocess.Popen[str]:
             text=True,
             start_new_session=True,
             env=environment,
+            preexec_fn=as_in_a_terminal,
         )
     deadline = time.monotonic() + 240
     metrics = run / "metrics.jsonl"
@@ -110,7 +117,11 @@ def test_a_signal_to_all_of_a_job_s_processes_saves_the_run(
     os.killpg(process.pid, number)
     time.sleep(0.2)
     os.killpg(process.pid, number)  # launchers repeat what the terminal said
-    assert process.wait(timeout=120) == 0
+    try:
+        assert process.wait(timeout=120) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     said = (tmp_path / "output").read_text()
     assert f"{number.name}: saving" in said
     assert "Traceback" not in said
