@@ -58,7 +58,7 @@ def joined(seconds: float) -> tuple[np.ndarray, list[tuple[float, Path, str]]]:
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="needs the LibriSpeech sample")
 @pytest.mark.skipif(not MODEL.is_dir(), reason="recipes/amazon_queen/run.sh trains the model")
 def test_labelled_pieces_of_a_rough_transcript_are_right(tmp_path: Path) -> None:
-    audio_N, said = joined(600)
+    audio_N, said = joined(1200)
     root, output = tmp_path / "in", tmp_path / "out"
     root.mkdir()
     soundfile.write(root / "talk.flac", audio_N, RATE_HZ)

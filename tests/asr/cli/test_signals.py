@@ -33,7 +33,8 @@ PROGRAM = (
 
 
 def as_in_a_terminal() -> None:
-    """Tests that run under nohup hand on that SIGHUP is ignored."""
+    """Tests that run in the background, or under nohup, hand on that these are ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
