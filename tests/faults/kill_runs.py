@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from conftest import asr_command, final, kill_all, read_lines, same_weights, without_wall_time
 
 from asr.pseudo_labels.ledger import read_ledger
@@ -48,18 +50,17 @@ class Story:
     ranks: int
 
     def start(self, run: Path, event: int = 0) -> subprocess.Popen[bytes]:
-        """A process, whose one rank ends itself at an event; it may be 0, never.
+        """A process that ends itself at an event; 0: never.
 
-        On several ranks the last dies alone: the launcher and the others must see to it.
+        On several ranks it is the first, which writes most: the launcher and the others must see to it.
         """
-        rank = "" if self.ranks == 1 else str(self.ranks - 1 if event % 2 else 0)
         environment = {
             **os.environ,
             "PYTHONPATH": str(HOOK),
             "ASR_FAULT_FOLDER": str(run),
             "ASR_FAULT_LOG": str(_log_of(run)),
             "ASR_FAULT_EVENT": str(event),
-            "ASR_FAULT_RANK": rank,
+            "ASR_FAULT_RANK": "" if self.ranks == 1 else "0",
         }
         _log_of(run).unlink(missing_ok=True)
         command = [*asr_command(self.ranks), "train", str(self.recipe), f"output={run}"]
@@ -110,7 +111,9 @@ def kill_runs(
             number += 1
             for leg in range(min(KILLS_A_RUN, left)):
                 if where == "at moments":
-                    killed = _kill_at_moment(story, run, chosen.uniform(0, spans[1]))
+                    killed = _kill_at_moment(
+                        story, run, chosen.uniform(0, spans[1]), leg % 2 > 0, figures
+                    )
                 else:
                     # The first kill of each run goes through all events; a later one meets a resume.
                     event = next(firsts) if leg == 0 else chosen.randint(1, max(1, spans[0] // 2))
@@ -136,27 +139,29 @@ def _wait_for_event(process: subprocess.Popen[bytes], run: Path) -> None:
         time.sleep(0.01)
 
 
-def _kill_at_moment(story: Story, run: Path, seconds: float) -> bool:
-    """Whether there was still something to kill so long after the run's first change of a file."""
+def _kill_at_moment(story: Story, run: Path, seconds: float, alone: bool, figures: Figures) -> bool:
+    """Whether there was still something to kill so long after the run's first change of a file.
+
+    `alone`: of several ranks only the last is killed; the launcher and the others must see to it.
+    """
     process = story.start(run)
     _wait_for_event(process, run)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-    except subprocess.TimeoutExpired:
+        return False
+    ranks = psutil.Process(process.pid).children() if story.ranks > 1 and alone else []
+    if ranks:
+        ranks[-1].kill()
+        _wait(process, run, figures)
+    else:
         kill_all(process)
-        return True
-    return False
+    return True
 
 
 def _kill_at_event(story: Story, run: Path, event: int, figures: Figures) -> bool:
     """Whether the process came to the event."""
     process = story.start(run, event)
-    try:
-        process.wait(MOST_SECONDS)
-    except subprocess.TimeoutExpired:
-        figures.faults.append(f"{run}: hangs after the death of a rank at event {event}")
-        figures.counts["hangs"] += 1
-        kill_all(process)
+    _wait(process, run, figures)
     events = events_of(run)
     if len(events) < event:
         return False
@@ -164,17 +169,22 @@ def _kill_at_event(story: Story, run: Path, event: int, figures: Figures) -> boo
     return True
 
 
+def _wait(process: subprocess.Popen[bytes], run: Path, figures: Figures) -> int | None:
+    """The status of a process that should end by itself; None, counted and killed, where it does not."""
+    try:
+        return process.wait(MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        kill_all(process)
+        figures.counts["hangs"] += 1
+        figures.faults.append(f"{run}: hangs; see {run.with_suffix('.out')}")
+        return None
+
+
 def _end(story: Story, run: Path, figures: Figures) -> bool:
     """Start the run until it ends with status 0. Whether it did."""
     for _ in range(MOST_STARTS):
-        process = story.start(run)
         figures.counts["restarts"] += 1
-        try:
-            status = process.wait(MOST_SECONDS)
-        except subprocess.TimeoutExpired:
-            kill_all(process)
-            figures.counts["hangs"] += 1
-            break
+        status = _wait(story.start(run), run, figures)
         output = run.with_suffix(".out").read_text(encoding="utf-8", errors="replace")
         if "Traceback" in output and story.ranks == 1:
             figures.faults.append(f"{run}: a traceback in {run.with_suffix('.out')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -43,30 +44,32 @@ CASES = {
             "run/pseudo_labels/*/*",
             "audio/*/*.wav",
         ],
-        "run/metrics.jsonl",
+        ("run/metrics.jsonl", f"{LATEST}student.safetensors"),
         CHECKED,
     ),
     "decode": Case(
         ["decode", "run", MANIFEST, "--output", "out.jsonl"],
         [*MODEL, SETTINGS, "run/latest", MANIFEST, "audio/dev/*.wav"],
-        "out.jsonl",
+        ("out.jsonl",),
         CHECKED,
     ),
     "label": Case(
         ["label", "run", MANIFEST, "--output", "labels", "--export", "tsv"],
         [*MODEL, SETTINGS, "run/latest", MANIFEST, "audio/dev/*.wav"],
-        "labels/labels.tsv",
+        ("labels/labels.tsv",),
         CHECKED,
     ),
     "transcribe": Case(
         ["transcribe", "run", "audio/dev/u2-000.wav", "audio/dev/u2-001.wav", "--format", "json"],
-        [*MODEL, SETTINGS, "run/best", "audio/dev/u2-00[01].wav"],
-        None,
+        [*MODEL, SETTINGS, "run/latest", "audio/dev/u2-00[01].wav"],
+        (),
         CHECKED,
     ),
     "labels": Case(["labels", "stats", "run"], ["run/pseudo_labels/labels/*", "run/*.json*"]),
     "score": Case(["score", "run"], ["run/decode/dev/*", "run/config.yaml"]),
-    "score of texts": Case(["score", "texts/ref.tsv", "texts/hyp.trn"], ["texts/*"]),
+    "score of texts": Case(
+        ["score", "texts/ref.tsv", "texts/hyp.trn"], ["texts/ref.tsv", "texts/hyp.trn"]
+    ),
     "compare": Case(
         ["compare", HYPOTHESES, "texts/other.jsonl"], [HYPOTHESES, "texts/other.jsonl"]
     ),
@@ -77,8 +80,9 @@ CASES = {
     "prepare folder": Case(
         ["prepare", "folder", "--root", "audio/dev", "--output", "prepared"], ["audio/dev/*"]
     ),
-    "prepare kaldi": Case(
-        ["prepare", "kaldi", "--root", "kaldi", "--output", "prepared"], ["kaldi/*"]
+    "prepare kaldi": Case(["prepare", "kaldi", "kaldi", "--output", "prepared"], ["kaldi/*"]),
+    "prepare nemo": Case(
+        ["prepare", "nemo", "texts/nemo.json", "--output", "prepared"], ["texts/nemo.json"]
     ),
     "prepare lm": Case(["prepare", "lm", "--cuts", MANIFEST, "--output", "lm.arpa"], [MANIFEST]),
 }
@@ -115,12 +119,17 @@ def world(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     (texts / "ref.tsv").write_text(lines, encoding="utf-8")
     pairs = [line.split("\t") for line in lines.splitlines()]
     (texts / "hyp.trn").write_text("".join(f"{text} ({name})\n" for name, text in pairs))
+    audio = [str(folder / f"audio/dev/{name}.wav") for name, _ in pairs]
+    nemo = [
+        json.dumps({"audio_filepath": path, "text": text})
+        for path, (_, text) in zip(audio, pairs, strict=True)
+    ]
+    (texts / "nemo.json").write_text("\n".join(nemo))
     kaldi = folder / "kaldi"
     kaldi.mkdir()
     (kaldi / "text").write_text("".join(f"{name} {text}\n" for name, text in pairs))
-    (kaldi / "wav.scp").write_text(
-        "".join(f"{name} {folder}/audio/dev/{name}.wav\n" for name, _ in pairs)
-    )
+    recordings = zip(pairs, audio, strict=True)
+    (kaldi / "wav.scp").write_text("".join(f"{name} {path}\n" for (name, _), path in recordings))
     (kaldi / "utt2spk").write_text("".join(f"{name} {name}\n" for name, _ in pairs))
     return World(folder)
 
