@@ -22,7 +22,8 @@ MANIFEST = "data/dev.jsonl.gz"
 LATEST = "run/checkpoints/hours-*/"
 MODEL = [f"{LATEST}{name}" for name in ("state.json", "teacher.safetensors", "tokenizer.json")]
 SETTINGS = f"{LATEST}config.yaml"
-CHECKED = ("run/checkpoints/",)
+INDEXES = "data/.index/dev-*/*"
+CHECKED = ("run/checkpoints/", "data/.index/")
 HYPOTHESES = "run/decode/dev/teacher.jsonl"
 
 CASES = {
@@ -49,13 +50,13 @@ CASES = {
     ),
     "decode": Case(
         ["decode", "run", MANIFEST, "--output", "out.jsonl"],
-        [*MODEL, SETTINGS, "run/latest", MANIFEST, "audio/dev/*.wav"],
+        [*MODEL, SETTINGS, "run/latest", MANIFEST, INDEXES, "audio/dev/*.wav"],
         ("out.jsonl",),
         CHECKED,
     ),
     "label": Case(
         ["label", "run", MANIFEST, "--output", "labels", "--export", "tsv"],
-        [*MODEL, SETTINGS, "run/latest", MANIFEST, "audio/dev/*.wav"],
+        [*MODEL, SETTINGS, "run/latest", MANIFEST, INDEXES, "audio/dev/*.wav"],
         ("labels/labels.tsv",),
         CHECKED,
     ),
