@@ -49,3 +49,24 @@ def test_a_cut_that_lhotse_cannot_make(
     said = capsys.readouterr()
     assert "dev.jsonl.gz" in said.out + said.err
     assert "u2-000" in said.out + said.err
+
+
+@pytest.mark.parametrize("command", ["decode", "prepare"])
+def test_a_pipe_in_place_of_a_manifest(
+    command: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "dev.jsonl.gz"
+    os.mkfifo(manifest)
+    words = {
+        "decode": ["decode", str(trained), str(manifest)],
+        "prepare": [
+            "prepare",
+            "lm",
+            "--cuts",
+            str(manifest),
+            "--output",
+            str(tmp_path / "lm.arpa"),
+        ],
+    }
+    assert main(words[command]) == 2
+    assert f"{manifest}: is no regular file" in capsys.readouterr().err
