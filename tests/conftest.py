@@ -244,12 +244,17 @@ def kill_after_lines(command: list[str], run: Path, lines: int) -> None:
                 break
             time.sleep(0.005)
     finally:
-        # The launcher first loses its say: it would ask its ranks to save and leave.
-        process.send_signal(signal.SIGSTOP)
-        for rank in psutil.Process(process.pid).children(recursive=True):
-            rank.kill()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        kill_all(process)
+
+
+def kill_all(process: subprocess.Popen[Any]) -> None:
+    """SIGKILL a run, launcher and ranks."""
+    # The launcher first loses its say: it would ask its ranks to save and leave.
+    process.send_signal(signal.SIGSTOP)
+    for rank in psutil.Process(process.pid).children(recursive=True):
+        rank.kill()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
 
 
 def same_weights(left: Path, right: Path) -> bool:

@@ -84,13 +84,15 @@ def _read_recipe(
 ) -> Iterator[dict[str, Any]]:
     """The trees of its bases and then its own; of a base that several share once, where it comes first."""
     read = set() if read is None else read
-    here = path.resolve()
+    here = Path(os.path.realpath(path))  # resolve() raises where a link leads in a circle
     if here in above:
         raise UserError(f"{path}: 'base' leads in a circle", "remove one of the 'base' lines")
     if here in read:
         return
     read.add(here)
     try:
+        if path.is_fifo() and not path.is_relative_to("/dev"):  # but for <(a command)
+            raise OSError("a pipe, which could be waited for without an end")
         tree = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such recipe", "see the recipes folder for examples") from None

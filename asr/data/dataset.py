@@ -20,6 +20,7 @@ from asr.data.manifest.index import MANIFEST_SUFFIX, ManifestIndex, open_index
 from asr.data.manifest.rows import key_of, text_of
 from asr.data.manifest.shar import SHAR_SUFFIX, with_audio
 from asr.data.segments import Kind
+from asr.data.sound.first_look import first_line
 from asr.errors import UserError
 from asr.utils.files import read_json
 from asr.utils.text_files import read_pairs
@@ -199,9 +200,15 @@ class SpeechSet:
     def _cut(self, place: int) -> MonoCut:
         folder = self.manifests[self.manifest_of[place]].manifest
         record = self._record(place)
-        admit(record, FILES_AND_TARS if folder.is_dir() else FILES)
-        record = with_audio(record, folder)
-        cut: MonoCut = MonoCut.from_dict({k: v for k, v in record.items() if k != "type"})
+        try:
+            admit(record, FILES_AND_TARS if folder.is_dir() else FILES)
+            record = with_audio(record, folder)
+            cut: MonoCut = MonoCut.from_dict({k: v for k, v in record.items() if k != "type"})
+        except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
+            raise UserError(
+                f"{folder}: utterance '{record['id']}' is no cut of Lhotse's: {first_line(error)[:200]}",
+                "prepare the set again",
+            ) from None
         return cut
 
     def _recording_file(self, place: int) -> str:

@@ -47,6 +47,8 @@ def pointed_at(run: Path, pointer: Literal["latest", "best"]) -> Path | None:
         latest = pointed_at(run, "latest")
         if latest is not None:
             return best_of(line_of(latest))
+    if not (run / pointer).is_file():  # opening a pipe would wait for ever
+        return None
     try:
         name = (run / pointer).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):

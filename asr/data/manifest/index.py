@@ -113,6 +113,8 @@ def open_index(manifest: Path) -> ManifestIndex:
         manifest = manifest.with_name(manifest.name.removesuffix(MANIFEST_SUFFIX))
     if not manifest.exists():
         raise _no_such_set(manifest)
+    if not manifest.is_dir() and not manifest.is_file():  # opening a pipe would wait for ever
+        raise UserError(f"{manifest}: is no regular file", "name a manifest that asr prepare wrote")
     states = [
         path.stat() for path in (sorted(manifest.iterdir()) if manifest.is_dir() else [manifest])
     ]

@@ -1,0 +1,72 @@
+"""What the campaign of spoilt files has found (tests/faults)."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from asr.__main__ import main
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a link to itself"])
+def test_a_recipe_that_is_no_file(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path)
+    assert main(["plan", str(path)]) == 2
+    assert f"{path}: not readable as YAML" in capsys.readouterr().err
+
+
+def test_a_pipe_in_place_of_latest(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    os.mkfifo(tmp_path / "latest")
+    assert main(["decode", str(tmp_path), str(corpus / "dev.jsonl.gz")]) == 2
+    assert "latest names no checkpoint" in capsys.readouterr().err
+
+
+def test_a_cut_that_lhotse_cannot_make(
+    recipe: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with gzip.open(corpus / "dev.jsonl.gz", "rt", encoding="utf-8") as stream:
+        cuts = [json.loads(line) for line in stream]
+    cuts[0]["supervisions"][0]["durat"] = 1
+    (tmp_path / "dev.jsonl.gz").write_bytes(
+        gzip.compress("".join(json.dumps(cut) + "\n" for cut in cuts).encode())
+    )
+    for name in ("labelled", "untranscribed"):
+        (tmp_path / f"{name}.jsonl.gz").write_bytes((corpus / f"{name}.jsonl.gz").read_bytes())
+    assert main(["check", str(recipe), f"corpus.directory={tmp_path}"]) == 2
+    said = capsys.readouterr()
+    assert "dev.jsonl.gz" in said.out + said.err
+    assert "u2-000" in said.out + said.err
+
+
+@pytest.mark.parametrize("command", ["decode", "prepare"])
+def test_a_pipe_in_place_of_a_manifest(
+    command: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "dev.jsonl.gz"
+    os.mkfifo(manifest)
+    words = {
+        "decode": ["decode", str(trained), str(manifest)],
+        "prepare": [
+            "prepare",
+            "lm",
+            "--cuts",
+            str(manifest),
+            "--output",
+            str(tmp_path / "lm.arpa"),
+        ],
+    }
+    assert main(words[command]) == 2
+    assert f"{manifest}: is no regular file" in capsys.readouterr().err
