@@ -204,6 +204,8 @@ class SpeechSet:
             admit(record, FILES_AND_TARS if folder.is_dir() else FILES)
             record = with_audio(record, folder)
             cut: MonoCut = MonoCut.from_dict({k: v for k, v in record.items() if k != "type"})
+        except UserError:  # which says what it is
+            raise
         except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
             raise UserError(
                 f"{folder}: utterance '{record['id']}' is no cut of Lhotse's: {first_line(error)[:200]}",
