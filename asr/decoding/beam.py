@@ -10,7 +10,6 @@ Shape suffixes: B utterances, S encoder frames, V vocabulary.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import itertools
 import math
 import tempfile
@@ -26,6 +25,7 @@ from torch import Tensor
 from asr.decoding.greedy import Hypothesis
 from asr.errors import UserError
 from asr.model.tokenizer import BLANK, Tokenizer
+from asr.utils.hashes import file_sha256
 
 _BLANK_NAME, _SPACE_NAME = "<blank>", "|"
 _NEVER = -1e4
@@ -73,7 +73,7 @@ class BeamSettings:
         return {
             "decoder": "beam",
             **{name: str(path) if path else None for name, path in files.items()},
-            **{f"{name}_sha256": _sha256_of(path) for name, path in files.items() if path},
+            **{f"{name}_sha256": file_sha256(path) for name, path in files.items() if path},
             "lm_weight": self.lm_weight,
             "word_score": self.word_score,
             "beam_size": self.beam_size,
@@ -266,11 +266,6 @@ def _unusable(path: Path | None, why: object) -> UserError:
         f"language model {path}: cannot be used ({' '.join(str(why).split())[:300]})",
         "give an ARPA file or a KenLM binary",
     )
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _spellings(path: Path, tokenizer: Tokenizer, names: Sequence[str]) -> list[str]:

@@ -5,7 +5,6 @@ Shape suffixes: B utterances, N samples.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from torch import Tensor
 from asr.errors import UserError
 from asr.pseudo_labels.label import LabelMetrics
 from asr.pseudo_labels.labelling.recogniser import FASTER_WHISPER, Choice, Recognition
+from asr.utils.hashes import file_sha256
 
 
 class FasterWhisperRecogniser:
@@ -49,7 +49,7 @@ class FasterWhisperRecogniser:
         self._stamp = {
             "kind": "faster-whisper",
             "version": version("faster-whisper"),
-            "weights": _sha256(weights) if weights.is_file() else name,
+            "weights": file_sha256(weights) if weights.is_file() else name,
             "language": choice.language,
         }
 
@@ -77,8 +77,3 @@ class FasterWhisperRecogniser:
         text = " ".join(one.text.strip() for one in heard)
         metrics = LabelMetrics(confidence, math.nan, math.nan, "likelihood")
         return Recognition(text, sum(len(one.tokens) for one in heard), metrics)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

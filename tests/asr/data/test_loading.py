@@ -49,21 +49,23 @@ def test_a_small_dev_shm_costs_time_alone(recipe: Path, tmp_path: Path) -> None:
     assert [line.split(" (")[0] for line in said["4k"]] == ["note: /dev/shm takes nothing"]
 
 
-def test_a_killed_worker_is_one_line_with_its_likely_cause(recipe: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    command = [*asr_command(), "train", str(recipe), f"output={run}", *SHORT]
-    command += ["trainer.total_hours=100"]
+def _begun(command: list[str], run: Path) -> subprocess.Popen[str]:
+    """A long training that has logged an update, so that its children are those who read audio."""
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*command, f"output={run}", "trainer.total_hours=100"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    deadline = time.monotonic() + 200
-    children: list[psutil.Process] = []
-    while time.monotonic() < deadline and not children:
+    metrics, deadline = run / "metrics.jsonl", time.monotonic() + 240
+    while time.monotonic() < deadline and not (metrics.is_file() and metrics.stat().st_size):
         time.sleep(0.1)
-        # Others come and go: those that say what the machine is.
-        logs = (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").stat().st_size
-        children = psutil.Process(process.pid).children() if logs else []
-    [worker] = children
+    return process
+
+
+def test_a_killed_worker_is_one_line_with_its_likely_cause(recipe: Path, tmp_path: Path) -> None:
+    process = _begun([*asr_command(), "train", str(recipe), *SHORT], tmp_path / "run")
+    [worker] = psutil.Process(process.pid).children()
     worker.send_signal(signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2, errors
@@ -77,19 +79,10 @@ def test_a_killed_worker_is_one_line_with_its_likely_cause(recipe: Path, tmp_pat
 @pytest.mark.slow
 def test_a_killed_worker_of_one_rank_ends_all_of_them(recipe: Path, tmp_path: Path) -> None:
     """The other rank waited for the next update's sum."""
-    run = tmp_path / "run"
-    command = [*asr_command(ranks=2), "train", str(recipe), f"output={run}", *SHORT]
-    command += ["trainer.total_hours=100"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 240
-    workers: list[psutil.Process] = []
-    while time.monotonic() < deadline and not workers:
-        time.sleep(0.1)
-        logs = (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").stat().st_size
-        ranks = psutil.Process(process.pid).children() if logs else []
-        workers = [worker for rank in ranks for worker in rank.children()]
+    command = [*asr_command(ranks=2), "train", str(recipe), *SHORT]
+    process = _begun(command, tmp_path / "run")
+    ranks = psutil.Process(process.pid).children()
+    workers = [worker for rank in ranks for worker in rank.children()]
     ended = time.monotonic()
     workers[-1].kill()
     _, errors = process.communicate(timeout=120)
