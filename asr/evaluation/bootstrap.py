@@ -36,7 +36,7 @@ FEW_UTTERANCES = 30
 FEW_SPEAKERS = 30
 """Below this an interval by speaker is wide, and as good as the assumption that speakers' rates are normal."""
 SEED = 20_041  # any fixed number: the same files give the same intervals
-_RESAMPLED_AT_ONCE = 1 << 20  # utterances; bounds the memory at about 25 MB
+_RESAMPLED_AT_ONCE = 1 << 16  # utterances: the counts stay in the cache
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Edits that turn a reference into what was recognised, counted by jiwer, utterance by utterance.
+"""Edits that turn a reference into what was recognised, utterance by utterance: as jiwer counts them.
+
+They are counted by rapidfuzz, as jiwer does it; what is shown of them, jiwer aligns.
 
 Text is compared as it stands, but that any white space parts words, as a single space does. An empty
 reference has no words, so all that was recognised there counts as insertions; a set without a single
@@ -11,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from asr.errors import UserError
@@ -47,46 +50,30 @@ class Counts:
 
 @dataclass(frozen=True)
 class Aligned:
-    """An utterance and its edits: aligned once, for all metrics that are made of it."""
+    """An utterance and its edits: counted once, for all metrics that are made of them."""
 
     utterance: Utterance
     words: Counts
     characters: Counts
-    reference_words: Sequence[str]
-    """Words of the reference."""
-    hypothesis_words: Sequence[str]
-    """Words of the hypothesis."""
-    word_chunks: Sequence[Any]
-    """jiwer's AlignmentChunks of these: type, ref_start_idx, ref_end_idx, hyp_start_idx, ..."""
+
+    @cached_property
+    def word_chunks(self) -> Sequence[Any]:
+        """jiwer's AlignmentChunks: type, ref_start_idx, ref_end_idx, hyp_start_idx, ..."""
+        import jiwer  # not at module level: `asr --help` answers at once
+
+        texts = spaced(self.utterance.reference), spaced(self.utterance.hypothesis)
+        chunks: Sequence[Any] = jiwer.process_words(*texts).alignments[0]
+        return chunks
 
 
 def align(utterances: Sequence[Utterance]) -> list[Aligned]:
     """The utterances in their order, each with its edits."""
-    if not utterances:
-        return []
-    references = list(map(spaced, (u.reference for u in utterances)))
-    hypotheses = list(map(spaced, (u.hypothesis for u in utterances)))
-    for utterance, one, other in zip(utterances, references, hypotheses, strict=True):
+    found = []
+    for utterance in utterances:
+        one, other = spaced(utterance.reference), spaced(utterance.hypothesis)
         _check_length(one, other, f"utterance '{utterance.id}'")
-    words, characters = jiwer_outputs(references, hypotheses)
-    return [
-        Aligned(
-            utterance,
-            _counts(chunks),
-            _counts(character_chunks),
-            reference_words,
-            hypothesis_words,
-            chunks,
-        )
-        for utterance, reference_words, hypothesis_words, chunks, character_chunks in zip(
-            utterances,
-            words.references,
-            words.hypotheses,
-            words.alignments,
-            characters.alignments,
-            strict=True,
-        )
-    ]
+        found.append(Aligned(utterance, *_edits(one, other)))
+    return found
 
 
 def spaced(text: str) -> str:
@@ -105,37 +92,35 @@ def _check_length(reference: str, hypothesis: str, what: str) -> None:
         )
 
 
-def jiwer_outputs(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Any, Any]:
-    """jiwer's WordOutput and CharacterOutput of texts as `spaced` leaves them."""
-    import jiwer  # not at module level: `asr --help` answers at once
-
-    return (
-        jiwer.process_words(list(references), list(hypotheses)),
-        jiwer.process_characters(list(references), list(hypotheses)),
-    )
-
-
 def count_edits(
     references: Sequence[str], hypotheses: Sequence[str]
 ) -> tuple[list[Counts], list[Counts]]:
     """Edits of each utterance: of words, and of characters (spaces included, as jiwer has it)."""
-    if not references:
-        return [], []
-    left, right = list(map(spaced, references)), list(map(spaced, hypotheses))
-    for one, other in zip(left, right, strict=True):
+    words, characters = [], []
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        one, other = spaced(reference), spaced(hypothesis)
         _check_length(one, other, f"the text '{one[:40]} ...'")
-    words, characters = jiwer_outputs(left, right)
-    return list(map(_counts, words.alignments)), list(map(_counts, characters.alignments))
+        of_words, of_characters = _edits(one, other)
+        words.append(of_words)
+        characters.append(of_characters)
+    return words, characters
 
 
-def _counts(alignment: Iterable[Any]) -> Counts:
-    totals = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
-    for chunk in alignment:
-        # A chunk covers as many words on both sides, or on one side none.
-        totals[chunk.type] += max(
-            chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
-        )
-    return Counts(totals["equal"], totals["substitute"], totals["delete"], totals["insert"])
+def _edits(reference: str, hypothesis: str) -> tuple[Counts, Counts]:
+    """Of texts as `spaced` leaves them."""
+    return _counts(reference.split(), hypothesis.split()), _counts(reference, hypothesis)
+
+
+def _counts(reference: Sequence[str], hypothesis: Sequence[str]) -> Counts:
+    """Of the way that jiwer chooses, too, among those with as few edits."""
+    if reference == hypothesis:
+        return Counts(hits=len(reference))
+    from rapidfuzz.distance import Levenshtein
+
+    kinds = [kind for kind, _, _ in Levenshtein.editops(reference, hypothesis).as_list()]
+    substitutions, deletions = kinds.count("replace"), kinds.count("delete")
+    hits = len(reference) - substitutions - deletions
+    return Counts(hits, substitutions, deletions, len(kinds) - substitutions - deletions)
 
 
 def error_counts(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Counts, Counts]:
@@ -152,10 +137,11 @@ def total(counts: Iterable[Counts]) -> Counts:
 
 def aligned_words(one: Aligned) -> list[tuple[str, str, str]]:
     """(kind, reference word, hypothesis word); kinds equal, substitute, delete, insert."""
+    references, hypotheses = one.utterance.reference.split(), one.utterance.hypothesis.split()
     tokens: list[tuple[str, str, str]] = []
     for chunk in one.word_chunks:
-        left = list(one.reference_words[chunk.ref_start_idx : chunk.ref_end_idx])
-        right = list(one.hypothesis_words[chunk.hyp_start_idx : chunk.hyp_end_idx])
+        left = references[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = hypotheses[chunk.hyp_start_idx : chunk.hyp_end_idx]
         length = max(len(left), len(right))  # one side is empty at a deletion or insertion
         left, right = left or [""] * length, right or [""] * length
         tokens += [(chunk.type, a, b) for a, b in zip(left, right, strict=True)]

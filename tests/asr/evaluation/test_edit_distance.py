@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import jiwer
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from asr.errors import UserError
 from asr.evaluation import edit_distance as edits
@@ -20,6 +24,25 @@ def test_empty_reference_counts_insertions_and_empty_hypothesis_deletions() -> N
     assert characters[1].deletions == 3
     assert edits.error_counts([], []) == (Counts(), Counts())
     assert words[0].rate == 300.0
+
+
+TEXTS = st.lists(st.sampled_from(["a", "b", "ab", "ba", "\u00e9\U0001f600"]), max_size=12).map(
+    " ".join
+)
+
+
+@given(reference=TEXTS, hypothesis=TEXTS)
+@example(reference="", hypothesis="")
+def test_counts_and_ways_are_those_of_jiwer(reference: str, hypothesis: str) -> None:
+    def counts(output: Any) -> Counts:
+        return Counts(output.hits, output.substitutions, output.deletions, output.insertions)
+
+    of_words, of_characters = edits.error_counts([reference], [hypothesis])
+    assert of_words == counts(jiwer.process_words(reference, hypothesis))
+    assert of_characters == counts(jiwer.process_characters(reference, hypothesis))
+    kinds = [kind for kind, _, _ in words(reference, hypothesis)]
+    assert kinds.count("equal") == of_words.hits
+    assert kinds.count("substitute") == of_words.substitutions
 
 
 def words(reference: str, hypothesis: str) -> list[tuple[str, str, str]]:
