@@ -5,8 +5,10 @@ Karras et al. 2024 (arXiv 2312.02696), section 3; `asr/scaling/post_hoc.py` has 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +38,8 @@ class Snapshot:
     exponents: tuple[float, ...]
     """Infinite for the student itself."""
     start_hours: float
+    sha256: str | None = None
+    """Of what it says and holds. None in older files, and in a checkpoint's, whose state.json has it."""
 
     @classmethod
     def read(cls, path: Path) -> Snapshot:
@@ -45,11 +49,39 @@ class Snapshot:
                 about = file.metadata() or {}
             exponents = tuple(float(one) for one in about["exponents"].split())
             number = int(about["number"])
-            return cls(path, number, float(about["hours"]), exponents, float(about["start_hours"]))
+            hours, start = float(about["hours"]), float(about["start_hours"])
+            return cls(path, number, hours, exponents, start, about.get("sha256"))
         except (OSError, KeyError, ValueError, SafetensorError) as error:
-            raise UserError(
-                f"{path}: damaged ({error})", "delete it: the other snapshots may do"
-            ) from None
+            raise _damaged(path, error) from None
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and values in fp32. Raises UserError where the file is damaged, after the last of them too."""
+        digest = hashlib.sha256()
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                _add_facts(digest, file.metadata() or {})
+                for key in sorted(file.keys()):
+                    values = file.get_tensor(key)
+                    _add_tensor(digest, key, values)
+                    yield key, values
+        except (OSError, SafetensorError) as error:
+            raise _damaged(self.path, error) from None
+        if self.sha256 is not None and digest.hexdigest() != self.sha256:
+            raise _damaged(self.path, "its SHA-256 is not the one that was written with it")
+
+
+def _damaged(path: Path, why: object) -> UserError:
+    return UserError(f"{path}: damaged ({why})", "delete it: the other snapshots may do")
+
+
+def _add_facts(digest: hashlib._Hash, about: Mapping[str, str]) -> None:
+    facts = {key: value for key, value in about.items() if key != "sha256"}
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+
+
+def _add_tensor(digest: hashlib._Hash, name: str, values: Tensor) -> None:
+    digest.update(f"{name} {tuple(values.shape)}".encode())
+    digest.update(values.detach().contiguous().reshape(-1).numpy().data)
 
 
 def snapshot_files(run: Path) -> list[Path]:
@@ -161,8 +193,12 @@ class PowerAverages:
             "exponents": " ".join(map(repr, exponents)),
             "start_hours": repr(self.start_hours),
         }
+        digest = hashlib.sha256()
+        _add_facts(digest, about)
+        for name in sorted(tensors):
+            _add_tensor(digest, name, tensors[name])
         path = self.folder / f"snapshot-{number:06}.safetensors"
-        write_tensors(path, tensors, about)
+        write_tensors(path, tensors, {**about, "sha256": digest.hexdigest()})
         flush_to_disk(path)
         found = {
             int(p.stem.removeprefix("snapshot-")): p for p in snapshot_files(self.folder.parent)

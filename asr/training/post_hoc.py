@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from asr.config.schema import Config
@@ -17,7 +16,7 @@ from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.errors import UserError
 from asr.evaluation.normalisers import recorded_normaliser
-from asr.model.lineage import sealed
+from asr.model.lineage import check_files, read_state, sealed
 from asr.model.model_folder import copy_description, find_checkpoint, read_config
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import load_tokenizer, tokenizer_sha256
@@ -27,7 +26,7 @@ from asr.teacher.averages import Averages
 from asr.teacher.power_averages import FILE, FOLDER, PowerAverages, Snapshot, snapshot_files
 from asr.teacher.student_samples import StudentSamples
 from asr.tracking.run_reader import read_run
-from asr.utils.files import read_json, write_json, write_tensors, write_text
+from asr.utils.files import write_json, write_tensors, write_text
 
 DEV_FILE = "dev.json"
 """In RUN/averages: dev metrics by half-life, for the report."""
@@ -66,13 +65,14 @@ def make_average(run: Path, half_life_hours: float) -> MadeAverage:
     Writes RUN/averages/half-life-H/. Raises UserError where the run has kept nothing to make it of.
     """
     checkpoint = find_checkpoint(run)
-    config, state = read_config(checkpoint), read_json(checkpoint / "state.json")
+    config, state = read_config(checkpoint), read_state(checkpoint)
     power = (state.get("averages") or {}).get("power")
     if power is None or checkpoint == run:
         raise UserError(
             f"{run}: kept nothing that an average of another half-life could be made of",
             "train with teacher.keep_for_average=true, and name the run's folder",
         )
+    check_files(checkpoint, state, [f"{FILE}.safetensors", "config.yaml", "tokenizer.json"])
     clock_hours = state["clock"]["seconds"] / 3600
     update_hours = _update_hours(run, clock_hours)
     end_hours = update_hours[-1]  # what was consumed since is in no average
@@ -123,16 +123,9 @@ def _combined(snapshots: Sequence[Snapshot], coefficients: list[float]) -> dict[
     remaining = iter(coefficients)
     for snapshot in snapshots:
         shares = {str(k): next(remaining) for k in range(len(snapshot.exponents))}
-        try:
-            with safe_open(snapshot.path, framework="pt") as file:
-                for key in file.keys():  # noqa: SIM118 - it is no mapping
-                    which, name = key.split("/", 1)
-                    values = file.get_tensor(key).double()
-                    total[name] = total.get(name, torch.zeros(())) + shares[which] * values
-        except (OSError, SafetensorError) as error:
-            raise UserError(
-                f"{snapshot.path}: damaged ({error})", "delete it: the other snapshots may do"
-            ) from None
+        for key, values in snapshot.tensors():
+            which, name = key.split("/", 1)
+            total[name] = total.get(name, torch.zeros(())) + shares[which] * values.double()
     return {name: values.float() for name, values in total.items()}
 
 

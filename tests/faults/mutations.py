@@ -222,13 +222,17 @@ def _become(arguments: list[str], folder: Path, output: int) -> None:
 class Case:
     """A command, the files that it reads, and what it says or writes that counts."""
 
-    arguments: list[str]
+    command: str
     files: list[str]
     """Globs below the world's folder."""
     results: tuple[str, ...] = ()
     """Globs, of each the last file; none: the output."""
     checksummed: tuple[str, ...] = ()
     """Of the files those, by the beginning of their path, whose SHA-256 the command should compare."""
+
+    @property
+    def arguments(self) -> list[str]:
+        return self.command.split()
 
 
 @dataclass

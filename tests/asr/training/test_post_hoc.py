@@ -44,6 +44,12 @@ def test_an_average_made_after_the_run_is_that_of_a_run_that_had_its_half_life(
     assert load_model(run / "averages" / "half-life-0.04").config.name == "run"
     assert main(["report", str(run), "--no-audio"]) == 0
     assert "by the half-life of the average" in (run / "report" / "index.html").read_text()
+    snapshot = min((run / "averages").glob("snapshot-*"))
+    content = bytearray(snapshot.read_bytes())
+    content[-1] ^= 1
+    snapshot.write_bytes(content)
+    assert main(["average", str(run), "--half-life", "0.04"]) == 2
+    assert f"{snapshot}: damaged (its SHA-256" in capsys.readouterr().err
 
 
 def test_a_run_that_kept_nothing_says_how_to(
