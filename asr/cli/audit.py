@@ -7,7 +7,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from asr.cli.options import add_recipe, make_parser
+from asr.cli.options import add_device, add_recipe, make_parser
 from asr.errors import UserError
 from asr.planning.audit.comparisons import POINTS
 from asr.planning.audit.metrics import METRICS
@@ -111,6 +111,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, help="cells at a time (default: what the machine holds)"
     )
+    add_device(parser)
     arguments = parser.parse_intermixed_args(argv)
     if arguments.seeds < 1 or (arguments.jobs is not None and arguments.jobs < 1):
         raise UserError("--seeds or --jobs is too small", "both must be at least 1")

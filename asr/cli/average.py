@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asr.cli.options import add_normaliser, make_parser
+from asr.cli.options import add_device, add_normaliser, make_parser
 from asr.errors import UserError
 from asr.utils.streams import work_is_on_disk
 
@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--no-dev", action="store_true", help="do not decode the dev sets")
     add_normaliser(parser)
+    add_device(parser)
     arguments = parser.parse_args(argv)
     work_is_on_disk()
     wanted = [_hours(text) for text in arguments.half_life.split(",")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from asr.cli.options import add_recipe, make_parser
+from asr.cli.options import add_device, add_recipe, make_parser
 from asr.config.recipe import load_config
 from asr.errors import UserError
 from asr.planning.benchmark import measure
@@ -28,6 +28,7 @@ def main(argv: list[str]) -> int:
     add_recipe(parser)
     parser.add_argument("--updates", type=int, default=20, help="updates timed of each kind (20)")
     parser.add_argument("--output", type=Path, default=Path("bench.json"), help="(bench.json)")
+    add_device(parser)
     arguments = parser.parse_intermixed_args(argv)
     work_is_on_disk()
     if arguments.updates < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from asr.cli.options import add_recipe, make_parser
+from asr.cli.options import add_device, add_recipe, make_parser
 from asr.config.recipe import load_config
 from asr.errors import UserError
 from asr.planning.checks.recipe import check_recipe
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
         type=finite,
         help="of a rank (default: this machine's GPU, or its memory where it has none)",
     )
+    add_device(parser)
     arguments = parser.parse_intermixed_args(argv)
     if arguments.ranks < 1:
         raise UserError(f"--ranks {arguments.ranks} is too small", "it must be at least 1")
@@ -48,9 +49,9 @@ def main(argv: list[str]) -> int:
     from asr.planning.checks.beginning import check_beginning, check_hours
     from asr.planning.checks.corpora import Corpora
     from asr.planning.checks.machine import (
+        check_here,
         check_memory,
         check_output,
-        check_shared_memory,
         memory_gb_of_a_rank,
     )
     from asr.planning.checks.pseudo_labels import check_method
@@ -64,7 +65,7 @@ def main(argv: list[str]) -> int:
         *corpora.check(),
         *check_hours(config, corpora.labelled_hours),
         *check_method(config, corpora.sets.get("untranscribed", [])),
-        *check_shared_memory(config, arguments.ranks),
+        *check_here(config, arguments.ranks),
         *check_memory(config, arguments.ranks, memory_gb or memory_gb_of_a_rank(arguments.ranks)),
         *check_sound(config),
         *check_output(config),

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.cli.options import add_model, make_parser
+from asr.cli.options import add_device, add_model, make_parser
 from asr.data.manifest.index import digest
 from asr.decoding.decode_dataset import decode_set
 from asr.decoding.greedy import Decoder, greedy_only
@@ -302,6 +302,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         metavar="NAME",
         help="under which --tune compares texts (default: the recipe's corpus.scoring_normaliser)",
     )
+    add_device(parser)
     arguments = parser.parse_args(argv)
     _check(arguments)
     return arguments

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from asr.cli.options import add_model, make_parser
+from asr.cli.options import add_device, add_model, make_parser
 from asr.errors import UserError
 from asr.pseudo_labels.outside.label_files import EXPORTS
 from asr.utils.options import finite
@@ -114,6 +114,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         default=120.0,
         help="padded audio that is labelled together; a kill loses one such batch (%(default)s)",
     )
+    add_device(parser)
     arguments = parser.parse_args(argv)
     if not arguments.batch_seconds > 0:
         raise UserError(f"--batch-seconds {arguments.batch_seconds:g}", "it must be more than 0")

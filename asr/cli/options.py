@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asr.errors import UserError
+from asr.utils.devices import CHOICE
 
 if TYPE_CHECKING:
     from asr.evaluation.systems import Source
@@ -28,6 +30,23 @@ def add_recipe(parser: argparse.ArgumentParser, example: str = "e.g. model.layer
     """A recipe and its overrides; the parser must parse intermixed."""
     parser.add_argument("recipe", help="recipe, YAML")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=example)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """What computes; the environment of this process and of those that it starts takes it from there."""
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        action=_ChooseDevice,
+        help="what computes (default auto: the GPUs where there are any)",
+    )
+
+
+class _ChooseDevice(argparse.Action):
+    def __call__(self, *given: Any) -> None:
+        """parser, namespace, the choice, the option."""
+        os.environ[CHOICE] = given[2]
+        setattr(given[1], self.dest, given[2])
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

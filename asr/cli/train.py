@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from asr.cli.options import add_recipe, make_parser
+from asr.cli.options import add_device, add_recipe, make_parser
 from asr.config.recipe import dump_config, load_config
 from asr.errors import UserError
 from asr.scaling.card import scaling_cards
@@ -34,6 +34,7 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="print every setting in force, documented, and stop",
     )
+    add_device(parser)
     arguments = parser.parse_intermixed_args(argv)
     ranks = ranks_announced()
     try:

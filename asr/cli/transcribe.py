@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from asr.cli.options import add_model, make_parser
+from asr.cli.options import add_device, add_model, make_parser
 from asr.decoding.captions import FORMATS, TIMED, ctm_name
 from asr.decoding.transcribe import CONTEXT_SECONDS, WINDOW_SECONDS, transcribe
 from asr.decoding.words import TIMES_NEED_A_HEAD, Transcription
@@ -91,6 +91,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         default=CONTEXT_SECONDS,
         help=f"of a window on both sides that is only context ({CONTEXT_SECONDS:g})",
     )
+    add_device(parser)
     arguments = parser.parse_args(argv)
     if arguments.output_dir is None:
         _check_stream(arguments.files, arguments.format)

@@ -12,6 +12,7 @@ import torch
 import torch.distributed
 
 from asr.distributed.meeting import meet, part
+from asr.utils.devices import has_gpu
 from asr.utils.launcher import ranks_announced
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ def join(matmul_precision: str) -> Ranks:
 
     It stays until the process leaves it: DeepSpeed would not find its way in another one.
     """
-    cuda = torch.cuda.is_available()
+    cuda = has_gpu()
     os.environ.setdefault("LOCAL_RANK", "0")
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if cuda else "cpu")
     local_rank, local_world = (

@@ -29,6 +29,7 @@ from asr.model.loaded_model import LoadedModel
 from asr.model.make import make_front_end, make_model
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
+from asr.utils.devices import has_gpu
 from asr.utils.hashes import files_sha256
 from asr.utils.yaml_text import parse_yaml
 
@@ -134,7 +135,7 @@ def load_model(
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
     """A GPU where there is one, at None. Raises UserError for a device that is not here."""
-    has_cuda = torch.cuda.is_available()
+    has_cuda = has_gpu()
     try:
         chosen = torch.device(device or ("cuda" if has_cuda else "cpu"))
     except (RuntimeError, TypeError) as error:

@@ -15,6 +15,7 @@ from asr.config.schema import Config
 from asr.errors import UserError
 from asr.planning.audit.metrics import Cell
 from asr.planning.audit.plan import BURN_IN, AuditPlan, cell_config
+from asr.utils.devices import has_gpu
 from asr.utils.locks import LOCK, holder, is_held, locked
 from asr.utils.processes import environment, python
 from asr.utils.signals import end_with_parent
@@ -75,9 +76,10 @@ def _is_finished(folder: Path, config: Config) -> bool:
 def room() -> int:
     """Cells that this machine holds at a time: one a GPU, or one a core within its memory."""
     import psutil
-    import torch
 
-    if torch.cuda.is_available():
+    if has_gpu():
+        import torch
+
         return torch.cuda.device_count()
     memory = int(psutil.virtual_memory().available // _BYTES_PER_CELL)
     return max(1, min(len(os.sched_getaffinity(0)), memory))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from asr.model.model_folder import pointed_at, read_config
 from asr.planning.checks.finding import Finding, note
 from asr.planning.estimates import memory_gb_per_rank, vocabulary_size
 from asr.training.resume_rules import check_compatible
+from asr.utils.devices import has_gpu
 
 
 def check_memory(config: Config, ranks: int, memory_gb: float) -> Iterator[Finding]:
@@ -57,13 +59,24 @@ def check_shared_memory(config: Config, ranks: int) -> Iterator[Finding]:
         )
 
 
+def check_here(config: Config, ranks: int) -> Iterator[Finding]:
+    """A GPU that torch cannot use, and a /dev/shm that is too small."""
+    try:
+        has_gpu()
+    except UserError as error:
+        yield Finding.of(error)
+    yield from check_shared_memory(config, ranks)
+
+
 def memory_gb_of_a_rank(ranks: int) -> float:
     """What a rank has here: a GPU, or its share of this machine's memory."""
     import psutil
-    import torch
 
-    if torch.cuda.is_available():
-        return float(torch.cuda.get_device_properties(0).total_memory) / 1e9
+    with contextlib.suppress(UserError):  # `check_here` says it
+        if has_gpu():
+            import torch
+
+            return float(torch.cuda.get_device_properties(0).total_memory) / 1e9
     here = min(ranks, os.cpu_count() or 1)
     return float(psutil.virtual_memory().total) / 1e9 / here
 

@@ -34,6 +34,7 @@ from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.outside.label_files import write_labels
 from asr.pseudo_labels.outside.lines import WrittenLabel
 from asr.pseudo_labels.records import LabelRecord, measured
+from asr.utils.devices import has_gpu
 from asr.utils.launcher import ranks_announced
 
 _SAY_EVERY_SECONDS = 20.0
@@ -53,7 +54,7 @@ class Processes:
     def here(cls) -> Processes:
         """As torchrun says in the environment. No process group is formed, since nobody waits for anybody."""
         rank, world = int(os.environ.get("RANK", "0")), ranks_announced(they_meet=False)
-        if torch.cuda.is_available():
+        if has_gpu():
             local = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
             return cls(rank, world, torch.device("cuda", local))
         if "OMP_NUM_THREADS" not in os.environ:
