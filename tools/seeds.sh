@@ -1,4 +1,5 @@
-# For recipes' scripts that train several seeds: sourced, with $asr set.
+# For recipes' scripts that train several seeds: sourced from the project's root, with $asr set.
+. tools/signals.sh
 
 train() { # RUN RECIPE KEY=VALUE...: unless it is complete; its log beside it
     [ -e "$1/complete.json" ] && return
@@ -7,11 +8,15 @@ train() { # RUN RECIPE KEY=VALUE...: unless it is complete; its log beside it
     return 1
 }
 each_on_a_core() { # FUNCTION SEED...: the function of each seed, as many at a time as there are cores
-    local jobs=() job seed
+    local seed running=() failed=
     for seed in "${@:2}"; do
-        "$1" "$seed" &
-        jobs+=($!)
-        [ "${#jobs[@]}" -lt "$(nproc)" ] || { wait "${jobs[0]}"; jobs=("${jobs[@]:1}"); }
+        start_lane "$1" "$seed"
+        running+=("${lanes[-1]}")
+        [ "${#running[@]}" -lt "$(nproc)" ] && continue
+        finish_lane "${running[0]}" || failed=1
+        running=("${running[@]:1}")
+        [ -z "$stopped$failed" ] || break
     done
-    for job in "${jobs[@]}"; do wait "$job"; done
+    for seed in "${running[@]}"; do finish_lane "$seed" || failed=1; done
+    [ -z "$failed" ]
 }

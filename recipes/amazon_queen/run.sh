@@ -63,6 +63,7 @@ if [ -z "$model" ]; then
 fi
 echo "run.sh: starting from $model"
 
+. tools/signals.sh
 train() { # RECIPE RUN KEY=VALUE...: unless it is complete
     [ -e "$2/complete.json" ] && return
     $asr train "$recipes/$1.yaml" "output=$2" "seed=$seed" "corpus.directory=$data" "${@:3}" || return
@@ -74,23 +75,19 @@ decode() { # MODEL SET OUTPUT [OPTION...]: unless it is there
     [ -e "$exp/decode/$3.jsonl" ] || $asr decode "$1" "$data/$2.jsonl.gz" --output "$exp/decode/$3.jsonl" "${@:4}"
 }
 side_by_side() { # FUNCTION FUNCTION: each on a core of its own, where there are two; their logs under $exp
-    local jobs=() job failed= lane
+    local running=() failed= lane
     mkdir -p "$exp/logs"
     for lane in "$@"; do
-        set -m # a process group of its own, so that a signal reaches what it runs
-        (set +m -e; "$lane") > "$exp/logs/$lane.log" 2>&1 &
-        set +m
-        jobs+=($!)
-        trap 'kill -TERM "${jobs[@]/#/-}" 2>/dev/null || true' EXIT
-        [ "$cores" -ge 2 ] || wait $! || true
+        start_lane "$lane" > "$exp/logs/$lane.log" 2>&1
+        running+=("${lanes[-1]}")
+        [ "$cores" -ge 2 ] || finish_lane "${lanes[-1]}" || true
     done
-    for job in "${!jobs[@]}"; do
-        wait "${jobs[job]}" && continue
-        failed=1 lane=$((job + 1))
-        echo "run.sh: ${!lane} failed; the end of $exp/logs/${!lane}.log:" >&2
-        tail -n 5 "$exp/logs/${!lane}.log" >&2
+    for lane in "$@"; do
+        finish_lane "${running[0]}" && running=("${running[@]:1}") && continue
+        failed=1 running=("${running[@]:1}")
+        echo "run.sh: $lane $([ -n "$stopped" ] && echo stopped || echo failed); the end of $exp/logs/$lane.log:" >&2
+        tail -n 5 "$exp/logs/$lane.log" >&2
     done
-    trap - EXIT
     [ -z "$failed" ]
 }
 
