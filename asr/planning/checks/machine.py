@@ -17,6 +17,9 @@ from asr.planning.estimates import memory_gb_per_rank, vocabulary_size
 from asr.training.resume_rules import check_compatible
 from asr.utils.devices import has_gpu
 
+_FIRST_WITH_BF16 = (8, 0)
+"""Compute capability: Ampere. T4 and V100 emulate bf16, slowly."""
+
 
 def check_memory(config: Config, ranks: int, memory_gb: float) -> Iterator[Finding]:
     """The estimate of `asr plan` against what a rank has."""
@@ -60,12 +63,34 @@ def check_shared_memory(config: Config, ranks: int) -> Iterator[Finding]:
 
 
 def check_here(config: Config, ranks: int) -> Iterator[Finding]:
-    """A GPU that torch cannot use, and a /dev/shm that is too small."""
+    """A GPU that torch or the recipe's precision cannot use, and a /dev/shm that is too small."""
     try:
-        has_gpu()
+        if has_gpu():
+            yield from _check_precision(config)
     except UserError as error:
         yield Finding.of(error)
     yield from check_shared_memory(config, ranks)
+
+
+def _check_precision(config: Config) -> Iterator[Finding]:
+    """The recipe's precision against what the first GPU computes fast."""
+    import torch
+
+    trainer = config.trainer
+    capability = torch.cuda.get_device_capability(0)
+    if trainer.precision != "fp32" and torch.version.hip is None and capability < _FIRST_WITH_BF16:
+        card = (
+            f"{torch.cuda.get_device_name(0)} (compute capability {capability[0]}.{capability[1]})"
+        )
+        yield Finding(
+            f"trainer.precision {trainer.precision}: {card} has no bf16 arithmetic",
+            "train in fp32 there (trainer.precision=fp32), or on a card of compute capability 8.0 or more",
+        )
+    elif trainer.precision == "fp32" and trainer.matmul_precision == "highest":
+        yield note(
+            "fp32 matrix products leave a GPU's tensor cores idle and take several times as long",
+            "trainer.precision=bf16, or trainer.matmul_precision=high",
+        )
 
 
 def memory_gb_of_a_rank(ranks: int) -> float:

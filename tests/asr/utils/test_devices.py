@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from asr.__main__ import main
 from asr.errors import UserError
+from asr.planning.checks import machine
 from asr.utils import devices
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here, and works")
@@ -50,3 +52,17 @@ def test_a_gpu_that_is_hidden_is_none(gpu: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(devices.CHOICE, "tpu")
     with pytest.raises(UserError, match="ASR_DEVICE=tpu"):
         devices.has_gpu()
+
+
+def test_what_a_gpu_computes_fast_is_compared_with_the_recipe(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine, "has_gpu", lambda: True)
+    card = SimpleNamespace(total_memory=16e9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    assert main(["check", str(recipe), "trainer.precision=bf16", "trainer.zero_stage=1"]) == 2
+    assert "T4 (compute capability 7.5) has no bf16 arithmetic" in capsys.readouterr().out
+    assert main(["check", str(recipe)]) == 0
+    assert "leave a GPU's tensor cores idle" in capsys.readouterr().out
