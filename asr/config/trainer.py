@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
 from asr.config.fields import Count, Natural, Positive, Section, total_hours_or_passes
 
 LOGGERS = ("tensorboard",)
+
+
+_BATCH = "give batch.batch_seconds and batch.max_seconds_per_micro_batch"
+_PRECISION = "give trainer.precision"
+_ON_THE_DEVICE = (
+    "the averages stand beside the fp32 masters, where the optimizer is; raise trainer.zero_stage"
+)
+_SAID_ELSEWHERE = {
+    "train_batch_size": _BATCH,
+    "train_micro_batch_size_per_gpu": _BATCH,
+    "gradient_accumulation_steps": _BATCH,
+    "gradient_clipping": "give optimizer.max_gradient_norm",
+    "optimizer": "give optimizer.kind and what is beside it",
+    "scheduler": "give optimizer.warmup_hours and what is beside it",
+    "fp16": _PRECISION,
+    "bf16": _PRECISION,
+    "amp": _PRECISION,
+    "torch_autocast": _PRECISION,
+    "data_types": _PRECISION,
+    "communication_data_type": "give trainer.gradient_communication",
+    "zero_optimization.stage": "give trainer.zero_stage",
+    "zero_optimization.reduce_scatter": "scattered sums would be divided in the weights' type",
+    "zero_optimization.offload_optimizer": _ON_THE_DEVICE,
+    "zero_optimization.offload_param": _ON_THE_DEVICE,
+}
+"""Settings of DeepSpeed that the rest of a recipe decides, and what to do instead."""
 
 
 class TrainerConfig(Section):
@@ -30,6 +56,8 @@ class TrainerConfig(Section):
     """Internal precision of fp32 matrix products (torch.set_float32_matmul_precision)."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """DeepSpeed's ZeRO stage."""
+    deepspeed: dict[str, Any] = {}
+    """Settings of DeepSpeed's own, over those that we give it: {zero_optimization: {overlap_comm: true}}."""
     loader_workers: Natural = 0
     """Processes a rank that read audio ahead, at most its cores; 0 reads in the training process."""
     non_finite_limit: Natural = 10
@@ -48,6 +76,16 @@ class TrainerConfig(Section):
             if name not in LOGGERS and ".py:" not in name:
                 raise ValueError(f"choose of {', '.join(LOGGERS)}, or FILE.py:CLASS of your own")
         return names
+
+    @field_validator("deepspeed")
+    @classmethod
+    def _not_ours(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        for path, instead in _SAID_ELSEWHERE.items():
+            section, _, name = path.rpartition(".")
+            within = settings.get(section, {}) if section else settings
+            if isinstance(within, dict) and name in within:
+                raise ValueError(f"{path} is not for DeepSpeed alone to know: {instead}")
+        return settings
 
     _end = model_validator(mode="before")(total_hours_or_passes)
 

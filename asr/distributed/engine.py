@@ -17,6 +17,7 @@ from asr.distributed.optimizers import CONSTRUCTORS, put_in_force
 from asr.distributed.precision import Precision, bucket_elements
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
+from asr.errors import UserError
 from asr.model.criterion import Tokens
 from asr.model.speech_model import SpeechModel
 from asr.scaling.optimizers import OPTIMIZERS
@@ -47,12 +48,8 @@ class Engine:
         precision = Precision.of(config)
         self.dtype: torch.dtype = getattr(torch, precision.weights)
         weights = {name: p.detach().float().clone() for name, p in student.named_weights()}
-        self.deepspeed, *_ = deepspeed.initialize(
-            model=student,
-            optimizer=make_optimizer(self.tuning.groups(student), config.optimizer, values),
-            config=_deepspeed_config(config, sum(p.numel() for p in student.parameters())),
-            dist_init_required=False,
-        )
+        optimizer = make_optimizer(self.tuning.groups(student), config.optimizer, values)
+        self.deepspeed = _initialised(student, optimizer, config)
         self.student: SpeechModel = self.deepspeed.module
         self.shards = Shards(
             dict(self.student.named_weights()), self.deepspeed, ranks.world, ranks.rank
@@ -189,9 +186,29 @@ class Engine:
         return math.sqrt(self.ranks.sum([own**2])[0]) if self.shards.is_sharded else own
 
 
+def _initialised(
+    student: SpeechModel, optimizer: torch.optim.Optimizer, config: Config
+) -> deepspeed.DeepSpeedEngine:
+    settings = _deepspeed_config(config, sum(p.numel() for p in student.parameters()))
+    try:
+        engine, *_ = deepspeed.initialize(
+            model=student, optimizer=optimizer, config=settings, dist_init_required=False
+        )
+    except (ValueError, AssertionError, NotImplementedError) as error:
+        own = config.trainer.deepspeed
+        if not own:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"trainer.deepspeed {own}: DeepSpeed does not take it ({reason})",
+            "correct the setting, or leave it out",
+        ) from None
+    return engine
+
+
 def _deepspeed_config(config: Config, parameters: int) -> dict[str, Any]:
     bucket = bucket_elements(parameters)
-    return {
+    ours = {
         # Sizes of micro-batches vary and accumulation boundaries are ours; DeepSpeed wants a number.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -210,3 +227,15 @@ def _deepspeed_config(config: Config, parameters: int) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1 << 60,
     }
+    return _merged(ours, config.trainer.deepspeed)
+
+
+def _merged(ours: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """With the recipe's settings in the place of ours, at any depth."""
+    found = dict(ours)
+    for name, value in own.items():
+        before = found.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            value = _merged(before, value)
+        found[name] = value
+    return found

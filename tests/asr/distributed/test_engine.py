@@ -1,12 +1,28 @@
-"""The clipping threshold of a step follows the batch."""
+"""The clipping threshold of a step follows the batch; DeepSpeed's own settings."""
 
 from __future__ import annotations
 
 import math
+import subprocess
+from pathlib import Path
 
 import pytest
-from conftest import PLAIN, Train, final
+from conftest import PLAIN, Train, asr_command, final
 from safetensors.torch import load_file
+
+
+def test_settings_of_deepspeed(recipe: Path, tmp_path: Path) -> None:
+    def said(setting: str) -> str:
+        command = [*asr_command(), "train", str(recipe), f"output={tmp_path / 'run'}"]
+        done = subprocess.run([*command, setting], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2, done.stderr
+        return done.stderr
+
+    wrong = "trainer.deepspeed={zero_optimization: {reduce_bucket_size: many}}"
+    assert "DeepSpeed does not take it (ValidationError" in said(wrong)
+    ours = "trainer.deepspeed={zero_optimization: {stage: 2}}"
+    assert "give trainer.zero_stage" in said(ours)
+    assert "give trainer.precision" in said("trainer.deepspeed={bf16: {enabled: true}}")
 
 
 @pytest.mark.parametrize("stage", [0, 1])
