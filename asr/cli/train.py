@@ -34,6 +34,9 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="print every setting in force, documented, and stop",
     )
+    parser.add_argument(
+        "--quiet", action="store_true", help="print faults alone; RUN/train.log has the rest"
+    )
     add_device(parser)
     arguments = parser.parse_intermixed_args(argv)
     ranks = ranks_announced()
@@ -51,7 +54,10 @@ def main(argv: list[str]) -> int:
     from asr.training.run import train
 
     work_is_on_disk()
-    train(config, partial(print, flush=True), show_progress=True)
+    if arguments.quiet:
+        train(config)
+    else:
+        train(config, partial(print, flush=True), show_progress=True)
     ignore_signals()  # a launcher may send another when all is saved
     return 0
 
