@@ -140,7 +140,7 @@ def pseudo_label_charts(run: Run) -> list[Chart]:
         *curve(lines, "pseudo_label_wer_estimate", "WER, estimated", OTHERS[0]),
     ]
     shares = [
-        *curve(percent(lines, "pseudo_labelled_share"), "percent", "of audio", OTHERS[0]),
+        *curve(_share_so_far(run.since_pseudo_labels), "percent", "of audio so far", OTHERS[0]),
         *curve(percent(lines, "pseudo_label_empty_share"), "percent", "empty labels", OTHERS[1]),
     ]
     health = [
@@ -177,6 +177,18 @@ def pseudo_label_charts(run: Run) -> list[Chart]:
 def _dropped(lines: Sequence[Mapping[str, Any]], reason: str) -> list[dict[str, Any]]:
     """A reason that a line leaves out has no label."""
     return [{"hours": line["hours"], "count": dropped_of(line).get(reason, 0)} for line in lines]
+
+
+def _share_so_far(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Pseudo-labelled audio of all, in percent, from the first line on: single batches may be of one kind."""
+    found: list[dict[str, Any]] = []
+    labelled = total = 0.0
+    for line in lines:
+        if is_number(line.get("batch_seconds")) and is_number(line.get("pseudo_labelled_share")):
+            labelled += line["pseudo_labelled_share"] * line["batch_seconds"]
+            total += line["batch_seconds"]
+            found.append({"hours": line["hours"], "percent": 100.0 * labelled / max(1e-9, total)})
+    return found
 
 
 def percent(lines: Sequence[Mapping[str, Any]], key: str) -> list[dict[str, Any]]:

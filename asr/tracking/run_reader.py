@@ -24,6 +24,12 @@ class Run:
         return [line for line in self.training if (line.get("pseudo_labelled_share") or 0) > 0]
 
     @property
+    def since_pseudo_labels(self) -> list[dict[str, Any]]:
+        """Training lines from the first with pseudo-labelled audio on: batches of one kind alternate."""
+        first = next(iter(self.with_pseudo_labels), None)
+        return [] if first is None else self.training[self.training.index(first) :]
+
+    @property
     def dropped_labels(self) -> dict[str, int]:
         """Dropped labels by reason, summed over the logged updates; the commonest reason first."""
         totals: dict[str, int] = {}

@@ -1,8 +1,11 @@
-"""Curves can be read on light and on dark."""
+"""Curves can be read on light and on dark, and say what they are called."""
 
 from __future__ import annotations
 
+import pytest
+
 from asr.report import curves
+from asr.tracking.run_reader import Run
 
 
 def luminance(colour: str) -> float:
@@ -25,3 +28,14 @@ def test_curves_read_on_light_and_dark() -> None:
         dark = (luminance(style.colour) + 0.05) / (luminance("#14181d") + 0.05)
         assert min(light, dark) >= 3, style.colour
     assert len({style.dashes for style in styles[:4]}) == 4
+
+
+def test_batches_of_one_kind_in_turn_are_half_pseudo_labelled_audio() -> None:
+    lines = [
+        {"hours": float(n), "batch_seconds": 10.0, "pseudo_labelled_share": share}
+        for n, share in enumerate([0.0, 0.0, 1.0, 0.0, 1.0, 0.0])
+    ]
+    charts = {chart.name: chart for chart in curves.pseudo_label_charts(Run(training=lines))}
+    [share] = charts["label-share"].series
+    assert list(share.hours) == [2.0, 3.0, 4.0, 5.0]
+    assert list(share.values) == pytest.approx([100.0, 50.0, 200 / 3, 50.0])
