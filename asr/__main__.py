@@ -41,7 +41,7 @@ COMMANDS = {
 }
 
 USAGE = (
-    "usage: asr COMMAND ...\n\n"
+    "usage: asr COMMAND ...\n       asr --version\n\n"
     "Semi-supervised speech recognition with an EMA teacher and the EMA scaling rule.\n\n"
     "commands:\n"
     + "\n".join(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items())
@@ -68,6 +68,9 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(_version())
+        return 0
     if arguments[0] not in COMMANDS:
         print(f"asr: no command '{arguments[0]}'; one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
@@ -80,6 +83,16 @@ def main(argv: list[str] | None = None) -> int:
         if text and _tell_the_ranks(text):
             print(f"asr {arguments[0]}: {_meeting('own_name') or ''}{text}", file=sys.stderr)
         return status
+
+
+def _version() -> str:
+    """As of the installed distribution; of a checkout with its commit."""
+    from importlib.metadata import version
+
+    from asr.tracking.environment import commit
+
+    at = commit()
+    return f"asr-ema {version('asr-ema')}" + (f" ({at})" if at else "")
 
 
 def _about(error: BaseException) -> tuple[int, str]:

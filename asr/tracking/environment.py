@@ -14,7 +14,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
-        "commit": _commit(),
+        "commit": commit() or "unknown",
     }
     for package in (
         "torch",
@@ -29,11 +29,22 @@ def environment() -> dict[str, str]:
     return found
 
 
-def _commit() -> str:
-    folder = Path(__file__).resolve().parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return answer.stdout.strip() or "unknown"
+def commit() -> str | None:
+    """Of the checkout that this code lies in; None of an installed copy, also in somebody else's checkout."""
+    file = Path(__file__).resolve()
+    found = ""
+    for question in (
+        ["ls-files", "--error-unmatch", file.name],
+        ["describe", "--always", "--dirty", "--abbrev=12"],
+    ):
+        command = ["git", "-C", str(file.parent), *question]
+        try:
+            answer = subprocess.run(
+                command, capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if answer.returncode:
+            return None
+        found = answer.stdout.strip()
+    return found or None

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
+
+from asr.__main__ import main
+
+
+def test_version_and_commit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    name, number, *_ = capsys.readouterr().out.split()
+    assert (name, number) == ("asr-ema", metadata.version("asr-ema"))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"]])
