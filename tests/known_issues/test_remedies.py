@@ -332,7 +332,13 @@ def test_a_sentencepiece_model_that_is_not_there(home: Home) -> None:
     command = command.replace("SET", "data/labelled").replace("FOLDER", "tok")
     fewer = found(r"set (--vocabulary-size \d+)", home.message(*command.split()))
     home.works(*command.split(), *fewer.split())
-    home.is_sound(*own, found(r"and set (tokenizer\.\S+?),", said).replace("FOLDER", "tok"))
+    own.append(found(r"and set (tokenizer\.\S+?),", said).replace("FOLDER", "tok"))
+    home.is_sound(*own)
+    home.works("train", "tiny.yaml", *own)
+    home.works(*command.split(), "--vocabulary-size", "20")  # another in its place
+    said = home.message("train", "tiny.yaml", *own, LONGER)
+    shutil.copy(*found(r"\(cp (.+?)\)", said).split())
+    home.works("train", "tiny.yaml", *own, LONGER)
 
 
 def test_recipe_of_the_tests(home: Home) -> None:
