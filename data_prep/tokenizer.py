@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 from asr.data.manifest.index import open_index
@@ -46,10 +47,16 @@ def train_tokenizer(
             minloglevel=2,
         )
     except (RuntimeError, OSError, ValueError) as error:
+        most = re.search(r"value <= (\d+)", str(error))
+        least = re.search(r"required_chars\D*\d+ vs (\d+)", str(error))
         raise UserError(
             f"--vocabulary-size {vocabulary_size}: sentencepiece cannot train on {len(texts)} "
             f"transcripts: {' '.join(str(error).split())}",
-            "ask for fewer tokens, or give more transcripts",
+            f"set --vocabulary-size {most[1]}, or give more transcripts"
+            if most
+            else f"set --vocabulary-size {least[1]} or more"
+            if least
+            else "ask for another number of tokens, or give more transcripts",
         ) from None
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     pieces = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]

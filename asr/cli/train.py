@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from asr.cli.options import add_device, add_recipe, make_parser
-from asr.config.recipe import dump_config, load_config
+from asr.config.recipe import config_to_show, dump_config, load_config
 from asr.errors import UserError
 from asr.scaling.card import scaling_cards
 from asr.training.start.resolved import resolved
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--print-config",
         action="store_true",
-        help="print every setting in force, documented, and stop",
+        help="print every setting in force, documented, and stop (defaults for what is at fault)",
     )
     parser.add_argument(
         "--quiet", action="store_true", help="print faults alone; RUN/train.log has the rest"
@@ -48,6 +48,9 @@ def main(argv: list[str]) -> int:
         # Before torch is imported, which takes seconds: what the rule cannot do, it refuses at once.
         scaling_cards(resolved(config), ranks)
     except UserError as error:
+        if arguments.print_config:
+            config = config_to_show(arguments.recipe, arguments.overrides)
+            print(dump_config(config, comments=True), end="")
         if ranks > 1 and not arguments.print_config:
             _tell_the_others(error)
         raise

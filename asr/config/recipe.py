@@ -45,6 +45,26 @@ def load_config(
     >>> config.model.layers
     1
     """
+    return parse_config(_tree_of(recipe, overrides), source=str(recipe))
+
+
+def config_to_show(recipe: str | Path, overrides: Sequence[str] | None = None) -> Config:
+    """Of a recipe that is at fault: what can be read of it, and defaults for the rest."""
+    try:
+        tree = _tree_of(recipe, overrides)
+    except UserError:
+        return Config()
+    while True:
+        try:
+            return Config.model_validate(tree)
+        except ValidationError as error:
+            if not any(_dropped(tree, fault["loc"]) for fault in error.errors()):
+                return Config()
+
+
+def _tree_of(
+    recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] | None
+) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for part in _read_recipe(Path(recipe)):
         tree = _merge(tree, _in_full(part, str(recipe)))
@@ -54,7 +74,19 @@ def load_config(
     else:
         for override in [overrides] if isinstance(overrides, str) else overrides or []:
             _apply_override(tree, override)
-    return parse_config(_at_home(tree), source=str(recipe))
+    home: dict[str, Any] = _at_home(tree)
+    return home
+
+
+def _dropped(tree: dict[str, Any], location: tuple[Any, ...]) -> bool:
+    """Whether something was there at that place, or around it: it is not any more."""
+    node, place = tree, None
+    for name in location:
+        if isinstance(node, dict) and name in node:
+            place, node = (node, name), node[name]
+    if place is not None:
+        del place[0][place[1]]
+    return place is not None
 
 
 def parse_config(tree: dict[str, Any], source: str) -> Config:
@@ -95,17 +127,25 @@ def _read_recipe(
             raise OSError("a pipe, which could be waited for without an end")
         tree = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such recipe", "see the recipes folder for examples") from None
+        named = f"fix the line 'base' of {above[-1]}" if above else "check the path"
+        raise UserError(f"{path}: no such recipe", named) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{path}: not readable as YAML: {' '.join(str(error).split())}", "fix the file"
-        ) from None
+        raise UserError(f"{path}: not readable as YAML: {_reason(error)}", "fix it there") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: a recipe is a mapping of sections, this is not", "see recipes/")
+        raise UserError(
+            f"{path}: a recipe is a mapping of sections, this is not",
+            "write sections with their settings below, as in trainer: {total_hours: 10}",
+        )
     bases = tree.pop("base", None) or []
     for base in bases if isinstance(bases, list) else [bases]:
         yield from _read_recipe(path.parent / str(base), (*above, here), read)
     yield tree
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()).replace(' in "<unicode string>",', ",").replace(",,", ",")
+    is_of_signs = "cannot start any token" in text or "tab character" in text
+    return f"{text} (indent with spaces, not with tabs; quote @, ` and %)" if is_of_signs else text
 
 
 def _values_in(tree: Any) -> float:
@@ -157,9 +197,10 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     try:
         value = parse_yaml(text)
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split()).removeprefix("line 1: ")
+        reason = _reason(error).removeprefix("line 1: ")
         raise UserError(
-            f"override '{override}': the value is not valid YAML ({reason})", "quote it"
+            f"override '{override}': the value is not valid YAML ({reason})",
+            "close its brackets and quotes; and quote a text with signs, as in \"KEY='a: b'\"",
         ) from None
     _put(tree, key, value)
 
@@ -215,15 +256,38 @@ def _explain(fault: dict[str, Any]) -> tuple[str, str]:
         hint = f"did you mean '{nearest[0]}'? " if nearest else ""
         return f"unknown '{name}.kind' {kind!r}", f"{hint}known: {', '.join(MODEL_KINDS)}"
     if fault["type"] == "extra_forbidden":
-        section = _section_at(location[:-1])
-        names = list(section.model_fields) if section else []
-        nearest = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.5)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(names)}"
-        return f"unknown key '{name}'", hint
+        return f"unknown key '{name}'", _known_instead(shown_parts, _section_at(location[:-1]))
     message = fault["msg"].removeprefix("Value error, ")
     received = fault.get("input")
+    if fault["type"] == "list_type" and isinstance(received, (str, int, float)):
+        return f"'{name}' (received {received!r}) is a list", f"write {name}=[{received}]"
+    if fault["type"] in ("model_type", "model_attributes_type"):
+        one = next(iter(getattr(_section_at(location), "model_fields", ())), "KEY")
+        return f"'{name}' (received {received!r}) is a section", f"set its keys, as {name}.{one}"
     shown = "" if isinstance(received, (dict, Section)) else f" (received {received!r})"
     return f"'{name}'{shown}: {message[0].lower()}{message[1:]}", ""
+
+
+def _known_instead(parts: Sequence[Any], section: type[Section] | None) -> str:
+    """What an unknown key may have been meant for, as an override names it."""
+    before, last = ".".join(map(str, parts[:-1])), str(parts[-1])
+    elsewhere = [path for path in _paths(Config()) if path.rpartition(".")[2] == last]
+    if elsewhere:
+        return f"did you mean '{elsewhere[0]}'?"
+    names = list(section.model_fields) if section else []
+    nearest = difflib.get_close_matches(last, names, n=1, cutoff=0.5)
+    if nearest:
+        return (
+            f"did you mean '{before}.{nearest[0]}'?" if before else f"did you mean '{nearest[0]}'?"
+        )
+    return f"known: {', '.join(names)}"
+
+
+def _paths(section: Section, before: str = "") -> Iterator[str]:
+    for name, value in section:
+        yield before + name
+        if isinstance(value, Section):
+            yield from _paths(value, f"{before}{name}.")
 
 
 def _commented(section: Section, indent: int) -> Iterator[str]:

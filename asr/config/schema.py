@@ -238,7 +238,9 @@ class Config(Section):
                 "encoder_decoder, which reads token by token: set it to none"
             )
         if self.features.source == "precomputed" and self.augmentation.speed_factors != [1.0]:
-            raise ValueError("augmentation.speed_factors needs features.source=waveform")
+            raise ValueError(
+                "augmentation.speed_factors needs features.source=waveform: set it to [1.0], or take that"
+            )
         for name, probability in self.augmentation.changes.items():
             if self.features.source == "precomputed":
                 raise ValueError(
@@ -257,10 +259,14 @@ class Config(Section):
             )
         start = self.pseudo_label.start
         if start.is_set and not self.corpus.untranscribed:
-            raise ValueError("pseudo_label.start is set but corpus.untranscribed is empty")
+            raise ValueError(
+                "pseudo_label.start is set but corpus.untranscribed is empty: name sets there, or set "
+                "pseudo_label.start_hours to null"
+            )
         if start.is_set and start.dev_wer_below is not None and not self.corpus.dev:
             raise ValueError(
-                f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} needs a dev set (corpus.dev)"
+                f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} needs a dev set: name one in "
+                "corpus.dev, or set it to null"
             )
         return self
 

@@ -321,5 +321,5 @@ def check_lost_tars(config: Config, sets: Sequence[SpeechSet]) -> None:
         raise UserError(
             f"{lost[0][0]} {lost[0][1]['reason']}: {count:,} of {total:,} utterances are lost, more than "
             f"corpus.max_lost_share {config.corpus.max_lost_share:g}",
-            "copy the shards again, or make them again (asr prepare shar)",
+            "copy the shards again, or make them again (asr prepare shar --data DIR --sets SET)",
         )

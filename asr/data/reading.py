@@ -64,7 +64,8 @@ def load_features(cut: MonoCut) -> NDArray[np.float32]:
     if not cut.has_features:
         raise UserError(
             f"utterance '{cut.id}' has no precomputed features",
-            "run `asr prepare features` and name its sets (SET.features), or features.source=waveform",
+            "run `asr prepare features --data DIR --sets SET --recipe RECIPE` and name SET.features, or set "
+            "features.source=waveform",
         )
     stored = cut.features
     where = Path(stored.storage_path) / stored.storage_key

@@ -121,7 +121,8 @@ class GroupedCorpus:
         self.seconds = np.asarray(seconds, dtype=np.float64)
         if not len(self.seconds):
             raise UserError(
-                f"no {kind} utterances", f"check corpus.{kind} and the limits of their length"
+                f"no {kind} utterances",
+                f"name sets in corpus.{kind}, or widen corpus.min_seconds and corpus.max_seconds",
             )
         self.group_seconds = group_seconds
         self.seed = seed

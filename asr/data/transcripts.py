@@ -37,7 +37,7 @@ def training_tokenizer(config: Config, saved: Path | None = None) -> Tokenizer:
     name = config.tokenizer.normaliser
     if name == "none":
         return tokenizer
-    return NormalisedTokenizer(tokenizer, make_normaliser(name).apply)
+    return NormalisedTokenizer(tokenizer, make_normaliser(name, "tokenizer.normaliser").apply)
 
 
 def check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
@@ -48,8 +48,9 @@ def check_transcripts(speech: SpeechSet, tokenizer: Tokenizer) -> None:
     empty = speech.without_text()
     if len(empty):
         raise UserError(
-            f"utterance '{speech.ids[int(empty[0])]}' of corpus.labelled has no transcript",
-            "move it to an untranscribed set",
+            f"{len(empty):,} of {len(speech):,} utterances of corpus.labelled ('{speech.name}') have no "
+            f"transcript, the first '{speech.ids[int(empty[0])]}'",
+            "move their set to corpus.untranscribed, or prepare it with its transcripts",
         )
     lacking = {character for character in speech.characters if not is_spelt(tokenizer, character)}
     if not lacking and not any(speech.reference_overrides):

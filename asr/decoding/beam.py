@@ -30,6 +30,7 @@ from asr.utils.hashes import file_sha256
 _BLANK_NAME, _SPACE_NAME = "<blank>", "|"
 _NEVER = -1e4
 """A log probability; the search does not bear an infinite one."""
+MAKES_ONE = "`asr prepare lm --cuts SET.jsonl.gz --output lm.arpa` makes one"
 _FEW_KNOWN = {True: 0.5, False: 0.1}
 """Share of what is searched among that a language model must know: of characters; of pieces, or of words."""
 
@@ -194,9 +195,8 @@ def _check_files(settings: BeamSettings) -> None:
     files = {"language model": settings.language_model, "lexicon": settings.lexicon}
     for name, path in files.items():
         if path is not None and not path.is_file():
-            raise UserError(
-                f"{name} {path}: no such file", "check the path; `asr prepare lm` makes one"
-            )
+            makes = "write a word a line" if name == "lexicon" else MAKES_ONE
+            raise UserError(f"{name} {path}: no such file", f"check the path; {makes}")
 
 
 def _check_language_model(
@@ -208,11 +208,22 @@ def _check_language_model(
     knows = _vocabulary(path)
     if lexicon is None:
         wanted = [name for name in names if name not in (_BLANK_NAME, _SPACE_NAME)]
-        what, remedy = "of the tokens", "make one of this model's own tokens, in their case"
+        what = "of the tokens"
+        remedy = (
+            "make one of transcripts in this model's letters and case: "
+            "asr prepare lm --cuts SET.jsonl.gz --output lm.arpa --unit characters"
+            if of_characters
+            else "make one of texts that this model's sentencepiece has cut into pieces (KenLM's lmplz), "
+            "or leave it out"
+        )
         needs_space = of_characters and _SPACE_NAME in names
     else:
         wanted = [line.split("\t")[0] for line in lexicon]
-        what, remedy = "of the lexicon's words", "make one of words, in the lexicon's case"
+        what = "of the lexicon's words"
+        remedy = (
+            "make one of words, in the lexicon's case: "
+            "asr prepare lm --cuts SET.jsonl.gz --output lm.arpa --unit words"
+        )
         needs_space = False
     known = sum(map(knows, wanted))
     few = _FEW_KNOWN[lexicon is None and of_characters]
@@ -225,7 +236,7 @@ def _check_language_model(
         unknown = ", ".join(f"'{name}'" for name in missing[:5])
         raise UserError(
             f"language model {path} knows {known:,} {what} ({len(wanted):,}), and not {unknown}{case}",
-            f"{remedy}: asr prepare lm --unit {'characters' if lexicon is None else 'words'}",
+            remedy,
         )
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from asr.errors import UserError
 from asr.evaluation.transcript_lines import Transcript, numbered_lines
 
+FORMAT_OPTIONS = "--format of hypotheses, --reference-format of references"
+
 
 @dataclass(frozen=True)
 class Word:
@@ -44,7 +46,9 @@ def read_ctm(path: Path) -> dict[str, list[Word]]:
             )
         found.setdefault(f"{source}-{channel}", []).append(Word(word, middle))
     if not found:
-        raise UserError(f"{path}: no word in it (read as ctm)", "see --format")
+        raise UserError(
+            f"{path}: no word in it (read as ctm)", f"name its format: {FORMAT_OPTIONS}"
+        )
     for words in found.values():
         words.sort(key=lambda word: word.middle)
     return found

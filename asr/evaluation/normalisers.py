@@ -29,13 +29,13 @@ class Normaliser:
     apply: Callable[[str], str]
 
 
-def make_normaliser(name: str) -> Normaliser:
+def make_normaliser(name: str, setting: str = "normaliser") -> Normaliser:
     """One of NAMES, or PATH.py:FUNCTION, a function from text to text in a module of the user's.
 
-    Raises UserError for what there is not.
+    Raises UserError for what there is not, as `setting` says.
     """
     if not isinstance(name, str):
-        raise UserError(f"normaliser {name!r} is no name", f"name one of {', '.join(NAMES)}")
+        raise UserError(f"{setting} {name!r} is no name", f"name one of {', '.join(NAMES)}")
     if name == "none":
         return Normaliser("none/1", lambda text: " ".join(text.split()))
     if name == "lower":
@@ -48,7 +48,7 @@ def make_normaliser(name: str) -> Normaliser:
     if colon and path.endswith(".py"):
         return _of_user(Path(path), function)
     raise UserError(
-        f"normaliser '{name}' is unknown",
+        f"{setting} '{name}' is unknown",
         f"name one of {', '.join(NAMES)}, or PATH.py:FUNCTION, a function of yours",
     )
 

@@ -86,7 +86,8 @@ def build_results(
             name in one.utterance.fields for aligned in models.values() for one in aligned
         ):
             raise UserError(
-                f"--by {name}: no utterance of '{main}' has that field", f"see decode/{main}"
+                f"--by {name}: no utterance of '{main}' has that field",
+                f"name one of {', '.join(sorted(known))}, or a field of the lines of decode/{main}",
             )
     try:
         pairs = compare_models(models, further)

@@ -21,7 +21,7 @@ import re
 from pathlib import Path
 
 from asr.errors import UserError
-from asr.evaluation.ctm import read_ctm
+from asr.evaluation.ctm import FORMAT_OPTIONS, read_ctm
 from asr.evaluation.transcript_lines import (
     PARSERS,
     LineError,
@@ -63,7 +63,9 @@ def read_transcripts(path: Path, role: Role, kind: str | None = None) -> dict[st
                 )
             found[one.id], first[one.id] = one, where
     if not found:
-        raise UserError(f"{path}: no utterance in it (read as {kind})", "see --format")
+        raise UserError(
+            f"{path}: no utterance in it (read as {kind})", f"name its format: {FORMAT_OPTIONS}"
+        )
     return found
 
 
@@ -112,8 +114,7 @@ def guess_format(path: Path) -> str:
     )
     raise UserError(
         f"{path}: its lines ('{lines[0][:60] if lines else ''}') may be {may_be}",
-        "say which: --format of hypotheses, --reference-format of references (kaldi; lines, for words alone), "
-        "or write id, TAB, text into a .tsv",
+        f"say which: {FORMAT_OPTIONS} (kaldi; lines, for words alone), or write id, TAB, text into a .tsv",
     )
 
 

@@ -28,10 +28,7 @@ from asr.utils.hashes import file_sha256
 
 STATE = "state.json"
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError)
-_COPY = "copy it again from where it is sound, whole"
-_NO_CHECK = (
-    "or, where you changed it yourself, delete 'identity' from state.json: nothing is compared then"
-)
+_NO_CHECK = "; or, where you changed it yourself, delete 'identity' from state.json: nothing is compared then"
 
 
 @dataclass(frozen=True)
@@ -107,18 +104,32 @@ def read_state(folder: Path) -> dict[str, Any]:
         if not isinstance(state, dict):
             raise ValueError("no JSON object")
         identity = state.get("identity")
-        if identity is not None and (
+        is_changed = identity is not None and (
             identity["id"] != _id_of(state) or not isinstance(identity["files"], dict)
-        ):
-            raise ValueError("its content is not what was saved: SHA-256 differs")
+        )
     except _DAMAGE as error:
-        raise _damaged(path, error) from None
+        raise _unreadable(path, error) from None
+    if is_changed:
+        raise damaged(folder, path, "its content is not what was saved: SHA-256 differs", _NO_CHECK)
     return state
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
+def damaged(folder: Path, path: Path, reason: str, further: str = "") -> UserError:
+    """What to say of a checkpoint, or a file in it, that is not what was saved; `further` remedies, if any."""
+    of_run = folder.parent.name == "checkpoints"
+    without = (
+        f", or delete {folder}: the run then goes on from the checkpoint before it"
+        if of_run
+        else ""
+    )
+    return UserError(
+        f"{path}: damaged ({reason})", f"copy it again from where it is sound{without}{further}"
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return UserError(f"{path}: damaged ({reason})", f"{_COPY}, {_NO_CHECK}")
+    return damaged(path.parent, path, reason)
 
 
 def identity_of(folder: Path) -> Identity:
@@ -132,7 +143,7 @@ def identity_of(folder: Path) -> Identity:
             return Identity(digest, checkpoint_name(seconds), seconds, None, dev_wer)
         return Identity(own["id"], own["name"], seconds, tuple(own["ancestors"]), dev_wer)
     except _DAMAGE as error:
-        raise _damaged(folder / STATE, error) from None
+        raise _unreadable(folder / STATE, error) from None
 
 
 def check_files(folder: Path, state: Mapping[str, Any], names: Iterable[str] | None = None) -> None:
@@ -146,10 +157,17 @@ def check_files(folder: Path, state: Mapping[str, Any], names: Iterable[str] | N
         try:
             found = file_sha256(path) if path.is_file() else None
         except OSError as error:
-            raise UserError(f"{path}: damaged ({error.strerror})", _COPY) from None
+            raise damaged(folder, path, str(error.strerror)) from None
         if found != noted[name]:
             what = "is missing" if found is None else "is not what was saved: SHA-256 differs"
-            raise UserError(f"{path}: damaged ({what})", f"{_COPY}, {_NO_CHECK}")
+            raise damaged(folder, path, what, _NO_CHECK if found is not None else "")
+
+
+def no_checkpoint(setting: str, folder: Path) -> UserError:
+    """What to say of a setting that names something else, a run's folder perhaps."""
+    own = own_checkpoints(folder / "checkpoints")
+    remedy = f"name {own[-1][0]}, its newest" if own else "name EXP/checkpoints/hours-..."
+    return UserError(f"{setting}: {folder} is not a checkpoint", remedy)
 
 
 def own_checkpoints(folder: Path) -> list[tuple[Path, Identity]]:

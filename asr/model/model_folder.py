@@ -23,6 +23,7 @@ from asr.model.lineage import (
     check_files,
     line_of,
     noted_files,
+    own_checkpoints,
     read_state,
 )
 from asr.model.loaded_model import LoadedModel
@@ -87,9 +88,12 @@ def find_checkpoint(folder: Path, best: bool = False) -> Path:
         return folder
     found = pointed_at(folder, "best" if best else "latest")
     if found is None and not best and (folder / "latest").exists():
+        names = [path.name for path, _ in own_checkpoints(folder / "checkpoints")]
         raise UserError(
             f"{folder}/latest names no checkpoint that is there",
-            f"write the name of one of {folder}/checkpoints into it",
+            f"write {names[-1]} into it, the newest there is"
+            if names
+            else f"copy one into {folder}/checkpoints and write its name into it",
         )
     if found is None:
         raise UserError(
@@ -140,7 +144,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         chosen = torch.device(device or ("cuda" if has_cuda else "cpu"))
     except (RuntimeError, TypeError) as error:
         raise UserError(
-            f"device {device!r}: {str(error).splitlines()[0]}", "cpu, or cuda"
+            f"device {device!r}: {str(error).splitlines()[0]}", "take cpu, or cuda"
         ) from None
     if chosen.type == "cuda" and not has_cuda:
         raise UserError(f"device {device!r}: no GPU that torch can use is here", "take cpu")
@@ -157,7 +161,9 @@ def load_average(run: Path, weights: Weights, count: int, device: torch.device) 
     if len(found) < count:
         raise UserError(
             f"{run}: has {len(found)} checkpoints in the line of its latest and not the {count} to average",
-            "keep more of them with trainer.keep_last, or average fewer",
+            f"average at most {len(found)}, or train with a larger trainer.keep_last"
+            if found
+            else "train it until it has saved one",
         )
     loaded = _loaded(found[-count:], weights, device)
     loaded.averaged = found[-count:]

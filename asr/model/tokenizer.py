@@ -16,6 +16,10 @@ BLANK = 0
 _CHARACTERS_FILE = "tokenizer.json"
 _SENTENCEPIECE_FILE = "tokenizer.model"
 PRETRAINED_FILE = "pretrained_tokenizer.json"
+MAKE_ONE = (
+    "make one with `asr prepare tokenizer --cuts SET.jsonl.gz --output FOLDER`, and set "
+    "tokenizer.sentencepiece_model=FOLDER/tokenizer.model"
+)
 
 
 class Tokenizer(Protocol):
@@ -85,17 +89,12 @@ class SentencePieceTokenizer:
         import sentencepiece
 
         if not model.is_file():
-            raise UserError(
-                f"{model}: no such sentencepiece model", "make one: asr prepare tokenizer"
-            )
+            raise UserError(f"{model}: no such sentencepiece model", MAKE_ONE)
         self.model = model
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
         except RuntimeError as error:
-            raise UserError(
-                f"{model}: is not a sentencepiece model ({error})",
-                "make one: asr prepare tokenizer",
-            ) from None
+            raise UserError(f"{model}: is not a sentencepiece model ({error})", MAKE_ONE) from None
 
     @property
     def vocabulary_size(self) -> int:
@@ -128,7 +127,7 @@ def make_tokenizer(config: TokenizerConfig) -> Tokenizer:
     if config.sentencepiece_model is None:
         raise UserError(
             "tokenizer.sentencepiece_model is missing",
-            "make one with `asr prepare tokenizer` and give its path",
+            f"{MAKE_ONE}, or set tokenizer.kind to characters",
         )
     return SentencePieceTokenizer(Path(config.sentencepiece_model))
 

@@ -244,7 +244,8 @@ class Bench:
             network = Network(**content["network"]) if content["network"] else None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
-                f"--bench {path}: not a result of `asr bench`", "make one, or give --throughput"
+                f"--bench {path}: not a result of `asr bench`",
+                "make one with `asr bench RECIPE --output FILE`, or give --throughput",
             ) from None
         return cls(throughputs, network)
 

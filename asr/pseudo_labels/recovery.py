@@ -27,7 +27,7 @@ _PATIENCE_HALF_LIVES = 0.25
 """Of an average whose labels stay ill: then it is reset, since the student heals it too slowly."""
 
 _REMEDY = (
-    "Start pseudo-labelling later (pseudo_label.start), or lower the untranscribed share "
+    "Start pseudo-labelling later (pseudo_label.start_hours), or lower the untranscribed share "
     "(pseudo_label.labelled_to_untranscribed)"
 )
 _REMEDY_WITHOUT_TRANSCRIPTS = (

@@ -195,7 +195,7 @@ class BestAverageTeacher(_CopiedTeacher):
         if not models.config.corpus.dev:
             raise UserError(
                 "pseudo_label.teacher average_of_best: corpus.dev is empty, so no student is best",
-                "name a set",
+                "name a dev set there",
             )
         self.folder = Path(models.config.output) / _CANDIDATES
         self.best: list[tuple[float, str]] = []

@@ -34,6 +34,7 @@ from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.errors import UserError
+from asr.model import lineage
 from asr.model.lineage import check_files, checkpoint_name, read_state, sealed
 from asr.model.model_folder import pointed_at, read_config, read_weights
 from asr.model.speech_model import SpeechModel
@@ -86,9 +87,7 @@ class CheckpointStore:
         if latest is None and fork_from is not None:
             latest = Path(fork_from)
             if not (latest / "state.json").is_file():
-                raise UserError(
-                    f"fork_from: {latest} is not a checkpoint", "name EXP/checkpoints/hours-..."
-                )
+                raise lineage.no_checkpoint("fork_from", latest)
         self.parent = latest
         self.notes = about_what_lies_there(self.run, latest) if latest else []
         return latest
@@ -230,7 +229,4 @@ def read_checkpoint(folder: Path, config: Config, student: SpeechModel) -> Check
 def damaged(folder: Path, error: Exception) -> UserError:
     """What to say of a checkpoint that cannot be read."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return UserError(
-        f"{folder}: damaged ({reason})",
-        "delete this folder, and the run goes on from the checkpoint before it",
-    )
+    return lineage.damaged(folder, folder, reason)

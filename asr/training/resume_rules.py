@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from asr.config.schema import Config
 from asr.data.segments import Kind
 from asr.errors import UserError
 from asr.model.encoder_decoder.ctc_head import PREFIX as CTC_HEAD
+from asr.utils.yaml_text import parse_yaml
+
+_ANOTHER = "or begin another run in a folder of its own (output=FOLDER)"
 
 # Whatever these say must be the same before and after a resume; all else may change.
 _PINNED = (
@@ -32,14 +39,16 @@ _FREE_OF_MODEL = (
 
 def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
     """Raises UserError where `config` cannot continue a checkpoint that was saved with `saved`."""
+    keys: dict[str, tuple[str, str]] = {}
     for path in _PINNED:
-        before, now = _at(saved, path), _at(config, path)
-        if before != now:
-            raise UserError(
-                f"{checkpoint}: cannot be continued with another '{path}' (it has {before!r}, the "
-                f"recipe says {now!r})",
-                "undo the change, or give the new run another output folder",
-            )
+        keys |= _changed(path, saved, config)
+    if keys:
+        told = ", ".join(f"{key} {old} and not {new}" for key, (old, new) in keys.items())
+        back = " ".join(shlex.quote(f"{key}={old}") for key, (old, _) in keys.items())
+        raise UserError(
+            f"{checkpoint}: cannot be continued with other settings: it has {told}",
+            f"set {back}, {_ANOTHER}",
+        )
     model = config.tokenizer.sentencepiece_model
     if config.tokenizer.kind == "sentencepiece" and model is not None:
         inside = checkpoint / "tokenizer.model"
@@ -47,7 +56,7 @@ def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
         if not there or inside.read_bytes() != Path(model).read_bytes():
             raise UserError(
                 f"{model}: is not the sentencepiece model with which {checkpoint} was trained",
-                f"restore it (a copy is {inside}), or give the new run another output folder",
+                f"copy it back (cp {inside} {model}), {_ANOTHER}",
             )
 
 
@@ -67,13 +76,40 @@ def check_corpora(
             raise UserError(
                 f"{checkpoint}: cannot be continued with other utterances in corpus.{kind} (ids, "
                 "durations, corpus.min_seconds or max_seconds changed)",
-                "restore them, or give the new run another output folder",
+                f"restore them, {_ANOTHER}",
             )
     return [
         f"augmentation.{name}.sources: not the recordings that {checkpoint} knew: others are drawn from here on"
         for name, fingerprint in fingerprints.items()
         if name not in set(Kind) and state["corpora"].get(name, fingerprint) != fingerprint
     ]
+
+
+def _changed(path: str, saved: Config, config: Config) -> dict[str, tuple[str, str]]:
+    """By its key, each setting of a section that differs, before and now, as an override says it."""
+    before, now = _at(saved, path), _at(config, path)
+    if before == now:
+        return {}
+    if not isinstance(before, dict):
+        return {path: (_shown(before), _shown(now))}
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if "kind" in keys:  # of another kind all differ
+        keys = ["kind"]
+    changed = {f"{path}.{key}": (_shown(before.get(key)), _shown(now.get(key))) for key in keys}
+    if changed.pop(f"{path}.{CTC_HEAD}", None):
+        weights = [_shown(getattr(one.model, "ctc_weight", 0.0)) for one in (saved, config)]
+        changed[f"{path}.ctc_weight"] = (weights[0], weights[1])
+    return changed
+
+
+def _shown(value: Any) -> str:
+    """As YAML on one line."""
+    try:
+        if isinstance(value, str) and parse_yaml(value) == value:
+            return value
+    except yaml.YAMLError:
+        pass
+    return json.dumps(value, ensure_ascii=False)
 
 
 def architecture(config: Config) -> dict[str, Any]:

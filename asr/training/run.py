@@ -52,7 +52,7 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
     run = Path(config.output)
     busy = UserError(
         f"{run}: another process is training there",
-        "wait for it, stop it, or choose another output",
+        "wait for it, stop it, or choose another folder (output=FOLDER)",
     )
     with naming(run), ExitStack() as held:
         with together(ranks):
@@ -75,7 +75,7 @@ def _make(run: Path) -> None:
     except OSError as error:
         raise UserError(
             f"output: {run} cannot be made ({error.strerror})",
-            "choose another folder, or fix its permissions",
+            "choose another folder (output=FOLDER), or fix its permissions",
         ) from None
 
 

@@ -65,7 +65,9 @@ class DevSets:
         cls, config: Config, front_end: FrontEnd, tokenizer: Tokenizer, ranks: Ranks
     ) -> DevSets:
         """A recipe's. Raises UserError where one is missing, of another rate, or too long for the model."""
-        normalise = make_normaliser(config.corpus.scoring_normaliser).apply
+        normalise = make_normaliser(
+            config.corpus.scoring_normaliser, "corpus.scoring_normaliser"
+        ).apply
         sets = load_dev_sets(config)
         most = front_end.longest_seconds
         for speech in sets if most else []:

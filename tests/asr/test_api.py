@@ -249,7 +249,9 @@ def test_overrides_in_every_form(here: Path) -> None:
         config = asr.load_config("recipe.yaml", given)
         assert config.model == plain.model.model_copy(update={"layers": 1})
     assert asr.load_config("recipe.yaml", {"output": Path("exp/x")}).output == "exp/x"
-    with pytest.raises(asr.UserError, match=r"unknown key 'model\.widht'; did you mean 'width'"):
+    with pytest.raises(
+        asr.UserError, match=r"unknown key 'model\.widht'; did you mean 'model.width'"
+    ):
         asr.load_config("recipe.yaml", {"model.widht": 3})
     with pytest.raises(asr.UserError, match="override 3 is no key"):
         asr.load_config("recipe.yaml", {3: 3})  # type: ignore[dict-item]

@@ -105,7 +105,7 @@ def test_limited_sets_and_shards_by_the_data_stage(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["model.widht=3"], "unknown key 'model.widht'; did you mean 'width'?"),
+        (["model.widht=3"], "unknown key 'model.widht'; did you mean 'model.width'?"),
         (["--ranks=4"], "unknown option '--ranks=4'; options are written '--name value'"),
         (["--ranks", "two"], "--ranks two: give a whole number"),
         (["--nodes", "2", "--from", "check"], "--nodes 2 needs --node-rank"),

@@ -10,6 +10,7 @@ of one machine share them.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import hashlib
 import json
@@ -171,8 +172,17 @@ def _no_such_set(manifest: Path) -> UserError:
         for path in manifest.parent.glob("*")
         if path.name.endswith((MANIFEST_SUFFIX, SHAR_SUFFIX))
     )
-    found = f"it has {', '.join(others)}" if others else "it holds no manifests"
-    return UserError(f"{manifest}: no such set; {found}", "run `asr prepare` or fix corpus.*")
+    if not others:
+        return UserError(
+            f"{manifest}: no such set; {manifest.parent} holds no manifests",
+            "fix the path (of a recipe: corpus.directory), or prepare the corpus (asr prepare --help)",
+        )
+    near = difflib.get_close_matches(_name(manifest), others, n=1)
+    return UserError(
+        f"{manifest}: no such set; it has {', '.join(others)}",
+        (f"did you mean '{near[0]}'? if not, " if near else "")
+        + "name one of these, or prepare it (asr prepare --help)",
+    )
 
 
 def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex | None:

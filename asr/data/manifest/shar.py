@@ -54,7 +54,10 @@ def shar_lines(folder: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
         for path in folder.glob(f"{begin}*{end}")
     }
     if not any(folder.glob("cuts.*.jsonl.gz")):
-        raise UserError(f"{folder}: holds no cuts.*.jsonl.gz", "`asr prepare shar` makes shards")
+        raise UserError(
+            f"{folder}: holds no cuts.*.jsonl.gz",
+            "`asr prepare shar --data DIR --sets SET` makes shards",
+        )
     for number in sorted(numbers):
         yield from _sound_lines(folder, number, rejects)
 

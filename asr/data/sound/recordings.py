@@ -185,7 +185,7 @@ def _set_named(source: str, directory: Path, setting: str) -> SpeechSet | None:
             for shard, lost in speech.rejects.items():
                 raise UserError(
                     f"{setting}: shard {shard} {lost['reason']}",
-                    "copy the shard again, or make the shards again (asr prepare shar)",
+                    "copy the shard again, or make the shards again (asr prepare shar --data DIR --sets SET)",
                 )
             return speech
     return None

@@ -125,7 +125,7 @@ class Corpora:
             yield Finding(
                 f"shard {name} of '{speech.name}' (corpus.{role}) {lost['reason']}: {lost['count']} of its "
                 f"utterances are left out{first}",
-                "copy the shard again, or make the shards again (asr prepare shar)",
+                "copy the shard again, or make the shards again (asr prepare shar --data DIR --sets SET)",
             )
 
     def _lengths(self, speech: SpeechSet, role: str) -> Iterator[Finding]:
@@ -145,12 +145,14 @@ class Corpora:
             )
         if not len(kept):
             return
-        longest = float(kept.seconds.max()) / min(self.config.augmentation.speed_factors)
+        slowest = min(self.config.augmentation.speed_factors)
+        longest = float(kept.seconds.max()) / slowest
         if longest > batch.max_seconds_per_micro_batch:
             yield Finding(
                 f"the longest utterance of '{speech.name}' plays for {longest:.3g} s, more than "
                 f"batch.max_seconds_per_micro_batch {batch.max_seconds_per_micro_batch:g}",
-                f"raise that to {math.ceil(longest)} or more, or lower corpus.max_seconds",
+                f"raise that to {math.ceil(longest)} or more, or set corpus.max_seconds="
+                f"{batch.max_seconds_per_micro_batch * slowest:.4g}, which leaves longer ones out",
             )
 
     def _transcripts(self, speech: SpeechSet) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ def check_method(config: Config, untranscribed: Sequence[SpeechSet]) -> Iterator
         if found is BestAverageTeacher and not config.corpus.dev:
             yield Finding(
                 "pseudo_label.teacher average_of_best: corpus.dev is empty, so no student is best",
-                "name a dev set",
+                "name a dev set there",
             )
     yield from _numbers(config, config.pseudo_label.start_hours)
     yield from check_outside(config, untranscribed)

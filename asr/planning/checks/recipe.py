@@ -8,6 +8,7 @@ from pathlib import Path
 
 from asr.config.schema import Config
 from asr.errors import UserError
+from asr.model.lineage import no_checkpoint
 from asr.planning.checks.finding import Finding, note
 from asr.planning.rule_notes import rule_notes
 from asr.scaling.card import off_grid, scaling_cards
@@ -173,9 +174,7 @@ def _roles(config: Config) -> Iterator[Finding]:
 
 def _files(config: Config) -> Iterator[Finding]:
     if config.fork_from is not None and not (Path(config.fork_from) / "state.json").is_file():
-        yield Finding(
-            f"fork_from: {config.fork_from} is not a checkpoint", "name EXP/checkpoints/hours-..."
-        )
+        yield Finding.of(no_checkpoint("fork_from", Path(config.fork_from)))
     for name in config.trainer.loggers:
         try:
             logger_class(name)
@@ -188,7 +187,7 @@ def _files(config: Config) -> Iterator[Finding]:
     if model is not None and not Path(model).is_file():
         yield Finding(
             f"pseudo_label.beam.language_model: {model}: no such file",
-            "make it with `asr prepare lm`",
+            "`asr prepare lm --cuts SET.jsonl.gz --output lm.arpa` makes one",
         )
     import importlib.util
 

@@ -108,12 +108,10 @@ class OracleDecoder(LabelDecoder):
 
 
 def _settings(config: LabelSearchConfig) -> BeamSettings:
-    from asr.decoding.beam import BeamSettings
+    from asr.decoding.beam import MAKES_ONE, BeamSettings
 
     model = Path(config.language_model) if config.language_model else None
     if model is not None and not model.is_file():
-        raise UserError(
-            f"pseudo_label.beam.language_model: {model}: no such file", "`asr prepare lm` makes one"
-        )
+        raise UserError(f"pseudo_label.beam.language_model: {model}: no such file", MAKES_ONE)
     options = config.model_dump(exclude={"language_model"})
     return BeamSettings(language_model=model, **options)

@@ -51,7 +51,10 @@ def read_labels(path: Path) -> dict[str, WrittenLabel]:
             raise UserError(f"{where}: id '{label.id}' for the second time", "keep one of them")
         found[label.id] = label
     if not found:
-        raise UserError(f"{path}: holds no labels", "see asr/pseudo_labels/outside/label_files.py")
+        raise UserError(
+            f"{path}: holds no labels",
+            "write id, TAB, text lines into a .tsv, or what `asr label` writes",
+        )
     return found
 
 

@@ -66,7 +66,13 @@ class OutsideLabels:
                 "write them (asr/pseudo_labels/outside/label_files.py says where), or set it back",
             )
         sums = [sha256_of(Path(path)) for path in policy.files]
-        return cls(policy, tokenizer, make_normaliser(policy.normaliser), labels, sums)
+        return cls(
+            policy,
+            tokenizer,
+            make_normaliser(policy.normaliser, "pseudo_label.outside.normaliser"),
+            labels,
+            sums,
+        )
 
     @property
     def stamp(self) -> Mapping[str, Any]:

@@ -161,10 +161,14 @@ class LabelGuard:
         """For people, at the end of a run without labels."""
         start = self.config.pseudo_label.start
         if start.dev_wer_below is None or self.wer is None:
-            return f"pseudo_label.start.hours {start.hours:g}"
+            return (
+                f"pseudo_label.start.hours {start.hours:g}; raise trainer.total_hours above it and "
+                "run the same command, or begin another run earlier (in a folder of its own, output=FOLDER)"
+            )
         return (
             f"the last dev WER of what would label was {self.wer:.1f} %, pseudo_label.start.dev_wer_below is "
-            f"{start.dev_wer_below:g}"
+            f"{start.dev_wer_below:g}; raise trainer.total_hours and run the same command, or give it more "
+            "transcripts or a trained start (init_from)"
         )
 
     def before(self, has_labels: bool, hours: float) -> None:

@@ -27,7 +27,7 @@ BROKEN = {
     "micro-batch": (
         ["batch.max_seconds_per_micro_batch=1"],
         "longest utterance of 'labelled' plays for",
-        "or lower corpus.max_seconds",
+        "or set corpus.max_seconds=0.9",
     ),
     "length": (["corpus.max_seconds=1"], "utterances of 'labelled' are not between", "widen the"),
     "twice": (
@@ -116,7 +116,7 @@ def test_all_faults_in_one_go(recipe: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_recipe_that_does_not_parse(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(recipe), "model.widht=3", "trainer.zero_stage=7"]) == 2
     said = capsys.readouterr().err
-    assert "did you mean 'width'" in said
+    assert "did you mean 'model.width'" in said
     assert "zero_stage" in said
 
 

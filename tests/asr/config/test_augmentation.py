@@ -21,7 +21,7 @@ from asr.errors import UserError
         ("augmentation.volume.gain_db=[5, 2000]", "gain_db [5, 2000] must lie in -100 to 100"),
         ("augmentation.codec.kinds=[amr]", "augmentation.codec.kinds"),
         ("augmentation.codec.compression=[0.5, 2]", "must lie in 0 to 1"),
-        ("augmentation.volume.gain=3", "did you mean 'gain_db'?"),
+        ("augmentation.volume.gain=3", "did you mean 'augmentation.volume.gain_db'?"),
         (
             "augmentation.band_pass={probability: 0.1, high_hz: [3000, 8000]}",
             "high_hz ends at 8000, and must be below half of features.sample_rate_hz, 8000",

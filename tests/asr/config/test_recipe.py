@@ -22,7 +22,7 @@ def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
     ("text", "message"),
     [
         ("modle: {}", r"unknown key 'modle'; did you mean 'model'"),
-        ("model: {widht: 3}", r"unknown key 'model.widht'; did you mean 'width'"),
+        ("model: {widht: 3}", r"unknown key 'model.widht'; did you mean 'model.width'"),
         ("model: {dropout: 2}", r"'model.dropout' \(received 2\)"),
         ("model: {width: 30, heads: 4}", r"width 30 must be a multiple of heads 4"),
         ("model: {convolution_kernel: 8}", r"convolution_kernel 8 must be odd"),

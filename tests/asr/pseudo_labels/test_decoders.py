@@ -171,7 +171,10 @@ def test_a_missing_model_stops_a_run_before_it_starts(
     ]
     assert main(["train", str(recipe), *settings]) == 2
     message = capsys.readouterr().err
-    assert "none.arpa: no such file; `asr prepare lm` makes one" in message
+    assert (
+        "none.arpa: no such file; `asr prepare lm --cuts SET.jsonl.gz --output lm.arpa` makes one"
+        in message
+    )
 
 
 def test_runs_with_a_language_model(

@@ -15,4 +15,4 @@ def test_an_output_that_cannot_be_continued(
     assert status == 0
     status, said = check(capsys, recipe, f"output={trained}", "model.width=64")
     assert status == 2
-    assert "cannot be continued with another 'model'" in said
+    assert "cannot be continued with other settings: it has model.width 32 and not 64" in said
