@@ -23,6 +23,7 @@ from asr.data.sequential import SequentialFile
 from asr.data.sound.lengths import decoded_otherwise, stated_in
 from asr.data.sound.resampling import resample
 from asr.errors import UserError
+from asr.utils.faults import first_line
 
 STDIN = Path("-")
 _BLOCK_SECONDS = 10
@@ -151,7 +152,7 @@ def _opened(file: AudioFile) -> Iterator[soundfile.SoundFile]:
         with SequentialFile(source) as sound:
             yield sound
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         for name in (str(path), os.fsencode(path)):
             reason = reason.removeprefix(f"Error opening {name!r}: ")
         raise UserError(
