@@ -21,12 +21,14 @@ from torch import Tensor
 
 from asr.data.sequential import SequentialFile
 from asr.data.sound.lengths import decoded_otherwise, stated_in
+from asr.data.sound.mixing import MixDown, mixed, signs_of
 from asr.data.sound.resampling import resample
 from asr.errors import UserError
 from asr.utils.faults import first_line
 
 STDIN = Path("-")
 _BLOCK_SECONDS = 10
+_BLOCK_SAMPLES = 1 << 20
 _LEAST_RATE_HZ, _MOST_RATE_HZ = 1_000, 384_000
 # Audio on both sides of a block that takes part in its resampling: far more than the filter's width.
 _MARGIN_SECONDS = 0.05
@@ -115,7 +117,8 @@ class AudioArray:
             )
         if not np.isfinite(array).all():
             raise UserError("audio holds NaN or infinite samples", "record or export it again")
-        mono = array if array.ndim == 1 else array.mean(axis=1)
+        blocks = (array[n : n + _BLOCK_SAMPLES] for n in range(0, len(array), _BLOCK_SAMPLES))
+        mono = array if array.ndim == 1 else mixed(array, signs_of(blocks))
         return cls(np.ascontiguousarray(mono, dtype=np.float32), int(rate_hz))
 
 
@@ -134,7 +137,8 @@ def stream_audio(file: AudioFile, sample_rate_hz: int) -> Iterator[Tensor]:
     """
     path, empty = file.path, True
     with _opened(file) as sound:
-        for block_N in resampled(_blocks(file, sound), sound.samplerate, sample_rate_hz):
+        mono = map(torch.from_numpy, MixDown(sound.samplerate).blocks(_blocks(file, sound)))
+        for block_N in resampled(mono, sound.samplerate, sample_rate_hz):
             empty = empty and not len(block_N)
             yield block_N
     if empty:
@@ -160,7 +164,8 @@ def _opened(file: AudioFile) -> Iterator[soundfile.SoundFile]:
         ) from None
 
 
-def _blocks(file: AudioFile, sound: soundfile.SoundFile) -> Iterator[Tensor]:
+def _blocks(file: AudioFile, sound: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+    """Samples (N, channels)."""
     path, decoded = file.path, 0
     while True:
         try:
@@ -179,7 +184,7 @@ def _blocks(file: AudioFile, sound: soundfile.SoundFile) -> Iterator[Tensor]:
         decoded += len(audio_NC)
         if not np.isfinite(audio_NC).all():
             raise UserError(f"{path}: holds NaN or infinite samples", "record or export it again")
-        yield torch.from_numpy(audio_NC.mean(axis=1))
+        yield audio_NC
 
 
 def resampling_units(rate_hz: int, target_hz: int) -> tuple[int, int, int]:

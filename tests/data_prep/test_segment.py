@@ -64,6 +64,7 @@ def test_what_is_loaded_is_a_part_of_the_whole_file_and_nothing_is_copied(tmp_pa
         write(root / "talk.mp3", talk(40)),
         write(root / "stereo.mp3", talk(20, 44_100, 2), 44_100, bitrate_mode="VARIABLE"),
         write(root / "talk.ogg", talk(35, 22_050), 22_050, subtype="VORBIS"),
+        write(root / "wrong_plug.wav", talk(22) * [1.0, -1.0]),
     ]
     assert segment(root, output) == 0
     assert not (output / "audio").exists()
