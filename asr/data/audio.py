@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.data.sequential import SequentialFile
-from asr.data.sound.lengths import decoded_otherwise, stated_in
+from asr.data.sound.lengths import (
+    TRUNCATED,
+    LengthFault,
+    decoded_otherwise,
+    stated_in,
+    stated_otherwise,
+)
 from asr.data.sound.mixing import MixDown, mixed, signs_of
 from asr.data.sound.resampling import resample
 from asr.errors import UserError
@@ -178,13 +184,21 @@ def _blocks(file: AudioFile, sound: soundfile.SoundFile) -> Iterator[NDArray[np.
             return
         if not len(audio_NC):
             wrong = decoded_otherwise(sound.format, sound.frames, decoded)
-            wrong = (stated_in(file.path) if file.spooled is None else None) or wrong
+            wrong = _stated(file) or wrong
             file.faults[:] = [wrong.detail] if wrong is not None else []
             return
         decoded += len(audio_NC)
         if not np.isfinite(audio_NC).all():
             raise UserError(f"{path}: holds NaN or infinite samples", "record or export it again")
         yield audio_NC
+
+
+def _stated(file: AudioFile) -> LengthFault | None:
+    """How a file, once it is read, differs from its header; who writes to a pipe may state too little."""
+    if file.spooled is None:
+        return stated_in(file.path)
+    found = stated_otherwise(file.spooled)
+    return found if found is not None and found.reason == TRUNCATED else None
 
 
 def resampling_units(rate_hz: int, target_hz: int) -> tuple[int, int, int]:

@@ -118,6 +118,8 @@ def test_each_hostile_file_has_its_reason_and_no_good_one_is_lost(
         write(root / name, talk())
     write(root / "many.wav", talk(12, 192_000, 8), 192_000)
     cut_short(write(root / "cut.wav", talk()))
+    pages = write(root / "pages.ogg", talk(), subtype="VORBIS")
+    pages.write_bytes(b"OggS".join(pages.read_bytes().split(b"OggS")[:-2]))
     write_nan_wav(root / "nan.wav")
     (root / "nothing.mp3").touch()
     (root / "letter.wav").write_text("This is not audio.\n" * 50)
@@ -128,6 +130,7 @@ def test_each_hostile_file_has_its_reason_and_no_good_one_is_lost(
     assert segment(root, output) == 0
     assert {line["id"]: line["reason"] for line in rejects_of(output)} == {
         "cut": "truncated",
+        "pages": "truncated",
         "nan": "non_finite",
         "nothing": "empty",
         "letter": "unreadable",
