@@ -78,6 +78,8 @@ class AudioFile:
     def _spooled(cls, path: Path, pipe: BinaryIO) -> AudioFile:
         spooled = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this)
         shutil.copyfileobj(pipe, spooled)
+        if not spooled.tell():
+            raise UserError(f"{path}: nothing comes through it", "pipe a file into it, or name one")
         return cls(path, spooled)
 
 
@@ -163,7 +165,7 @@ def _opened(file: AudioFile) -> Iterator[soundfile.SoundFile]:
             yield sound
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         reason = first_line(error)
-        for name in (str(path), os.fsencode(path)):
+        for name in (str(path), os.fsencode(path), file.spooled):
             reason = reason.removeprefix(f"Error opening {name!r}: ")
         raise UserError(
             f"{path}: not readable as audio ({reason})", "convert it to WAV or FLAC"
