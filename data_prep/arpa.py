@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from asr.errors import UserError
+from asr.model.arpa import no_number, section_order
 from asr.utils.files import replacing
 
 from .fetch import fetch
@@ -87,10 +88,13 @@ def _in_case(
 ) -> Iterator[str]:
     """The lines with their words in another case; `words` gets those of the unigrams."""
     order, ended = 0, False
-    for line in lines:
-        section = re.match(r"\\(\d+)-grams:", line)
-        if section:
-            order = int(section[1])
+    for number, line in enumerate(lines, start=1):
+        order = section_order(line) or order
+        bad = no_number(line, order)
+        if bad is not None:
+            raise UserError(
+                f"--arpa {source}, line {number}: {bad} is no weight", "make the model again"
+            )
         ended = ended or line.startswith("\\end\\")
         fields = line.rstrip("\n").split("\t")
         if not order or len(fields) < 2:

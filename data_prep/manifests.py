@@ -15,7 +15,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -108,12 +108,14 @@ class Source:
 
     rate_hz: int
     channels: int
-    """Training hears their mean."""
+    """Training hears their mean, each with its sign."""
     samples: int
     """Of a channel, at its own rate."""
     samples_16khz: int
     speech_seconds: float = 0.0
     """That was found."""
+    signs: Sequence[int] = ()
+    """Of the channels, where they are not all 1 (asr.data.sound.mixing)."""
 
     @classmethod
     def mono_16khz(cls, samples: int) -> Source:
@@ -209,7 +211,7 @@ def _recording_of(kept: Kept) -> tuple[Recording, dict[str, Any] | None]:
 
     if own.rate_hz != SAMPLE_RATE_HZ:
         recording = recording.resample(SAMPLE_RATE_HZ)
-    said: dict[str, Any] = {"samples": own.samples, "mean_of_channels": True}
+    said: dict[str, Any] = {"samples": own.samples, "mean_of_channels": list(own.signs) or True}
     if part.place is not None:
         said["mp3"] = list(part.place)
     return recording, {CUSTOM: said}

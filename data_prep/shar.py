@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from asr.data.manifest.shar import ADDRESS, SHAR_SUFFIX, audio_places, places_file, with_checks
 from asr.errors import UserError
+from asr.utils.faults import first_line
 from asr.utils.files import read_json, write_json
 from asr.utils.signals import begin_worker
 
@@ -205,7 +206,7 @@ def _write_shard(
         )
     except Exception as error:  # lhotse raises a dozen kinds, depending on the backend
         return UserError(
-            f"{manifest}, shard {number}: {str(error).splitlines()[0]}", "run `asr prepare` again"
+            f"{manifest}, shard {number}: {first_line(error)}", "run `asr prepare` again"
         )
     [tar] = scratch.glob("recording.*.tar")
     write_json(places_file(tar), with_checks(tar, audio_places(tar)))

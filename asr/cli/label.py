@@ -69,10 +69,16 @@ def main(argv: list[str]) -> int:
         processes,
         say,
         scoring,
+        arguments.max_lost_share,
     )
-    files = labeller.run(arguments.export)
-    if files:
-        print(f"labelled {len(speech):,} utterances: {', '.join(map(str, files))}")
+    done = labeller.run(arguments.export)
+    if done.files:
+        print(f"labelled {len(speech) - done.lost:,} utterances: {', '.join(map(str, done.files))}")
+    if done.lost:
+        raise UserError(
+            f"{done.lost:,} of {len(speech):,} utterances cannot be read, and have no label",
+            "restore their audio, and run the same command: it labels what lacks",
+        )
     return 0
 
 
@@ -114,8 +120,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         default=120.0,
         help="padded audio that is labelled together; a kill loses one such batch (%(default)s)",
     )
+    parser.add_argument(
+        "--max-lost-share",
+        type=finite,
+        default=0.05,
+        help="of the utterances: recordings that are lost or damaged are named and left out, up to so many; "
+        "the status is 2 then, and the same command labels them once they are restored (%(default)s)",
+    )
     add_device(parser)
     arguments = parser.parse_args(argv)
     if not arguments.batch_seconds > 0:
         raise UserError(f"--batch-seconds {arguments.batch_seconds:g}", "it must be more than 0")
+    if not 0 <= arguments.max_lost_share <= 1:
+        raise UserError(
+            f"--max-lost-share {arguments.max_lost_share:g}", "it must be from 0 to 1, as in 0.05"
+        )
     return arguments

@@ -20,12 +20,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.data.sequential import SequentialFile
-from asr.data.sound.lengths import decoded_otherwise, stated_in
+from asr.data.sound.lengths import (
+    TRUNCATED,
+    LengthFault,
+    decoded_otherwise,
+    stated_in,
+    stated_otherwise,
+)
+from asr.data.sound.mixing import MixDown, mixed, signs_of
 from asr.data.sound.resampling import resample
 from asr.errors import UserError
+from asr.utils.faults import first_line
 
 STDIN = Path("-")
 _BLOCK_SECONDS = 10
+_BLOCK_SAMPLES = 1 << 20
 _LEAST_RATE_HZ, _MOST_RATE_HZ = 1_000, 384_000
 # Audio on both sides of a block that takes part in its resampling: far more than the filter's width.
 _MARGIN_SECONDS = 0.05
@@ -69,6 +78,8 @@ class AudioFile:
     def _spooled(cls, path: Path, pipe: BinaryIO) -> AudioFile:
         spooled = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as this)
         shutil.copyfileobj(pipe, spooled)
+        if not spooled.tell():
+            raise UserError(f"{path}: nothing comes through it", "pipe a file into it, or name one")
         return cls(path, spooled)
 
 
@@ -114,7 +125,8 @@ class AudioArray:
             )
         if not np.isfinite(array).all():
             raise UserError("audio holds NaN or infinite samples", "record or export it again")
-        mono = array if array.ndim == 1 else array.mean(axis=1)
+        blocks = (array[n : n + _BLOCK_SAMPLES] for n in range(0, len(array), _BLOCK_SAMPLES))
+        mono = array if array.ndim == 1 else mixed(array, signs_of(blocks))
         return cls(np.ascontiguousarray(mono, dtype=np.float32), int(rate_hz))
 
 
@@ -133,7 +145,8 @@ def stream_audio(file: AudioFile, sample_rate_hz: int) -> Iterator[Tensor]:
     """
     path, empty = file.path, True
     with _opened(file) as sound:
-        for block_N in resampled(_blocks(file, sound), sound.samplerate, sample_rate_hz):
+        mono = map(torch.from_numpy, MixDown(sound.samplerate).blocks(_blocks(file, sound)))
+        for block_N in resampled(mono, sound.samplerate, sample_rate_hz):
             empty = empty and not len(block_N)
             yield block_N
     if empty:
@@ -151,15 +164,16 @@ def _opened(file: AudioFile) -> Iterator[soundfile.SoundFile]:
         with SequentialFile(source) as sound:
             yield sound
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        for name in (str(path), os.fsencode(path)):
+        reason = first_line(error)
+        for name in (str(path), os.fsencode(path), file.spooled):
             reason = reason.removeprefix(f"Error opening {name!r}: ")
         raise UserError(
             f"{path}: not readable as audio ({reason})", "convert it to WAV or FLAC"
         ) from None
 
 
-def _blocks(file: AudioFile, sound: soundfile.SoundFile) -> Iterator[Tensor]:
+def _blocks(file: AudioFile, sound: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+    """Samples (N, channels)."""
     path, decoded = file.path, 0
     while True:
         try:
@@ -172,13 +186,21 @@ def _blocks(file: AudioFile, sound: soundfile.SoundFile) -> Iterator[Tensor]:
             return
         if not len(audio_NC):
             wrong = decoded_otherwise(sound.format, sound.frames, decoded)
-            wrong = (stated_in(file.path) if file.spooled is None else None) or wrong
+            wrong = _stated(file) or wrong
             file.faults[:] = [wrong.detail] if wrong is not None else []
             return
         decoded += len(audio_NC)
         if not np.isfinite(audio_NC).all():
             raise UserError(f"{path}: holds NaN or infinite samples", "record or export it again")
-        yield torch.from_numpy(audio_NC.mean(axis=1))
+        yield audio_NC
+
+
+def _stated(file: AudioFile) -> LengthFault | None:
+    """How a file, once it is read, differs from its header; who writes to a pipe may state too little."""
+    if file.spooled is None:
+        return stated_in(file.path)
+    found = stated_otherwise(file.spooled)
+    return found if found is not None and found.reason == TRUNCATED else None
 
 
 def resampling_units(rate_hz: int, target_hz: int) -> tuple[int, int, int]:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from asr.data.audio import resampling_units
 from asr.data.mp3_frames import Place
 from asr.data.sequential import SequentialFile
+from asr.data.sound.mixing import mixed
 from asr.data.sound.resampling import resample
 from asr.errors import UserError
 
@@ -31,7 +32,8 @@ EXACT = ("WAV", "WAVEX", "FLAC", "AIFF", "AU", "CAF", "W64", "RF64", "NIST")
 """Containers in which libsndfile seeks exactly."""
 CUSTOM = "recording_part"
 """Field of a cut's custom ones, which `asr prepare segment` writes: samples of the whole file at its own rate,
-whether the mean of the channels is meant, and of an MP3 the frames (mp3_frames.Place)."""
+whether the mean of the channels is meant, or their signs in it where these are not all 1, and of an MP3 the
+frames (mp3_frames.Place)."""
 _SECONDS_BEFORE = 1.0
 """For the decoders of other formats."""
 
@@ -101,8 +103,10 @@ def load_part(cut: MonoCut) -> NDArray[np.float32]:
         raise UserError(
             f"{path} has become shorter: it ends before {cut.end:.1f} s", "prepare again"
         )
-    if said.get("mean_of_channels"):
-        audio_N = audio_NC.mean(axis=1)
+    mean = said.get("mean_of_channels")
+    if mean:
+        signs = mean if isinstance(mean, list) else [1] * audio_NC.shape[1]
+        audio_N = mixed(audio_NC, signs)
     else:
         audio_N = audio_NC[:, recording.sources[0].channels.index(cut.channel)]
     return resampled_part(audio_N, span, first, cut.num_samples, rate_hz, target_hz)

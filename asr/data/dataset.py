@@ -20,8 +20,8 @@ from asr.data.manifest.index import MANIFEST_SUFFIX, ManifestIndex, open_index
 from asr.data.manifest.rows import key_of, text_of
 from asr.data.manifest.shar import SHAR_SUFFIX, with_audio
 from asr.data.segments import Kind
-from asr.data.sound.first_look import first_line
 from asr.errors import UserError
+from asr.utils.faults import first_line
 from asr.utils.files import read_json
 from asr.utils.text_files import read_pairs
 

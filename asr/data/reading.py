@@ -20,9 +20,9 @@ from torch import Tensor
 
 from asr.data.audio_parts import EXACT, is_part, load_part
 from asr.data.manifest.admission import by_content
-from asr.data.sound.first_look import first_line
 from asr.data.sound.resampling import is_simple, resample
 from asr.errors import LostAudioError, UserError
+from asr.utils.faults import first_line
 from asr.utils.hashes import file_sha256
 
 FEATURES_SHA256 = "features_sha256"

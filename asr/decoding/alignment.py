@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from torch import Tensor
-from torchaudio.functional import forced_align
 
 from asr.decoding.words import TimedToken, Word, is_no_word
 from asr.errors import UserError
-from asr.model.ctc import is_feasible
+from asr.model.alignment import best_path
 from asr.model.encoder_decoder.ctc_head import BOUNDARY, spelt_word
-from asr.model.tokenizer import BLANK
 
 
 def align_tokens(
@@ -26,29 +24,27 @@ def align_tokens(
     A confidence is the token's highest posterior there. Raises UserError where there are fewer frames
     than the tokens need.
     """
-    log_posteriors_SV = logits_SV.float().log_softmax(-1).cpu()
     if not tokens:
         return []
-    if not is_feasible(tokens, len(log_posteriors_SV)):
+    log_posteriors_SV = logits_SV.float().log_softmax(-1).cpu().numpy()
+    path_S = best_path(log_posteriors_SV, [tokens])
+    if path_S is None:
         raise UserError(
             f"{len(tokens)} tokens cannot be aligned with {len(log_posteriors_SV)} frames: "
             "the text is longer than the audio",
             "shorten the text, or give all of its audio",
         )
-    path_1S, _ = forced_align(
-        log_posteriors_SV[None].contiguous(), torch.tensor([list(tokens)], dtype=torch.int32)
-    )
-    found: list[TimedToken] = []
-    before = BLANK
-    for frame, token in enumerate(path_1S[0].tolist()):
-        if token != BLANK:
-            posterior = float(log_posteriors_SV[frame, token].exp())
-            begin, end = frame * frame_seconds, (frame + 1) * frame_seconds
-            if token == before:
-                begin, posterior = found[-1].begin, max(posterior, found.pop().confidence)
-            found.append(TimedToken(token, begin, end, posterior))
-        before = token
-    return found
+    sounding = np.flatnonzero(path_S >= 0)
+    spans = np.searchsorted(path_S[sounding], np.arange(len(tokens) + 1))
+    return [
+        TimedToken(
+            token,
+            int(own[0]) * frame_seconds,
+            (int(own[-1]) + 1) * frame_seconds,
+            float(np.exp(log_posteriors_SV[own, token].max())),
+        )
+        for token, own in zip(tokens, np.split(sounding, spans[1:-1]), strict=True)
+    ]
 
 
 def align_words(logits_SV: Tensor, text: str, frame_seconds: float) -> list[Word]:

@@ -10,7 +10,6 @@ Shape suffixes: B utterances, S encoder frames, V vocabulary.
 from __future__ import annotations
 
 import gzip
-import itertools
 import math
 import tempfile
 import zlib
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from asr.decoding.greedy import Hypothesis
 from asr.errors import UserError
+from asr.model.arpa import no_number, section_order
 from asr.model.tokenizer import BLANK, Tokenizer
 from asr.utils.hashes import file_sha256
 
@@ -257,19 +257,27 @@ def _vocabulary(path: Path) -> Callable[[str], bool]:
     opened = gzip.open if head.startswith(b"\x1f\x8b") else open
     try:
         with opened(path, "rt", encoding="utf-8", errors="surrogateescape") as stream:
+            order = 0
             lines = iter(lambda: stream.readline(_LONGEST_LINE), "")
-            if not any(line.strip() == "\\1-grams:" for line in itertools.islice(lines, 1_000)):
-                raise _unusable(path, "no \\1-grams: in its first lines")
-            for line in lines:
+            for number, line in enumerate(lines, start=1):
                 if line.startswith("\\"):
+                    order = section_order(line)
+                if not order and not words and number == _MOST_HEADER_LINES:
                     break
-                words.update(line.split()[1:2])
+                bad = no_number(line, order)
+                if bad is not None:
+                    raise _unusable(path, f"line {number}: {bad} is no weight")
+                if order == 1:
+                    words.update(line.split()[1:2])
+            if not words:
+                raise _unusable(path, "no \\1-grams: in its first lines")
     except (OSError, EOFError, zlib.error) as error:
         raise _unusable(path, error) from None
     return words.__contains__
 
 
 _LONGEST_LINE = 100_000
+_MOST_HEADER_LINES = 1_000
 
 
 def _unusable(path: Path | None, why: object) -> UserError:

@@ -8,6 +8,7 @@ by themselves is done in stages, at whose ends they tell each other how it went.
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
+from asr.utils.hashes import sha256_of_digests
 
 _MOST_NAMED = 5
 
@@ -152,15 +154,8 @@ def file_facts(files: Mapping[str, Sequence[Path]]) -> dict[str, str]:
     """The content of files, by names for people."""
     facts = {}
     for name, parts in files.items():
-        digest = hashlib.sha256()
-        for part in parts:
-            try:
-                with part.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
-            except OSError:
-                digest.update(b"absent")
-        is_there = any(part.exists() for part in parts)
-        facts[name] = f"sha256 {digest.hexdigest()[:12]}" if is_there else "is missing"
+        readable = [part for part in parts if part.is_file() and os.access(part, os.R_OK)]
+        facts[name] = f"sha256 {sha256_of_digests(readable)[:12]}" if readable else "is missing"
     return facts
 
 

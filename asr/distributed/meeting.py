@@ -23,6 +23,7 @@ from torch.distributed import DistError
 from torch.distributed.rendezvous import rendezvous
 
 from asr.errors import UserError
+from asr.utils.faults import first_line
 
 WAIT = "ASR_WAIT_FOR_RANKS_SECONDS"
 _WAIT_SECONDS = 600.0
@@ -58,7 +59,7 @@ def meet(backend: str) -> None:
     try:
         store, rank, world = next(rendezvous("env://", timeout=timedelta(seconds=seconds)))
     except (DistError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"rank {ours} of {ranks} did not find the others at {where} in {seconds:g} s ({reason})",
             remedy,
@@ -113,7 +114,7 @@ def of_a_collective(error: BaseException) -> UserError | None:
         if found is not None:
             return UserError(_told(found), "mend that; the same command goes on")
         time.sleep(0.1)
-    reason = str(error).splitlines()[0][:150]
+    reason = first_line(error)[:150]
     return UserError(
         f"rank {_met.rank} has lost another rank ({reason})",
         "see that one's last lines; if there are none it was killed, most likely since memory ran out. "

@@ -31,6 +31,7 @@ from asr.model.make import make_front_end, make_model
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from asr.utils.devices import has_gpu
+from asr.utils.faults import first_line
 from asr.utils.hashes import files_sha256
 from asr.utils.yaml_text import parse_yaml
 
@@ -143,9 +144,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     try:
         chosen = torch.device(device or ("cuda" if has_cuda else "cpu"))
     except (RuntimeError, TypeError) as error:
-        raise UserError(
-            f"device {device!r}: {str(error).splitlines()[0]}", "take cpu, or cuda"
-        ) from None
+        raise UserError(f"device {device!r}: {first_line(error)}", "take cpu, or cuda") from None
     if chosen.type == "cuda" and not has_cuda:
         raise UserError(f"device {device!r}: no GPU that torch can use is here", "take cpu")
     return chosen

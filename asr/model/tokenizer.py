@@ -101,8 +101,11 @@ class SentencePieceTokenizer:
         return 1 + int(self._processor.get_piece_size())
 
     def encode(self, text: str) -> list[int]:
+        unknown = self._processor.unk_id()
         ids: Sequence[int] = self._processor.encode(text)
-        if self._processor.unk_id() in ids:
+        if unknown in ids:  # a tab, or white space that no transcript had
+            ids = self._processor.encode(" ".join(text.split()))
+        if unknown in ids:
             raise UserError(
                 f"text '{text}': has characters unknown to {self.model}", "clean the transcripts"
             )

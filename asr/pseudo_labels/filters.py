@@ -83,13 +83,22 @@ def judge(
     return next((reason for reason, is_so in judged.items() if is_so), None)
 
 
-def is_without_speech(label: Label, change: float | None, speech_blank_share: float | None) -> bool:
+def is_without_speech(
+    label: Label,
+    change: float | None,
+    former_ratio: float | None,
+    speech_blank_share: float | None,
+) -> bool:
     """Whether a label that was judged says something of the audio, and not of the teacher: no speech is there.
 
     Not where dev speech has as many blanks, as all of it has by a teacher that has collapsed; and not where
-    the utterance was heard to hold other words before.
+    the utterance was heard to hold other words before: more than stray tokens, by its former label's
+    `former_ratio` of the transcripts' tokens per second.
     """
-    if label.dropped != Dropped.NO_SPEECH or (change or 0.0) > _MOST_CHANGE_OF_NOISE:
+    held_words = (former_ratio or 0.0) >= _HARDLY_ANY
+    if label.dropped != Dropped.NO_SPEECH or (
+        held_words and (change or 0.0) > _MOST_CHANGE_OF_NOISE
+    ):
         return False
     is_as_speech = label.metrics.no_speech_probability is None and speech_blank_share is not None
     return not is_as_speech or _exceeds(label.metrics.blank_share, speech_blank_share)

@@ -21,6 +21,7 @@ _FEWEST_WITHOUT_SPEECH = 8.0
 _FEW_TRIGRAMS = 10
 """A shorter label may repeat itself by chance."""
 _SHOWN_HALF_LIFE_LABELS = 100.0
+_SETTINGS = "pseudo_label.health"
 
 
 @dataclass
@@ -218,25 +219,30 @@ class LabelHealth:
         is_known = self.recent.without_speech >= _FEWEST_WITHOUT_SPEECH
         if is_known and no_speech > policy.max_no_speech_share:
             found.append(
-                f"{no_speech:.0%} of them hear no speech (limit {policy.max_no_speech_share:.0%})"
+                f"{no_speech:.0%} of them hear no speech "
+                f"({_SETTINGS}.max_no_speech_share {policy.max_no_speech_share:.0%})"
             )
         if self.recent.labels < _FEWEST_LABELS:
             return found
         broken = metrics["pseudo_label_broken_share"]
         if broken is not None and broken > policy.max_broken_share:
             found.append(
-                f"{broken:.0%} of them are empty, far too short or long, or repeat themselves (limit "
-                f"{policy.max_broken_share:.0%})"
+                f"{broken:.0%} of them are empty, far too short or long, or repeat themselves "
+                f"({_SETTINGS}.max_broken_share {policy.max_broken_share:.0%})"
             )
         ratio, (low, high) = metrics["pseudo_label_length_ratio"], policy.length_ratio_band
         if ratio is not None and not low <= ratio <= high:
             found.append(
-                f"{ratio:.2f} x the tokens per second of the transcripts (band {low} to {high})"
+                f"{ratio:.2f} x the tokens per second of the transcripts "
+                f"({_SETTINGS}.length_ratio_band {low} to {high})"
             )
         disagreement = metrics["pseudo_label_disagreement"]
         most = policy.max_disagreement
         if most is not None and disagreement is not None and disagreement > most:
-            found.append(f"the student differs from them by {disagreement:.0%} (limit {most:.0%})")
+            found.append(
+                f"the student differs from them by {disagreement:.0%} "
+                f"({_SETTINGS}.max_disagreement {most:.0%})"
+            )
         return found
 
     def forget_recent(self) -> None:

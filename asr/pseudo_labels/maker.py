@@ -21,7 +21,7 @@ from asr.model.features import FeatureExtractor
 from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.decoders import LabelDecoder, LabelRequest
 from asr.pseudo_labels.filters import NO_LABEL, Dropped, is_without_speech, judge, token_error_rate
-from asr.pseudo_labels.label import OUTSIDE, Label, with_text
+from asr.pseudo_labels.label import OUTSIDE, Label, length_ratio, with_text
 from asr.pseudo_labels.outside.outside_labels import OutsideLabels
 from asr.pseudo_labels.records import Key, LabelRecord, measured
 from asr.pseudo_labels.store import unpacked
@@ -97,8 +97,11 @@ class LabelMaker:
             before = former.get(segment.index)
             if label.dropped in NO_LABEL:
                 before = None
-            change = None if before is None else token_error_rate(label.tokens, unpacked(before))
             filters, rate = self.config.pseudo_label.filters, self.tokens_per_second
+            change = former_ratio = None
+            if before is not None:
+                change = token_error_rate(label.tokens, unpacked(before))
+                former_ratio = length_ratio(len(unpacked(before)), segment.seconds, rate)
             blank_share = self.outlook.speech_blank_share if label.source != OUTSIDE else None
             label = replace(
                 label,
@@ -122,7 +125,7 @@ class LabelMaker:
                 text,
                 change,
                 errors,
-                is_without_speech=is_without_speech(label, change, blank_share),
+                is_without_speech=is_without_speech(label, change, former_ratio, blank_share),
                 wer_estimate=wer,
             )
             records.append(record)

@@ -21,6 +21,8 @@ from asr.tracking.run_reader import is_number
 _LONGEST_SECONDS = 60.0
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.01
 _RANGE_DECIBELS = 60.0
+_CANCELLED = 0.1
+"""A mean of channels with less of their peak is of one that is the other one turned over."""
 _INCHES_PER_SECOND, _HEIGHT_INCHES = 1.15, 3.1
 _WRONG = "#c2513f"
 
@@ -55,8 +57,11 @@ def read_sound(utterance: Utterance) -> Sound:
         raise NoSoundError("its file cannot be read from here") from None
     if not len(samples_NC) or not np.isfinite(samples_NC).all():
         raise NoSoundError("its file holds no sound there, or no numbers")
+    samples_N = samples_NC.mean(axis=1)
+    if np.abs(samples_N).max() < _CANCELLED * np.abs(samples_NC).max():
+        samples_N = samples_NC[:, 0]  # of a plug that is wired the wrong way, the mean is silence
     # An encoder may give up on what is far beyond full scale.
-    return Sound(np.clip(samples_NC.mean(axis=1), -1.0, 1.0), rate)
+    return Sound(np.clip(samples_N, -1.0, 1.0), rate)
 
 
 def player_source(sound: Sound) -> str:

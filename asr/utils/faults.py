@@ -17,6 +17,11 @@ def reason_of(error: OSError) -> str:
     return error.strerror or " ".join(map(str, error.args)) or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """What went wrong, in a line; the error's kind where it has no message."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def of_the_machine(error: BaseException) -> UserError | None:
     """What to say of memory that ran out or of a worker process that was killed; None of another error."""
     kinds = {kind.__name__ for kind in type(error).__mro__}

@@ -21,3 +21,14 @@ def files_sha256(paths: Iterable[Path]) -> str:
             while count := stream.readinto(buffer):
                 digest.update(buffer[:count])
     return digest.hexdigest()
+
+
+def sha256_of_digests(paths: Iterable[Path]) -> str:
+    """Of the SHA-256 of each file, one after the other: where one ends and another begins counts, too.
+
+    Raises OSError for one that cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(bytes.fromhex(file_sha256(path)))
+    return digest.hexdigest()

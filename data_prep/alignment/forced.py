@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from asr.model.alignment import best_path
+
 from .anchors import Anchors
 from .frames import Frames
-from .viterbi import best_path
 
 STAR_COST = 0.7
 """Nats a frame: the star is whatever the model hears best, at this price."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import os
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ from pathlib import Path
 from asr.errors import UserError
 from asr.model.model_folder import choose_device
 from asr.utils.files import replacing
+from asr.utils.hashes import file_sha256
 
 from ..contents import opened_contents
 from ..corpora.folder import check_folder
@@ -135,7 +135,7 @@ def _list(root: Path, output: Path, sets: tuple[str, str]) -> Listing:
 
 def _sha256(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError:
         return ""
 

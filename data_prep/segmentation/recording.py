@@ -21,6 +21,7 @@ from asr.data.audio import resampled, resampling_units
 from asr.data.audio_parts import EXACT, Span
 from asr.data.mp3_frames import Place, mp3_frames
 from asr.data.sequential import SequentialFile
+from asr.data.sound.mixing import MixDown
 
 from ..journal import Outcome
 from ..manifests import Source
@@ -69,13 +70,15 @@ class Cutter:
         detector = voice_activity(self.vad)
         rate_hz = decoding.check.sample_rate_hz
         whole = itertools.chain([first] if first is not None else [], blocks)
-        mono = (torch.from_numpy(np.nan_to_num(block.mean(axis=1))) for block in whole)
+        mix = MixDown(rate_hz)
+        mono = map(torch.from_numpy, mix.blocks(map(np.nan_to_num, whole)))
         activity = detector.of(resampled(self._told(mono, rate_hz), rate_hz, SAMPLE_RATE_HZ))
         check = decoding.check
         if check.fault is not None:
             return _faulty(check.fault)
         spoken = speech_seconds(activity)
-        source = Source(rate_hz, check.channels, check.samples, activity.samples, spoken)
+        signs = mix.signs if min(mix.signs, default=1) < 0 else []
+        source = Source(rate_hz, check.channels, check.samples, activity.samples, spoken, signs)
         parts = self.parts(path, activity)
         if not parts.spans:
             minutes = check.samples / rate_hz / 60

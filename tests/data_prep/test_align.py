@@ -23,7 +23,6 @@ from asr.data_prep.alignment.anchors import find_anchors, greedy_letters
 from asr.data_prep.alignment.forced import align as align_words
 from asr.data_prep.alignment.frames import Frames
 from asr.data_prep.alignment.transcripts import find_transcript, read_transcript
-from asr.data_prep.alignment.viterbi import best_path
 from asr.errors import UserError
 
 
@@ -311,32 +310,3 @@ def test_an_hour_is_aligned_in_bounded_memory() -> None:
     ]
     assert len(placement.words) > 0.99 * len(rough)
     assert len(wrong) < 0.05 * len(rough)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_the_path_is_the_best_one(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    words = [random.integers(1, 4, size=random.integers(1, 3)).tolist() for _ in range(2)]
-    log_SK = np.log(random.dirichlet(np.ones(5) * 0.5, size=6) + 1e-9).astype(np.float32)
-    star = 4
-    path_S = best_path(log_SK, words, star)
-
-    def targets(with_stars: tuple[bool, ...]) -> list[int]:
-        found = [star] * with_stars[0]
-        for word, is_starred in zip(words, with_stars[1:], strict=True):
-            found += [*word, *[star] * is_starred]
-        return found
-
-    wanted = [targets(stars) for stars in itertools.product((False, True), repeat=3)]
-    scores = [
-        sum(log_SK[frame, one] for frame, one in enumerate(path))
-        for path in itertools.product(range(5), repeat=6)
-        if [one for one, _ in itertools.groupby(path) if one] in wanted
-    ]
-    if not scores:
-        assert path_S is None
-        return
-    assert path_S is not None
-    classes = np.array([star, *words[0], star, *words[1], star, 0])
-    assert sum(log_SK[np.arange(6), classes[path_S]]) == pytest.approx(max(scores), abs=1e-4)
-    assert best_path(log_SK[:1], words, star) is None

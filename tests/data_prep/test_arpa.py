@@ -77,3 +77,16 @@ def test_what_is_no_model(
     assert not (tmp_path / "words").exists()
     with pytest.raises(UserError, match="no such file"):
         take("none.arpa", tmp_path / "out.arpa")
+
+
+@pytest.mark.parametrize(("line", "weight"), [(9, "-0.2"), (15, "-0.2")])
+def test_a_weight_that_is_no_number_is_named_with_its_line(
+    tmp_path: Path, line: int, weight: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ARPA.splitlines()
+    assert weight in lines[line - 1]
+    lines[line - 1] = lines[line - 1].replace(weight, "nan")
+    (tmp_path / "lm.arpa").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match=rf"lm\.arpa, line {line}: nan is no weight"):
+        take(tmp_path / "lm.arpa", tmp_path / "out.arpa")
+    assert not (tmp_path / "out.arpa").exists()

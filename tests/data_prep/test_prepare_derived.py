@@ -70,6 +70,29 @@ def test_tokenizer_faults_are_explained(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_sentencepiece_keeps_for_itself_is_named_and_the_remedy_works(tmp_path: Path) -> None:
+    """Training once sent to this command whose model could not spell it."""
+    from asr.model.tokenizer import SentencePieceTokenizer
+
+    for number in range(30):
+        write_audio(tmp_path / "in" / f"{number}.wav")
+    texts = [_TEXTS[number % 3] for number in range(30)]
+    texts[4] += " <unk> cat"
+    lines = [f"{number}\t{text}\n" for number, text in enumerate(texts)]
+    (tmp_path / "in" / "transcripts.tsv").write_text("".join(lines))
+    prepare = ["folder", "--root", str(tmp_path / "in"), "--output", str(tmp_path / "data")]
+    assert cli.main(prepare) == 0
+    with pytest.raises(UserError, match=r"1 of 30 transcripts hold .*: '<unk>' 1; .*--char"):
+        train(tmp_path / "data", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert cli.main([*prepare, "--characters", "acdehimnostu"]) == 0
+    assert train(tmp_path / "data", tmp_path / "out") == 0
+    tokenizer = SentencePieceTokenizer(tmp_path / "out" / "tokenizer.model")
+    assert tokenizer.encode("the\tcat\u00a0sat") == tokenizer.encode("the cat sat")
+    with pytest.raises(UserError, match="has characters unknown"):
+        tokenizer.encode("<unk>")
+
+
 def test_features_are_those_of_the_model(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["features", "--data", str(data), "--sets", "labelled", "untranscribed"]) == 0
     assert "2 cuts; 1 shorter than one window left out" in capsys.readouterr().out

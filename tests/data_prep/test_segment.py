@@ -64,6 +64,7 @@ def test_what_is_loaded_is_a_part_of_the_whole_file_and_nothing_is_copied(tmp_pa
         write(root / "talk.mp3", talk(40)),
         write(root / "stereo.mp3", talk(20, 44_100, 2), 44_100, bitrate_mode="VARIABLE"),
         write(root / "talk.ogg", talk(35, 22_050), 22_050, subtype="VORBIS"),
+        write(root / "wrong_plug.wav", talk(22) * [1.0, -1.0]),
     ]
     assert segment(root, output) == 0
     assert not (output / "audio").exists()
@@ -117,6 +118,8 @@ def test_each_hostile_file_has_its_reason_and_no_good_one_is_lost(
         write(root / name, talk())
     write(root / "many.wav", talk(12, 192_000, 8), 192_000)
     cut_short(write(root / "cut.wav", talk()))
+    pages = write(root / "pages.ogg", talk(), subtype="VORBIS")
+    pages.write_bytes(b"OggS".join(pages.read_bytes().split(b"OggS")[:-2]))
     write_nan_wav(root / "nan.wav")
     (root / "nothing.mp3").touch()
     (root / "letter.wav").write_text("This is not audio.\n" * 50)
@@ -127,6 +130,7 @@ def test_each_hostile_file_has_its_reason_and_no_good_one_is_lost(
     assert segment(root, output) == 0
     assert {line["id"]: line["reason"] for line in rejects_of(output)} == {
         "cut": "truncated",
+        "pages": "truncated",
         "nan": "non_finite",
         "nothing": "empty",
         "letter": "unreadable",

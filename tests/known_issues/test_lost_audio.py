@@ -159,6 +159,25 @@ def test_more_than_the_share_ends_the_run(recipe: Path) -> None:
     assert len(counted(1, len(batch.batch.segments), batch, recipe)) <= 11
 
 
+def test_a_set_whose_files_were_converted_is_the_same_once_it_is_prepared_again(
+    recipe: Path, own: Path
+) -> None:
+    """As the message says: a run goes on with it from its checkpoint."""
+    settings = f"corpus.directory={own}"
+    before, folder = data_of(recipe, settings), own.parent / "audio" / "labelled"
+    for number in (3, 4):
+        at_another_rate(folder / f"u0-{number:03d}.wav")
+    drawn(lost := data_of(recipe, settings), 6)
+    assert {*lost.lost} == {"u0-003", "u0-004"}
+    made = own.parent / "again"
+    assert main(["prepare", "folder", "--root", str(folder), "--output", str(made)]) == 0
+    (made / "labelled.jsonl.gz").replace(own / "labelled.jsonl.gz")
+    again = data_of(recipe, settings)
+    drawn(again, 6)
+    assert again.fingerprints == before.fingerprints
+    assert again.lost == {}
+
+
 @pytest.mark.parametrize("how", [removed, cut_short])
 def test_a_lost_tar_keeps_its_utterances_in_the_stream(
     recipe: Path, own: Path, how: Callable[[Path], None], capsys: pytest.CaptureFixture[str]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from asr.data.manifest.admission import by_content
 from asr.data.sequential import RATES_HZ
 from asr.errors import UserError
+from asr.utils.faults import first_line
 
 Audio = NDArray[np.float32]
 
@@ -86,11 +87,6 @@ def samples_of(cut: MonoCut, first: int, count: int) -> Audio:
 def is_heard(audio_N: Audio) -> bool:
     """Whether it is not silent throughout."""
     return bool(np.abs(audio_N).max(initial=0.0) > SILENT_PEAK)
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong, in a line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _in_threads(look: Callable[[Any], Look], items: Iterable[Any]) -> list[Look]:

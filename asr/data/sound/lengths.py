@@ -16,6 +16,8 @@ _UNKNOWN_BYTES = 0x7FFF_0000
 _UNKNOWN_SAMPLES = 1 << 62
 # The length of an MP3 without an index is an estimate.
 _ESTIMATED_LENGTH_MARGIN = {"MP3": 0.95}
+_LAST_PAGE = 4
+"""A bit of an Ogg page's flags."""
 _TAIL_BYTES = 1 << 17
 """More than a frame of FLAC has as a rule."""
 _CHUNKS = {b"RIFF": ("<4sI", b"data"), b"FORM": (">4sI", b"SSND"), b"caff": (">4sq", b"data")}
@@ -106,7 +108,7 @@ def _chunks_otherwise(file: BinaryIO, size: int, layout: str, wanted: bytes) -> 
 
 
 def _ogg_otherwise(file: BinaryIO, size: int) -> LengthFault | None:
-    """Whether the last page is whole. That it is said to be the last is not asked: streams lack it."""
+    """Whether the last page is whole and says that it is the last one, as that of a recorded stream may not."""
     file.seek(max(0, size - _TAIL_BYTES))
     tail = file.read()
     page = tail[tail.rfind(b"OggS") :]
@@ -115,6 +117,11 @@ def _ogg_otherwise(file: BinaryIO, size: int) -> LengthFault | None:
     if len(page) < length:
         return LengthFault(
             TRUNCATED, f"the last page has {length} bytes, the file holds {len(page)}"
+        )
+    if not page[5] & _LAST_PAGE:
+        return LengthFault(
+            TRUNCATED,
+            "its last page is not marked as the last one; `ffmpeg -c copy` marks that of a whole one",
         )
     return None
 

@@ -24,7 +24,6 @@ from asr.data.manifest.rows import key_of
 from asr.data.manifest.shar import SHAR_SUFFIX
 from asr.data.sound.first_look import (
     Look,
-    first_line,
     is_heard,
     looks_at_cuts,
     looks_at_files,
@@ -33,6 +32,7 @@ from asr.data.sound.first_look import (
 )
 from asr.data.sound.resampling import resample
 from asr.errors import UserError
+from asr.utils.faults import first_line
 
 Audio = NDArray[np.float32]
 

@@ -5,7 +5,6 @@ Shape suffixes: N samples, S encoder frames, V vocabulary.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from asr.errors import UserError
 from asr.model.frame_readers.letters import forms, letters_of
 from asr.model.tokenizer import BLANK
+from asr.utils.hashes import sha256_of_digests
 
 WINDOW_SECONDS = 20.0
 
@@ -146,8 +146,4 @@ def weights_of(name: str) -> str | None:
     """SHA-256 of a folder's weights; None for a hub's name."""
     if not Path(name).is_dir():
         return None
-    digest = hashlib.sha256()
-    for path in sorted(Path(name).glob("*.safetensors")):
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return sha256_of_digests(sorted(Path(name).glob("*.safetensors")))

@@ -58,14 +58,17 @@ class Journal:
             yield
 
     def done(self) -> dict[int, list[Any]]:
-        """The labels of each micro-batch that is done, by its number. Raises UserError for a damaged file."""
+        """The labels of each micro-batch that is done, by its number; where some of its audio could not be read
+        and it was done again, those that are most. Raises UserError for a damaged file.
+        """
         found: dict[int, list[Any]] = {}
         for path in sorted(self.folder.glob("rank-*.jsonl")):
             whole, _, _ = path.read_bytes().rpartition(b"\n")
             for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
                 try:
                     record = json.loads(line)
-                    found[record["batch"]] = record["labels"]
+                    before, labels = found.get(record["batch"], []), list(record["labels"])
+                    found[record["batch"]] = max(before, labels, key=len)
                 except (ValueError, KeyError, TypeError):
                     raise UserError(
                         f"{path}, line {number}: damaged", "delete the file, and label anew"

@@ -2,7 +2,8 @@
 
 Micro-batches are the same whatever the processes; each has one process that labels it, and what is done is in
 the journal (labelling/journal.py). Processes do not wait for each other: the one that finishes last writes
-the ledger and the exports, in the order of the sets.
+the ledger and the exports, in the order of the sets. A micro-batch of which some audio cannot be read is done
+without it, and tried again by the next call.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from asr.data.batching import split_into_micro_batches
 from asr.data.dataset import SpeechSet
 from asr.data.manifest.index import digest
-from asr.data.reading import load_waveforms
+from asr.data.reading import Readable
 from asr.data.segments import Kind, Segment
 from asr.decoding.safeguards import compression_ratio
+from asr.errors import UserError
 from asr.evaluation.normalisers import Normaliser
 from asr.pseudo_labels.filters import Dropped
 from asr.pseudo_labels.label import Label, LabelMetrics
@@ -38,6 +39,7 @@ from asr.utils.devices import has_gpu
 from asr.utils.launcher import ranks_announced
 
 _SAY_EVERY_SECONDS = 20.0
+_MOST_NAMED = 10
 _DIGITS = 6
 """Of a confidence: the ledger's fp32 and every export then hold the same number."""
 
@@ -64,6 +66,16 @@ class Processes:
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """What has been written, by the process that finished last."""
+
+    files: list[Path]
+    """None by the others."""
+    lost: int
+    """Utterances whose audio no process could read."""
+
+
+@dataclass(frozen=True)
 class SetLabeller:
     """All that labels some sets into one folder."""
 
@@ -77,26 +89,33 @@ class SetLabeller:
     say: Callable[[str], None]
     scoring: Normaliser
     """Under which a label's errors are counted, where there are references."""
+    max_lost_share: float
+    """Of the utterances; a process that cannot read more stops."""
 
-    def run(self, exports: Sequence[str]) -> list[Path]:
-        """Label what is not labelled yet; returns the files, by the process that finishes last, else nothing.
+    def run(self, exports: Sequence[str]) -> Labelled:
+        """Label what is not labelled yet.
 
-        Raises UserError where the folder holds other labels, or an export cannot hold these.
+        Raises UserError where the folder holds other labels, where an export cannot hold these, and where too
+        much of the audio cannot be read.
         """
         journal, batches = Journal(self.output), self._batches()
         journal.begin(self._stamp)
         rank, world = self.processes.rank, self.processes.world
         done = journal.done()
-        own = [n for n in range(len(batches)) if n % world == rank and n not in done]
+        known = [len(done[n]) if n in done else -1 for n in range(len(batches))]
+        own = [n for n in range(rank, len(batches), world) if known[n] < len(batches[n])]
         # Of many processes that find nothing to do, one writes.
         if not own and len(done) == len(batches) and rank:
-            return []
+            return Labelled([], 0)
         with journal.writer(rank) as stream:
-            for number, labels in self._labelled([(n, batches[n]) for n in own]):
+            for number, labels in self._labelled([(n, batches[n], known[n]) for n in own]):
                 journal.note(stream, number, labels)
         with journal.locked():
             done = journal.done()
-            return self._write(done, exports) if len(done) == len(batches) else []
+            if len(done) < len(batches):
+                return Labelled([], 0)
+            lost = len(self.speech) - sum(map(len, done.values()))
+            return Labelled(self._write(done, exports) if lost < len(self.speech) else [], lost)
 
     @property
     def _stamp(self) -> dict[str, Any]:
@@ -120,18 +139,25 @@ class SetLabeller:
         slots = split_into_micro_batches(segments, 1, self.batch_seconds)
         return [batch for [batch] in slots if batch]
 
-    def _labelled(self, work: list[tuple[int, list[Segment]]]) -> Iterator[tuple[int, list[Any]]]:
-        """The labels of each micro-batch, whose audio is read while the one before it is labelled."""
-        total = sum(one.seconds for _, batch in work for one in batch)
-        seconds, said = 0.0, time.monotonic()
+    def _labelled(
+        self, work: list[tuple[int, list[Segment], int]]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        """The labels of each micro-batch, whose audio is read while the one before it is labelled.
+
+        Of one of which so many are known already, only where more can be read now.
+        """
+        total = sum(one.seconds for _, batch, _ in work for one in batch)
+        seconds, said, lost = 0.0, time.monotonic(), 0
         with ThreadPoolExecutor(1) as reader:
             audio = reader.submit(self._read, work[0][1]) if work else None
-            for place, (number, batch) in enumerate(work):
+            for place, (number, batch, known) in enumerate(work):
                 assert audio is not None
-                waveforms = audio.result()
+                heard = audio.result()
                 if place + 1 < len(work):
                     audio = reader.submit(self._read, work[place + 1][1])
-                yield number, self._labels(batch, *waveforms)
+                lost = self._count_lost(lost, heard)
+                if len(heard.kept) > known:
+                    yield number, self._labels([batch[kept] for kept in heard.kept], heard)
                 seconds += sum(one.seconds for one in batch)
                 if time.monotonic() - said > _SAY_EVERY_SECONDS:
                     said = time.monotonic()
@@ -139,12 +165,30 @@ class SetLabeller:
                         f"process {self.processes.rank}: {seconds / 3600:.2f} of {total / 3600:.2f} h labelled"
                     )
 
-    def _read(self, batch: list[Segment]) -> tuple[Tensor, Tensor]:
-        return load_waveforms([self.speech.cuts[segment.index] for segment in batch])
+    def _read(self, batch: list[Segment]) -> Readable:
+        return Readable.of(self.speech.cuts, [segment.index for segment in batch])
+
+    def _count_lost(self, before: int, heard: Readable) -> int:
+        """Of this process; the first ones are named. Raises UserError beyond the limit."""
+        for number, error in enumerate(heard.lost.values(), start=before):
+            if number < _MOST_NAMED:
+                self.say(f"lost, not labelled: {error.what}")
+        lost, utterances = before + len(heard.lost), len(self.speech)
+        if heard.lost and lost > self.max_lost_share * utterances:
+            first = next(iter(heard.lost.values()))
+            raise UserError(
+                f"{lost:,} of {utterances:,} utterances cannot be read, more than --max-lost-share "
+                f"{self.max_lost_share:g}, such as {first.what}",
+                "mount or restore the audio, and run the same command: it goes on",
+            )
+        return lost
 
     @torch.inference_mode()
-    def _labels(self, batch: list[Segment], waveforms_BN: Tensor, samples_B: Tensor) -> list[Any]:
+    def _labels(self, batch: list[Segment], heard: Readable) -> list[Any]:
         """As the journal has them: place, text, tokens, and the metrics by name."""
+        if not batch:
+            return []
+        waveforms_BN, samples_B = heard.waveforms_BN, heard.samples_B
         return [
             [segment.index, self.normaliser.apply(one.text), one.tokens, _plain(one.metrics)]
             for segment, one in zip(batch, self.recogniser(waveforms_BN, samples_B), strict=True)

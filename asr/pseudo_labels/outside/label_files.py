@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 from collections.abc import Iterable, Iterator
@@ -35,6 +34,7 @@ from asr.pseudo_labels.outside.lines import (
     write_supervision,
 )
 from asr.utils.files import replacing_gzip, replacing_text
+from asr.utils.hashes import sha256_of_digests
 
 EXPORTS = ("asr", "lhotse", "nemo", "kaldi", "tsv")
 _KALDI_TEXT, _KALDI_CONFIDENCE = "text", "confidence"
@@ -146,9 +146,5 @@ def write_labels(folder: Path, kind: str, labels: Iterable[WrittenLabel]) -> Pat
 
 def sha256_of(path: Path) -> str:
     """Of a file of labels, or of a folder's ledger."""
-    digest = hashlib.sha256()
     files = sorted((path / FOLDER / "labels").glob("*.parquet")) if path.is_dir() else [path]
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return sha256_of_digests(files)

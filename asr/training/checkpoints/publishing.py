@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
-from asr.model.lineage import best_of, identity_of, line_of, own_checkpoints
+from asr.model.lineage import STATE, best_of, identity_of, line_of, own_checkpoints
 from asr.utils.files import flush_to_disk, read_json, write_json, write_text
 
 _PARTIAL = ".partial-"
@@ -150,7 +150,25 @@ def about_what_lies_there(run: Path, last: Path) -> list[str]:
             f"checkpoints that this run does not go on from ({', '.join(left)}) stay as they are, and are in "
             "no average; delete them when they are not wanted"
         )
+    damaged = [
+        fault.what for path in sorted(last.parent.glob("hours-*")) if (fault := _fault(path))
+    ]
+    if damaged:
+        notes.append(
+            f"{'; '.join(damaged)}: in no average and never the best; copy it again from where it is sound, or "
+            "delete its folder"
+        )
     return notes
+
+
+def _fault(folder: Path) -> UserError | None:
+    """Why a checkpoint that lies there is none."""
+    try:
+        if (folder / STATE).is_file():
+            identity_of(folder)
+    except UserError as error:
+        return error
+    return None
 
 
 def _text(path: Path) -> str | None:

@@ -52,5 +52,6 @@ class LostAudioGuard:
                 f"{len(self.known):,} of {self.utterances:,} utterances cannot be read ({share:.1%}; "
                 + ("all of this update" if share <= most else f"corpus.max_lost_share is {most:g}")
                 + f"), such as {first}",
-                "mount or restore the audio, and run the same command: it goes on from its last checkpoint",
+                "mount or restore the audio, or prepare its set again where files were converted; the same "
+                "command then goes on from its last checkpoint",
             )

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import asr_command, read_lines
+from conftest import asr_command, read_lines, write_folder
 from method_helpers import ledger
 
 from asr.__main__ import main
+from asr.data_prep import cli
 
 
 def label(run: Path, corpus: Path, output: Path) -> list[str]:
@@ -35,6 +36,24 @@ def test_a_run_labels_a_set_on_two_processes_as_on_one(
     assert sum(line["hypothesis"] == line["reference"] for line in lines) > 36
     assert all(0.5 < line["confidence"] <= 1 for line in lines)
     assert main(["labels", "stats", str(two)]) == 0
+
+
+def test_a_lost_recording_is_said_by_the_status_and_labelled_once_it_is_back(
+    fluent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path / "in", 6, 3, transcribed=False)
+    data, away = tmp_path / "data", tmp_path / "away.wav"
+    assert cli.main(["folder", "--root", str(tmp_path / "in"), "--output", str(data)]) == 0
+    (tmp_path / "in" / "u3-002.wav").rename(away)
+    command = [*label(fluent, data, tmp_path / "out"), "--max-lost-share", "0.5"]
+    assert main(command) == 2
+    said = capsys.readouterr()
+    assert "labelled 5 utterances" in said.out
+    assert "u3-002.wav (utterance 'u3-002'): cannot be read any more: no such file" in said.out
+    assert "1 of 6 utterances cannot be read, and have no label; restore" in said.err
+    away.rename(tmp_path / "in" / "u3-002.wav")
+    assert main(command) == 0
+    assert "labelled 6 utterances" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def test_the_standard_input(
     assert capsys.readouterr().out.startswith("-\t")
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
     assert main(["transcribe", str(trained), "-"]) == 2
-    assert "-: not readable as audio" in capsys.readouterr().err
+    assert "-: nothing comes through it; pipe a file into it" in capsys.readouterr().err
 
 
 def test_two_files_of_one_name_do_not_overwrite_each_other(

@@ -46,3 +46,15 @@ def test_a_file_that_ends_early_says_so(tmp_path: Path, kind: str, subtype: str 
     half = AudioFile.named(path)
     assert 0 < sum(map(len, stream_audio(half, 16_000))) < 16_000 * 6
     assert half.faults
+
+
+@pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])
+def test_an_ogg_file_that_lacks_its_last_pages_says_so(tmp_path: Path, subtype: str) -> None:
+    """Also as it comes through a pipe."""
+    path = tmp_path / "a.ogg"
+    noise = np.random.default_rng(0).standard_normal(16_000 * 8) / 9
+    soundfile.write(path, noise, 16_000, format="OGG", subtype=subtype)
+    path.write_bytes(b"OggS".join(path.read_bytes().split(b"OggS")[:-2]))
+    for cut in (AudioFile.named(path), AudioFile(Path("-"), path.open("rb"))):
+        assert 0 < sum(map(len, stream_audio(cut, 16_000))) < 16_000 * 8
+        assert "last page is not marked as the last one" in cut.faults[0]

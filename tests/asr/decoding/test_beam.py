@@ -175,6 +175,29 @@ def test_a_language_model_of_other_tokens_is_refused(tmp_path: Path) -> None:
     BeamDecoder(TOKENIZER, BeamSettings(words, lexicon))
 
 
+@pytest.mark.parametrize("weight", ["nan", "-NaN", "inf"])
+def test_a_language_model_with_a_weight_that_is_no_number_is_refused(
+    tmp_path: Path, weight: str
+) -> None:
+    """By its line; a word of that name is one."""
+    sound = arpa(tmp_path / "lm.arpa", ["ab c", "c a"], "characters").read_text().splitlines()
+    pairs = sound.index("\\2-grams:") + 1
+    for number, column in ((pairs - 3, 2), (pairs, 0)):
+        lines = [line.split("\t") for line in sound]
+        lines[number][column] = weight
+        bad = tmp_path / "bad.arpa"
+        bad.write_text("\n".join("\t".join(line) for line in lines) + "\n")
+        with pytest.raises(
+            UserError, match=rf"bad\.arpa.*line {number + 1}: {weight} is no weight"
+        ):
+            BeamDecoder(TOKENIZER, BeamSettings(bad))
+    words = sound.index("\\2-grams:") - sound.index("\\1-grams:") - 2
+    text = "\n".join([*sound[: pairs - 2], f"-3\t{weight}", *sound[pairs - 2 :]]) + "\n"
+    text = text.replace(f"ngram 1={words}", f"ngram 1={words + 1}")
+    (tmp_path / "word.arpa").write_text(text)
+    BeamDecoder(TOKENIZER, BeamSettings(tmp_path / "word.arpa"))
+
+
 @pytest.mark.parametrize("setting", ["lm_weight", "word_score", "beam_threshold"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_of_the_search_are_numbers(setting: str, value: float) -> None:

@@ -79,20 +79,26 @@ def test_no_labels_no_metrics() -> None:
     assert LabelHealth().faults(HEALTH, 10.0) == []
 
 
-def silent(change: float | None = None, blank_share: float = 1.0) -> LabelRecord:
+def silent(
+    change: float | None = None, blank_share: float = 1.0, former_ratio: float = 1.0
+) -> LabelRecord:
     """An empty label by a teacher whose dev speech has at most 80 % of blanks, so up to 90 % are speech."""
     policy = FilterConfig()
     label = Label([], LabelMetrics(0.9, blank_share, 0.1))
     label = replace(label, dropped=judge(label, 1.0, 10.0, change, policy, 0.9))
-    is_without = is_without_speech(label, change, 0.9)
+    is_without = is_without_speech(label, change, former_ratio, 0.9)
     return LabelRecord((0, 0), "u", 1.0, label, "", change, None, is_without_speech=is_without)
 
 
-def test_forty_percent_of_noise_ring_nothing_and_a_teacher_that_hears_nothing_does() -> None:
+@pytest.mark.parametrize("former_ratio", [0.0, 0.4])
+def test_forty_percent_of_noise_ring_nothing_and_a_teacher_that_hears_nothing_does(
+    former_ratio: float,
+) -> None:
+    """Whatever stray tokens were heard in it before."""
     health, policy = LabelHealth(), HealthConfig()
     random = np.random.default_rng(0)
     for is_noise in (random.random(400) < 0.4).tolist():
-        one = [silent() if is_noise else row(SOUND)]
+        one = [silent(1.0, former_ratio=former_ratio) if is_noise else row(SOUND)]
         health.observe(LabelCounts.of(one, policy, 10.0))
         assert health.faults(policy, 10.0) == []
     share = shown_metrics(health.shown, 10.0)["pseudo_label_no_speech_share"]
@@ -102,7 +108,8 @@ def test_forty_percent_of_noise_ring_nothing_and_a_teacher_that_hears_nothing_do
         health.observe(LabelCounts.of([silent()], policy, 10.0))
         labels += 1
     assert 5 < labels < 60
-    assert "hear no speech" in health.faults(policy, 10.0)[0]
+    [fault] = health.faults(policy, 10.0)
+    assert "hear no speech (pseudo_label.health.max_no_speech_share 90%)" in fault
 
 
 @pytest.mark.parametrize("lost", [silent(change=1.0), silent(blank_share=0.85)])
@@ -113,4 +120,7 @@ def test_an_empty_label_of_speech_is_no_noise(lost: LabelRecord) -> None:
         health.observe(LabelCounts.of([row(SOUND)], policy, 10.0))
     for _ in range(8):
         health.observe(LabelCounts.of([lost], policy, 10.0))
-    assert any("empty" in fault for fault in health.faults(policy, 10.0))
+    assert any(
+        "empty" in fault and "pseudo_label.health.max_broken_share 20%" in fault
+        for fault in health.faults(policy, 10.0)
+    )

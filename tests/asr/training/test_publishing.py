@@ -174,6 +174,17 @@ def test_a_damaged_latest_is_said(run: Path, content: bytes) -> None:
     assert "going on from hours-000003.0000" in note
 
 
+def test_a_damaged_best_is_said_and_another_one_takes_its_place(run: Path) -> None:
+    (at(run, 2) / "state.json").write_text("")
+    [note] = about_what_lies_there(run, at(run, 3))
+    assert f"{at(run, 2)}/state.json: damaged" in note
+    assert "delete its folder" in note
+    last = save(run, 4, at(run, 3), 40.0, "first 4")
+    assert (run / "best").read_text().strip() == at(run, 3).name
+    shutil.rmtree(at(run, 2))  # as it says
+    assert about_what_lies_there(run, last) == []
+
+
 def test_a_damaged_latest_among_several_lines_is_for_the_user_to_mend(run: Path) -> None:
     save(run, 4, at(run, 2), None, "second 4")
     (run / "latest").unlink()

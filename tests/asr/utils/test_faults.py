@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 import torch
 
-from asr.utils.faults import of_the_machine
+from asr.utils.faults import first_line, of_the_machine
 
 KILLED = "DataLoader worker (pid 77) is killed by signal: "
 
@@ -38,3 +38,16 @@ def test_a_fault_of_the_machine_is_said(error: Exception, says: str) -> None:
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("no"), KeyError("x")])
 def test_a_bug_stays_one(error: Exception) -> None:
     assert of_the_machine(error) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ValueError("too long\nat line 3"), "too long"),
+        (ValueError("\n\nsaid late"), "said late"),
+        (ValueError(), "ValueError"),
+        (RuntimeError(" \n"), "RuntimeError"),
+    ],
+)
+def test_an_error_is_said_in_a_line_even_without_a_message(error: Exception, says: str) -> None:
+    assert first_line(error) == says

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import write_folder
 from torch import Tensor
 
 from asr.data.dataset import SpeechSet
+from asr.data_prep import cli
 from asr.errors import UserError
 from asr.evaluation.normalisers import Normaliser, make_normaliser
 from asr.pseudo_labels.label import LabelMetrics
@@ -24,6 +26,8 @@ from asr.pseudo_labels.labelling.label_sets import Processes, SetLabeller
 from asr.pseudo_labels.labelling.recogniser import Recognition
 from asr.pseudo_labels.ledger import read_ledger
 from asr.pseudo_labels.outside.label_files import EXPORTS, file_of, read_labels
+
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 @dataclass
@@ -51,7 +55,7 @@ def labeller(
     normaliser = make_normaliser("librispeech")
     speech = SpeechSet.joined(sets)
     given = (recogniser, speech, normaliser, output, 4.0, processes)
-    return SetLabeller(*given, lambda line: None, make_normaliser("none"))
+    return SetLabeller(*given, lambda line: None, make_normaliser("none"), 0.05)
 
 
 def rows(output: Path) -> list[dict[str, Any]]:
@@ -94,7 +98,7 @@ def test_killed_at_random_moments_it_ends_with_each_utterance_once(
     labeller(corpus, whole, Counting()).run(EXPORTS)
     _killed_at_random(corpus, broken, kills, np.random.default_rng(kills))
     rest = Counting()
-    files = labeller(corpus, broken, rest).run(EXPORTS)
+    files = labeller(corpus, broken, rest).run(EXPORTS).files
     assert [row["utterance"] for row in rows(broken)] == ids(corpus)
     assert rows(broken) == rows(whole)
     for kind in EXPORTS:
@@ -134,15 +138,15 @@ def test_a_killed_process_loses_the_micro_batch_that_it_is_at(
     assert len(first.heard) + len(second.heard) == len(ids(corpus))
     assert first.lost > 1 if is_batched else first.lost == 1
     third = Counting(is_batched=is_batched)
-    assert file_of(tmp_path, "tsv") in labeller(corpus, tmp_path, third).run(["tsv"])
+    assert file_of(tmp_path, "tsv") in labeller(corpus, tmp_path, third).run(["tsv"]).files
     assert not third.heard, "another export needs no labelling"
 
 
 def test_processes_share_the_work_and_the_last_one_writes(corpus: Path, tmp_path: Path) -> None:
     alone, together = tmp_path / "alone", tmp_path / "together"
-    assert labeller(corpus, alone, Counting()).run([])
+    assert labeller(corpus, alone, Counting()).run([]).files
     parts = [Counting() for _ in range(3)]
-    written = [labeller(corpus, together, parts[rank], rank, 3).run([]) for rank in (2, 0, 1)]
+    written = [labeller(corpus, together, parts[rank], rank, 3).run([]).files for rank in (2, 0, 1)]
     assert [bool(files) for files in written] == [False, False, True]
     assert all(part.heard for part in parts)
     assert sum(len(part.heard) for part in parts) == len(ids(corpus))
@@ -176,3 +180,41 @@ def test_errors_are_counted_under_the_scoring_normaliser(corpus: Path, tmp_path:
     assert counted
     assert {(row["word_errors"], row["words"]) for row in counted} == {(0, 2)}
     assert all(row["text"].endswith(" SAMPLES") for row in counted)
+
+
+@pytest.mark.parametrize("is_batched", [True, False])
+def test_lost_recordings_are_named_left_out_and_labelled_once_they_are_back(
+    tmp_path: Path, is_batched: bool
+) -> None:
+    write_folder(tmp_path / "in", 12, 3, transcribed=False)
+    prepare = ["folder", "--root", str(tmp_path / "in"), "--output", str(tmp_path / "data")]
+    assert cli.main(prepare) == 0
+    speech = SpeechSet.load(tmp_path / "data" / "untranscribed.jsonl.gz")
+    gone, damaged = tmp_path / "in" / "u3-004.wav", tmp_path / "in" / "u3-009.wav"
+    kept = {path: path.read_bytes() for path in (gone, damaged)}
+    gone.unlink()
+    damaged.write_bytes(kept[damaged][:5000])
+    said = list[str]()
+
+    def label(most: float) -> tuple[Counting, int]:
+        recogniser, as_is = Counting(is_batched=is_batched), make_normaliser("none")
+        given = (recogniser, speech, as_is, tmp_path / "out", 4.0, ALONE, said.append, as_is, most)
+        return recogniser, SetLabeller(*given).run(EXPORTS).lost
+
+    with pytest.raises(UserError, match=r"2 of 12 utterances .* --max-lost-share 0\.1, such as"):
+        label(0.1)
+    recogniser, lost = label(0.2)
+    assert lost == 2
+    assert recogniser.heard, "the others of the second one's batch, or those behind it"
+    assert {name for name in kept if any(str(name) in line for line in said)} == set(kept)
+    names = [f"u3-{number:03d}" for number in range(12)]
+    others = [name for name in names if name not in ("u3-004", "u3-009")]
+    assert [row["utterance"] for row in rows(tmp_path / "out")] == others
+    assert label(0.2)[0].heard == [], "nothing has come back, and nothing is labelled again"
+    for path, content in kept.items():
+        path.write_bytes(content)
+    recogniser, lost = label(0.0)
+    assert (lost, bool(recogniser.heard)) == (0, True)
+    assert [row["utterance"] for row in rows(tmp_path / "out")] == names
+    labels = read_labels(file_of(tmp_path / "out", "tsv"))
+    assert len(labels) == 12
