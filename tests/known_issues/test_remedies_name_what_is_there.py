@@ -109,7 +109,8 @@ def test_commands_and_options(
 ) -> None:
     parsers = {prog: set(p._option_string_actions) for prog, p in _parsers(monkeypatch, capsys)}
     texts = list(messages())
-    others = {"--shm-size", "--nproc-per-node", "--module", "--shutdown-timeout"}  # of launchers
+    # Of launchers, and of the roof.
+    others = {"--shm-size", "--nproc-per-node", "--module", "--shutdown-timeout", "--version"}
     named = {o for _, text in texts for o in re.findall(r"(?<![\w-])--[a-z][\w-]*", text)}
     assert named - others == named & set().union(*parsers.values())
     assert len(named) > 30
