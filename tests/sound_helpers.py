@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from asr.config.recipe import load_config
 from asr.config.schema import Config
-from asr.data.dataloader import MicroBatch, TrainingData
+from asr.data.dataloader import TrainingData
+from asr.data.loading.micro_batch import MicroBatch
 from asr.data.sampler import Position
 from asr.data.segments import Kind, Segment
 from asr.data.transcripts import training_tokenizer
@@ -82,7 +83,8 @@ def heard(found: list[MicroBatch], by: str) -> Iterator[tuple[Segment, str, NDAr
     for micro_batch in found:
         given = getattr(micro_batch, f"{by}_input")
         if given is not None:
-            pairs = zip(micro_batch.segments, micro_batch.ids, strict=True)
+            everyone = zip(micro_batch.segments, micro_batch.ids, strict=True)
+            pairs = [p for p in everyone if by == "student" or p[0].kind is Kind.UNTRANSCRIBED]
             for place, (segment, name) in enumerate(pairs):
                 yield segment, name, given[0][place, : int(given[1][place])].numpy()
 

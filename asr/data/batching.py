@@ -68,18 +68,18 @@ def split_into_micro_batches(
 ) -> Slots:
     """Cut a global batch into micro-batches: [slot][rank] -> segments.
 
-    A slot is of one kind on all ranks, those that are only labelled come first, every rank has the same
-    number of slots, and the padded audio of a micro-batch is as balanced as contiguous cuts of the
+    Slots that are only labelled come first; one that is trained on may hold both kinds of speech. Every rank
+    has the same number of slots, and the padded audio of a micro-batch is as balanced as contiguous cuts of the
     length-sorted batch allow and at most `max_micro_batch_seconds` (unless a single utterance is longer). A
     micro-batch may be empty. With `part_of`, each holds segments of one part alone. An utterance counts as
     `shortest_seconds` at least: an encoder-decoder hears silence behind it.
     """
     slots: Slots = []
-    for kind, is_trained in ((Kind.UNTRANSCRIBED, False), *((kind, True) for kind in Kind)):
-        found = [s for s in segments if s.kind is kind and s.is_trained is is_trained]
+    for is_trained in (False, True):
+        found = [s for s in segments if s.is_trained is is_trained]
         parts: dict[int, list[Segment]] = {}
         for segment in sorted(
-            found, key=lambda s: (s.augmented_seconds, s.pass_index, s.index, s.use)
+            found, key=lambda s: (s.augmented_seconds, s.kind, s.pass_index, s.index, s.use)
         ):
             parts.setdefault(part_of.get(segment, 0) if part_of else 0, []).append(segment)
         if not found:

@@ -8,17 +8,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import cast
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from asr.config.schema import Config, FeatureConfig
+from asr.config.schema import Config
 from asr.data.batching import (
     Part,
     Slots,
@@ -29,41 +24,19 @@ from asr.data.batching import (
 )
 from asr.data.cache_sampler import CachePlan
 from asr.data.dataset import SpeechSet, check_lost_tars, load_role
-from asr.data.loading.shared_memory import PREFETCH, received, shared, workers_possible
+from asr.data.loading.micro_batch import MicroBatch, MicroBatchSpec, Reader
+from asr.data.loading.shared_memory import PREFETCH, received, workers_possible
 from asr.data.manifest.index import digest
-from asr.data.reading import load_features, load_samples, padded
 from asr.data.sampler import AudioStream, GlobalBatch, Position
-from asr.data.segments import Kind, Segment, label_ratio
+from asr.data.segments import Kind, label_ratio
 from asr.data.set_weights import grouped
-from asr.data.sound.augmentation import SoundAugmentation, one_thread
+from asr.data.sound.augmentation import SoundAugmentation
 from asr.data.transcripts import check_transcripts, tokens_per_second_of, tokens_per_second_of_dev
-from asr.errors import LostAudioError, UserError
+from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
 from asr.scaling.rule import SECONDS_PER_HOUR
 from asr.scaling.validity import is_measured
 from asr.utils.signals import begin_worker
-
-
-@dataclass
-class MicroBatch:
-    """This rank's share of one slot of a global batch; may be empty."""
-
-    kind: Kind
-    is_trained: bool
-    """False: untranscribed speech that is only labelled."""
-    segments: list[Segment]
-    ids: list[str]
-    student_input: tuple[Tensor, Tensor] | None
-    """Waveforms (B, N) and samples (B,), or precomputed features (B, T, F) and frames (B,); or None."""
-    teacher_input: tuple[Tensor, Tensor] | None
-    """The same at the original speed and otherwise clean, for untranscribed speech that is labelled now."""
-    targets: list[list[int]]
-    """Token ids of labelled utterances."""
-    references: list[str]
-    """Text of untranscribed utterances where it is known: measures labels, never trains."""
-    lost: dict[int, str] = field(default_factory=dict)
-    """By their places, utterances whose audio cannot be read, and why: silence stands for it, and nothing is
-    trained on it or labelled."""
 
 
 @dataclass
@@ -82,104 +55,6 @@ class RankBatch:
     """Of this rank's micro-batch; None for one that belongs to no part."""
     lost: dict[str, str] = field(default_factory=dict)
     """What this rank could not read since somebody took it from here: by the utterance's id, why."""
-
-
-@dataclass(frozen=True)
-class MicroBatchSpec:
-    """What a rank reads for one slot of a global batch."""
-
-    kind: Kind
-    is_trained: bool
-    needs_pseudo_label: bool
-    """Whether the teacher receives it."""
-    segments: list[Segment]
-
-
-class _Reader(Dataset["MicroBatch | UserError"]):
-    """Reads the audio of a share; runs in the loader's workers.
-
-    A fault of the user's is handed back and not raised: torch would bury its line in a traceback.
-    """
-
-    def __init__(
-        self,
-        sets: dict[Kind, SpeechSet],
-        tokenizer: Tokenizer,
-        features: FeatureConfig,
-        sound: SoundAugmentation | None,
-    ) -> None:
-        """`sound`: what is done to the student's waveforms, where anything is."""
-        self.sets = sets
-        self.tokenizer = tokenizer
-        self.features, self.precomputed = features, features.source == "precomputed"
-        self.sound = sound
-
-    def __getitem__(self, spec: MicroBatchSpec) -> MicroBatch | UserError:
-        try:
-            return cast(MicroBatch, shared(self._read(spec)))
-        except UserError as error:
-            return error
-
-    def _read(self, spec: MicroBatchSpec) -> MicroBatch:
-        speech = self.sets[spec.kind]
-        student_input = teacher_input = None
-        lost = dict[int, str]()
-        speeds = [segment.speed for segment in spec.segments]
-        if speeds and spec.is_trained:
-            with one_thread() if self.sound else nullcontext():
-                student_input = self._audio(spec, speeds, lost)
-        if speeds and spec.needs_pseudo_label:
-            as_recorded = student_input if all(speed == 1.0 for speed in speeds) else None
-            teacher_input = as_recorded or self._audio(spec, [1.0] * len(speeds), lost)
-        if student_input is not None and self.sound is not None:
-            waveforms_BN, samples_B = (
-                student_input  # perhaps the teacher's too, which stay as they are
-            )
-            student_input = self.sound(waveforms_BN, samples_B, spec.segments), samples_B
-        ids = [speech.ids[segment.index] for segment in spec.segments]
-        texts = [speech.references[segment.index] for segment in spec.segments]
-        labelled = spec.kind is Kind.LABELLED
-        return MicroBatch(
-            spec.kind,
-            spec.is_trained,
-            spec.segments,
-            ids,
-            student_input,
-            teacher_input,
-            [self._encode(i, t) for i, t in zip(ids, texts, strict=True)] if labelled else [],
-            [] if labelled else texts,
-            lost,
-        )
-
-    def _audio(
-        self, spec: MicroBatchSpec, speeds: list[float], lost: dict[int, str]
-    ) -> tuple[Tensor, Tensor]:
-        """Waveforms or features; what cannot be read goes into `lost`."""
-        parts = []
-        for place, (segment, speed) in enumerate(zip(spec.segments, speeds, strict=True)):
-            try:
-                cut = self.sets[spec.kind].cuts[segment.index]
-                parts.append(
-                    load_features(cut) if self.precomputed else load_samples(cut, speed)[0]
-                )
-            except LostAudioError as error:
-                lost[place] = error.what
-                parts.append(self._silence(segment.seconds / speed))
-        return padded(parts)
-
-    def _silence(self, seconds: float) -> NDArray[np.float32]:
-        """As long: shapes, and so what a micro-batch costs, stay."""
-        features = self.features
-        if self.precomputed:
-            frames = max(1, round(1000 * seconds / features.hop_ms) - 2)
-            return np.zeros((frames, features.mel_bins), np.float32)
-        return np.zeros(max(1, round(seconds * features.sample_rate_hz)), np.float32)
-
-    def _encode(self, utterance_id: str, text: str) -> list[int]:
-        try:
-            return self.tokenizer.encode(text)
-        except UserError as error:
-            raise error.at(f"utterance '{utterance_id}'") from None
 
 
 class TrainingData:
@@ -312,16 +187,19 @@ class TrainingData:
 
     def _specs(self, slots: Slots, rank: int) -> Iterator[MicroBatchSpec]:
         for slot in slots:
-            example = next(part[0] for part in slot if part)
-            untranscribed = example.kind is Kind.UNTRANSCRIBED
-            needs_pseudo_label = untranscribed and (self.labels_at_use or not example.is_trained)
-            yield MicroBatchSpec(example.kind, example.is_trained, needs_pseudo_label, slot[rank])
+            segments = [segment for part in slot for segment in part]
+            kinds = tuple(kind for kind in Kind if any(s.kind is kind for s in segments))
+            is_trained = segments[0].is_trained
+            needs_pseudo_label = Kind.UNTRANSCRIBED in kinds and (
+                self.labels_at_use or not is_trained
+            )
+            yield MicroBatchSpec(kinds, is_trained, needs_pseudo_label, slot[rank])
 
     def _loaded(self, specs: Iterator[MicroBatchSpec]) -> Iterator[MicroBatch]:
         cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         workers = workers_possible(min(self.config.trainer.loader_workers, cores))
         loader: DataLoader[MicroBatch | UserError] = DataLoader(
-            _Reader(self.sets, self.tokenizer, self.config.features, self.sound),
+            Reader(self.sets, self.tokenizer, self.config.features, self.sound),
             sampler=specs,
             batch_size=None,
             num_workers=workers,

@@ -70,6 +70,8 @@ def join(matmul_precision: str) -> Ranks:
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
+        # cuDNN's attention plans for half a second at each new shape, and hardly two micro-batches are alike.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
     torch.set_float32_matmul_precision(matmul_precision)

@@ -23,7 +23,11 @@ from asr.scaling.card import plan_row
 from asr.scaling.rule import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asr.data.loading.micro_batch import MicroBatch
     from asr.distributed.process_group import Ranks
+    from asr.model.criterion import Criterion
     from asr.training.batch_stats import BatchStats
     from asr.training.trainer import Trainer
 
@@ -140,34 +144,28 @@ def _put_usual_labels(trainer: Trainer) -> None:
     be faster than those of a run.
     """
     from asr.data.segments import Kind
-    from asr.model.criterion import TokenWeights
-    from asr.training.objectives import PseudoLabels, StudentInput, Targets
+    from asr.training.objectives import PseudoLabels, TextObjective, Texts
 
     tokens_per_second = trainer.data.tokens_per_second
 
     class UsualLabels(PseudoLabels):
-        def targets(
-            self, given: StudentInput, stats: BatchStats
-        ) -> tuple[Targets, list[int], TokenWeights]:
-            super().targets(given, stats)
-            pairs = zip(given.micro_batch.segments, given.frames, strict=True)
+        def texts(
+            self, part: MicroBatch, frames: Sequence[int], criterion: Criterion, stats: BatchStats
+        ) -> Texts:
+            super().texts(part, frames, criterion, stats)
             targets = [
-                [1 + n % 2 for n in range(min(frames, round(tokens_per_second * segment.seconds)))]
-                for segment, frames in pairs
+                [1 + n % 2 for n in range(min(room, round(tokens_per_second * segment.seconds)))]
+                for segment, room in zip(part.segments, frames, strict=True)
             ]
             kept = [i for i, target in enumerate(targets) if target]
-            return targets, kept, [None] * len(targets)
+            return Texts(targets, kept, [None] * len(targets))
 
-    if (
-        not tokens_per_second
-    ):  # no transcripts anywhere: a pretrained teacher's own are as they will be
-        return
-
-    if trainer.labeler is not None:
+    # Without transcripts anywhere a pretrained teacher's own labels are as they will be.
+    if tokens_per_second and trainer.labeler is not None:
+        objective = trainer.train_step.objective
+        assert isinstance(objective, TextObjective)
         weight = trainer.config.pseudo_label.loss_weight
-        usual = UsualLabels(trainer.ranks, trainer.labeler, weight)
-        objectives = trainer.train_step.objectives
-        trainer.train_step.objectives = {**objectives, Kind.UNTRANSCRIBED: usual}
+        objective.sources[Kind.UNTRANSCRIBED] = UsualLabels(trainer.labeler, weight)
 
 
 def _finish_work(ranks: Ranks) -> None:

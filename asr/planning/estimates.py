@@ -20,7 +20,7 @@ _BYTES_PER_GB = 1e9
 BANDWIDTH_GB_PER_SECOND = 25.0
 LATENCY_MICROSECONDS = 20.0
 """Between ranks, where nothing else is known."""
-_PADDING = 1.05
+_PADDING = 1.1
 """Padded over plain audio of micro-batches that are sorted by length."""
 
 
@@ -162,23 +162,18 @@ def _shards_of_averages(config: Config, stage: int) -> int:
 
 
 def micro_batches_per_rank(config: Config, batch_seconds: float, ranks: int) -> int:
-    """Forward and backward passes of a rank in one update, the most of its phases.
+    """Forward and backward passes of a rank in one update.
 
-    A pass is of one kind, and its limit holds for padded audio as it is played.
+    A pass may hold both kinds of speech, and its limit holds for padded audio as it is played.
     """
-    speeds = config.augmentation.speed_factors
-    played = math.fsum(1.0 / speed for speed in speeds) / len(speeds) * _PADDING
     limit = config.batch.max_seconds_per_micro_batch * ranks
-    ratio = config.pseudo_label.labelled_to_untranscribed
-    labelled, untranscribed = (1, 1) if ratio == "natural" else ratio  # the corpus is not looked at
-    phases: list[tuple[float, ...]] = [(1.0,)]
-    if config.pseudo_label.start_hours is not None:
-        both = labelled + untranscribed
-        phases.append((labelled / both, untranscribed / both))
-    return max(
-        sum(math.ceil(share * batch_seconds * played / limit) for share in shares)
-        for shares in phases
-    )
+    return math.ceil(played_seconds(config, batch_seconds) / limit)
+
+
+def played_seconds(config: Config, seconds: float) -> float:
+    """What so much audio comes to, as it is played at the recipe's speeds and padded."""
+    speeds = config.augmentation.speed_factors
+    return seconds * math.fsum(1.0 / speed for speed in speeds) / len(speeds) * _PADDING
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from asr.config.schema import Config
-from asr.data.dataloader import MicroBatch
+from asr.data.loading.micro_batch import MicroBatch
 from asr.data.segments import Segment
 from asr.distributed.precision import Precision
 from asr.distributed.process_group import Ranks

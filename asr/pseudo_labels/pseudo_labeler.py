@@ -19,7 +19,8 @@ from torch import Tensor
 from asr.config.pseudo_label import HealthConfig
 from asr.config.schema import Config
 from asr.data.batching import split_into_micro_batches
-from asr.data.dataloader import MicroBatch, TrainingData
+from asr.data.dataloader import TrainingData
+from asr.data.loading.micro_batch import MicroBatch
 from asr.data.sampler import GlobalBatch
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks

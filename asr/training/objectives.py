@@ -1,6 +1,7 @@
 """What the student is trained for: a micro-batch and the student -> a loss.
 
-The training step knows the protocol alone. Which objective a micro-batch has depends on its kind.
+The training step knows the protocol alone. Whence an utterance's text is depends on its kind; both kinds of a
+micro-batch are heard in one pass.
 
 Shape suffixes: B utterances, S encoder frames or places of tokens, V vocabulary.
 """
@@ -8,13 +9,13 @@ Shape suffixes: B utterances, S encoder frames or places of tokens, V vocabulary
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from asr.data.dataloader import MicroBatch
+from asr.data.loading.micro_batch import MicroBatch
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
 from asr.model.criterion import Criterion, Output, TokenWeights
@@ -70,31 +71,47 @@ class Objective(ABC):
         """
 
 
-class TextObjective(Objective):
-    """The student's criterion on the targets that a subclass finds."""
+@dataclass(frozen=True)
+class Texts:
+    """What some utterances are to be recognised as."""
 
-    def __init__(self, ranks: Ranks) -> None:
-        self.ranks = ranks
+    targets: Targets
+    kept: list[int]
+    """Places of those to train on."""
+    weights: TokenWeights
+    """Of each one's tokens."""
+
+
+class TextSource(ABC):
+    """Whence the texts of one kind of speech are."""
 
     @abstractmethod
-    def targets(
-        self, given: StudentInput, stats: BatchStats
-    ) -> tuple[Targets, list[int], TokenWeights]:
-        """Targets of each utterance, the places of those to train on, and weights of each one's tokens."""
+    def texts(
+        self, part: MicroBatch, frames: Sequence[int], criterion: Criterion, stats: BatchStats
+    ) -> Texts:
+        """Of utterances that have so many encoder frames. A collective, as `Objective.loss` is."""
 
     @abstractmethod
     def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
         """The loss as it counts, of utterances that were trained on; what they come to goes into `stats`."""
 
+
+class TextObjective(Objective):
+    """The student's criterion on the texts that the sources of each kind have."""
+
+    def __init__(self, ranks: Ranks, sources: Mapping[Kind, TextSource]) -> None:
+        self.ranks, self.sources = ranks, dict(sources)
+
     def loss(self, given: StudentInput, stats: BatchStats) -> Tensor:
         """Utterances whose loss is NaN or infinite are counted, named, and left out."""
-        targets, kept, weights = self.targets(given, stats)
+        texts = self._texts(given, stats)
+        kept = texts.kept
         losses_B = torch.empty(0)
         while True:
-            chosen = [targets[i] for i in kept]
+            chosen = [texts.targets[i] for i in kept]
             output = Output(*given.forward(kept, chosen))
             if kept:
-                own = [weights[i] for i in kept]
+                own = [texts.weights[i] for i in kept]
                 losses_B = given.criterion.training_losses(output, chosen, own)
             finite = torch.isfinite(losses_B).tolist()
             # All ranks go round together, since the forward pass may be a collective.
@@ -108,28 +125,62 @@ class TextObjective(Objective):
         if not kept:
             return output.nothing()
         segments = [given.micro_batch.segments[i] for i in kept]
-        trained = TrainedOn(
-            losses_B.sum(),
-            sum(segment.seconds for segment in segments),
-            segments,
-            chosen,
-            given.criterion.best_tokens(output.logits_BSV.detach(), output.lengths_B),
-            given.criterion.blanks(output.logits_BSV.detach(), output.lengths_B),
-        )
-        return self.weighted(trained, stats)
+        parts = []
+        for kind in given.micro_batch.kinds:
+            rows = [row for row, segment in enumerate(segments) if segment.kind is kind]
+            if rows:
+                trained = _trained_on(rows, losses_B, output, segments, chosen, given.criterion)
+                parts.append(self.sources[kind].weighted(trained, stats))
+        return torch.stack(parts).sum()
+
+    def _texts(self, given: StudentInput, stats: BatchStats) -> Texts:
+        """Of the whole micro-batch. A collective."""
+        whole = given.micro_batch
+        targets: Targets = [[]] * len(whole.ids)
+        weights: list[Sequence[float] | None] = [None] * len(whole.ids)
+        kept: list[int] = []
+        for kind in whole.kinds:
+            places = whole.places_of(kind)
+            frames = [given.frames[place] for place in places]
+            own = self.sources[kind].texts(whole.part(kind), frames, given.criterion, stats)
+            for place, target, weight in zip(places, own.targets, own.weights, strict=True):
+                targets[place], weights[place] = target, weight
+            kept += [places[at] for at in own.kept]
+        return Texts(targets, sorted(kept), weights)
 
 
-class Transcripts(TextObjective):
+def _trained_on(
+    rows: list[int],
+    losses_B: Tensor,
+    output: Output,
+    segments: Sequence[Segment],
+    targets: Targets,
+    criterion: Criterion,
+) -> TrainedOn:
+    """Of some rows of what the student said."""
+    logits_BSV, lengths_B = output.logits_BSV.detach(), output.lengths_B
+    if len(rows) < len(segments):
+        losses_B, logits_BSV, lengths_B = losses_B[rows], logits_BSV[rows], lengths_B[rows]
+    return TrainedOn(
+        losses_B.sum(),
+        sum(segments[row].seconds for row in rows),
+        [segments[row] for row in rows],
+        [targets[row] for row in rows],
+        criterion.best_tokens(logits_BSV, lengths_B),
+        criterion.blanks(logits_BSV, lengths_B),
+    )
+
+
+class Transcripts(TextSource):
     """Transcripts. Those that the student cannot emit in an utterance's frames are left out, and counted."""
 
-    def targets(
-        self, given: StudentInput, stats: BatchStats
-    ) -> tuple[Targets, list[int], TokenWeights]:
-        targets, can_emit = given.micro_batch.targets, given.criterion.can_emit
-        heard = [i for i in range(len(targets)) if i not in given.micro_batch.lost]
-        kept = [i for i in heard if can_emit(targets[i], given.frames[i])]
+    def texts(
+        self, part: MicroBatch, frames: Sequence[int], criterion: Criterion, stats: BatchStats
+    ) -> Texts:
+        heard = [i for i in range(len(part.targets)) if i not in part.lost]
+        kept = [i for i in heard if criterion.can_emit(part.targets[i], frames[i])]
         stats.infeasible_transcripts += len(heard) - len(kept)
-        return targets, kept, [None] * len(targets)
+        return Texts(part.targets, kept, [None] * len(part.targets))
 
     def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
         stats.loss_labelled += trained.loss.item()
@@ -138,18 +189,17 @@ class Transcripts(TextObjective):
         return trained.loss
 
 
-class PseudoLabels(TextObjective):
+class PseudoLabels(TextSource):
     """The pseudo-labels of untranscribed speech."""
 
-    def __init__(self, ranks: Ranks, labeler: PseudoLabeler, weight: float) -> None:
+    def __init__(self, labeler: PseudoLabeler, weight: float) -> None:
         """`weight`: of the loss, beside that of transcripts."""
-        super().__init__(ranks)
         self.labeler, self.weight = labeler, weight
 
-    def targets(
-        self, given: StudentInput, stats: BatchStats
-    ) -> tuple[Targets, list[int], TokenWeights]:
-        return self.labeler.targets(given.micro_batch, given.frames)
+    def texts(
+        self, part: MicroBatch, frames: Sequence[int], criterion: Criterion, stats: BatchStats
+    ) -> Texts:
+        return Texts(*self.labeler.targets(part, frames))
 
     def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
         stats.loss_pseudo_labelled += trained.loss.item()
@@ -158,11 +208,11 @@ class PseudoLabels(TextObjective):
         return trained.loss * self.weight
 
 
-def make_objectives(
+def make_objective(
     ranks: Ranks, labeler: PseudoLabeler | None, loss_weight: float
-) -> dict[Kind, Objective]:
-    """The objective of each kind of speech; without a labeler, of transcribed speech alone."""
-    found: dict[Kind, Objective] = {Kind.LABELLED: Transcripts(ranks)}
+) -> TextObjective:
+    """Of transcripts, and with a labeler of its labels, too, which weigh so much."""
+    sources: dict[Kind, TextSource] = {Kind.LABELLED: Transcripts()}
     if labeler is not None:
-        found[Kind.UNTRANSCRIBED] = PseudoLabels(ranks, labeler, loss_weight)
-    return found
+        sources[Kind.UNTRANSCRIBED] = PseudoLabels(labeler, loss_weight)
+    return TextObjective(ranks, sources)

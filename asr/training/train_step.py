@@ -6,7 +6,7 @@ Shape suffixes: B utterances, T feature frames, F mel bins, S encoder frames, V 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from asr.config.schema import Config
-from asr.data.dataloader import MicroBatch, RankBatch
-from asr.data.segments import Kind, Segment
+from asr.data.dataloader import RankBatch
+from asr.data.loading.micro_batch import MicroBatch
+from asr.data.segments import Segment
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.model.dropout import drawn_by
@@ -27,7 +28,7 @@ from asr.training.augmentation import spec_augment
 from asr.training.batch_stats import BatchStats
 from asr.training.gradient_sketch import GradientSketch
 from asr.training.noise_scale import gradient_noise
-from asr.training.objectives import Objective, StudentInput, Targets, make_objectives
+from asr.training.objectives import Objective, StudentInput, Targets, make_objective
 from asr.training.regularisation import dropout_draws, kept_layers
 from asr.utils.seeds import SeedTag, hash_seed
 
@@ -42,13 +43,13 @@ class TrainStep:
     ranks: Ranks
     labeler: PseudoLabeler | None = None
     """None in a supervised run."""
-    objectives: Mapping[Kind, Objective] = field(init=False)
+    objective: Objective = field(init=False)
     measured: GradientNoise | None = field(init=False, default=None)
     """Of the last batch; None where it was not measured."""
 
     def __post_init__(self) -> None:
         weight = self.config.pseudo_label.loss_weight
-        self.objectives = make_objectives(self.ranks, self.labeler, weight)
+        self.objective = make_objective(self.ranks, self.labeler, weight)
 
     def accumulate(self, batch: RankBatch, number: int, hours: float) -> BatchStats:
         """Gradient of the global loss: the sum of the losses over the global batch's audio seconds.
@@ -77,7 +78,7 @@ class TrainStep:
                 are_labels_shared = True
             before = stats.trained_seconds
             given = self._given(micro_batch, (number, slot), hours)
-            loss = self.objectives[micro_batch.kind].loss(given, stats)
+            loss = self.objective.loss(given, stats)
             if sketch is not None:
                 sketch.part = batch.part_of_slot[slot]
             self.engine.backward(loss / batch.batch.seconds, is_last=slot == batch.slots - 1)

@@ -1,4 +1,4 @@
-"""No message of ours, in all the code, names a setting, an option, a command or an extra that there is not."""
+"""No message and no document of ours names a setting, an option, a command or an extra that there is not."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import BaseModel
+from recipe_paths import RECIPES
 
 import asr
 import asr.data_prep
@@ -54,6 +55,14 @@ def messages() -> Iterator[tuple[str, str]]:
                 yield f"{path.name}:{node.lineno}", _text(node)
 
 
+def documents() -> Iterator[tuple[str, str]]:
+    """Each paragraph, row and command line of the front page, docs and recipes."""
+    root = RECIPES.parent
+    for path in (root / "README.md", *root.glob("docs/*.md"), *root.glob("recipes/*/*.md")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            yield f"{path.relative_to(root)}:{number}", line.replace("\\|", "|")
+
+
 def _called(node: ast.Call) -> str:
     function = node.func
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
@@ -92,27 +101,40 @@ def _parsers(
         yield parser.prog, parser
 
 
-def test_settings() -> None:
+@pytest.mark.parametrize("texts", [messages, documents])
+def test_settings(texts: Callable[[], Iterator[tuple[str, str]]]) -> None:
     known = known_settings()
     sections = "|".join(sorted({name.partition(".")[0] for name in known if "." in name}))
     named = re.compile(rf"(?<![\w/.…])((?:{sections})(?:\.[a-z_]+)+)(?![\w/(])")
-    found = [(where, one) for where, text in messages() for one in named.findall(text)]
-    known |= {"model.bin", "tokenizer.model", "tokenizer.json", "tokenizer.vocab"}  # files
+    found = [(where, one) for where, text in texts() for one in named.findall(text)]
+    known |= {
+        "model.bin",
+        "tokenizer.model",
+        "tokenizer.json",
+        "tokenizer.vocab",
+        "scaling.json",
+    }  # files
     known |= {"model.tokenizer"}  # of a loaded model in Python
     wrong = [(where, name) for where, name in found if name not in known]
     assert not [one for one in wrong if not one[1].endswith(".safetensors")]
-    assert len({name for _, name in found}) > 60
+    assert len({name for _, name in found}) > 40
 
 
+@pytest.mark.parametrize("kind", [messages, documents])
 def test_commands_and_options(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: Callable[[], Iterator[tuple[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     parsers = {prog: set(p._option_string_actions) for prog, p in _parsers(monkeypatch, capsys)}
-    texts = list(messages())
+    texts = list(kind())
     # Of launchers, and of the roof.
     others = {"--shm-size", "--nproc-per-node", "--module", "--shutdown-timeout", "--version"}
+    if kind is documents:  # which also describe scripts
+        scripts = [p for f in ("recipes/*/*.sh", "tools/*.*") for p in RECIPES.parent.glob(f)]
+        others |= {o for p in scripts for o in re.findall(r"--[a-z][\w-]*", p.read_text())}
     named = {o for _, text in texts for o in re.findall(r"(?<![\w-])--[a-z][\w-]*", text)}
-    assert named - others == named & set().union(*parsers.values())
+    assert named <= others | set().union(*parsers.values())
     assert len(named) > 30
     commands = re.compile(
         rf"(?<![\w/.-])(asr (?:prepare \w[\w.-]*|{'|'.join(COMMANDS)}))\b([^`;,()\n]*)"

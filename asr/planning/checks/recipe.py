@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from asr.config.schema import Config
 from asr.errors import UserError
 from asr.model.lineage import no_checkpoint
 from asr.planning.checks.finding import Finding, note
+from asr.planning.estimates import played_seconds
 from asr.planning.rule_notes import rule_notes
 from asr.scaling.card import off_grid, scaling_cards
 from asr.scaling.rule import half_lives_in_run, in_force
@@ -18,6 +20,7 @@ from asr.tracking.run_log import logger_class
 _FEWEST_HALF_LIVES = 1.0
 _FEWEST_STEPS_A_HALF_LIFE = 2.0
 _FEWEST_SECONDS_A_RANK = 10.0
+_FEW_PASSES = 2
 TRIAL_HOURS = 1.0
 """A shorter run only tries the path: a schedule that does not fit it is noted, and not a problem."""
 
@@ -40,11 +43,25 @@ def _rule(config: Config, ranks: int) -> Iterator[Finding]:
     for text in off_grid(config, ranks):
         yield note(text)
     seconds = config.global_batch_seconds(ranks) / ranks
+    yield from _passes(config, seconds)
     if ranks > 1 and seconds < _FEWEST_SECONDS_A_RANK:
         yield note(
             f"a global batch gives each of {ranks} ranks {seconds:.2g} s of audio: they will wait for each "
             "other",
             "use fewer ranks, or a larger batch.batch_seconds",
+        )
+
+
+def _passes(config: Config, seconds: float) -> Iterator[Finding]:
+    """A pass more in each update, for padding alone, where there are few. `seconds`: of a rank in an update."""
+    limit = config.batch.max_seconds_per_micro_batch
+    fewest = math.ceil(seconds / limit)
+    needed = played_seconds(config, seconds)
+    if fewest <= _FEW_PASSES and needed > fewest * limit:
+        yield note(
+            f"the {seconds:g} s of a rank come to about {needed:.4g} s, slowed down and padded: a pass more in "
+            f"each update than batch.max_seconds_per_micro_batch {limit:g} seems to ask for",
+            f"where memory allows, batch.max_seconds_per_micro_batch={math.ceil(needed / fewest / 10) * 10}",
         )
 
 

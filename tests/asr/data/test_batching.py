@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recipe_paths import LIBRISPEECH
 from stream_helpers import stream
 
+from asr.config.recipe import load_config
 from asr.data.batching import (
     deal_into_parts,
     padded_seconds,
     part_numbers,
     split_into_micro_batches,
 )
-from asr.data.sampler import Position
-from asr.data.segments import Kind, Segment
+from asr.data.sampler import AudioStream, Position
+from asr.data.segments import GroupedCorpus, Kind, Segment
 
 
 def test_what_is_only_labelled_comes_first_in_slots_of_its_own() -> None:
@@ -54,7 +56,6 @@ def test_dealing_loses_nothing_and_respects_the_limit(
     assert Counter(dealt) == Counter(batch)
     for slot in slots:
         assert len(slot) == ranks
-        assert len({s.kind for part in slot for s in part}) == 1
         for part in slot:
             assert padded_seconds(part) <= limit * (1 + 1e-6) or len(part) == 1
 
@@ -82,9 +83,37 @@ def test_a_measured_batch_is_the_same_audio_in_micro_batches_of_one_part_each(ra
     assert Counter(s for slot in slots for cut in slot for s in cut) == Counter(batch.segments)
     for slot in slots:
         assert len(slot) == ranks
-        assert len({(s.kind, s.is_trained) for cut in slot for s in cut}) == 1
+        assert len({s.is_trained for cut in slot for s in cut}) == 1
         for cut in slot:
             assert len({numbers.get(s) for s in cut}) <= 1
             assert padded_seconds(cut) <= 60.0 * (1 + 1e-6)
     order = [all(s.is_trained for cut in slot for s in cut) for slot in slots]
     assert order == sorted(order)
+
+
+QUANTILES = [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 1.0]
+SECONDS = [1.4, 3.0, 4.5, 8.0, 11.3, 12.9, 13.9, 14.6, 15.1, 15.5, 16.0, 16.6, 24.5]
+"""Of LibriSpeech's training speech, roughly: half of it between 13 and 16 s, few above."""
+
+
+@pytest.mark.parametrize("start_hours", [None, 0.0])
+def test_a_rank_s_share_of_a_batch_is_one_pass(start_hours: float | None) -> None:
+    """8 x 290 s of the recipe for LibriSpeech, transcribed speech alone and 1 : 4 with labels."""
+    config = load_config(LIBRISPEECH)
+    limit, ranks, random = config.batch.max_seconds_per_micro_batch, 8, np.random.default_rng(0)
+    corpora = [
+        GroupedCorpus(kind, lengths, config.group_seconds, 1, (0.9, 1.0, 1.1))
+        for kind in Kind
+        for lengths in [np.interp(random.random(20_000), QUANTILES, SECONDS)]
+    ]
+    stream = AudioStream(*corpora, (1, 4), start_hours, 1)
+    position, slots, cuts, played = Position(), [], [], 0.0
+    for _ in range(20):
+        batch = stream.next_batch(position, config.groups_per_batch(ranks * 290.0))
+        dealt = split_into_micro_batches(batch.segments, ranks, limit)
+        slots.append(len(dealt))
+        cuts += [padded_seconds(cut) for slot in dealt for cut in slot]
+        played += sum(segment.augmented_seconds for segment in batch.segments)
+        position = batch.after
+    assert np.mean(slots) <= 1.1
+    assert 1.0 - played / sum(cuts) < 0.06

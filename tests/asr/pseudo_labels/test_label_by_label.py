@@ -13,7 +13,7 @@ import torch
 
 from asr.config.recipe import parse_config
 from asr.data.batching import split_into_micro_batches
-from asr.data.dataloader import MicroBatch
+from asr.data.loading.micro_batch import MicroBatch
 from asr.data.sampler import GlobalBatch, Position
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
@@ -111,7 +111,14 @@ def label(
         for slot in split_into_micro_batches(segments, ranks.world, micro_batch_seconds):
             mine = slot[ranks.rank]
             micro_batch = MicroBatch(
-                Kind.UNTRANSCRIBED, True, mine, [""] * len(mine), None, None, [], [""] * len(mine)
+                (Kind.UNTRANSCRIBED,),
+                True,
+                mine,
+                [""] * len(mine),
+                None,
+                None,
+                [[]] * len(mine),
+                [""] * len(mine),
             )
             targets, kept, _ = labeler.targets(micro_batch, [1000] * len(mine))
             if with_student:

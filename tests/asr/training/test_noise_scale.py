@@ -103,7 +103,8 @@ class Strata:
 
     def measured_on_sorted_micro_batches(self, batch: GlobalBatch) -> GradientNoise:
         """As 0.1.0 did: micro-batches of one kind and similar length for random samples."""
-        cuts = [cut for [cut] in split_into_micro_batches(batch.segments, 1, 20.0)]
+        kinds = [[s for s in batch.segments if s.kind is kind] for kind in Kind]
+        cuts = [cut for own in kinds for [cut] in split_into_micro_batches(own, 1, 20.0)]
         parts = [Part(0, 1, sum(s.seconds for s in cut), tuple(cut)) for cut in cuts]
         sums = np.array([sum(map(self.gradient, cut)).ravel() for cut in cuts])
         return gradient_noise(sums @ sums.T, parts)

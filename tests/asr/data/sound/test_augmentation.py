@@ -127,11 +127,20 @@ def test_both_share_what_was_read_where_nothing_is_done(recipe: Path) -> None:
     data = training_data(configured(recipe, settings))
     assert data.sound is None
     for micro_batch in micro_batches(data, 2)[0]:
-        cuts = [data.sets[micro_batch.kind].cuts[s.index] for s in micro_batch.segments]
+        cuts = [data.sets[s.kind].cuts[s.index] for s in micro_batch.segments]
         assert micro_batch.student_input is not None
         assert torch.equal(micro_batch.student_input[0], load_waveforms(cuts)[0])
-        if micro_batch.kind is Kind.UNTRANSCRIBED:
+        if micro_batch.kinds == (Kind.UNTRANSCRIBED,):
             assert micro_batch.teacher_input is micro_batch.student_input
+        elif Kind.UNTRANSCRIBED in micro_batch.kinds:
+            own = [
+                c
+                for c, s in zip(cuts, micro_batch.segments, strict=True)
+                if s.kind is Kind.UNTRANSCRIBED
+            ]
+            assert micro_batch.teacher_input is not None
+            for given, expected in zip(micro_batch.teacher_input, load_waveforms(own), strict=True):
+                assert torch.equal(given, expected)
 
 
 def test_speech_is_as_much_louder_than_the_noise_as_was_asked(recipe: Path, noise: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_many_ranks(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     status, said = check(capsys, recipe, *settings, *per_rank)
     assert status == 2
     assert "on 8 rank(s): optimizer.betas" in said
+
+
+def test_a_pass_more_for_padding_alone(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [f"output={tmp_path / 'run'}", "batch.batch_seconds=20"]
+    said = check(capsys, recipe, *settings, "batch.max_seconds_per_micro_batch=20")[1]
+    assert "note: the 20 s of a rank come to about 22.15 s" in said
+    [limit] = re.findall(r"batch\.max_seconds_per_micro_batch=\d+", said)
+    assert "a pass more" not in check(capsys, recipe, *settings, limit)[1]
 
 
 def test_a_least_confidence_wants_its_measure_named(
