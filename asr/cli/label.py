@@ -55,7 +55,11 @@ def main(argv: list[str]) -> int:
         scoring = make_normaliser("none")
     processes = Processes.here()
     choice = Choice(
-        str(arguments.model_folder), arguments.model, arguments.best, arguments.language
+        str(arguments.model_folder),
+        arguments.model,
+        arguments.best,
+        arguments.language,
+        arguments.window_seconds,
     )
     recogniser = load_recogniser(choice, processes.device)
     speech.at_rate(recogniser.sample_rate_hz)
@@ -113,6 +117,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--language", help="of a recogniser of several, e.g. en (default: it guesses)"
+    )
+    parser.add_argument(
+        "--window-seconds",
+        type=finite,
+        metavar="S",
+        help="the least window of an encoder-decoder: one that was trained in short windows labels as well in "
+        "them, and faster (default: that in which it decodes; 30 of a Whisper as it was)",
     )
     parser.add_argument(
         "--batch-seconds",

@@ -17,7 +17,7 @@ from asr.model.ctc import best_paths
 from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.pseudo_labels.label import label_metrics
 from asr.pseudo_labels.labelling.recogniser import Choice, Recogniser, Recognition
-from asr.pseudo_labels.labelling.written import WritingRecogniser
+from asr.pseudo_labels.labelling.written import WritingRecogniser, in_windows
 
 if TYPE_CHECKING:
     from asr.model.loaded_model import LoadedModel
@@ -41,7 +41,10 @@ class OurRecogniser:
         found = load_model(Path(choice.model), choice.weights, device, best=choice.best)
         ours = cls(found, choice.weights)
         if isinstance(found.network, EncoderDecoder):
-            return WritingRecogniser(found, found.network, ours.stamp)
+            network = found.network
+            if choice.window_seconds is not None:
+                found = in_windows(found, network, choice.window_seconds)
+            return WritingRecogniser(found, network, {**ours.stamp, **choice.window_stamp})
         return ours
 
     @property

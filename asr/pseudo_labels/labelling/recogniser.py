@@ -57,6 +57,13 @@ class Choice:
     best: bool = False
     language: str | None = None
     """Of a recogniser of several languages; None to let it guess."""
+    window_seconds: float | None = None
+    """At least of an encoder-decoder's windows; None for those in which it decodes."""
+
+    @property
+    def window_stamp(self) -> dict[str, float]:
+        """What a recogniser that writes notes of it in its stamp."""
+        return {} if self.window_seconds is None else {"window_seconds": self.window_seconds}
 
 
 FASTER_WHISPER = "faster-whisper:"
@@ -71,8 +78,20 @@ def is_of_others(folder: Path) -> bool:
 def load_recogniser(choice: Choice, device: torch.device) -> Recogniser:
     """The recogniser that is meant: a folder of ours, of Hugging Face's or faster-whisper's, or a hub's name.
 
-    Raises UserError where there is none, and where a package is missing that it takes.
+    Raises UserError where there is none, where a package is missing that it takes, and for windows of a
+    recogniser that has none.
     """
+    found = _loaded(choice, device)
+    if choice.window_seconds is not None and "window_seconds" not in found.stamp:
+        raise UserError(
+            f"--window-seconds {choice.window_seconds:g}: {choice.model} is no encoder-decoder, and hears "
+            "utterances as they are",
+            "leave it out",
+        )
+    return found
+
+
+def _loaded(choice: Choice, device: torch.device) -> Recogniser:
     folder = Path(choice.model)
     if is_ours(folder):
         from asr.pseudo_labels.labelling.ours import OurRecogniser

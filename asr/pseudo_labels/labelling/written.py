@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,16 @@ _PIECES_AT_ONCE = 16
 _TRAINED_WINDOW_SECONDS = 30.0
 
 
+def in_windows(model: LoadedModel, network: EncoderDecoder, seconds: float) -> LoadedModel:
+    """The model, which generates in windows of at least so long. Raises UserError for ones it cannot have."""
+    tree = model.config.model_dump()
+    tree["model"]["generation_window_seconds"] = seconds
+    tree["model"]["window_seconds"] = min(seconds, tree["model"]["window_seconds"])
+    config = parse_config(tree, f"--window-seconds {seconds:g}")
+    front_end = make_front_end(config, network.encoder, reads=True).to(model.device)
+    return replace(model, config=config, front_end=front_end)
+
+
 @dataclass(frozen=True)
 class WritingRecogniser:
     """What is longer than the model's window is cut into equal parts."""
@@ -52,7 +62,7 @@ class WritingRecogniser:
             "kind": "encoder_decoder",
             "pretrained": choice.model,
             "language": choice.language,
-            "window_seconds": _TRAINED_WINDOW_SECONDS,
+            "window_seconds": choice.window_seconds or _TRAINED_WINDOW_SECONDS,
         }
         config = parse_config({"model": model}, choice.model)
         try:
@@ -67,7 +77,7 @@ class WritingRecogniser:
         network.requires_grad_(False)
         folder, weights = Path(choice.model), str(stamp["weights"])
         loaded = LoadedModel(config, tokenizer, front_end, network, device, folder, weights)
-        return cls(loaded, network, stamp)
+        return cls(loaded, network, {**stamp, **choice.window_stamp})
 
     @property
     def sample_rate_hz(self) -> int:

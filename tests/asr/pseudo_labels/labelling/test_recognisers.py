@@ -146,6 +146,17 @@ def test_whisper_hears_what_transformers_hears_and_how_surely(whisper: Path) -> 
     assert any(one.text for one in heard)
 
 
+def test_the_least_window_may_be_another(ctc: Path, whisper: Path) -> None:
+    waveforms_BN, samples_B = speech(0.4, 0.7)
+    whole, shorter = loaded(whisper), load_recogniser(Choice(str(whisper), window_seconds=0.8), CPU)
+    assert whole.stamp != shorter.stamp
+    assert isinstance(shorter, WritingRecogniser)
+    assert shorter.model.front_end.shortest_seconds == pytest.approx(0.8)
+    assert len(shorter(waveforms_BN, samples_B)) == 2
+    with pytest.raises(UserError, match="no encoder-decoder, and hears utterances as they are"):
+        load_recogniser(Choice(str(ctc), window_seconds=6.0), CPU)
+
+
 def test_what_is_longer_than_whispers_window_is_heard_in_equal_parts(whisper: Path) -> None:
     recogniser = loaded(whisper)
     waveforms_BN, samples_B = speech(1.5, 0.5)
