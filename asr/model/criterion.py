@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from asr.model.ctc import best_paths, ctc_losses, is_feasible
+from asr.model.ctc import collapse, ctc_losses, is_feasible
 from asr.model.encoder_decoder.ctc_head import AuxiliaryCtc
-from asr.model.features import frame_mask
 from asr.model.tokenizer import BLANK
 
 Tokens = Sequence[Sequence[int]]
@@ -40,6 +39,15 @@ class Output(NamedTuple):
         return zero if self.ctc_BSV is None else zero + self.ctc_BSV.float().sum() * 0.0
 
 
+class Said(NamedTuple):
+    """What a model would have said of an utterance."""
+
+    tokens: list[int]
+    blank_frames: int = 0
+    frames: int = 0
+    """Of CTC; 0 where there is no blank."""
+
+
 class Criterion(ABC):
     """A model's output (B, S, V) with its lengths (B,), and tokens -> losses."""
 
@@ -52,30 +60,28 @@ class Criterion(ABC):
         """Loss (B,) of each utterance, summed over its text, in nats, fp32."""
 
     def training_losses(
-        self, output: Output, tokens: Tokens, weights: TokenWeights | None = None
+        self,
+        output: Output,
+        tokens: Tokens,
+        frames: Sequence[int],
+        weights: TokenWeights | None = None,
     ) -> Tensor:
         """The same as it is trained on (B,), with what else a student is trained by.
 
-        `weights` are for a model that reads token by token.
+        `frames` are the utterances' encoder frames; `weights` are for a model that reads token by token.
         """
-        return self.losses(output.logits_BSV, output.lengths_B, tokens)
+        return self.losses(output.logits_BSV, torch.tensor(frames), tokens)
 
     @abstractmethod
-    def best_tokens(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[list[int]]:
-        """What the model itself would have said."""
+    def said(self, best_BS: Tensor, frames: Sequence[int], tokens: Tokens) -> list[Said]:
+        """What the model itself would have said, of the best token of each place, on the CPU.
 
-    def blanks(self, logits_BSV: Tensor, lengths_B: Tensor) -> tuple[int, int]:
-        """(frames whose best token is the blank, all frames); (0, 0) where there is no blank."""
-        return 0, 0
+        `frames` are the utterances' encoder frames, `tokens` what they were scored by.
+        """
 
 
 class Ctc(Criterion):
     """CTC (Graves et al. 2006)."""
-
-    def blanks(self, logits_BSV: Tensor, lengths_B: Tensor) -> tuple[int, int]:
-        is_inside_BS = frame_mask(lengths_B, logits_BSV.shape[1])
-        is_blank_BS = (logits_BSV.argmax(dim=-1) == BLANK) & is_inside_BS
-        return int(is_blank_BS.sum()), int(is_inside_BS.sum())
 
     def can_emit(self, tokens: Sequence[int], frames: int) -> bool:
         return is_feasible(tokens, frames)
@@ -83,8 +89,9 @@ class Ctc(Criterion):
     def losses(self, logits_BSV: Tensor, lengths_B: Tensor, tokens: Tokens) -> Tensor:
         return ctc_losses(logits_BSV, lengths_B, tokens)
 
-    def best_tokens(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[list[int]]:
-        return best_paths(logits_BSV, lengths_B)
+    def said(self, best_BS: Tensor, frames: Sequence[int], tokens: Tokens) -> list[Said]:
+        paths = [path_S[:count] for path_S, count in zip(best_BS, frames, strict=True)]
+        return [Said(collapse(one_S), int((one_S == BLANK).sum()), len(one_S)) for one_S in paths]
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,11 @@ class CrossEntropy(Criterion):
         return self._of_places(logits_BSV, tokens).sum(dim=1)
 
     def training_losses(
-        self, output: Output, tokens: Tokens, weights: TokenWeights | None = None
+        self,
+        output: Output,
+        tokens: Tokens,
+        frames: Sequence[int],
+        weights: TokenWeights | None = None,
     ) -> Tensor:
         losses_BS = self._of_places(output.logits_BSV, tokens)
         if weights is not None and any(own is not None for own in weights):
@@ -121,8 +132,7 @@ class CrossEntropy(Criterion):
         if self.ctc is None:
             return losses_B
         assert output.ctc_BSV is not None
-        assert output.frames_B is not None
-        ctc_B = self.ctc.losses(output.ctc_BSV, output.frames_B, tokens)
+        ctc_B = self.ctc.losses(output.ctc_BSV, torch.tensor(frames), tokens)
         return (1.0 - self.ctc.weight) * losses_B + self.ctc.weight * ctc_B
 
     def _of_places(self, logits_BSV: Tensor, tokens: Tokens) -> Tensor:
@@ -136,12 +146,11 @@ class CrossEntropy(Criterion):
             label_smoothing=self.label_smoothing,
         )
 
-    def best_tokens(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[list[int]]:
-        """Each after the right ones before it, as in training."""
-        best_BS = logits_BSV.argmax(dim=-1).cpu()
+    def said(self, best_BS: Tensor, frames: Sequence[int], tokens: Tokens) -> list[Said]:
+        """Each token after the right ones before it, as in training."""
         return [
-            [t for t in best_S[:places].tolist() if t != self.end]
-            for best_S, places in zip(best_BS, lengths_B.tolist(), strict=True)
+            Said([t for t in best_S[: len(own) + 1].tolist() if t != self.end])
+            for best_S, own in zip(best_BS, tokens, strict=True)
         ]
 
     def _targets(self, tokens: Tokens, logits_BSV: Tensor) -> Tensor:

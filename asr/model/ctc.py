@@ -39,7 +39,10 @@ def best_paths(logits_BSV: Tensor, lengths_B: Tensor) -> list[list[int]]:
 
 
 def ctc_losses(logits_BSV: Tensor, lengths_B: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
-    """CTC loss (B,) in nats, fp32, of logits (B, S, V) with lengths (B,)."""
+    """CTC loss (B,) in nats, fp32, of logits (B, S, V) with lengths (B,).
+
+    torch wants the lengths on the host: a GPU is not waited for where they are there.
+    """
     device = logits_BSV.device
     losses_B: Tensor = functional.ctc_loss(
         logits_BSV.float().log_softmax(-1).transpose(0, 1),
@@ -47,7 +50,7 @@ def ctc_losses(logits_BSV: Tensor, lengths_B: Tensor, targets: Sequence[Sequence
             [token for target in targets for token in target], dtype=torch.long, device=device
         ),
         lengths_B,
-        torch.tensor([len(target) for target in targets], device=device),
+        torch.tensor([len(target) for target in targets]),
         blank=BLANK,
         reduction="none",
     )

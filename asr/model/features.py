@@ -180,6 +180,12 @@ class FeatureExtractor:
         padding = (*(0, 0) * (values.dim() - 2), 0, excess)
         return nn.functional.pad(values, padding), lengths_B
 
+    def host_lengths(self, read: tuple[Tensor, Tensor] | None) -> Tensor:
+        """The same lengths (B,), on the CPU: nobody waits for the device."""
+        if read is None:
+            return torch.zeros(0, dtype=torch.long)
+        return read[1] if self.is_stored else self.front_end.frames(read[1])
+
     def silence(self, utterances: int = 1) -> tuple[Tensor, Tensor]:
         """The same of short silent utterances: a rank without speech takes part in collectives with them."""
         frames, width = self.front_end.idle_frames, self.front_end.width

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 from asr.distributed.process_group import Ranks
+from asr.model.criterion import Said
 
 
 @dataclass
@@ -41,16 +42,11 @@ class BatchStats:
         """Audio whose transcript or label was trained on."""
         return self.labelled_seconds + self.pseudo_labelled_seconds
 
-    def note_output(
-        self,
-        blanks: tuple[int, int],
-        written: Sequence[Sequence[int]],
-        transcripts: Sequence[Sequence[int]],
-    ) -> None:
-        """What the student writes for transcribed speech; `blanks` as its criterion counts them."""
-        self.labelled_blank_frames += blanks[0]
-        self.labelled_frames += blanks[1]
-        self.labelled_tokens += sum(map(len, written))
+    def note_output(self, said: Sequence[Said], transcripts: Sequence[Sequence[int]]) -> None:
+        """What the student says of transcribed speech."""
+        self.labelled_blank_frames += sum(one.blank_frames for one in said)
+        self.labelled_frames += sum(one.frames for one in said)
+        self.labelled_tokens += sum(len(one.tokens) for one in said)
         self.transcript_tokens += sum(map(len, transcripts))
 
     def summed(self, ranks: Ranks) -> BatchStats:

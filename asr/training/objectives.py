@@ -18,7 +18,7 @@ from torch import Tensor
 from asr.data.loading.micro_batch import MicroBatch
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
-from asr.model.criterion import Criterion, Output, TokenWeights
+from asr.model.criterion import Criterion, Output, Said, TokenWeights
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.training.batch_stats import BatchStats
 
@@ -48,16 +48,14 @@ class StudentInput:
 class TrainedOn:
     """The utterances of a micro-batch that are trained on."""
 
-    loss: Tensor
-    """Their sum, in nats, with its graph."""
+    nats: float
+    """Their losses' sum."""
     seconds: float
     """Their audio."""
     segments: list[Segment]
     targets: Targets
-    best_tokens: Targets
-    """Of the student as it trains: what it would have said."""
-    blanks: tuple[int, int]
-    """Frames that it leaves blank, and all of them; of an encoder-decoder none."""
+    said: list[Said]
+    """By the student as it trains."""
 
 
 class Objective(ABC):
@@ -85,6 +83,9 @@ class Texts:
 class TextSource(ABC):
     """Whence the texts of one kind of speech are."""
 
+    weight: float = 1.0
+    """Of its losses."""
+
     @abstractmethod
     def texts(
         self, part: MicroBatch, frames: Sequence[int], criterion: Criterion, stats: BatchStats
@@ -92,8 +93,8 @@ class TextSource(ABC):
         """Of utterances that have so many encoder frames. A collective, as `Objective.loss` is."""
 
     @abstractmethod
-    def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
-        """The loss as it counts, of utterances that were trained on; what they come to goes into `stats`."""
+    def note(self, trained: TrainedOn, stats: BatchStats) -> None:
+        """What the utterances that were trained on come to goes into `stats`."""
 
 
 class TextObjective(Objective):
@@ -112,8 +113,12 @@ class TextObjective(Objective):
             output = Output(*given.forward(kept, chosen))
             if kept:
                 own = [texts.weights[i] for i in kept]
-                losses_B = given.criterion.training_losses(output, chosen, own)
-            finite = torch.isfinite(losses_B).tolist()
+                frames = [given.frames[i] for i in kept]
+                losses_B = given.criterion.training_losses(output, chosen, frames, own)
+            nats_B = (
+                losses_B.detach().cpu()
+            )  # waits for the device, and nothing below does but the paths
+            finite = torch.isfinite(nats_B).tolist()
             # All ranks go round together, since the forward pass may be a collective.
             if not self.ranks.sum([float(len(finite) - sum(finite))])[0]:
                 break
@@ -125,13 +130,23 @@ class TextObjective(Objective):
         if not kept:
             return output.nothing()
         segments = [given.micro_batch.segments[i] for i in kept]
-        parts = []
+        best_BS = output.logits_BSV.detach().argmax(dim=-1).cpu()
+        said = given.criterion.said(best_BS, frames, chosen)
+        weights = [self.sources[segment.kind].weight for segment in segments]
         for kind in given.micro_batch.kinds:
             rows = [row for row, segment in enumerate(segments) if segment.kind is kind]
             if rows:
-                trained = _trained_on(rows, losses_B, output, segments, chosen, given.criterion)
-                parts.append(self.sources[kind].weighted(trained, stats))
-        return torch.stack(parts).sum()
+                trained = TrainedOn(
+                    float(nats_B[rows].sum()),
+                    sum(segments[row].seconds for row in rows),
+                    [segments[row] for row in rows],
+                    [chosen[row] for row in rows],
+                    [said[row] for row in rows],
+                )
+                self.sources[kind].note(trained, stats)
+        if len(set(weights)) == 1:
+            return losses_B.sum() * weights[0]
+        return (losses_B * torch.tensor(weights, device=losses_B.device)).sum()
 
     def _texts(self, given: StudentInput, stats: BatchStats) -> Texts:
         """Of the whole micro-batch. A collective."""
@@ -149,28 +164,6 @@ class TextObjective(Objective):
         return Texts(targets, sorted(kept), weights)
 
 
-def _trained_on(
-    rows: list[int],
-    losses_B: Tensor,
-    output: Output,
-    segments: Sequence[Segment],
-    targets: Targets,
-    criterion: Criterion,
-) -> TrainedOn:
-    """Of some rows of what the student said."""
-    logits_BSV, lengths_B = output.logits_BSV.detach(), output.lengths_B
-    if len(rows) < len(segments):
-        losses_B, logits_BSV, lengths_B = losses_B[rows], logits_BSV[rows], lengths_B[rows]
-    return TrainedOn(
-        losses_B.sum(),
-        sum(segments[row].seconds for row in rows),
-        [segments[row] for row in rows],
-        [targets[row] for row in rows],
-        criterion.best_tokens(logits_BSV, lengths_B),
-        criterion.blanks(logits_BSV, lengths_B),
-    )
-
-
 class Transcripts(TextSource):
     """Transcripts. Those that the student cannot emit in an utterance's frames are left out, and counted."""
 
@@ -182,11 +175,10 @@ class Transcripts(TextSource):
         stats.infeasible_transcripts += len(heard) - len(kept)
         return Texts(part.targets, kept, [None] * len(part.targets))
 
-    def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
-        stats.loss_labelled += trained.loss.item()
+    def note(self, trained: TrainedOn, stats: BatchStats) -> None:
+        stats.loss_labelled += trained.nats
         stats.labelled_seconds += trained.seconds
-        stats.note_output(trained.blanks, trained.best_tokens, trained.targets)
-        return trained.loss
+        stats.note_output(trained.said, trained.targets)
 
 
 class PseudoLabels(TextSource):
@@ -201,11 +193,11 @@ class PseudoLabels(TextSource):
     ) -> Texts:
         return Texts(*self.labeler.targets(part, frames))
 
-    def weighted(self, trained: TrainedOn, stats: BatchStats) -> Tensor:
-        stats.loss_pseudo_labelled += trained.loss.item()
+    def note(self, trained: TrainedOn, stats: BatchStats) -> None:
+        stats.loss_pseudo_labelled += trained.nats
         stats.pseudo_labelled_seconds += trained.seconds
-        self.labeler.compare(trained.segments, trained.best_tokens, trained.targets)
-        return trained.loss * self.weight
+        paths = [one.tokens for one in trained.said]
+        self.labeler.compare(trained.segments, paths, trained.targets)
 
 
 def make_objective(

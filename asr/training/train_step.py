@@ -105,18 +105,18 @@ class TrainStep:
 
     def _given(self, micro_batch: MicroBatch, place: tuple[int, int], hours: float) -> StudentInput:
         features_BTF, lengths_B = self.features(micro_batch.student_input)
-        frames = self.engine.student.encoder.output_lengths(lengths_B).tolist()
+        host_lengths_B = self.features.host_lengths(micro_batch.student_input)
+        frames = self.engine.student.encoder.output_lengths(host_lengths_B).tolist()
         masks = self._masks(micro_batch.segments, hours)
         masks_inside = not self.features.front_end.takes_masks
         if masks is not None and not masks_inside:
-            features_BTF = masks(features_BTF, lengths_B)
+            features_BTF = masks(features_BTF, host_lengths_B)
         return StudentInput(
             micro_batch,
             frames,
             partial(
                 self._forward,
-                features_BTF,
-                lengths_B,
+                (features_BTF, lengths_B, host_lengths_B),
                 micro_batch.segments,
                 place,
                 hours if masks_inside else None,
@@ -134,8 +134,7 @@ class TrainStep:
 
     def _forward(
         self,
-        features_BTF: Tensor,
-        lengths_B: Tensor,
+        given: tuple[Tensor, Tensor, Tensor],
         segments: Sequence[Segment],
         place: tuple[int, int],
         masked_at_hours: float | None,
@@ -147,7 +146,7 @@ class TrainStep:
         own = (self.config.seed, SeedTag.DROPOUT, *place, self.ranks.rank)
         torch.manual_seed(hash_seed(*own))
         if kept:
-            features_BTF, lengths_B = _select(features_BTF, lengths_B, kept)
+            features_BTF, lengths_B = _select(*given, kept)
         else:
             # Nothing to train on, but the forward and backward passes are collectives.
             features_BTF, lengths_B = self.features.silence()
@@ -160,8 +159,11 @@ class TrainStep:
             return self.engine.logits(features_BTF, lengths_B, kept_BL, targets)
 
 
-def _select(features_BTF: Tensor, lengths_B: Tensor, kept: list[int]) -> tuple[Tensor, Tensor]:
+def _select(
+    features_BTF: Tensor, lengths_B: Tensor, host_lengths_B: Tensor, kept: list[int]
+) -> tuple[Tensor, Tensor]:
     if len(kept) == len(lengths_B):
         return features_BTF, lengths_B
-    lengths_B = lengths_B[kept]
-    return features_BTF[kept][:, : int(lengths_B.max())], lengths_B
+    rows = torch.tensor(kept, device=lengths_B.device)
+    longest = int(host_lengths_B[kept].max())
+    return features_BTF.index_select(0, rows)[:, :longest], lengths_B.index_select(0, rows)

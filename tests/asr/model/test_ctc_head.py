@@ -89,19 +89,24 @@ def test_a_text_is_spelt_as_it_is_heard() -> None:
     assert spelt("a b")[1] == BOUNDARY
 
 
+def frames_of(output: Output) -> list[int]:
+    assert output.frames_B is not None
+    return [int(frames) for frames in output.frames_B]
+
+
 def test_the_joint_loss_is_torch_s_own_whatever_the_batch(folder: Path) -> None:
     config = config_of(folder, ctc_weight=WEIGHT)
     network, tokens = built(config).train(), tokens_of(config)
     together = Output(*network(*features_of(config, network, [0, 1, 2]), tokens=tokens))
-    losses_B = network.criterion.training_losses(together, tokens)
+    losses_B = network.criterion.training_losses(together, tokens, frames_of(together))
     for place, (text, own) in enumerate(zip(TEXTS, tokens, strict=True)):
         assert losses_B[place].item() == pytest.approx(
             reference(together, place, text, own), rel=1e-5
         )
         alone = Output(*network(*features_of(config, network, [place]), tokens=[own]))
-        assert network.criterion.training_losses(alone, [own]).item() == pytest.approx(
-            losses_B[place].item(), rel=1e-4
-        )
+        assert network.criterion.training_losses(
+            alone, [own], frames_of(alone)
+        ).item() == pytest.approx(losses_B[place].item(), rel=1e-4)
     losses_B.sum().backward()
     assert all(weight.grad is not None for _, weight in network.named_weights())
     # What is not trained on still has a graph, for ranks whose passes wait for each other.
@@ -119,12 +124,13 @@ def test_tokens_weigh_what_they_are_given_in_the_cross_entropy_alone(folder: Pat
         None,
         [2.0] * (len(tokens[2]) + 1),
     ]
-    losses_B = network.criterion.training_losses(output, tokens, weights)
+    frames = frames_of(output)
+    losses_B = network.criterion.training_losses(output, tokens, frames, weights)
     for place, (text, own) in enumerate(zip(TEXTS, tokens, strict=True)):
         expected = reference(output, place, text, own, weights[place])
         assert losses_B[place].item() == pytest.approx(expected, rel=1e-5)
-    alike = network.criterion.training_losses(output, tokens, [None] * 3)
-    assert torch.equal(alike, network.criterion.training_losses(output, tokens))
+    alike = network.criterion.training_losses(output, tokens, frames, [None] * 3)
+    assert torch.equal(alike, network.criterion.training_losses(output, tokens, frames))
 
 
 def test_without_a_weight_nothing_is_there_or_drawn(folder: Path) -> None:
@@ -139,7 +145,7 @@ def test_without_a_weight_nothing_is_there_or_drawn(folder: Path) -> None:
     before.train()
     assert len(before(*features_of(config, before, [0]), tokens=[[1]])) == 2
     plain = Output(*before(*features_of(config, before, [0]), tokens=[[1, 2]]))
-    loss = before.criterion.training_losses(plain, [[1, 2]])
+    loss = before.criterion.training_losses(plain, [[1, 2]], [1])
     assert torch.equal(loss, before.criterion.losses(plain.logits_BSV, plain.lengths_B, [[1, 2]]))
 
 

@@ -138,7 +138,7 @@ def test_it_trains_with_a_head_and_dropout_that_are_the_utterance_s_own(folder: 
         own = [tokens[place] for place in places]
         with drawn_by(UtteranceDraws(draws, frames)):
             output = Output(*network(features_BTF, lengths_B, tokens=own))
-        return network.criterion.training_losses(output, own)
+        return network.criterion.training_losses(output, own, frames)
 
     together = losses([0, 1])
     torch.testing.assert_close(together, torch.cat([losses([0]), losses([1])]), rtol=1e-4, atol=0)
