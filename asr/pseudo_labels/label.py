@@ -83,13 +83,14 @@ def label_metrics(
         tempered_BSV = (log_BSV / temperature).log_softmax(dim=-1)
         entropy_BS = -(tempered_BSV.exp() * tempered_BSV).nan_to_num(0.0).sum(dim=-1)
     inside_BS = frame_mask(lengths_B, best_BS.shape[1])
-    blank_shares, entropies = (
+    means_2B = torch.stack(
         # Numbers, whatever a teacher says that holds NaN: they are averaged for ever after.
-        (
+        [
             values_BS.nan_to_num(0.0).masked_fill(~inside_BS, 0).sum(dim=1) / lengths_B.clamp(min=1)
-        ).tolist()
-        for values_BS in ((path_BS == BLANK).float(), entropy_BS)
+            for values_BS in ((path_BS == BLANK).float(), entropy_BS)
+        ]
     )
+    blank_shares, entropies = means_2B.tolist()
     sure = confidences(measure, logits_BSV, lengths_B, labels)
     return [
         LabelMetrics(*one, confidence_measure=measure)

@@ -90,7 +90,7 @@ def test_a_lost_newest_checkpoint_costs_no_logs(copied: Path, recipe: Path) -> N
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("batch.group_seconds=15", "another 'batch.group_seconds'"),
+        ("batch.group_seconds=15", "set batch.group_seconds="),
         ("corpus.labelled=[dev]", "other utterances in corpus.labelled"),
         ("features.sample_rate_hz=8000", "has 16000 Hz"),
     ],
