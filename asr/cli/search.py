@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asr.decoding.sharing.output import SharedOutput
     from asr.model.loaded_model import LoadedModel
 
+SEARCH_OPTIONS = ("lm", "lexicon", "lm_weight", "word_score", "beam_size")
 LM_WEIGHT, WORD_SCORE, BEAM_SIZE = 1.0, 0.0, 50
 
 

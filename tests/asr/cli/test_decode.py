@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import LETTERS, needs_beam_search, read_lines
+from conftest import LETTERS, asr_command, needs_beam_search, read_lines
 from whisper_helpers import write_whisper
 
 from asr.__main__ import main
@@ -15,11 +16,14 @@ from asr.data.dataset import SpeechSet
 
 
 @needs_beam_search
-def test_the_command_tunes_and_stamps(trained: Path, corpus: Path, tmp_path: Path) -> None:
+def test_the_command_tunes_and_stamps(
+    trained: Path, corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     lm, output = tmp_path / "lm.arpa", tmp_path / "out.jsonl"
     cuts = str(corpus / "labelled.jsonl.gz")
     assert main(["prepare", "lm", "--cuts", cuts, "--output", str(lm), "--order", "3"]) == 0
     dev = str(corpus / "dev.jsonl.gz")
+    capfd.readouterr()
     command = [
         "decode",
         str(trained),
@@ -32,10 +36,19 @@ def test_the_command_tunes_and_stamps(trained: Path, corpus: Path, tmp_path: Pat
     ]
     command += ["--decoder", "beam", "--lm", str(lm), "--beam-size", "20"]
     assert main([*command, "--tune", dev]) == 0
+    said = capfd.readouterr()
+    assert said.err.count("Loading the LM") == 1
     stamp = json.loads(output.with_suffix(".stamp.json").read_text())
     assert len(stamp["language_model_sha256"]) == 64
     assert stamp["tuned_under"] == "none/1"
-    grid = json.loads(output.with_suffix(".tuning.json").read_text())["grid"]
+    tuning = json.loads(output.with_suffix(".tuning.json").read_text())
+    grid, best = tuning["grid"], tuning["best"]
+    weights = f"lm weight {best['lm_weight']:.2f}, word score {best['word_score']:+.1f}"
+    [line] = [line for line in said.out.splitlines() if line.startswith("tuned on 'dev' by WER")]
+    gain = best["wer"] - tuning["greedy"]["wer"]
+    assert f"{weights}: WER {best['wer']:6.2f} %" in line
+    assert f"greedy {tuning['greedy']['wer']:.2f} % ({gain:+.2f} points)" in line
+    assert (best["lm_weight"], best["word_score"]) == (stamp["lm_weight"], stamp["word_score"])
     [chosen] = [
         (g["wer"], g["cer"])
         for g in grid
@@ -50,6 +63,30 @@ def test_the_command_tunes_and_stamps(trained: Path, corpus: Path, tmp_path: Pat
         times = [t for token in record["tokens"] for t in (token["begin"], token["end"])]
         assert times == sorted(times)
         assert set(record["hypothesis"]) <= set(LETTERS + " ")
+
+
+@needs_beam_search
+def test_two_processes_tune_and_decode_as_one(fluent: Path, corpus: Path, tmp_path: Path) -> None:
+    lm, dev = tmp_path / "lm.arpa", str(corpus / "dev.jsonl.gz")
+    cuts = str(corpus / "labelled.jsonl.gz")
+    assert main(["prepare", "lm", "--cuts", cuts, "--output", str(lm), "--order", "3"]) == 0
+
+    def command(name: str) -> list[str]:
+        options = ["--output", str(tmp_path / name / "out.jsonl"), "--batch-seconds", "4"]
+        options += ["--decoder", "beam", "--lm", str(lm), "--beam-size", "5", "--nbest", "2"]
+        return ["decode", str(fluent), dev, *options, "--tune", dev, "--token-times"]
+
+    assert main(command("one")) == 0
+    run = [*asr_command(2), *command("two")]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("tuned on 'dev'") == 1
+    assert done.stdout.count("decoded 8 utterances") == 1
+    assert "1 has done its share" in done.stdout or "0 has done its share" in done.stdout
+    written = sorted(path.name for path in (tmp_path / "two").iterdir())
+    assert written == ["out.jsonl", "out.stamp.json", "out.tuning.json"]
+    for name in written:
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 
 def test_options_of_the_beam_need_the_beam(trained: Path, corpus: Path) -> None:
