@@ -71,10 +71,8 @@ def tune(
     references = [normalise(dev.references[place]) for place, _ in logits]
 
     def rates_of(decoder: Decoder) -> Rates:
-        texts = []
-        for _, logits_SV in logits:
-            [[hypothesis, *_]] = decoder(logits_SV[None], torch.tensor([len(logits_SV)]))
-            texts.append(normalise(model.tokenizer.decode(hypothesis.tokens)))
+        found = [decoder(one[None], torch.tensor([len(one)]))[0][0].tokens for _, one in logits]
+        texts = [normalise(model.tokenizer.decode(tokens)) for tokens in found]
         words, characters = error_counts(references, texts)
         return {"wer": words.rate, "cer": characters.rate}
 
@@ -87,19 +85,13 @@ def tune(
     def rates_at(number: int) -> Rates:
         return rates_of(loaded.weighted(*points[number], nbest=1))
 
-    found: dict[int, Rates] = {}
+    found: dict[int, dict[str, Any]] = {}
     first = len(points) * share[0] // share[1]
     for number in (*range(first, len(points)), *range(first)):
-        lm_weight, word_score = points[number]
-        found[number] = noted(number, partial(rates_at, number))
-        say(
-            f"tuning on '{dev.name}': lm weight {lm_weight:4.2f}, word score {word_score:+.1f}: "
-            f"{_shown(found[number])}"
-        )
-    grid = [
-        {"lm_weight": points[number][0], "word_score": points[number][1], **found[number]}
-        for number in range(len(points))
-    ]
+        weights = dict(zip(("lm_weight", "word_score"), points[number], strict=True))
+        found[number] = {**weights, **noted(number, partial(rates_at, number))}
+        say(f"tuning on '{dev.name}': {_shown(found[number])}")
+    grid = [found[number] for number in range(len(points))]
     other = "cer" if by == "wer" else "wer"
     best = min(grid, key=lambda g: (g[by], g[other], g["lm_weight"], abs(g["word_score"])))
     plain = rates_of(greedy_only)
@@ -116,9 +108,9 @@ def _summary(grid: Sequence[dict[str, Any]], best: dict[str, Any], plain: Rates,
         f"{name} {rates[by]:.2f} % ({best[by] - rates[by]:+.2f} points)"
         for name, rates in others.items()
     ]
-    weights = f"lm weight {best['lm_weight']:.2f}, word score {best['word_score']:+.1f}"
-    return f"{weights}: {_shown(best)}; {by.upper()} {', '.join(gains)}"
+    return f"{_shown(best)}; {by.upper()} {', '.join(gains)}"
 
 
-def _shown(rates: Rates) -> str:
-    return f"WER {rates['wer']:6.2f} %, CER {rates['cer']:6.2f} %"
+def _shown(point: Mapping[str, float]) -> str:
+    weights = f"lm weight {point['lm_weight']:.2f}, word score {point['word_score']:+.1f}"
+    return f"{weights}: WER {point['wer']:6.2f} %, CER {point['cer']:6.2f} %"
