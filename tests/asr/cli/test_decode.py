@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import LETTERS, asr_command, needs_beam_search, read_lines
+from ctc_helpers import write_ctc
 from whisper_helpers import write_whisper
 
 from asr.__main__ import main
@@ -138,6 +140,32 @@ def test_a_pretrained_model_decodes_as_it_is(
     assert main(["report", str(run), "--no-audio", "--compare", "teacher:labels"]) == 0
     found = json.loads((run / "report/results.json").read_text())
     assert set(found["paired"]) == {"teacher_vs_zero_shot", "teacher_vs_labels"}
+
+
+@pytest.mark.parametrize(
+    ("write", "options"), [(write_whisper, ["--no-safeguards"]), (write_ctc, [])]
+)
+def test_what_others_have_trained_decodes_on_two_processes_as_on_one(
+    write: Callable[[Path], object],
+    options: list[str],
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("transformers")
+    (tmp_path / "model").mkdir()
+    write(tmp_path / "model")
+    command = ["decode", str(tmp_path / "model"), str(corpus / "dev.jsonl.gz")]
+    command += [*options, "--batch-seconds", "4", "--output"]
+    one, two = tmp_path / "one/h.jsonl", tmp_path / "two/h.jsonl"
+    assert main([*command, str(one)]) == 0
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert not two.exists()
+        assert main([*command, str(two)]) == 0
+    for name in ("h.jsonl", "h.stamp.json"):
+        assert two.with_name(name).read_bytes() == one.with_name(name).read_bytes()
 
 
 def test_references_in_another_case_are_noticed(
