@@ -40,7 +40,9 @@ One process: under torchrun it refuses to begin, since each would write the same
 def main(argv: list[str]) -> int:
     """Transcribe files; a bad one is reported and the others still done."""
     arguments = _parse(argv)
-    refuse_several("asr transcribe")
+    refuse_several(
+        "asr transcribe", ", e.g. once for each GPU (CUDA_VISIBLE_DEVICES=0), on its files"
+    )
 
     from tqdm import tqdm
 

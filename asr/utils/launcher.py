@@ -65,14 +65,16 @@ def said_once() -> Iterator[None]:
         raise
 
 
-def refuse_several(command: str) -> None:
-    """Raises UserError, said by one, where a launcher has started several of a command that is one process."""
+def refuse_several(command: str, instead: str = "") -> None:
+    """Raises UserError, said by one, where a launcher has started several of a command that is one process.
+
+    `instead`: what one may do besides.
+    """
     world = ranks_announced(they_meet=False)
     if world > 1:
         error = UserError(
             f"{world} processes of `{command}` were started, and each would do all of its work",
-            "start it without torchrun, e.g. on a part of the files for each GPU "
-            f"(CUDA_VISIBLE_DEVICES=0 {command} ...)",
+            f"start it without torchrun{instead}",
         )
         error.is_said_elsewhere = os.environ["RANK"] != "0"
         raise error

@@ -59,13 +59,17 @@ def test_what_all_processes_find_the_first_one_says(
     assert said[1:] == ["", said[0]]
 
 
-def test_several_processes_do_not_transcribe_the_same(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(
+    "command",
+    [["transcribe", "RUN", "a.wav", "--output-dir", "x"], ["average", "RUN", "--half-life=1"]],
+)
+def test_several_processes_do_not_write_the_same(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for rank, parts in (("1", []), ("0", ["2 processes of `asr transcribe` were started"])):
+    for rank, parts in (("1", []), ("0", [f"2 processes of `asr {command[0]}` were started"])):
         monkeypatch.setenv("RANK", rank)
         monkeypatch.setenv("WORLD_SIZE", "2")
-        assert main(["transcribe", str(tmp_path), "a.wav", "--output-dir", str(tmp_path)]) == 2
+        assert main(command) == 2
         said = capsys.readouterr().err
         assert all(part in said for part in parts)
         assert len(said.splitlines()) == len(parts)
