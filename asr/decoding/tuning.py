@@ -105,10 +105,11 @@ def _summary(grid: Sequence[dict[str, Any]], best: dict[str, Any], plain: Rates,
     zero = next((one for one in grid if one["lm_weight"] == one["word_score"] == 0.0), None)
     others = {"greedy": plain, **({"with both 0": zero} if zero else {})}
     gains = [
-        f"{name} {rates[by]:.2f} % ({best[by] - rates[by]:+.2f} points)"
+        f"{abs(best[by] - rates[by]):.2f} points {'better' if best[by] <= rates[by] else 'worse'} than "
+        f"{name} ({rates[by]:.2f} %)"
         for name, rates in others.items()
     ]
-    return f"{_shown(best)}; {by.upper()} {', '.join(gains)}"
+    return f"{_shown(best)}; {', '.join(gains)}"
 
 
 def _shown(point: Mapping[str, float]) -> str:

@@ -47,9 +47,11 @@ def test_the_command_tunes_and_stamps(
     grid, best = tuning["grid"], tuning["best"]
     weights = f"lm weight {best['lm_weight']:.2f}, word score {best['word_score']:+.1f}"
     [line] = [line for line in said.out.splitlines() if line.startswith("tuned on 'dev' by WER")]
-    gain = best["wer"] - tuning["greedy"]["wer"]
+    greedy = tuning["greedy"]["wer"]
+    sign = "better" if best["wer"] <= greedy else "worse"
     assert f"{weights}: WER {best['wer']:6.2f} %" in line
-    assert f"greedy {tuning['greedy']['wer']:.2f} % ({gain:+.2f} points)" in line
+    points = abs(best["wer"] - greedy)
+    assert f"{points:.2f} points {sign} than greedy ({greedy:.2f} %)" in line
     assert (best["lm_weight"], best["word_score"]) == (stamp["lm_weight"], stamp["word_score"])
     [chosen] = [
         (g["wer"], g["cer"])
