@@ -74,13 +74,13 @@ class Measured:
         normalise = recorded_normaliser(own, f"{teacher}: corpus.scoring_normaliser").apply
         errors, characters, sure = [], [], []
         with torch.inference_mode():
-            for segment, logits_SV in set_logits(model, speech, 120.0):
-                if not speech.references[segment.index]:
+            for place, logits_SV in set_logits(model, speech):
+                if not speech.references[place]:
                     continue
                 given = logits_SV[None], torch.tensor([len(logits_SV)])
                 labels = best_paths(*given)
                 text = model.tokenizer.decode(labels[0])
-                reference = normalise(speech.references[segment.index])
+                reference = normalise(speech.references[place])
                 _, counts = error_counts([reference], [normalise(text)])
                 errors.append(counts.errors)
                 characters.append(counts.reference_length)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from asr.cli.options import add_device, add_normaliser, make_parser
 from asr.errors import UserError
+from asr.utils.launcher import refuse_several
 from asr.utils.streams import work_is_on_disk
 
 _DESCRIPTION = """\
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
     add_normaliser(parser)
     add_device(parser)
     arguments = parser.parse_args(argv)
+    refuse_several("asr average")
     work_is_on_disk()
     wanted = [_hours(text) for text in arguments.half_life.split(",")]
     if not arguments.run.is_dir():

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.cli.options import add_device, add_model, make_parser
+from asr.cli.options import add_batch_seconds, add_device, add_model, batch_seconds_of, make_parser
+from asr.cli.search import BEAM_SIZE, add_search, beam_of
 from asr.data.manifest.index import digest
-from asr.decoding.decode_dataset import decode_set
 from asr.decoding.greedy import Decoder, greedy_only
 from asr.decoding.safeguards import GREEDY, GenerationSettings
 from asr.decoding.words import TIMES_NEED_A_HEAD
-from asr.errors import LostAudioError, UserError
+from asr.errors import UserError
 from asr.evaluation.diagnosis.mismatch import about_mismatch
-from asr.evaluation.hypotheses import bound
-from asr.evaluation.normalisers import make_normaliser, name_beside, recorded_normaliser
+from asr.evaluation.normalisers import name_beside, recorded_normaliser
 from asr.model.tokenizer import tokenizer_sha256
-from asr.utils.files import read_json, write_json, write_jsonl
-from asr.utils.options import finite
+from asr.utils.files import read_json
+from asr.utils.launcher import said_once
 from asr.utils.streams import work_is_on_disk
 
 if TYPE_CHECKING:
     from asr.data.dataset import SpeechSet
-    from asr.model.loaded_model import LoadedModel
+    from asr.decoding.sharing.output import SharedOutput, Work
+    from asr.decoding.sharing.processes import Processes
 
 
 _DESCRIPTION = """\
@@ -42,20 +41,61 @@ What others have trained, the folder of a Hugging Face CTC model or Whisper (pip
 decodes as it is. In a run's folder, under this name, `asr score` and `asr report` compare the teacher with it:
 
   asr decode models/whisper-tiny.en data/mine/test.jsonl.gz --output EXP/decode/test/zero_shot.jsonl
+
+Under torchrun several processes, each on its GPU, share the set and the points of --tune and write one file,
+the same as one process would (torchrun --nproc-per-node 8 -m asr decode EXP SET). Run it again after an
+interruption and it goes on from OUTPUT.parts.
 """
 
 
 def main(argv: list[str]) -> int:
     """`asr decode`."""
-    arguments = _parse(argv)
+    with said_once():
+        job = _job(_parse(argv))
+    if job is None:
+        return 0
+    texts = job.output.write(job.work, job.stamp, job.tuning)
+    if texts is None:  # another process writes it
+        return 0
+    speech, by = job.work.speech, job.stamp["checkpoint"]
+    print(f"decoded {len(speech)} utterances of '{speech.name}' with {by}: {job.output.path}")
+    if not job.has_times:
+        print(f"its words have no times: {TIMES_NEED_A_HEAD}")
+    _say_mismatch(job.output.path, texts)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be decoded, by what, and where to."""
+
+    work: Work
+    output: SharedOutput
+    stamp: dict[str, Any]
+    tuning: dict[str, Any] | None = None
+    has_times: bool = True
+
+
+def _job(arguments: argparse.Namespace) -> _Job | None:
+    """None where other processes have finished meanwhile."""
     work_is_on_disk()
 
-    from asr.data.dataset import SpeechSet
-    from asr.model.model_folder import find_checkpoint, load_model
+    from asr.decoding.sharing.processes import Processes
     from asr.pseudo_labels.labelling.recogniser import is_of_others
 
+    processes = Processes.here()
     if is_of_others(arguments.model_folder):
-        return _decode_by_others(arguments)
+        return _by_others(arguments, processes)
+    return _by_ours(arguments, processes)
+
+
+def _by_ours(arguments: argparse.Namespace, processes: Processes) -> _Job | None:
+    """With a model of ours."""
+    from asr.data.dataset import SpeechSet
+    from asr.decoding.decode_dataset import batches_of, decode_batch
+    from asr.decoding.sharing.output import SharedOutput, Work
+    from asr.model.model_folder import find_checkpoint, load_model
+
     if arguments.language is not None:
         raise UserError(
             f"--language {arguments.language}: a model of ours has its recipe's",
@@ -63,26 +103,22 @@ def main(argv: list[str]) -> int:
         )
     find_checkpoint(arguments.model_folder, arguments.best)  # a misspelt folder is named at once
     speech = SpeechSet.load(arguments.manifest)
+    name = arguments.model + (f"_average{arguments.average}" if arguments.average else "")
+    path = arguments.output
+    if path is None:
+        name += "_beam" if arguments.decoder == "beam" else ""
+        path = arguments.model_folder / "decode" / speech.name / f"{name}.jsonl"
+    output = SharedOutput(path, processes, partial(print, flush=True))
     model = load_model(
-        arguments.model_folder, arguments.model, average=arguments.average, best=arguments.best
+        arguments.model_folder,
+        arguments.model,
+        processes.device,
+        average=arguments.average,
+        best=arguments.best,
     )
     speech.at_rate(model.config.features.sample_rate_hz)
-    name = arguments.model + (f"_average{arguments.average}" if arguments.average else "")
-    output = arguments.output
-    if output is None:
-        name += "_beam" if arguments.decoder == "beam" else ""
-        output = arguments.model_folder / "decode" / speech.name / f"{name}.jsonl"
-        _check_set(output, speech)
-    decoder: Decoder | GenerationSettings = greedy_only
-    decoder_stamp: dict[str, Any] = {"decoder": "greedy"}
-    if model.network.is_read_in_steps:
-        decoder = _generation(arguments)
-        decoder_stamp = decoder.stamp()
-    elif arguments.decoder == "beam":
-        decoder, decoder_stamp = _beam(arguments, model, output)
-    lost = list[LostAudioError]()
-    records = decode_set(model, speech, decoder, token_times=arguments.token_times, lost=lost)
-    texts = _write(output, records, speech, lost)
+    if arguments.output is None:
+        _check_set(path, speech)
     stamp = {
         "checkpoint": str(model.checkpoint),
         "model": arguments.model,
@@ -92,26 +128,38 @@ def main(argv: list[str]) -> int:
         "set": speech.name,
         "manifest": str(arguments.manifest),
         "utterances_sha256": digest(speech.keys, speech.seconds),
-        **decoder_stamp,
     }
-    write_json(output.with_suffix(".stamp.json"), bound(stamp, output))
-    print(f"decoded {len(speech)} utterances of '{speech.name}' with {model.checkpoint}: {output}")
-    if not model.network.has_times:
-        print(f"its words have no times: {TIMES_NEED_A_HEAD}")
-    _say_mismatch(output, texts)
-    return 0
+    if output.is_finished_by_others(stamp):
+        return None
+    decoder: Decoder | GenerationSettings = greedy_only
+    tuning = None
+    if model.network.is_read_in_steps:
+        decoder = _generation(arguments)
+        stamp |= decoder.stamp()
+    elif arguments.decoder == "beam":
+        decoder, tuning, chosen = beam_of(arguments, model, output)
+        stamp |= chosen
+    else:
+        stamp |= {"decoder": "greedy"}
+    decode = partial(
+        decode_batch, model, speech, decoder=decoder, token_times=arguments.token_times, lost=[]
+    )
+    batches = batches_of(model, speech, arguments.batch_seconds)
+    lines = {"token_times": arguments.token_times, "nbest": arguments.nbest}
+    work = Work(speech, batches, decode, lines)
+    return _Job(work, output, stamp, tuning, model.network.has_times)
 
 
-def _decode_by_others(arguments: argparse.Namespace) -> int:
+def _by_others(arguments: argparse.Namespace, processes: Processes) -> _Job:
     """With a recogniser as others have trained it; nothing is written into its folder."""
     from asr.data.dataset import SpeechSet
-    from asr.model.model_folder import choose_device
-    from asr.pseudo_labels.labelling.decoding import recognise_set
+    from asr.decoding.sharing.output import SharedOutput
+    from asr.pseudo_labels.labelling.decoding import work_of
     from asr.pseudo_labels.labelling.recogniser import Choice, load_recogniser
     from asr.pseudo_labels.labelling.written import WritingRecogniser
 
-    folder, output = arguments.model_folder, arguments.output
-    if output is None or output.resolve().is_relative_to(folder.resolve()):
+    folder, path = arguments.model_folder, arguments.output
+    if path is None or path.resolve().is_relative_to(folder.resolve()):
         raise UserError(
             f"{folder}: a model of others, into whose folder nothing is written",
             "say where to with --output, e.g. --output RUN/decode/SET/zero_shot.jsonl",
@@ -122,7 +170,9 @@ def _decode_by_others(arguments: argparse.Namespace) -> int:
             "leave --model, --average and --best out",
         )
     speech = SpeechSet.load(arguments.manifest)
-    recogniser = load_recogniser(Choice(str(folder), language=arguments.language), choose_device())
+    output = SharedOutput(path, processes, partial(print, flush=True))
+    choice = Choice(str(folder), language=arguments.language)
+    recogniser = load_recogniser(choice, processes.device)
     speech.at_rate(recogniser.sample_rate_hz)
     stamp = {"checkpoint": str(folder), "model": "pretrained", **recogniser.stamp}
     settings = GenerationSettings()
@@ -134,15 +184,10 @@ def _decode_by_others(arguments: argparse.Namespace) -> int:
             f"{folder}: --decoder beam, --token-times and --no-safeguards are not for this model",
             "leave them out",
         )
-    lost = list[LostAudioError]()
-    records = recognise_set(recogniser, speech, settings, lost)
-    texts = _write(output, records, speech, lost)
     stamp["weights_sha256"] = stamp.pop("weights")
     stamp |= {"set": speech.name, "manifest": str(arguments.manifest)}
-    write_json(output.with_suffix(".stamp.json"), bound(stamp, output))
-    print(f"decoded {len(speech)} utterances of '{speech.name}' with {folder}: {output}")
-    _say_mismatch(output, texts)
-    return 0
+    work = work_of(recogniser, speech, settings, arguments.batch_seconds)
+    return _Job(work, output, stamp)
 
 
 def _check_set(output: Path, speech: SpeechSet) -> None:
@@ -157,37 +202,6 @@ def _check_set(output: Path, speech: SpeechSet) -> None:
             f"{output} holds the hypotheses of other utterances, of {manifest}, a set of the same name",
             f"rename one of the sets, give --output, or delete {output.parent}",
         )
-
-
-def _write(
-    output: Path, records: Iterable[dict[str, Any]], speech: SpeechSet, lost: list[LostAudioError]
-) -> list[tuple[str, str]]:
-    """As they come; references and hypotheses are kept in passing.
-
-    Raises UserError where some are `lost` meanwhile, or before: of those that are left no WER is taken for the
-    set's, so the others are written to OUTPUT.incomplete.
-    """
-    texts = list[tuple[str, str]]()
-
-    def kept_in_passing() -> Iterator[dict[str, Any]]:
-        for record in records:
-            texts.append((record["reference"], record["hypothesis"]))
-            yield record
-
-    unfinished = output.with_name(f"{output.name}.incomplete")
-    write_jsonl(unfinished, kept_in_passing())
-    missing, first = len(lost), lost[0].what if lost else ""
-    for name, shard in speech.rejects.items():
-        if name not in speech.lost_tars:  # whose utterances are in the set, and lost already
-            missing, first = missing + max(1, shard["count"]), first or f"{name} {shard['reason']}"
-    if missing:
-        raise UserError(
-            f"{missing} of {len(texts) + missing} utterances of '{speech.name}' cannot be read, such as "
-            f"{first}; the hypotheses of the others are in {unfinished}, whose error rate is not the set's",
-            "restore the audio and decode again; or prepare the set again, without what is lost",
-        )
-    unfinished.replace(output)
-    return texts
 
 
 def _say_mismatch(output: Path, texts: list[tuple[str, str]]) -> None:
@@ -215,43 +229,8 @@ def _generation(arguments: argparse.Namespace) -> GenerationSettings:
             f"leave it out; of its words {TIMES_NEED_A_HEAD}",
         )
     settings = GREEDY if arguments.no_safeguards else GenerationSettings()
-    size = arguments.beam_size if arguments.decoder == "beam" else 1
+    size = (arguments.beam_size or BEAM_SIZE) if arguments.decoder == "beam" else 1
     return replace(settings, beam_size=size)
-
-
-def _beam(
-    arguments: argparse.Namespace, model: LoadedModel, output: Path
-) -> tuple[Decoder, dict[str, Any]]:
-    """The decoder that the options describe, tuned if they say so, and its stamp."""
-    from asr.data.dataset import SpeechSet
-    from asr.decoding.beam import BeamDecoder, BeamSettings
-    from asr.decoding.tuning import tune
-
-    settings = BeamSettings(
-        language_model=arguments.lm,
-        lexicon=arguments.lexicon,
-        lm_weight=arguments.lm_weight,
-        word_score=arguments.word_score,
-        beam_size=arguments.beam_size,
-        nbest=arguments.nbest,
-    )
-    stamp = {}
-    if arguments.tune:
-        dev = SpeechSet.load(arguments.tune).at_rate(model.config.features.sample_rate_hz)
-        if arguments.normaliser is None:
-            where = f"{model.checkpoint / 'config.yaml'}, corpus.scoring_normaliser"
-            normaliser = recorded_normaliser(model.config.corpus.scoring_normaliser, where)
-        else:
-            normaliser = make_normaliser(arguments.normaliser)
-        say = partial(print, flush=True)
-        settings, grid = tune(model, dev, settings, arguments.tune_by, say, normaliser.apply)
-        stamp = {
-            "tuned_on": str(arguments.tune),
-            "tuned_by": arguments.tune_by,
-            "tuned_under": normaliser.stamp,
-        }
-        write_json(output.with_suffix(".tuning.json"), {**stamp, "grid": grid})
-    return BeamDecoder(model.tokenizer, settings), {**settings.stamp(), **stamp}
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -278,17 +257,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         action="store_true",
         help="of an encoder-decoder: the likeliest tokens, also where its text loops or it is unsure",
     )
+    add_batch_seconds(parser)
     beam = parser.add_argument_group("beam search")
     beam.add_argument("--decoder", choices=("greedy", "beam"), default="greedy")
-    beam.add_argument("--lm", type=Path, metavar="FILE", help="ARPA or KenLM binary")
-    beam.add_argument(
-        "--lexicon", type=Path, metavar="FILE", help="a word a line: only these come out"
-    )
-    beam.add_argument("--lm-weight", type=finite, default=1.0, help="default %(default)s")
-    beam.add_argument(
-        "--word-score", type=finite, default=0.0, help="for each word; default %(default)s"
-    )
-    beam.add_argument("--beam-size", type=int, default=50, help="default %(default)s")
+    add_search(beam)
     beam.add_argument("--nbest", type=int, default=1, help="hypotheses kept; default %(default)s")
     beam.add_argument(
         "--tune",
@@ -310,6 +282,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Raises UserError for options that do not go together."""
+    batch_seconds_of(arguments)
     if arguments.normaliser is not None and arguments.tune is None:
         raise UserError(f"--normaliser {arguments.normaliser} is for --tune", "leave it out")
     if arguments.decoder == "greedy" and (arguments.lm or arguments.lexicon or arguments.tune):

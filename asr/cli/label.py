@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from asr.cli.options import add_device, add_model, make_parser
+from asr.cli.options import add_batch_seconds, add_device, add_model, batch_seconds_of, make_parser
 from asr.errors import UserError
 from asr.pseudo_labels.outside.label_files import EXPORTS
+from asr.utils.launcher import said_once
 from asr.utils.options import finite
 from asr.utils.streams import work_is_on_disk
+
+if TYPE_CHECKING:
+    from asr.pseudo_labels.labelling.label_sets import SetLabeller
 
 _DESCRIPTION = """\
 Label prepared sets with a model: a run or a checkpoint of ours, a Hugging Face recogniser's folder or name (CTC
@@ -30,13 +35,28 @@ faster-whisper, the utterance).
 
 def main(argv: list[str]) -> int:
     """`asr label`."""
-    arguments = _parse(argv)
+    with said_once():
+        arguments = _parse(argv)
+        labeller = _labeller(arguments)
+    done, utterances = labeller.run(arguments.export), len(labeller.speech)
+    if done.files:
+        print(f"labelled {utterances - done.lost:,} utterances: {', '.join(map(str, done.files))}")
+    if done.lost:
+        raise UserError(
+            f"{done.lost:,} of {utterances:,} utterances cannot be read, and have no label",
+            "restore their audio, and run the same command: it labels what lacks",
+        )
+    return 0
+
+
+def _labeller(arguments: argparse.Namespace) -> SetLabeller:
     work_is_on_disk()
 
     from asr.data.dataset import SpeechSet, first_duplicate
     from asr.data.manifest.index import MANIFEST_SUFFIX
+    from asr.decoding.sharing.processes import Processes
     from asr.evaluation.normalisers import make_normaliser, run_normaliser
-    from asr.pseudo_labels.labelling.label_sets import Processes, SetLabeller
+    from asr.pseudo_labels.labelling.label_sets import SetLabeller
     from asr.pseudo_labels.labelling.recogniser import Choice, load_recogniser
 
     paths = [_manifest(name, arguments.data, MANIFEST_SUFFIX) for name in arguments.sets]
@@ -64,7 +84,7 @@ def main(argv: list[str]) -> int:
     recogniser = load_recogniser(choice, processes.device)
     speech.at_rate(recogniser.sample_rate_hz)
     say = partial(print, flush=True)
-    labeller = SetLabeller(
+    return SetLabeller(
         recogniser,
         speech,
         normaliser,
@@ -75,15 +95,6 @@ def main(argv: list[str]) -> int:
         scoring,
         arguments.max_lost_share,
     )
-    done = labeller.run(arguments.export)
-    if done.files:
-        print(f"labelled {len(speech) - done.lost:,} utterances: {', '.join(map(str, done.files))}")
-    if done.lost:
-        raise UserError(
-            f"{done.lost:,} of {len(speech):,} utterances cannot be read, and have no label",
-            "restore their audio, and run the same command: it labels what lacks",
-        )
-    return 0
 
 
 def _manifest(name: str, data: Path | None, suffix: str) -> Path:
@@ -125,12 +136,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="the least window of an encoder-decoder: one that was trained in short windows labels as well in "
         "them, and faster (default: that in which it decodes; 30 of a Whisper as it was)",
     )
-    parser.add_argument(
-        "--batch-seconds",
-        type=finite,
-        default=120.0,
-        help="padded audio that is labelled together; a kill loses one such batch (%(default)s)",
-    )
+    add_batch_seconds(parser)
     parser.add_argument(
         "--max-lost-share",
         type=finite,
@@ -140,8 +146,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     add_device(parser)
     arguments = parser.parse_args(argv)
-    if not arguments.batch_seconds > 0:
-        raise UserError(f"--batch-seconds {arguments.batch_seconds:g}", "it must be more than 0")
+    batch_seconds_of(arguments)
     if not 0 <= arguments.max_lost_share <= 1:
         raise UserError(
             f"--max-lost-share {arguments.max_lost_share:g}", "it must be from 0 to 1, as in 0.05"

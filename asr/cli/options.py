@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr.errors import UserError
 from asr.utils.devices import CHOICE
+from asr.utils.options import finite
 
 if TYPE_CHECKING:
     from asr.evaluation.systems import Source
@@ -47,6 +48,24 @@ class _ChooseDevice(argparse.Action):
         """parser, namespace, the choice, the option."""
         os.environ[CHOICE] = given[2]
         setattr(given[1], self.dest, given[2])
+
+
+def add_batch_seconds(parser: argparse.ArgumentParser) -> None:
+    """How much is heard together; `batch_seconds_of` takes it from there."""
+    parser.add_argument(
+        "--batch-seconds",
+        type=finite,
+        default=120.0,
+        help="padded audio that is heard together; a kill loses one such batch (%(default)s)",
+    )
+
+
+def batch_seconds_of(arguments: argparse.Namespace) -> float:
+    """What the option of `add_batch_seconds` says. Raises UserError for no time."""
+    seconds: float = arguments.batch_seconds
+    if not seconds > 0:
+        raise UserError(f"--batch-seconds {seconds:g}", "it must be more than 0")
+    return seconds
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

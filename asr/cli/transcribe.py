@@ -6,16 +6,23 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asr.cli.options import add_device, add_model, make_parser
+from asr.cli.search import SEARCH_OPTIONS, add_search, settings_of, tuned_settings
 from asr.decoding.captions import FORMATS, TIMED, ctm_name
 from asr.decoding.transcribe import CONTEXT_SECONDS, WINDOW_SECONDS, transcribe
 from asr.decoding.words import TIMES_NEED_A_HEAD, Transcription
 from asr.errors import UserError
 from asr.utils.faults import of_the_machine, reason_of
 from asr.utils.files import write_text
+from asr.utils.launcher import refuse_several
 from asr.utils.options import finite
 from asr.utils.streams import STDOUT, readable
+
+if TYPE_CHECKING:
+    from asr.decoding.greedy import Decoder
+    from asr.model.loaded_model import LoadedModel
 
 _DESCRIPTION = """\
 Print the text of audio files (wav, flac, mp3, ogg; any length, sample rate and number of channels), one line a
@@ -24,24 +31,33 @@ bounded memory. Exit status 2 if a file could not be read; the others are still 
 
   asr transcribe EXP talk.mp3 --format srt --output-dir captions    captions/talk.srt
   ffmpeg -i film.mkv -f wav - | asr transcribe EXP - --format vtt
+  asr transcribe EXP talk.mp3 --tuned EXP/decode/test/teacher_beam.tuning.json
+
+One process: under torchrun it refuses to begin, since each would write the same files.
 """
 
 
 def main(argv: list[str]) -> int:
     """Transcribe files; a bad one is reported and the others still done."""
     arguments = _parse(argv)
+    refuse_several(
+        "asr transcribe", ", e.g. once for each GPU (CUDA_VISIBLE_DEVICES=0), on its files"
+    )
 
     from tqdm import tqdm
 
     from asr.model.model_folder import load_model
 
     model = load_model(arguments.model_folder, arguments.model, best=arguments.best)
+    decoder = _decoder(arguments, model)
     if arguments.format in TIMED and not model.network.has_times:
         print(f"asr transcribe: times are rough: {TIMES_NEED_A_HEAD}", file=sys.stderr)
     failed = 0
     for path in tqdm(arguments.files, unit="file", disable=None if arguments.output_dir else True):
         try:
-            found = transcribe(model, path, arguments.window_seconds, arguments.context_seconds)
+            found = transcribe(
+                model, path, arguments.window_seconds, arguments.context_seconds, decoder
+            )
             found = replace(found, file=readable(found.file))
             _deliver(found, path, arguments.format, arguments.output_dir)
         except Exception as error:
@@ -62,6 +78,35 @@ def main(argv: list[str]) -> int:
             file=sys.stderr,
         )
     return 2 if failed else 0
+
+
+def _decoder(arguments: argparse.Namespace, model: LoadedModel) -> Decoder | None:
+    """The search that the options describe, if they do. Raises UserError for what it cannot be made of."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in ("tuned", *SEARCH_OPTIONS)
+        if getattr(arguments, name) is not None
+    ]
+    if not given:
+        return None
+    if model.network.is_read_in_steps:
+        raise UserError(
+            f"{given[0]}: an encoder-decoder is its own language model",
+            "leave it out, or take a CTC model",
+        )
+    from asr.decoding.beam import BeamDecoder
+
+    if arguments.tuned is not None:
+        settings, weights = tuned_settings(arguments)
+        if weights != model.weights_sha256:
+            print(
+                f"asr transcribe: {arguments.tuned} was tuned for other weights than those of "
+                f"{model.checkpoint}",
+                file=sys.stderr,
+            )
+    else:
+        settings = settings_of(arguments)
+    return BeamDecoder(model.tokenizer, settings)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -90,6 +135,17 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         type=finite,
         default=CONTEXT_SECONDS,
         help=f"of a window on both sides that is only context ({CONTEXT_SECONDS:g})",
+    )
+    search = parser.add_argument_group(
+        "beam search, of a CTC model (pip install 'asr-ema[beam]'); greedy without any of these"
+    )
+    add_search(search)
+    search.add_argument(
+        "--tuned",
+        type=Path,
+        metavar="FILE",
+        help="language model, lexicon and weights as `asr decode --tune` chose them: "
+        "RUN/decode/SET/MODEL_beam.tuning.json; what else is said here goes before",
     )
     add_device(parser)
     arguments = parser.parse_args(argv)

@@ -14,7 +14,8 @@ import math
 import tempfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +105,27 @@ class BeamDecoder:
             )
         space = _SPACE_NAME if of_characters and _SPACE_NAME in names else _BLANK_NAME
         self._space = names.index(_SPACE_NAME) if space == _SPACE_NAME else None
-        lexicon = (
+        self._names, self._space_name = names, space
+        self._lexicon = (
             None if settings.lexicon is None else _spellings(settings.lexicon, tokenizer, names)
         )
         if settings.language_model is not None:
-            _check_language_model(settings, names, lexicon, of_characters)
+            _check_language_model(settings, names, self._lexicon, of_characters)
         # With a lexicon a word ends with a space, which audio that ends with a word has no frame for.
-        self._ends_with_space = lexicon is not None
+        self._ends_with_space = self._lexicon is not None
+        self._search = self._searcher(settings.language_model and str(settings.language_model))
+
+    def weighted(self, lm_weight: float, word_score: float, nbest: int) -> BeamDecoder:
+        """The same search by other weights, with the language model that this one has loaded."""
+        other = copy(self)
+        changed = {"lm_weight": lm_weight, "word_score": word_score, "nbest": nbest}
+        other.settings = replace(self.settings, **changed)  # type: ignore[arg-type]
+        other._search = other._searcher(self._search.lm)
+        return other
+
+    def _searcher(self, language_model: Any) -> Any:
+        """torchaudio's decoder: with a model by its path, by one that is loaded, or with none."""
+        settings, lexicon = self.settings, self._lexicon
         try:
             from torchaudio.models.decoder import ctc_decoder
 
@@ -119,23 +134,23 @@ class BeamDecoder:
                 spellings.write_text("".join(lexicon or []), encoding="utf-8")
                 # Without it torchaudio 2.11 numbers the model's tokens in another order than ours.
                 numbered = Path(folder) / "tokens.txt"
-                numbered.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-                self._search = ctc_decoder(
+                numbered.write_text("".join(f"{n}\n" for n in self._names), encoding="utf-8")
+                return ctc_decoder(
                     lexicon=str(spellings) if lexicon else None,
-                    tokens=names,
-                    lm=str(settings.language_model) if settings.language_model else None,
+                    tokens=self._names,
+                    lm=language_model,
                     lm_dict=None if lexicon else str(numbered),
                     nbest=max(
                         settings.nbest, settings.beam_size
                     ),  # all of them: many are of one text
                     beam_size=settings.beam_size,
-                    beam_size_token=min(settings.tokens_per_frame, len(names)),
+                    beam_size_token=min(settings.tokens_per_frame, len(self._names)),
                     beam_threshold=settings.beam_threshold,
                     lm_weight=settings.lm_weight,
                     word_score=settings.word_score if lexicon else 0.0,
                     sil_score=0.0 if lexicon else settings.word_score,
                     blank_token=_BLANK_NAME,
-                    sil_token=space,
+                    sil_token=self._space_name,
                 )
         except (ImportError, ModuleNotFoundError):
             raise _not_installed() from None

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from lhotse import MonoCut
     from numpy.typing import NDArray
 
-    from asr.data.segments import Segment
     from asr.model.loaded_model import LoadedModel
+
+
+Batch = Sequence[int]
+"""Places of utterances in their set."""
 
 
 class Speech(Protocol):
@@ -95,7 +98,8 @@ def decode(
         speech = SpeechSet.load(Path(cuts)).at_rate(rate_hz)
     else:
         speech = CutsInMemory.of(cuts, rate_hz)
-    found = dict(_decoded(model, speech, decoder, max_seconds, token_times=False))
+    batches = batches_of(model, speech, max_seconds)
+    found = dict(pair for batch in batches for pair in decode_batch(model, speech, batch, decoder))
     return [utterance_of(found[place]) for place in range(len(found))]
 
 
@@ -142,33 +146,45 @@ def decode_set(
     With several hypotheses also `nbest`, with `token_times` also `tokens`. `max_seconds` bounds the padded
     audio of a batch. `lost` gets what cannot be read; raises LostAudioError for the first where it is None.
     """
-    for _, record in _decoded(model, speech, decoder, max_seconds, token_times, lost):
-        yield record
+    for batch in batches_of(model, speech, max_seconds):
+        for _, record in decode_batch(model, speech, batch, decoder, token_times, lost):
+            yield record
+
+
+def batches_of(model: LoadedModel, speech: Speech, max_seconds: float = 120.0) -> list[Batch]:
+    """Utterances of similar length, whose padded audio is at most so long; the shortest first."""
+    from asr.data.batching import split_into_micro_batches
+    from asr.data.segments import Kind, Segment
+
+    segments = [Segment(Kind.LABELLED, i, 0, s) for i, s in enumerate(speech.seconds)]
+    shortest = model.front_end.shortest_seconds
+    slots = split_into_micro_batches(segments, 1, max_seconds, shortest_seconds=shortest)
+    return [[segment.index for segment in batch] for [batch] in slots if batch]
 
 
 @torch.inference_mode()
-def _decoded(
+def decode_batch(
     model: LoadedModel,
     speech: Speech,
+    batch: Batch,
     decoder: Decoder | GenerationSettings,
-    max_seconds: float,
-    token_times: bool,
+    token_times: bool = False,
     lost: list[LostAudioError] | None = None,
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The place of each utterance in its set, and its record."""
+) -> list[tuple[int, dict[str, Any]]]:
+    """The place of each utterance in its set, and its record, as `decode_set` has them."""
     if isinstance(model.network, EncoderDecoder):
         settings = GenerationSettings() if decoder is greedy_only else decoder
-        yield from _written(model, model.network, speech, settings, max_seconds, lost)
-        return
+        return list(_written(model, model.network, speech, batch, settings, lost))
     if isinstance(decoder, GenerationSettings):
         raise UserError(
             "this model has no decoder that writes", "decode it greedily, or by asr.BeamDecoder"
         )
-    for segment, logits_SV in set_logits(model, speech, max_seconds, lost):
+    found = []
+    for place, logits_SV in batch_logits(model, speech, batch, lost):
         frames = torch.tensor([len(logits_SV)])
         [hypotheses] = decoder(logits_SV[None], frames)
-        best, cut = hypotheses[0], speech.cuts[segment.index]
-        reference = speech.references[segment.index]
+        best, cut = hypotheses[0], speech.cuts[place]
+        reference = speech.references[place]
         timed_tokens = align_tokens(logits_SV, best.tokens, model.frame_seconds)
         record = {
             "id": cut.id,
@@ -190,7 +206,8 @@ def _decoded(
                 {"text": model.tokenizer.decode(h.tokens), "confidence": round(h.confidence, 4)}
                 for h in hypotheses
             ]
-        yield segment.index, record
+        found.append((place, record))
+    return found
 
 
 def with_manifest_fields(record: dict[str, Any], cut: MonoCut) -> dict[str, Any]:
@@ -202,8 +219,8 @@ def _written(
     model: LoadedModel,
     network: EncoderDecoder,
     speech: Speech,
+    batch: Batch,
     settings: object,
-    max_seconds: float,
     lost: list[LostAudioError] | None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """What an encoder-decoder writes: with the times of words where it has a CTC head."""
@@ -212,25 +229,25 @@ def _written(
             "an encoder-decoder is not decoded frame by frame",
             "leave the beam search and its language model out, or take a CTC model",
         )
-    for batch, waveforms_BN, samples_B in _batches(model, speech, max_seconds, lost):
-        cuts = [speech.cuts[segment.index] for segment in batch]
-        names = [cut.id for cut in cuts]
-        texts = write_pieces(model, network, waveforms_BN, samples_B, names, settings)
-        for segment, cut, written in zip(batch, cuts, texts, strict=True):
-            record = {
-                "id": cut.id,
-                "reference": speech.references[segment.index],
-                "hypothesis": written.text,
-                "confidence": round(written.confidence, 4),
-                "seconds": cut.duration,
-                "tokens_per_second": round(written.tokens / max(0.01, cut.duration), 2),
-            }
-            if written.words is not None:
-                record["words"] = [_rounded(word.to_record()) for word in written.words]
-                record["reference_words"] = _aligned_reference(
-                    model, written.head_logits_SV, record["reference"]
-                )
-            yield segment.index, with_manifest_fields(record, cut)
+    places, waveforms_BN, samples_B = _read(speech, batch, lost)
+    cuts = [speech.cuts[place] for place in places]
+    names = [cut.id for cut in cuts]
+    texts = write_pieces(model, network, waveforms_BN, samples_B, names, settings) if cuts else []
+    for place, cut, written in zip(places, cuts, texts, strict=True):
+        record = {
+            "id": cut.id,
+            "reference": speech.references[place],
+            "hypothesis": written.text,
+            "confidence": round(written.confidence, 4),
+            "seconds": cut.duration,
+            "tokens_per_second": round(written.tokens / max(0.01, cut.duration), 2),
+        }
+        if written.words is not None:
+            record["words"] = [_rounded(word.to_record()) for word in written.words]
+            record["reference_words"] = _aligned_reference(
+                model, written.head_logits_SV, record["reference"]
+            )
+        yield place, with_manifest_fields(record, cut)
 
 
 def _aligned_reference(
@@ -281,34 +298,34 @@ def _timed_reference(
 
 
 @torch.inference_mode()
-def set_logits(
-    model: LoadedModel,
-    speech: Speech,
-    max_seconds: float = 120.0,
-    lost: list[LostAudioError] | None = None,
-) -> Iterator[tuple[Segment, Tensor]]:
-    """Each utterance with its logits (S, V) on the CPU, by length; what cannot be read as in `decode_set`."""
-    for batch, waveforms_BN, samples_B in _batches(model, speech, max_seconds, lost):
-        logits_BSV, lengths_B = model.logits(waveforms_BN, samples_B)
-        for segment, logits_SV, frames in zip(batch, logits_BSV.cpu(), lengths_B, strict=True):
-            yield segment, logits_SV[: int(frames)]
+def set_logits(model: LoadedModel, speech: Speech) -> Iterator[tuple[int, Tensor]]:
+    """The place of each utterance and its logits (S, V) on the CPU, by length. Raises as `load_samples`."""
+    for batch in batches_of(model, speech):
+        yield from batch_logits(model, speech, batch)
 
 
-def _batches(
-    model: LoadedModel, speech: Speech, max_seconds: float, lost: list[LostAudioError] | None
-) -> Iterator[tuple[list[Segment], Tensor, Tensor]]:
-    """Utterances of similar length, their waveforms (B, N) and samples (B,)."""
-    from asr.data.batching import split_into_micro_batches
+@torch.inference_mode()
+def batch_logits(
+    model: LoadedModel, speech: Speech, batch: Batch, lost: list[LostAudioError] | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """The same of a batch; what cannot be read as in `decode_set`."""
+    places, waveforms_BN, samples_B = _read(speech, batch, lost)
+    if not places:
+        return
+    logits_BSV, lengths_B = model.logits(waveforms_BN, samples_B)
+    for place, logits_SV, frames in zip(places, logits_BSV.cpu(), lengths_B, strict=True):
+        yield place, logits_SV[: int(frames)]
+
+
+def _read(
+    speech: Speech, batch: Batch, lost: list[LostAudioError] | None
+) -> tuple[list[int], Tensor, Tensor]:
+    """The places of those that can be read, their waveforms (B, N) and samples (B,)."""
     from asr.data.reading import Readable
-    from asr.data.segments import Kind, Segment
 
-    segments = [Segment(Kind.LABELLED, i, 0, s) for i, s in enumerate(speech.seconds)]
-    shortest = model.front_end.shortest_seconds
-    for [batch] in split_into_micro_batches(segments, 1, max_seconds, shortest_seconds=shortest):
-        found = Readable.of(speech.cuts, [segment.index for segment in batch])
-        for error in found.lost.values():
-            if lost is None:
-                raise error
-            lost.append(error)
-        if found.kept:
-            yield [batch[place] for place in found.kept], found.waveforms_BN, found.samples_B
+    found = Readable.of(speech.cuts, batch)
+    for error in found.lost.values():
+        if lost is None:
+            raise error
+        lost.append(error)
+    return [batch[kept] for kept in found.kept], found.waveforms_BN, found.samples_B

@@ -1,4 +1,4 @@
-"""Audio of any length -> a greedy path with times, in bounded memory.
+"""Audio of any length -> a greedy path, or a search's tokens, with times, in bounded memory.
 
 A first pass measures the recording; a second cuts it into windows that overlap and decodes them, normalised by
 the whole, with attention to what is near. Two neighbours are joined in a pause that both contain, away from
@@ -14,13 +14,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from asr.decoding.alignment import align_tokens
+from asr.decoding.greedy import Decoder
 from asr.decoding.words import TimedToken
 from asr.errors import UserError
 from asr.model.tokenizer import BLANK
@@ -58,10 +60,12 @@ class _Piece:
     """(S,)"""
     silence: Tensor
     """(S,) log posterior of the blank."""
+    logits: Tensor
+    """(S, V), or (S, 0) where nobody wants them."""
 
     def cut(self, begin: int, end: int | None = None) -> _Piece:
         """Its frames from place `begin` of the piece to `end`."""
-        parts = (self.tokens, self.posteriors, self.silence)
+        parts = (self.tokens, self.posteriors, self.silence, self.logits)
         return _Piece(self.start + begin, *(part[begin:end] for part in parts))
 
 
@@ -76,6 +80,55 @@ def greedy_path(
 
     Raises UserError for a window shorter than four contexts.
     """
+    seconds, found = _pieces(model, blocks, window_seconds, context_seconds)
+    pieces = list(found)
+    return GreedyPath(
+        torch.cat([torch.empty(0, dtype=torch.int32), *(piece.tokens for piece in pieces)]),
+        torch.cat([torch.empty(0), *(piece.posteriors for piece in pieces)]),
+        model.frame_samples / model.config.features.sample_rate_hz,
+        seconds,
+    )
+
+
+@torch.inference_mode()
+def searched_tokens(
+    model: LoadedModel,
+    blocks: Callable[[], Iterable[Tensor]],
+    window_seconds: float,
+    context_seconds: float,
+    decoder: Decoder,
+) -> tuple[float, list[TimedToken]]:
+    """Seconds of a recording, and its tokens by a search, with their times by forced alignment.
+
+    Takes and raises what `greedy_path` does. What lies between two joints is searched by itself, a window at
+    most: a language model begins anew in these pauses.
+    """
+    seconds, pieces = _pieces(model, blocks, window_seconds, context_seconds, keeps_logits=True)
+    space = next(
+        (t for t in range(1, model.tokenizer.vocabulary_size) if model.tokenizer.piece(t) == " "), 0
+    )
+    found, ended = list[TimedToken](), False
+    for piece in pieces:
+        [[best, *_]] = decoder(piece.logits[None], torch.tensor([len(piece.logits)]))
+        begin = piece.start * model.frame_seconds
+        own = align_tokens(piece.logits, best.tokens, model.frame_seconds)
+        greedy = [token for token in piece.tokens.tolist() if token != BLANK]
+        # A search leaves spaces at both ends out: there is one if the best path has it on either side.
+        if own and found and space and (ended or greedy[:1] == [space]):
+            found.append(TimedToken(space, begin, begin, 1.0))
+        found += [replace(t, begin=begin + t.begin, end=begin + t.end) for t in own]
+        ended = greedy[-1:] == [space] or (ended and not own)
+    return seconds, found
+
+
+def _pieces(
+    model: LoadedModel,
+    blocks: Callable[[], Iterable[Tensor]],
+    window_seconds: float,
+    context_seconds: float,
+    keeps_logits: bool = False,
+) -> tuple[float, Iterator[_Piece]]:
+    """Seconds of a recording, and its frames in pieces that follow each other."""
     features = model.config.features
     frame_samples = model.frame_samples
     rate = features.sample_rate_hz
@@ -96,15 +149,9 @@ def greedy_path(
     recording = model.front_end.survey(blocks())
     windows = _windows(blocks(), frame_samples, window, context)
     fits_one = recording.samples <= (window + context) * frame_samples
-    pieces = list(
-        _joined(_decoded(model, windows, window - 2 * context, None if fits_one else recording))
-    )
-    return GreedyPath(
-        torch.cat([torch.empty(0, dtype=torch.int32), *(piece.tokens for piece in pieces)]),
-        torch.cat([torch.empty(0), *(piece.posteriors for piece in pieces)]),
-        frame_samples / rate,
-        recording.samples / rate,
-    )
+    whole = None if fits_one else recording
+    decoded = _decoded(model, windows, window - 2 * context, whole, keeps_logits)
+    return recording.samples / rate, _joined(decoded)
 
 
 def _windows(
@@ -124,7 +171,11 @@ def _windows(
 
 
 def _decoded(
-    model: LoadedModel, windows: Iterator[Tensor], step: int, recording: Recording | None
+    model: LoadedModel,
+    windows: Iterator[Tensor],
+    step: int,
+    recording: Recording | None,
+    keeps_logits: bool,
 ) -> Iterator[_Piece]:
     start = 0
     while batch := list(itertools.islice(windows, _WINDOWS_AT_ONCE)):
@@ -134,12 +185,14 @@ def _decoded(
         log_posteriors_BSV = logits_BSV.float().log_softmax(-1)
         best_BS, path_BS = log_posteriors_BSV.max(-1)
         silence_BS = log_posteriors_BSV[..., BLANK]
+        kept = logits_BSV if keeps_logits else logits_BSV[..., :0]
         for index, frames in enumerate(frames_B.tolist()):
             yield _Piece(
                 start,
                 path_BS[index, :frames].int().cpu(),
                 best_BS[index, :frames].exp().cpu(),
                 silence_BS[index, :frames].cpu(),
+                kept[index, :frames].cpu(),
             )
             start += step
 

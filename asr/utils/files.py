@@ -91,10 +91,11 @@ def write_json(path: Path, content: Any) -> None:
 def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write one JSON object a line."""
     with replacing_text(path) as stream:
-        stream.writelines(_json_line(record) for record in records)
+        stream.writelines(map(json_line, records))
 
 
-def _json_line(record: dict[str, Any]) -> str:
+def json_line(record: dict[str, Any]) -> str:
+    """One JSON object and the end of its line, such that it can be encoded."""
     line = json.dumps(record, ensure_ascii=False)
     try:
         line.encode()

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from asr.errors import UserError
+from asr.utils.signals import Interrupted
 
+_FIRST_ONE_SPEAKS_SECONDS = 10.0
 _TORCHRUN = "start it with torchrun or deepspeed (torchrun --nproc-per-node 8 -m asr ...)"
 
 
@@ -41,6 +46,38 @@ def ranks_announced(they_meet: bool = True) -> int:
             f"say where the ranks meet; or {_TORCHRUN}",
         )
     return world
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """What all processes of a machine find, such as a misspelt name, its first one says.
+
+    The others wait with it for the launcher to end them, and say it where that does not come.
+    """
+    try:
+        yield
+    except UserError as error:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            try:
+                time.sleep(_FIRST_ONE_SPEAKS_SECONDS)
+            except Interrupted:
+                error.is_said_elsewhere = True
+        raise
+
+
+def refuse_several(command: str, instead: str = "") -> None:
+    """Raises UserError, said by one, where a launcher has started several of a command that is one process.
+
+    `instead`: what one may do besides.
+    """
+    world = ranks_announced(they_meet=False)
+    if world > 1:
+        error = UserError(
+            f"{world} processes of `{command}` were started, and each would do all of its work",
+            f"start it without torchrun{instead}",
+        )
+        error.is_said_elsewhere = os.environ["RANK"] != "0"
+        raise error
 
 
 def _check_other_launchers() -> None:

@@ -1,7 +1,7 @@
 """Label prepared sets, by as many processes as there are, and go on after a kill.
 
-Micro-batches are the same whatever the processes; each has one process that labels it, and what is done is in
-the journal (labelling/journal.py). Processes do not wait for each other: the one that finishes last writes
+Micro-batches are the same whatever the processes; each has one process that labels it, and what is done is
+in the journal (decoding/sharing). Processes do not wait for each other: the one that finishes last writes
 the ledger and the exports, in the order of the sets. A micro-batch of which some audio cannot be read is done
 without it, and tried again by the next call.
 """
@@ -9,7 +9,6 @@ without it, and tried again by the next call.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,44 +24,22 @@ from asr.data.manifest.index import digest
 from asr.data.reading import Readable
 from asr.data.segments import Kind, Segment
 from asr.decoding.safeguards import compression_ratio
+from asr.decoding.sharing.journal import Journal
+from asr.decoding.sharing.processes import Processes
 from asr.errors import UserError
 from asr.evaluation.normalisers import Normaliser
 from asr.pseudo_labels.filters import Dropped
 from asr.pseudo_labels.label import Label, LabelMetrics
-from asr.pseudo_labels.labelling.journal import Journal
 from asr.pseudo_labels.labelling.recogniser import Recogniser
 from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.outside.label_files import write_labels
 from asr.pseudo_labels.outside.lines import WrittenLabel
 from asr.pseudo_labels.records import LabelRecord, measured
-from asr.utils.devices import has_gpu
-from asr.utils.launcher import ranks_announced
 
 _SAY_EVERY_SECONDS = 20.0
 _MOST_NAMED = 10
 _DIGITS = 6
 """Of a confidence: the ledger's fp32 and every export then hold the same number."""
-
-
-@dataclass(frozen=True)
-class Processes:
-    """This process among those that label together."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-    @classmethod
-    def here(cls) -> Processes:
-        """As torchrun says in the environment. No process group is formed, since nobody waits for anybody."""
-        rank, world = int(os.environ.get("RANK", "0")), ranks_announced(they_meet=False)
-        if has_gpu():
-            local = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
-            return cls(rank, world, torch.device("cuda", local))
-        if "OMP_NUM_THREADS" not in os.environ:
-            local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
-        return cls(rank, world, torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -98,7 +75,7 @@ class SetLabeller:
         Raises UserError where the folder holds other labels, where an export cannot hold these, and where too
         much of the audio cannot be read.
         """
-        journal, batches = Journal(self.output), self._batches()
+        journal, batches = Journal(self.output / "journal", "labels"), self._batches()
         journal.begin(self._stamp)
         rank, world = self.processes.rank, self.processes.world
         done = journal.done()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import LETTERS, SAMPLE_RATE_HZ, asr_command, tones
+from conftest import LETTERS, SAMPLE_RATE_HZ, asr_command, needs_beam_search, read_lines, tones
 
 from asr.__main__ import main
 from asr.decoding import captions
@@ -167,3 +167,49 @@ def test_several_files_in_one_stream_are_told_apart_or_refused(
     files = [str(tmp_path / "a.wav"), str(tmp_path / second)]
     assert main(["transcribe", str(tmp_path), *files, "--format", kind]) == 2
     assert message in capsys.readouterr().err
+
+
+@needs_beam_search
+def test_it_takes_the_search_that_was_tuned(
+    fluent: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm, dev = tmp_path / "lm.arpa", str(corpus / "dev.jsonl.gz")
+    cuts = str(corpus / "labelled.jsonl.gz")
+    assert main(["prepare", "lm", "--cuts", cuts, "--output", str(lm), "--order", "3"]) == 0
+    hypotheses, tuned = tmp_path / "h.jsonl", tmp_path / "h.tuning.json"
+    decode = ["decode", str(fluent), dev, "--output", str(hypotheses), "--decoder", "beam"]
+    assert main([*decode, "--lm", str(lm), "--beam-size", "9", "--tune", dev]) == 0
+    lines = read_lines(hypotheses)
+    files = [line["audio"] for line in lines]
+    capsys.readouterr()
+
+    def texts(*options: str) -> list[str]:
+        assert main(["transcribe", str(fluent), *files, *options]) == 0
+        return [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()]
+
+    by_decode = [line["hypothesis"] for line in lines]
+    assert texts("--tuned", str(tuned)) == by_decode
+    stored, strong = json.loads(tuned.read_text()), tmp_path / "strong.json"
+    stored["search"]["lm_weight"] = 30.0
+    strong.write_text(json.dumps(stored))
+    weights = ["--lm-weight=30", f"--word-score={stored['best']['word_score']}"]
+    by_model = texts("--lm", str(lm), *weights, "--beam-size", "9")
+    assert texts("--tuned", str(strong)) == texts("--tuned", str(tuned), *weights) == by_model
+    assert by_model != by_decode
+
+    def said(model: Path, *options: str) -> str:
+        assert main(["transcribe", str(model), files[0], *options]) == 2
+        return capsys.readouterr().err
+
+    (tmp_path / "other.json").write_text('{"search": {"lexicon": null}}')
+    for wrong in ("missing.json", "other.json", "h.jsonl"):
+        assert "name what `asr decode --decoder beam --tune DEV` wrote" in said(
+            fluent, "--tuned", str(tmp_path / wrong)
+        )
+    moved = lm.rename(tmp_path / "moved.arpa")
+    assert f"language model {lm}, of {tuned}: no such file; say where it is with --lm" in said(
+        fluent, "--tuned", str(tuned)
+    )
+    assert texts("--tuned", str(tuned), "--lm", str(moved)) == by_decode
+    moved.write_text(moved.read_text() + "\n")
+    assert "is not the one of" in said(fluent, "--tuned", str(tuned), "--lm", str(moved))

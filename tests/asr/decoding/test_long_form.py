@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import LETTERS, SAMPLE_RATE_HZ, asr_command, tones
+from conftest import LETTERS, SAMPLE_RATE_HZ, asr_command, needs_beam_search, tones
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.data.audio import read_audio
 from asr.decoding import long_form as long_audio
+from asr.decoding.transcribe import transcribe
 from asr.errors import UserError
 from asr.model.model_folder import find_checkpoint, load_model
 
@@ -100,6 +101,26 @@ def test_a_long_file_of_known_sentences_reads_as_in_one_piece(fluent: Path, tmp_
     different = sum(a != b for a, b in zip(words(found.tokens), said, strict=True))
     assert different <= len(said) / 200
     assert jiwer.wer(" ".join(texts), " ".join(said)) < 0.1
+
+
+@needs_beam_search
+def test_a_search_reads_a_long_file_as_greedily_where_it_has_no_model(fluent: Path) -> None:
+    from asr.decoding.beam import BeamDecoder, BeamSettings
+
+    random = np.random.default_rng(4)
+    texts = [
+        " ".join("".join(random.choice(list(LETTERS), 3)) for _ in range(3)) for _ in range(25)
+    ]
+    signal = np.concatenate([tones(f"{text} ", random) for text in texts])
+    model = load_model(find_checkpoint(fluent), "student", torch.device("cpu"))
+    searched = BeamDecoder(model.tokenizer, BeamSettings(beam_size=5, tokens_per_frame=3))
+    windows = (model, (signal, SAMPLE_RATE_HZ), 8.0, 2.0)
+    found, greedy = transcribe(*windows, decoder=searched), transcribe(*windows)
+    assert found.seconds == greedy.seconds > 30
+    assert [word.text for word in found.words] == [word.text for word in greedy.words]
+    for one, other in zip(found.words, greedy.words, strict=True):
+        assert one.begin == pytest.approx(other.begin, abs=0.1)
+        assert one.end == pytest.approx(other.end, abs=0.1)
 
 
 def test_absolute_positions_stay_those_of_training() -> None:

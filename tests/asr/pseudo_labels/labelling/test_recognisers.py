@@ -16,7 +16,7 @@ from torch import Tensor
 from asr.data.dataset import SpeechSet
 from asr.decoding.safeguards import GREEDY
 from asr.errors import UserError
-from asr.pseudo_labels.labelling.decoding import recognise_set
+from asr.pseudo_labels.labelling.decoding import work_of
 from asr.pseudo_labels.labelling.recogniser import Choice, Recogniser, load_recogniser
 from asr.pseudo_labels.labelling.written import WritingRecogniser
 
@@ -170,7 +170,8 @@ def test_what_is_longer_than_whispers_window_is_heard_in_equal_parts(whisper: Pa
 
 def test_a_ctc_model_decodes_a_set_utterance_by_utterance(ctc: Path, corpus: Path) -> None:
     speech = SpeechSet.load(corpus / "dev.jsonl.gz")
-    lines = list(recognise_set(loaded(ctc), speech, GREEDY))
+    work = work_of(loaded(ctc), speech, GREEDY, 120.0)
+    lines = [record for batch in work.batches for _, record in work.decode(batch)]
     assert [line["id"] for line in lines] == list(speech.ids)
     assert [line["reference"] for line in lines] == list(speech.references)
     assert all(0 < line["confidence"] <= 1 and line["audio"] for line in lines)

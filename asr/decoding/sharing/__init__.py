@@ -1,0 +1,1 @@
+"""Work on a set by as many processes as there are, which do not wait for each other and go on after a kill."""
