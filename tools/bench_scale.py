@@ -7,8 +7,8 @@ Plays the first rank, which does most, of the recipe that is named: durations li
 labels, no audio and no network. What other ranks would send is made outside of the time that counts; what
 arrives is taken in and judged as in a run. Milliseconds of a core, the median over the updates: `plan` is the
 main thread's until its micro-batches are known, `labels` from then to the end of the update, but for its own
-labels' making; `worst` of the two together; `save` what a checkpoint adds for the ledger, spread over its
-updates; `all` threads together, on average.
+labels' making; `least` and `worst` of the two together (other work on the machine makes them longer); `save`
+what a checkpoint adds for the ledger, spread over its updates; `all` threads together, on average.
 """
 
 from __future__ import annotations
@@ -238,9 +238,10 @@ def measure(world: int, schedule: str, updates: int, recipe: Path, work_seconds:
         labeler.ledger.write(updates + 2)
         save = (watch.now() - started) / (updates + 2)
     plan_ms, labels_ms = 1000 * statistics.median(plans), 1000 * statistics.median(labels)
+    both = [1000 * sum(one) for one in zip(plans, labels, strict=True)]
     return (
         f"{world:>5} {utterances:>11,} {plan_ms:>8.1f} {labels_ms:>8.1f} {plan_ms + labels_ms:>8.1f} "
-        f"{1000 * max(map(sum, zip(plans, labels, strict=True))):>8.1f} {1000 * save:>8.1f} "
+        f"{min(both):>8.1f} {max(both):>8.1f} {1000 * save:>8.1f} "
         f"{1000 * statistics.mean(of_all):>8.1f}"
     )
 
@@ -257,8 +258,7 @@ def update(
     labeler: PseudoLabeler, ranks: Any, watch: Watch, batch: Any, micro_batches: Any, number: int
 ) -> None:
     """As TrainStep and Trainer do, but for the networks."""
-    places = getattr(batch, "places", None)
-    labeler.begin_batch(batch.batch, number, _HOURS + number, *([places] if places else []))
+    labeler.begin_batch(batch.batch, number, _HOURS + number, batch.places)
     is_shared = True
     for micro_batch in micro_batches:
         if not micro_batch.is_trained:
@@ -293,7 +293,9 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    print("ranks  utterances     plan   labels     both    worst     save      all   ms an update")
+    print(
+        "ranks  utterances     plan   labels     both    least    worst     save      all   ms an update"
+    )
     for world in given.ranks:
         print(
             measure(world, given.schedule, given.updates, given.recipe, given.work_seconds),

@@ -11,8 +11,10 @@ each rank holds the rows of its own; the first one puts them into the order of t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +104,7 @@ class LabelLedger:
     _held: int = 0
     """Rows of all ranks that are in no file yet."""
     _exchanges: int = 0
+    _being_written: Future[None] | None = None
 
     def __post_init__(self) -> None:
         """Drop what a killed run wrote after its checkpoint."""
@@ -164,42 +167,57 @@ class LabelLedger:
             )
 
     def write(self, batch: int, wait: bool = True) -> None:
-        """Put what has gathered until `batch` on the disk; not yet, where it is little and may wait.
+        """Put what has gathered until `batch` on the disk; where it may wait, little of it not yet.
 
-        A collective.
+        And much of it by a thread, for which the next call waits. A collective.
         """
+        if wait or self._held >= _MOST_ROWS_HELD:
+            self._wait()
         if batch <= self.batches or (not wait and self._held < _MOST_ROWS_HELD):
             return
-        from pyarrow import parquet
-
-        for name in self._rows:
-            table = self._collected(name)
-            if table is not None and len(table):
-                file = f"{self.batches + 1:09d}-{batch:09d}.parquet"
-                with replacing(self.run / FOLDER / name / file) as stream:
-                    parquet.write_table(table, stream, compression="zstd")
+        parts = {name: self._collected(name) for name in self._rows}
+        put = partial(_put, self.run, f"{self.batches + 1:09d}-{batch:09d}.parquet", parts)
         self._held, self.batches = 0, batch
+        if wait:
+            put()
+        else:
+            thread = ThreadPoolExecutor(1, "ledger")
+            self._being_written = thread.submit(put)
+            thread.shutdown(wait=False)
 
-    def _collected(self, name: str) -> pyarrow.Table | None:
-        """On the first rank what all hold, in the order of the stream; nothing is held thereafter."""
+    def _wait(self) -> None:
+        """Until the thread is done. Raises what it raised."""
+        being_written, self._being_written = self._being_written, None
+        if being_written is not None:
+            being_written.result()
+
+    def _collected(self, name: str) -> list[pyarrow.Table]:
+        """On the first rank what all hold, rank by rank; nothing is held thereafter."""
         import pyarrow as pa
 
         rows, order = self._rows[name], self._order[name]
         own = pa.Table.from_pylist(rows, schema=_schemas()[name])
-        if self.ranks is not None and self.ranks.world > 1:
-            for place, column in enumerate(_ORDER):
-                own = own.append_column(column, pa.array([one[place] for one in order], pa.int64()))
-            parts = [
-                pa.ipc.open_stream(part).read_all() for part in self.ranks.collect(_packed(own))
-            ]
-            own = None
-            if parts:
-                whole = pa.concat_tables(parts).unify_dictionaries()
-                own = whole.sort_by([(column, "ascending") for column in _ORDER])
-                own = own.drop_columns(list(_ORDER))
+        for place, column in enumerate(_ORDER):
+            own = own.append_column(column, pa.array([one[place] for one in order], pa.int64()))
         rows.clear()
         order.clear()
-        return own
+        if self.ranks is None or self.ranks.world == 1:
+            return [own]
+        return [pa.ipc.open_stream(part).read_all() for part in self.ranks.collect(_packed(own))]
+
+
+def _put(run: Path, file: str, parts: Mapping[str, Sequence[pyarrow.Table]]) -> None:
+    """Into files, in the order of the stream."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    for name, tables in parts.items():
+        if any(map(len, tables)):
+            whole = pa.concat_tables(tables).unify_dictionaries()
+            if len(tables) > 1:
+                whole = whole.sort_by([(column, "ascending") for column in _ORDER])
+            with replacing(run / FOLDER / name / file) as stream:
+                parquet.write_table(whole.drop_columns(list(_ORDER)), stream, compression="zstd")
 
 
 def _packed(table: pyarrow.Table) -> bytes:
