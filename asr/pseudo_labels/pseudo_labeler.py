@@ -253,7 +253,7 @@ class PseudoLabeler:
         if self.ledger is not None:
             self.ledger.note_labels(self.batch, own.made, len(shared.places))
             self.ledger.note_uses(self.batch, self.hours, own.uses, shared.uses)
-        self.dropped.update(shared.dropped_uses(key) if is_kept else filter(None, shared.dropped))
+        self.dropped.update(shared.dropped_uses(key) if is_kept else shared.reasons)
         return shared
 
     def _watch(self, shared: Shared) -> None:

@@ -83,6 +83,12 @@ class Shared:
         return [_REASONS[number] for number in self._of_labels(_DROPPED).tolist()]
 
     @property
+    def reasons(self) -> list[str]:
+        """The same of those that are not, alone."""
+        numbers = self._of_labels(_DROPPED)
+        return [str(_REASONS[number]) for number in numbers[numbers > 0].tolist()]
+
+    @property
     def uses(self) -> int:
         """Of labels that were kept."""
         return int(self.table_CN[_USED].sum())
