@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -116,13 +117,15 @@ def padding_share(slots: Slots) -> float:
 
 def _cut(lengths: Sequence[float], limit: float) -> list[tuple[int, int]]:
     """Greedy contiguous cuts of ascending `lengths` whose padded cost is at most `limit`."""
-    cuts, start = [], 0
-    for end in range(1, len(lengths) + 1):
-        # Ascending order: the last one is the longest.
-        if lengths[end - 1] * (end - start) > limit and end - start > 1:
-            cuts.append((start, end - 1))
-            start = end - 1
-    cuts.append((start, len(lengths)))
+    cuts, start, count = [], 0, len(lengths)
+    # Ascending order: the last one is the longest, and what follows a cut takes no more utterances than it.
+    size = bisect_right(range(1, count + 1), limit, key=lambda n: lengths[n - 1] * n)
+    while start < count:
+        size = max(1, min(size, count - start))
+        while size > 1 and lengths[start + size - 1] * size > limit:
+            size -= 1
+        cuts.append((start, start + size))
+        start += size
     return cuts
 
 

@@ -152,7 +152,7 @@ class CachePlan:
         segments = self._group(state, pass_index, group)
         speeds = random.choice(np.asarray(self.corpus.speed_factors), len(segments))
         return tuple(
-            replace(segment, use=use, is_last_use=is_last, speed=float(speed))
+            segment._replace(use=use, is_last_use=is_last, speed=float(speed))
             for segment, speed in zip(segments, speeds, strict=True)
         )
 

@@ -7,35 +7,29 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from threading import Lock
 
 from torch.utils.data import DataLoader
 
 from asr.config.schema import Config
-from asr.data.batching import (
-    Part,
-    Slots,
-    deal_into_parts,
-    padding_share,
-    part_numbers,
-    split_into_micro_batches,
-)
+from asr.data.batching import Part, Slots
 from asr.data.cache_sampler import CachePlan
 from asr.data.dataset import SpeechSet, check_lost_tars, load_role
+from asr.data.loading.ahead import made_ahead
 from asr.data.loading.micro_batch import MicroBatch, MicroBatchSpec, Reader
+from asr.data.loading.planning import Planned, planned
 from asr.data.loading.shared_memory import PREFETCH, received, workers_possible
 from asr.data.manifest.index import digest
 from asr.data.sampler import AudioStream, GlobalBatch, Position
-from asr.data.segments import Kind, label_ratio
+from asr.data.segments import Kind, Segment, label_ratio
 from asr.data.set_weights import grouped
 from asr.data.sound.augmentation import SoundAugmentation
 from asr.data.transcripts import check_transcripts, tokens_per_second_of, tokens_per_second_of_dev
 from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
-from asr.scaling.rule import SECONDS_PER_HOUR
-from asr.scaling.validity import is_measured
 from asr.utils.signals import begin_worker
 
 
@@ -55,10 +49,15 @@ class RankBatch:
     """Of this rank's micro-batch; None for one that belongs to no part."""
     lost: dict[str, str] = field(default_factory=dict)
     """What this rank could not read since somebody took it from here: by the utterance's id, why."""
+    places: Mapping[Segment, int] | None = None
+    """Of this rank's segments among the batch's; None where nobody has looked."""
 
 
 class TrainingData:
     """The labelled and untranscribed speech of a recipe as one stream."""
+
+    _planning = Lock()
+    """Held while the stream is read: it keeps what it last looked at."""
 
     def __init__(
         self,
@@ -140,46 +139,32 @@ class TrainingData:
 
         The number of loader workers changes how far audio is read ahead, never the order.
         """
-        planned: deque[tuple[GlobalBatch, float, Slots, list[Part]]] = deque()
+        to_read: deque[Planned] = deque()
+
+        def plan(here: Position) -> tuple[Planned, Position]:
+            one = planned(self.config, self.stream, here, rank, ranks)
+            return one, one.batch.after
 
         def specs() -> Iterator[MicroBatchSpec]:
-            here = position
-            while True:
-                nominal = self.config.global_batch_seconds(ranks, here.seconds / SECONDS_PER_HOUR)
-                batch = self.stream.next_batch(here, self.config.groups_per_batch(nominal))
-                parts = self._parts(batch, nominal, here)
-                slots = split_into_micro_batches(
-                    batch.segments,
-                    ranks,
-                    self.config.batch.max_seconds_per_micro_batch,
-                    part_numbers(parts),
-                    self.config.model.least_seconds,
-                )
-                planned.append((batch, nominal, slots, parts))
-                yield from self._specs(slots, rank)
-                here = batch.after
+            for one in made_ahead(plan, position, self._planning):
+                to_read.append(one)
+                yield from self._specs(one.slots, rank)
 
         micro_batches = self._loaded(specs())
         while True:
             first = next(micro_batches)
-            batch, nominal, slots, parts = planned.popleft()
-            numbers = part_numbers(parts)
+            one = to_read.popleft()
             yield RankBatch(
-                batch,
-                nominal,
-                padding_share(slots),
-                len(slots),
-                chain([first], islice(micro_batches, len(slots) - 1)),
-                parts,
-                [numbers.get(slot[rank][0]) if slot[rank] else None for slot in slots],
+                one.batch,
+                one.nominal_seconds,
+                one.padding_share,
+                len(one.slots),
+                chain([first], islice(micro_batches, len(one.slots) - 1)),
+                one.parts,
+                one.part_of_slot,
                 self.lost,
+                one.places,
             )
-
-    def _parts(self, batch: GlobalBatch, nominal_seconds: float, before: Position) -> list[Part]:
-        """Of a batch on which the noise scale is measured; else none."""
-        here, after = before.seconds, batch.after.seconds
-        measured = is_measured(self.config, nominal_seconds, here, after)
-        return deal_into_parts(batch.groups) if measured else []
 
     def read(self, slots: Slots, rank: int) -> Iterator[MicroBatch]:
         """This rank's micro-batches of some slots, once."""

@@ -89,6 +89,8 @@ class AudioStream:
         self.ratio = ratio
         self.start_seconds = math.inf if start_hours is None else start_hours * SECONDS_PER_HOUR
         self.seed = seed
+        self._period: tuple[int, list[int]] = (-1, [])
+        """Its number, and the order of its kinds."""
 
     def is_open(self, position: Position) -> bool:
         """Whether untranscribed groups have begun."""
@@ -152,7 +154,7 @@ class AudioStream:
             place = position.untranscribed_pass, position.untranscribed_group
             new, position = self._draw(Kind.UNTRANSCRIBED, position)
             state = cache.with_group(state, event.slot, *place, new)
-            labelled = tuple(replace(segment, is_trained=False, speed=1.0) for segment in new)
+            labelled = tuple(one._replace(is_trained=False, speed=1.0) for one in new)
         return (*labelled, *event.trained), replace(position, cache=state)
 
     def _kind_at(self, position: Position) -> Kind:
@@ -161,9 +163,7 @@ class AudioStream:
         if not self.is_open(position) or self.corpora[Kind.UNTRANSCRIBED] is None:
             return Kind.LABELLED
         period, slot = divmod(position.interleaved_groups, sum(self.ratio))
-        random = generator(self.seed, SeedTag.INTERLEAVING, period)
-        return (
-            Kind.LABELLED
-            if random.permutation(sum(self.ratio))[slot] < self.ratio[0]
-            else Kind.UNTRANSCRIBED
-        )
+        if self._period[0] != period:
+            random = generator(self.seed, SeedTag.INTERLEAVING, period)
+            self._period = period, random.permutation(sum(self.ratio)).tolist()
+        return Kind.LABELLED if self._period[1][slot] < self.ratio[0] else Kind.UNTRANSCRIBED

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +41,11 @@ _SEED_OF_KIND = {
 }
 
 
-@dataclass(frozen=True)
-class Segment:
-    """One utterance as one pass plays it."""
+class Segment(NamedTuple):
+    """One utterance as one pass plays it. A tuple: each rank makes those of all, in each update."""
 
     kind: Kind
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's method of that name is not needed
     """Place of the utterance in its corpus."""
     pass_index: int
     """Of a second copy of an utterance in one pass, 2^20 more, and so on: it is augmented in its own way."""
@@ -148,12 +147,18 @@ class GroupedCorpus:
     def group(self, pass_index: int, group: int) -> tuple[Segment, ...]:
         """The utterances of one group of one pass."""
         self._load_pass(pass_index)
-        return tuple(self._segment(pass_index, int(place)) for place in self._groups[group])
-
-    def _segment(self, pass_index: int, place: int) -> Segment:
-        index, copy = (place, 0) if self._copies is None else map(int, self._copies[place])
-        seconds, speed = float(self.seconds[index]), float(self._speeds[place])
-        return Segment(self.kind, index, pass_index + copy * _COPY, seconds, speed)
+        places = self._groups[group]
+        index = places if self._copies is None else self._copies[places, 0]
+        passes = [pass_index] * len(places)
+        if self._copies is not None:
+            passes = (pass_index + self._copies[places, 1] * _COPY).tolist()
+        columns = (
+            index.tolist(),
+            passes,
+            self.seconds[index].tolist(),
+            self._speeds[places].tolist(),
+        )
+        return tuple(Segment(self.kind, *one) for one in zip(*columns, strict=True))
 
     def _load_pass(self, pass_index: int) -> None:
         if pass_index == self._pass_index:

@@ -50,6 +50,14 @@ class Ranks:
             torch.distributed.all_gather_object(gathered, items)
         return [item for part in gathered for item in part]
 
+    def collect(self, item: T) -> list[T]:
+        """On the first rank the items of all, in the order of the ranks; nothing on others. A collective."""
+        if self.world == 1:
+            return [item]
+        found: list[T] = [item] * self.world if self.is_first else []
+        torch.distributed.gather_object(item, found if self.is_first else None)
+        return found
+
     def barrier(self) -> None:
         if self.world > 1:
             torch.distributed.barrier()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
 
 from asr.config.pseudo_label import HealthConfig
 from asr.pseudo_labels.filters import NO_LABEL
 from asr.pseudo_labels.label import length_ratio, repeated_trigrams
-from asr.pseudo_labels.records import Comparison, Key, LabelRecord
+from asr.pseudo_labels.records import Key, LabelRecord
+from asr.pseudo_labels.sharing.smoothing import Floats, Smoothed
 
 _ALARM_HALF_LIFE_LABELS = 12.0
 _ALARM_HALF_LIFE_USES = 4.0
@@ -110,57 +114,84 @@ class LabelCounts:
         return counts
 
     def __add__(self, other: LabelCounts) -> LabelCounts:
-        return LabelCounts(*(getattr(self, n) + getattr(other, n) for n in _NAMES))
+        return LabelCounts(*(getattr(self, n) + getattr(other, n) for n in COUNTED))
 
-    def decayed(
-        self, new: LabelCounts, half_life_labels: float, half_life_uses: float
-    ) -> LabelCounts:
-        """These, fading as labels come in, and the new ones."""
+    def row(self) -> Floats:
+        """As an array, in the order of COUNTED."""
+        return np.array(list(vars(self).values()), np.float64)
+
+    def decayed(self, new_FR: Floats, half_life_labels: float, half_life_uses: float) -> Decayed:
+        """These, fading as labels come in, after each of R new counts; the first axis is COUNTED."""
         # A label is compared with the student at each use, and so with or without new labels.
         # Of audio without speech is fading what tells its share, and not what labels of speech have told.
-        passed = {"labels": new.labels, "uses": new.uses, "all": new.heard + new.without_speech}
+        passed = {
+            "labels": new_FR[_AT["labels"]],
+            "uses": new_FR[_AT["uses"]],
+            "all": new_FR[_AT["heard"]] + new_FR[_AT["without_speech"]],
+        }
         half_lives = {"labels": half_life_labels, "uses": half_life_uses, "all": half_life_labels}
-        keep = {name: 0.5 ** (count / half_lives[name]) for name, count in passed.items()}
-        return LabelCounts(
-            *(
-                keep[_FADES_BY.get(name, "labels")] * getattr(self, name) + getattr(new, name)
-                for name in _NAMES
-            )
+        before_F = self.row()
+        return Decayed(
+            {
+                clock: Smoothed.of(before_F[own], new_FR[own], passed[clock], half_lives[clock])
+                for clock, own in _FADES_BY.items()
+            }
         )
 
 
-_NAMES = tuple(one.name for one in fields(LabelCounts))
+@dataclass(frozen=True)
+class Decayed:
+    """Counts after each of R others, by what they fade with."""
+
+    by_clock: dict[str, Smoothed]
+
+    def __getitem__(self, name: str) -> Floats:
+        """(R,)"""
+        [clock] = [one for one, own in _FADES_BY.items() if _AT[name] in own]
+        return self.by_clock[clock].column(_FADES_BY[clock].index(_AT[name]))
+
+    def until(self, rows: int) -> LabelCounts:
+        """After so many of the R."""
+        found = np.empty(len(COUNTED))
+        for clock, own in _FADES_BY.items():
+            found[own] = self.by_clock[clock].until(rows)
+        return LabelCounts(*found.tolist())
+
+
+COUNTED = tuple(one.name for one in fields(LabelCounts))
+_AT = {name: column for column, name in enumerate(COUNTED)}
+_OF_USES, _OF_ALL = ("disagreements", "agreed_on", "uses"), ("heard", "without_speech")
 _FADES_BY = {
-    **dict.fromkeys(("disagreements", "agreed_on", "uses"), "uses"),
-    **dict.fromkeys(("heard", "without_speech"), "all"),
+    "uses": [_AT[name] for name in _OF_USES],
+    "all": [_AT[name] for name in _OF_ALL],
+    "labels": [_AT[name] for name in COUNTED if name not in (*_OF_USES, *_OF_ALL)],
 }
+"""Columns, by what they fade with."""
 
 
 @dataclass(frozen=True)
-class Observation:
-    """A label that was made, or the student's edits of one that it met."""
+class Observations:
+    """Labels that were made, and the student's edits of those that it met, one after the other."""
 
-    counts: LabelCounts
-    made: Key | None = None
-    """The label's; None of a use."""
+    counts_FR: Floats
+    """Of each, as COUNTED."""
+    made: Callable[[int], Key | None] = lambda row: None
+    """Which label a row is; None of a use."""
 
+    @classmethod
+    def of(cls, found: Sequence[tuple[LabelCounts, Key | None]]) -> Observations:
+        rows = np.array([counts.row() for counts, _ in found]).reshape(-1, len(COUNTED))
+        return cls(rows.T, lambda row: found[row][1])
 
-def in_stream_order(
-    made: Iterable[LabelRecord],
-    compared: Iterable[Comparison],
-    policy: HealthConfig,
-    tokens_per_second: float,
-) -> list[Observation]:
-    """Of each label and each use of a batch, one after the other; a label comes before its use."""
-    found = [
-        (row.place, Observation(LabelCounts.of([row], policy, tokens_per_second), row.key))
-        for row in made
-    ]
-    found += [
-        (one.place, Observation(LabelCounts(disagreements=one.edits, agreed_on=one.tokens, uses=1)))
-        for one in compared
-    ]
-    return [observation for _, observation in sorted(found, key=lambda pair: pair[0])]
+    def __len__(self) -> int:
+        return len(self.counts_FR.T)
+
+    @property
+    def are_uses_alone(self) -> NDArray[np.bool_]:
+        """(R,) rows of a use alone."""
+        uses, labels = (self.counts_FR[_AT[name]] for name in ("uses", "labels"))
+        found: NDArray[np.bool_] = (uses != 0) & (labels == 0)
+        return found
 
 
 def shown_metrics(counts: LabelCounts, tokens_per_second: float) -> dict[str, float | None]:
@@ -207,43 +238,50 @@ class LabelHealth:
 
         Or of all labels of a round: a round is as large with any batch, and is judged as a whole.
         """
-        self.labels += counts.labels
-        self.shown = self.shown.decayed(counts, _SHOWN_HALF_LIFE_LABELS, _SHOWN_HALF_LIFE_LABELS)
-        self.recent = self.recent.decayed(counts, _ALARM_HALF_LIFE_LABELS, _ALARM_HALF_LIFE_USES)
+        new_F1 = counts.row()[:, None]
+        self.observe_all(new_F1, self.ahead(new_F1))
+
+    def observe_all(self, counts_FR: Floats, recent: Decayed) -> None:
+        """Of many, one after the other; and what `ahead` says of them, or of these and later ones."""
+        rows = counts_FR.shape[1]
+        self.labels += float(counts_FR[_AT["labels"]].sum())
+        half_life = _SHOWN_HALF_LIFE_LABELS
+        self.shown = self.shown.decayed(counts_FR, half_life, half_life).until(rows)
+        self.recent = recent.until(rows)
+
+    def ahead(self, counts_FR: Floats) -> Decayed:
+        """What the alarm will listen to after each of these."""
+        return self.recent.decayed(counts_FR, _ALARM_HALF_LIFE_LABELS, _ALARM_HALF_LIFE_USES)
 
     def faults(self, policy: HealthConfig, tokens_per_second: float) -> list[str]:
         """Which metrics are outside of their bands, for people."""
-        metrics = shown_metrics(self.recent, tokens_per_second)
-        found: list[str] = []
-        no_speech = metrics["pseudo_label_no_speech_share"] or 0.0
-        is_known = self.recent.without_speech >= _FEWEST_WITHOUT_SPEECH
-        if is_known and no_speech > policy.max_no_speech_share:
-            found.append(
-                f"{no_speech:.0%} of them hear no speech "
-                f"({_SETTINGS}.max_no_speech_share {policy.max_no_speech_share:.0%})"
-            )
-        if self.recent.labels < _FEWEST_LABELS:
-            return found
-        broken = metrics["pseudo_label_broken_share"]
-        if broken is not None and broken > policy.max_broken_share:
-            found.append(
-                f"{broken:.0%} of them are empty, far too short or long, or repeat themselves "
-                f"({_SETTINGS}.max_broken_share {policy.max_broken_share:.0%})"
-            )
-        ratio, (low, high) = metrics["pseudo_label_length_ratio"], policy.length_ratio_band
-        if ratio is not None and not low <= ratio <= high:
-            found.append(
-                f"{ratio:.2f} x the tokens per second of the transcripts "
-                f"({_SETTINGS}.length_ratio_band {low} to {high})"
-            )
-        disagreement = metrics["pseudo_label_disagreement"]
-        most = policy.max_disagreement
-        if most is not None and disagreement is not None and disagreement > most:
-            found.append(
-                f"the student differs from them by {disagreement:.0%} "
-                f"({_SETTINGS}.max_disagreement {most:.0%})"
-            )
-        return found
+        of_one = {name: np.array([getattr(self.recent, name)]) for name in COUNTED}
+        beyond, (low, high) = _beyond(of_one, policy, tokens_per_second), policy.length_ratio_band
+        metrics = {
+            name: value or 0.0
+            for name, value in shown_metrics(self.recent, tokens_per_second).items()
+        }
+        told = {
+            "no_speech": f"{metrics['pseudo_label_no_speech_share']:.0%} of them hear no speech "
+            f"({_SETTINGS}.max_no_speech_share {policy.max_no_speech_share:.0%})",
+            "broken": f"{metrics['pseudo_label_broken_share']:.0%} of them are empty, far too short or "
+            f"long, or repeat themselves ({_SETTINGS}.max_broken_share {policy.max_broken_share:.0%})",
+            "length": f"{metrics['pseudo_label_length_ratio']:.2f} x the tokens per second of the "
+            f"transcripts ({_SETTINGS}.length_ratio_band {low} to {high})",
+            "disagreement": f"the student differs from them by "
+            f"{metrics['pseudo_label_disagreement']:.0%} "
+            f"({_SETTINGS}.max_disagreement {policy.max_disagreement or 0.0:.0%})",
+        }
+        return [text for name, text in told.items() if beyond[name][0]]
+
+    @staticmethod
+    def are_faulty(
+        recent: Decayed, policy: HealthConfig, tokens_per_second: float
+    ) -> NDArray[np.bool_]:
+        """(R,) whether there are faults, by what the alarm listens to."""
+        beyond = _beyond(recent, policy, tokens_per_second)
+        faulty_R: NDArray[np.bool_] = np.logical_or.reduce(list(beyond.values()))
+        return faulty_R
 
     def forget_recent(self) -> None:
         """Judge by labels yet to come: the teacher is another one now."""
@@ -252,3 +290,29 @@ class LabelHealth:
 
 def _ratio(numerator: float, denominator: float) -> float | None:
     return numerator / denominator if denominator > 0 else None
+
+
+def _beyond(
+    recent: Mapping[str, Floats] | Decayed, policy: HealthConfig, tokens_per_second: float
+) -> dict[str, NDArray[np.bool_]]:
+    """(R,) each: which metrics are outside of their bands."""
+    without_speech, labels, expected = (
+        recent["without_speech"],
+        recent["labels"],
+        recent["seconds"] * tokens_per_second,
+    )
+    agreed_on, most = recent["agreed_on"], policy.max_disagreement
+    low, high = policy.length_ratio_band
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is NaN, which is beyond nothing
+        no_speech = without_speech / (without_speech + recent["heard"])
+        broken = recent["broken"] / labels
+        length = np.where(expected > 0, recent["tokens"] / expected, np.nan)
+        disagreement = np.where(agreed_on > 0, recent["disagreements"] / agreed_on, np.nan)
+    are_enough = labels >= _FEWEST_LABELS
+    return {
+        "no_speech": (without_speech >= _FEWEST_WITHOUT_SPEECH)
+        & (no_speech > policy.max_no_speech_share),
+        "broken": are_enough & (broken > policy.max_broken_share),
+        "length": are_enough & ((length < low) | (length > high)),
+        "disagreement": are_enough & (disagreement > (np.inf if most is None else most)),
+    }

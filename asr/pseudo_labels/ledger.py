@@ -4,17 +4,21 @@ EXP/pseudo_labels/labels/FIRST-LAST.parquet  a row for each label
                   uses/FIRST-LAST.parquet    a row for each use of a kept label
 
 FIRST and LAST are global batches, as in metrics.jsonl. A file is written whole, at a checkpoint or when
-much has gathered, so that a resumed run drops what came after its checkpoint and makes it again.
+much has gathered, so that a resumed run drops what came after its checkpoint and makes it again. Until then
+each rank holds the rows of its own; the first one puts them into the order of the stream and writes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asr.distributed.process_group import Ranks
 from asr.errors import UserError
 from asr.pseudo_labels.records import LabelRecord, LabelUseRecord
 from asr.utils.files import link_or_copy, replacing
@@ -27,6 +31,8 @@ _MOST_ROWS_HELD = 200_000
 _NAMES = ("labels", "uses")
 _OLD_WORDS = {"forgotten": "invalidated"}
 """Reasons that older runs wrote, and their names of today."""
+_ORDER = ("order_0", "order_1", "order_2", "order_3")
+"""Columns by which the rows of several ranks are sorted; in no file."""
 _FILE = re.compile(r"(\d+)-(\d+)\.parquet")
 
 
@@ -82,26 +88,43 @@ def _schemas() -> dict[str, pyarrow.Schema]:
 
 @dataclass
 class LabelLedger:
-    """Written by the first rank alone."""
+    """Of a run; each rank notes what is its own, and the first rank writes."""
 
     run: Path
     batches: int
     """Global batches of the run that its files hold, or will: of the checkpoint it goes on from."""
+    ranks: Ranks | None = None
+    """None of a process that has no peers."""
     _rows: dict[str, list[dict[str, Any]]] = field(
         default_factory=lambda: {"labels": [], "uses": []}
     )
+    _order: dict[str, list[tuple[int, int, int, int]]] = field(
+        default_factory=lambda: {"labels": [], "uses": []}
+    )
+    _held: int = 0
+    """Rows of all ranks that are in no file yet."""
+    _exchanges: int = 0
+    _being_written: Future[None] | None = None
 
     def __post_init__(self) -> None:
         """Drop what a killed run wrote after its checkpoint."""
         import pyarrow  # noqa: F401  if it is not there, now is the time to say so
 
+        if self.ranks is not None and not self.ranks.is_first:
+            return
         for path in [path for name in _NAMES for path in _files(self.run, name)]:
             if _span(path)[1] > self.batches:
                 path.unlink()
 
-    def note_labels(self, batch: int, rows: Iterable[LabelRecord]) -> None:
-        for row in rows:
+    def note_labels(
+        self, batch: int, rows: Sequence[LabelRecord], of_all: int | None = None
+    ) -> None:
+        """Of this rank, which are now `of_all` ranks'; each rank calls it as often."""
+        self._held += len(rows) if of_all is None else of_all
+        self._exchanges += 1
+        for row in sorted(rows, key=lambda row: (row.place, row.key)):
             label = row.label
+            self._order["labels"].append((self._exchanges, row.place, *row.key))
             self._rows["labels"].append(
                 {
                     "batch": batch,
@@ -123,8 +146,13 @@ class LabelLedger:
                 }
             )
 
-    def note_uses(self, batch: int, hours: float, rows: Iterable[LabelUseRecord]) -> None:
-        for row in rows:
+    def note_uses(
+        self, batch: int, hours: float, rows: Sequence[LabelUseRecord], of_all: int | None = None
+    ) -> None:
+        """The same of uses."""
+        self._held += len(rows) if of_all is None else of_all
+        for row in sorted(rows, key=lambda row: (row.key, row.use)):
+            self._order["uses"].append((batch, *row.key, row.use))
             self._rows["uses"].append(
                 {
                     "batch": batch,
@@ -139,21 +167,67 @@ class LabelLedger:
             )
 
     def write(self, batch: int, wait: bool = True) -> None:
-        """Put what has gathered until `batch` on the disk; not yet, where it is little and may wait."""
-        held = sum(map(len, self._rows.values()))
-        if batch <= self.batches or (not wait and held < _MOST_ROWS_HELD):
-            return
-        import pyarrow as pa
-        from pyarrow import parquet
+        """Put what has gathered until `batch` on the disk; where it may wait, little of it not yet.
 
-        for name, rows in self._rows.items():
-            if rows:
-                file = f"{self.batches + 1:09d}-{batch:09d}.parquet"
-                table = pa.Table.from_pylist(rows, schema=_schemas()[name])
-                with replacing(self.run / FOLDER / name / file) as stream:
-                    parquet.write_table(table, stream, compression="zstd")
-                rows.clear()
-        self.batches = batch
+        And much of it by a thread, for which the next call waits. A collective.
+        """
+        if wait or self._held >= _MOST_ROWS_HELD:
+            self._wait()
+        if batch <= self.batches or (not wait and self._held < _MOST_ROWS_HELD):
+            return
+        parts = {name: self._collected(name) for name in self._rows}
+        put = partial(_put, self.run, f"{self.batches + 1:09d}-{batch:09d}.parquet", parts)
+        self._held, self.batches = 0, batch
+        if wait:
+            put()
+        else:
+            thread = ThreadPoolExecutor(1, "ledger")
+            self._being_written = thread.submit(put)
+            thread.shutdown(wait=False)
+
+    def _wait(self) -> None:
+        """Until the thread is done. Raises what it raised."""
+        being_written, self._being_written = self._being_written, None
+        if being_written is not None:
+            being_written.result()
+
+    def _collected(self, name: str) -> list[pyarrow.Table]:
+        """On the first rank what all hold, rank by rank; nothing is held thereafter."""
+        import pyarrow as pa
+
+        rows, order = self._rows[name], self._order[name]
+        own = pa.Table.from_pylist(rows, schema=_schemas()[name])
+        for place, column in enumerate(_ORDER):
+            own = own.append_column(column, pa.array([one[place] for one in order], pa.int64()))
+        rows.clear()
+        order.clear()
+        if self.ranks is None or self.ranks.world == 1:
+            return [own]
+        return [pa.ipc.open_stream(part).read_all() for part in self.ranks.collect(_packed(own))]
+
+
+def _put(run: Path, file: str, parts: Mapping[str, Sequence[pyarrow.Table]]) -> None:
+    """Into files, in the order of the stream."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    for name, tables in parts.items():
+        if any(map(len, tables)):
+            whole = pa.concat_tables(tables).unify_dictionaries()
+            if len(tables) > 1:
+                whole = whole.sort_by([(column, "ascending") for column in _ORDER])
+            with replacing(run / FOLDER / name / file) as stream:
+                parquet.write_table(whole.drop_columns(list(_ORDER)), stream, compression="zstd")
+
+
+def _packed(table: pyarrow.Table) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    found: bytes = sink.getvalue().to_pybytes()
+    return found
 
 
 def _known(value: Any) -> Any:

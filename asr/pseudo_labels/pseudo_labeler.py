@@ -26,18 +26,19 @@ from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
 from asr.pseudo_labels.cache_policy import CachePolicy
 from asr.pseudo_labels.filters import Dropped, token_edits
-from asr.pseudo_labels.health import LabelCounts, LabelHealth, in_stream_order, shown_metrics
+from asr.pseudo_labels.health import LabelCounts, LabelHealth, shown_metrics
 from asr.pseudo_labels.label import Label, token_weights
 from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.maker import LabelMaker
-from asr.pseudo_labels.records import BatchRecords, Comparison, LabelRecord, LabelUseRecord
+from asr.pseudo_labels.records import Comparison, LabelUseRecord
 from asr.pseudo_labels.recovery import Recovery
 from asr.pseudo_labels.schedules import Schedule
+from asr.pseudo_labels.sharing.exchange import BatchNotes, Shared
 from asr.pseudo_labels.store import KeptLabel, LabelStore
 from asr.teacher.teachers import Teacher
 
 _ROUND_PART = 4096
-"""Utterances that ranks label before they exchange them."""
+"""Utterances that ranks label before they exchange their labels."""
 _UNLABELLED = KeptLabel(b"", math.nan, str(Dropped.UNLABELLED))
 
 
@@ -56,18 +57,16 @@ class PseudoLabeler:
     store: LabelStore = field(default_factory=LabelStore)
     health: LabelHealth = field(default_factory=LabelHealth)
     ledger: LabelLedger | None = None
-    """The first rank's, while it trains."""
+    """While it trains."""
     is_begun: bool = False
     batch: int = 0
     """From 1, as in metrics.jsonl."""
     hours: float = 0.0
     """Of audio, before the batch."""
-    _own: BatchRecords = field(default_factory=BatchRecords)
+    _notes: BatchNotes = field(default_factory=BatchNotes)
     """This rank's, not yet shared."""
-    _made_for_cache: list[LabelRecord] = field(default_factory=list)
+    _made_for_cache: Shared | None = None
     """Of the batch, all ranks'; not yet watched."""
-    _places: dict[Segment, int] = field(default_factory=dict)
-    """Of the batch's segments in the stream: the order that all ranks share."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Of the batch, over all ranks, by reason."""
 
@@ -76,11 +75,19 @@ class PseudoLabeler:
         """Whose weights label."""
         return self.maker.teacher
 
-    def begin_batch(self, batch: GlobalBatch, number: int, hours: float) -> None:
-        """Before anything of a batch is labelled; may label a round. A collective."""
+    def begin_batch(
+        self,
+        batch: GlobalBatch,
+        number: int,
+        hours: float,
+        places: Mapping[Segment, int] | None = None,
+    ) -> None:
+        """Before anything of a batch is labelled; may label a round. A collective.
+
+        `places` in the batch, if known, of the segments that fall to this rank.
+        """
         self.batch, self.hours = number + 1, hours
         self.dropped = Counter()
-        self._places = {segment: place for place, segment in enumerate(batch.segments)}
         if not batch.labels:
             return
         if not self.is_begun:
@@ -90,6 +97,7 @@ class PseudoLabeler:
         self.schedule.is_urgent = self.recovery.is_paused
         if self.schedule.is_round_due(hours):
             self._label_a_round()
+        self._notes.begin(batch.segments, places)
 
     def targets(
         self, micro_batch: MicroBatch, student_frames: Sequence[int]
@@ -111,27 +119,26 @@ class PseudoLabeler:
     def share_labels(self) -> None:
         """Give all ranks the labels that were made for the cache. A collective."""
         if not self.schedule.labels_at_use:
-            self._made_for_cache += self._shared_labels()
+            self._made_for_cache = self._shared().with_earlier(self._made_for_cache)
 
     def compare(
         self, segments: Sequence[Segment], paths: Sequence[list[int]], targets: Sequence[list[int]]
     ) -> None:
         """The student's own greedy paths, as it trains, beside the labels of these segments."""
         for segment, path, target in zip(segments, paths, targets, strict=True):
-            edits = token_edits(path, target)
-            self._own.compared.append(Comparison(self._places[segment], edits, len(target)))
+            place, edits = self._notes.places[segment], token_edits(path, target)
+            self._notes.own.compared.append(Comparison(place, edits, len(target)))
 
     def end_batch(self, batch: GlobalBatch) -> None:
         """Gather what the ranks did; watch. A collective."""
         if batch.labels:
-            everything = BatchRecords.joined(self.ranks.gather([self._own]))
-            made = self._made_for_cache + self._take(everything.made)
-            self._own, self._made_for_cache = BatchRecords(), []
-            self._note_uses(everything.uses)
-            self.store.discard(
-                self.schedule.key(segment) for segment in batch.segments if segment.is_last_use
-            )
-            self._watch(made, everything.compared)
+            shared = self._shared().with_earlier(self._made_for_cache)
+            self._made_for_cache = None
+            if self.schedule.has_cache:
+                self.store.discard(
+                    self.schedule.key(segment) for segment in batch.segments if segment.is_last_use
+                )
+            self._watch(shared)
             if self.ledger is not None:
                 self.ledger.write(self.batch, wait=False)
         cache = batch.after.cache
@@ -153,19 +160,20 @@ class PseudoLabeler:
     def _label(self, micro_batch: MicroBatch, frames: Sequence[int] | None) -> list[Label]:
         """The teacher's labels, judged and noted; with `frames`, also whether this update can use them."""
         found = self.maker.make(micro_batch, self.hours, self.schedule.key, self.store.former)
-        pairs = zip(found, micro_batch.segments, strict=True)
-        made = [replace(record, place=self._places.get(one, 0)) for record, one in pairs]
+        places = [self._notes.places[segment] for segment in micro_batch.segments]
+        labels = [record.label for record in found]
         if frames is not None:
-            made = [
-                replace(record, label=self._usable(record.label, available))
-                for record, available in zip(made, frames, strict=True)
-            ]
-        self._own.made += made
-        return [record.label for record in made]
+            labels = [self._usable(*one) for one in zip(labels, frames, strict=True)]
+        made = [
+            replace(record, place=place, label=label)
+            for record, place, label in zip(found, places, labels, strict=True)
+        ]
+        self._notes.own.made += made
+        return labels
 
     def _usable(self, label: Label, frames: int) -> Label:
         reason = label.dropped or self._unusable(label.tokens, frames)
-        return replace(label, dropped=reason)
+        return replace(label, dropped=reason) if reason else label
 
     def _look_up(
         self, micro_batch: MicroBatch, frames: Sequence[int]
@@ -180,7 +188,8 @@ class PseudoLabeler:
             dropped = lost or label.dropped or self._unusable(tokens, frames[place])
             found.append((tokens, label.confidences, dropped))
             name, use, last = micro_batch.ids[place], max(1, segment.use), segment.is_last_use
-            self._own.uses.append(LabelUseRecord(key, name, use, label.hours, dropped, last))
+            row = LabelUseRecord(key, name, use, label.hours, dropped, last)
+            self._notes.own.uses.append(replace(row, place=self._notes.places[segment]))
         return found
 
     def _unusable(self, tokens: list[int], frames: int) -> Dropped | None:
@@ -209,9 +218,11 @@ class PseudoLabeler:
             limit = self.config.batch.max_seconds_per_micro_batch
             least = self.config.model.least_read_seconds
             slots = split_into_micro_batches(segments, self.ranks.world, limit, None, least)
+            self._notes.begin(segments)
             for micro_batch in self.data.read(slots, self.ranks.rank):
                 self._label(micro_batch, None)
-            counts += LabelCounts.of(self._shared_labels(), *self._judged_by)
+            for one in self._shared().counts.T:
+                counts += LabelCounts(*one.tolist())
             done += len(segments)
             self.say(
                 f"{self.hours:8.2f} h  round {number + 1}: {done:,} of {len(chosen):,} utterances labelled"
@@ -225,38 +236,29 @@ class PseudoLabeler:
     def _judged_by(self) -> tuple[HealthConfig, float]:
         return self.config.pseudo_label.health, self.data.tokens_per_second
 
-    def _shared_labels(self) -> list[LabelRecord]:
-        """Give all ranks the labels that have been made. A collective."""
-        made, self._own.made = self.ranks.gather(self._own.made), []
-        return self._take(made)
-
-    def _take(self, rows: Sequence[LabelRecord]) -> list[LabelRecord]:
-        """Keep and note labels of all ranks; returns them in an order that does not depend on these."""
-        rows = sorted(rows, key=lambda row: (row.place, row.key))
+    def _shared(self) -> Shared:
+        """Keep and note what has been made and used since. A collective."""
+        own, key, policy = self._notes.own, self.schedule.key, self.config.pseudo_label
         if self.schedule.has_cache and self.recovery.is_paused:  # they would outlive the pause
-            rows = [
+            own.made = [
                 replace(row, label=replace(row.label, dropped=row.label.dropped or Dropped.PAUSED))
-                for row in rows
+                for row in own.made
             ]
-        if not self.schedule.labels_at_use:
-            self.store.keep(rows)
-        policy = self.config.pseudo_label
-        if policy.ledger or policy.filters.max_change or policy.cache.change_for_replacement:
-            self.store.remember(rows)
+        change = policy.filters.max_change, policy.cache.change_for_replacement
+        is_kept, is_remembered = not self.schedule.labels_at_use, any((policy.ledger, *change))
+        shared = self._notes.share(self.ranks, self._judged_by, is_kept or is_remembered)
+        if is_kept:
+            self.store.keep(shared, map(key, shared.labelled), self.hours)
+        if is_remembered:
+            self.store.remember(shared, [segment.index for segment in shared.labelled])
         if self.ledger is not None:
-            self.ledger.note_labels(self.batch, rows)
-        if self.schedule.labels_at_use:
-            self.dropped.update(str(row.label.dropped) for row in rows if row.label.dropped)
-        return rows
+            self.ledger.note_labels(self.batch, own.made, len(shared.places))
+            self.ledger.note_uses(self.batch, self.hours, own.uses, shared.uses)
+        self.dropped.update(shared.dropped_uses(key) if is_kept else shared.reasons)
+        return shared
 
-    def _note_uses(self, rows: Sequence[LabelUseRecord]) -> None:
-        rows = sorted(rows, key=lambda row: (row.key, row.use))
-        self.dropped.update(str(row.dropped) for row in rows if row.dropped)
-        if self.ledger is not None:
-            self.ledger.note_uses(self.batch, self.hours, rows)
-
-    def _watch(self, made: Sequence[LabelRecord], compared: Sequence[Comparison]) -> None:
-        observed = in_stream_order(made, compared, *self._judged_by)
+    def _watch(self, shared: Shared) -> None:
+        observed = shared.observed(self.schedule.key)
         rate, was_back = self.data.tokens_per_second, self.recovery.has_rolled_back
         for line in self.recovery.watch(observed, self.hours, self.health, self.store, rate):
             self.say(line)

@@ -1,8 +1,7 @@
-"""What a run notes of each label, and of each use of one that is kept: rows that ranks exchange."""
+"""What a run notes of each label, and of each use of one that is kept: rows of a rank."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from asr.pseudo_labels.label import Label
@@ -36,7 +35,7 @@ class LabelRecord:
     errors: Errors | None
     """None where there is no reference."""
     place: int = 0
-    """Of its segment in the stream, counted from the batch's first; 0 in rounds."""
+    """Of its segment in the stream, counted from the batch's first; or among those of a part of a round."""
     is_without_speech: bool = False
     """By its blanks, which are more than those of speech, or by an encoder-decoder: of the audio, it seems."""
     wer_estimate: float | None = None
@@ -57,6 +56,8 @@ class LabelUseRecord:
     """Why it was not trained on; None where it was."""
     is_last: bool = False
     """Known of a label in a cache, which is replaced now."""
+    place: int = 0
+    """As a label's."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +74,11 @@ class Comparison:
 
 @dataclass
 class BatchRecords:
-    """What a rank, or all of them, note in a batch."""
+    """What a rank notes in a batch."""
 
     made: list[LabelRecord] = field(default_factory=list)
     uses: list[LabelUseRecord] = field(default_factory=list)
     compared: list[Comparison] = field(default_factory=list)
-
-    @classmethod
-    def joined(cls, parts: Iterable[BatchRecords]) -> BatchRecords:
-        whole = cls()
-        for part in parts:
-            whole.made += part.made
-            whole.uses += part.uses
-            whole.compared += part.compared
-        return whole
 
 
 def measured(reference: str, text: str) -> Errors | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from asr.config.pseudo_label import HealthConfig
 from asr.pseudo_labels.filters import Dropped
-from asr.pseudo_labels.health import LabelCounts, LabelHealth, Observation
+from asr.pseudo_labels.health import LabelCounts, LabelHealth, Observations
 from asr.pseudo_labels.store import LabelStore
 from asr.scaling.clock import crossed
 from asr.teacher.averages import Averages
@@ -25,6 +27,9 @@ _LABELS_OF_PROOF = 10.0
 """Labels that must be healthy, nearly all of them, to end a pause."""
 _PATIENCE_HALF_LIVES = 0.25
 """Of an average whose labels stay ill: then it is reset, since the student heals it too slowly."""
+
+_ROWS_AFTER_AN_EVENT = 64
+"""Looked at together: the next event may be near."""
 
 _REMEDY = (
     "Start pseudo-labelling later (pseudo_label.start_hours), or lower the untranscribed share "
@@ -94,7 +99,7 @@ class Recovery:
 
     def watch(
         self,
-        observed: Sequence[Observation],
+        observed: Observations,
         hours: float,
         health: LabelHealth,
         store: LabelStore,
@@ -109,31 +114,94 @@ class Recovery:
         """
         said: list[str] = []
         self._has_moved_weights = self._has_warned = False
-        # What waits for hours waits without labels, too.
-        for number, one in enumerate(observed or [Observation(LabelCounts())]):
-            if self.is_paused and one.counts.uses and not one.counts.labels:
+        if not len(observed):  # what waits for hours waits without labels, too
+            observed = Observations.of([(LabelCounts(), None)])
+        row, size = 0, len(observed)
+        while row < len(observed):
+            stop = min(row + size, len(observed))
+            row = self._pass_over(observed, row, stop, hours, health, store, tokens_per_second)
+            if row == stop:
+                size *= 4
                 continue
-            health.observe(one.counts)
-            if not self._has_moved_weights:
-                faults = health.faults(self.policy, tokens_per_second)
-                later = {o.made for o in observed[number + 1 :]} if faults else set()
-                said += self._respond(
-                    faults, hours, health, partial(self._invalidate, store, later)
-                )
-            if one.made is not None and self.keeps_labels_for_long:
-                if self._has_moved_weights:  # made by those that are gone
-                    store.leave_out(one.made, Dropped.INVALIDATED)
-                elif self.is_paused:
-                    store.leave_out(one.made, Dropped.PAUSED)
+            new_F1 = observed.counts_FR[:, row : row + 1]
+            health.observe_all(new_F1, health.ahead(new_F1))
+            faults = health.faults(self.policy, tokens_per_second)
+            later = partial(_made_after, observed, row)
+            said += self._respond(faults, hours, health, partial(self._invalidate, store, later))
+            self._leave_out(observed, row, row + 1, store)
+            row, size = row + 1, _ROWS_AFTER_AN_EVENT
         if self._has_moved_weights:
             health.forget_recent()
         elif not said:
             self._keep_if_due(hours, health)
         return said
 
-    def _invalidate(self, store: LabelStore, later: Container[object]) -> int:
+    def _pass_over(
+        self,
+        observed: Observations,
+        start: int,
+        stop: int,
+        hours: float,
+        health: LabelHealth,
+        store: LabelStore,
+        tokens_per_second: float,
+    ) -> int:
+        """Take in the rows from `start` at which there is nothing to say or do; returns the first other one."""
+        heard = np.arange(start, stop)
+        if self.is_paused:
+            heard = heard[~observed.are_uses_alone[start:stop]]
+        counts_FR = observed.counts_FR[:, start:stop]
+        if len(heard) < stop - start:
+            counts_FR = observed.counts_FR[:, heard]
+        recent = health.ahead(counts_FR)
+        faulty_R = health.are_faulty(recent, self.policy, tokens_per_second)
+        events = np.zeros(0, np.int64)
+        if not self._has_moved_weights:
+            are_events = self._are_events(faulty_R, recent["labels"], health.is_ill, hours)
+            events = np.flatnonzero(are_events)
+        quiet = int(events[0]) if len(events) else len(heard)
+        health.observe_all(counts_FR[:, :quiet], recent)
+        if quiet and not self._has_moved_weights:
+            health.is_ill = bool(faulty_R[quiet - 1])
+        end = int(heard[quiet]) if len(events) else stop
+        self._leave_out(observed, start, end, store)
+        return end
+
+    def _are_events(
+        self,
+        faulty_R: NDArray[np.bool_],
+        labels_R: NDArray[np.float64],
+        was_ill: bool,
+        hours: float,
+    ) -> NDArray[np.bool_]:
+        """At which rows `_respond` does something, unless it has at one before."""
+        if self.is_paused:
+            is_due = self.resets_at_hours is not None and hours >= self.resets_at_hours
+            return (
+                np.full(len(faulty_R), True)
+                if is_due
+                else ~faulty_R & (labels_R >= _LABELS_OF_PROOF)
+            )
+        acts = self.policy.action != "warn" and hours >= self._acts_from_hours
+        if self._has_warned and not acts:
+            return np.full(len(faulty_R), False)
+        if acts and self.was_ill_in_grace:
+            return faulty_R
+        newly_R: NDArray[np.bool_] = faulty_R & ~np.append(was_ill, faulty_R)[:-1]
+        return newly_R
+
+    def _leave_out(self, observed: Observations, start: int, stop: int, store: LabelStore) -> None:
+        """In a cache, where they would outlive a pause: what was made in it, or by weights that are gone."""
+        if not self.keeps_labels_for_long or not (self._has_moved_weights or self.is_paused):
+            return
+        reason = Dropped.INVALIDATED if self._has_moved_weights else Dropped.PAUSED
+        for key in map(observed.made, range(start, stop)):
+            if key is not None:
+                store.leave_out(key, reason)
+
+    def _invalidate(self, store: LabelStore, later: Callable[[], Container[object]]) -> int:
         together = not self.keeps_labels_for_long
-        return store.invalidate_latest(_LABELS_INVALIDATED, later, with_their_round=together)
+        return store.invalidate_latest(_LABELS_INVALIDATED, later(), with_their_round=together)
 
     def _respond(
         self, faults: list[str], hours: float, health: LabelHealth, invalidate: Callable[[], int]
@@ -243,3 +311,7 @@ class Recovery:
         self.kept_hours, self.kept_labels = state["kept_hours"], state["kept_labels"]
         if self.states is not None:
             self.states.load([read(f"healthy-{n}") for n in range(state["kept"])])
+
+
+def _made_after(observed: Observations, row: int) -> set[object]:
+    return {observed.made(later) for later in range(row + 1, len(observed))}

@@ -6,15 +6,19 @@ against which a new one is compared.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from asr.pseudo_labels.filters import NO_LABEL, Dropped
-from asr.pseudo_labels.records import Key, LabelRecord
+from asr.pseudo_labels.filters import Dropped
+from asr.pseudo_labels.records import Key
+from asr.pseudo_labels.sharing.exchange import Shared
+from asr.pseudo_labels.sharing.former import FormerLabels
 
 _REASONS_BY_POSITION = (
     *("empty", "too_short", "too_long", "low_confidence", "changed", "infeasible", "paused"),
@@ -51,20 +55,23 @@ class LabelStore:
     """Every rank holds all of it: for a label some 100 bytes and four a token."""
 
     kept: dict[Key, KeptLabel] = field(default_factory=dict)
-    former: dict[int, bytes] = field(default_factory=dict)
+    former: FormerLabels = field(default_factory=FormerLabels)
     """Packed tokens of the last label of each utterance."""
 
-    def keep(self, rows: Iterable[LabelRecord]) -> None:
-        for row in rows:
-            label = row.label
-            self.kept.pop(row.key, None)  # a new label comes last
-            sure = np.asarray(label.confidences, np.float32).tobytes()
-            self.kept[row.key] = KeptLabel(packed(label.tokens), label.hours, label.dropped, sure)
+    def keep(self, made: Shared, keys: Iterable[Key], hours: float) -> None:
+        """Labels of all ranks, by their keys in the order of the stream; made at `hours` of audio."""
+        tokens = _parts(made.tokens, made.lengths)
+        sure = _parts(made.confidences, made.confidence_lengths)
+        for key, one, confidences, dropped in zip(keys, tokens, sure, made.dropped, strict=True):
+            self.kept.pop(key, None)  # a new label comes last
+            self.kept[key] = KeptLabel(one, hours, dropped, confidences)
 
-    def remember(self, rows: Iterable[LabelRecord]) -> None:
-        for row in rows:
-            if row.label.dropped not in NO_LABEL:
-                self.former[row.key[1]] = packed(row.label.tokens)
+    def remember(self, made: Shared, utterances: Sequence[int]) -> None:
+        """The same labels, where they are any, as the last ones of utterances."""
+        are_labels = made.are_labels
+        tokens = made.tokens[np.repeat(are_labels, made.lengths)]
+        of_labels = np.asarray(utterances, np.int64)[are_labels]
+        self.former.put(of_labels, tokens, made.lengths[are_labels])
 
     def discard(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -122,19 +129,23 @@ class LabelStore:
                 _parted("kept", tensors), _parted_confidences(tensors), *columns, strict=True
             )
         }
-        keys = tensors["former/key"].tolist()
-        return cls(kept, dict(zip(keys, _parted("former", tensors), strict=True)))
-
-
-def packed(tokens: list[int]) -> bytes:
-    """Tokens in four bytes each."""
-    return np.asarray(tokens, np.int32).tobytes()
+        former = FormerLabels()
+        names_of_former = ("key", "tokens", "lengths")
+        former.put(*(tensors[f"former/{name}"].numpy().copy() for name in names_of_former))
+        return cls(kept, former)
 
 
 def unpacked(tokens: bytes) -> list[int]:
-    """The inverse of `packed`."""
+    """Tokens that lie in four bytes each."""
     found: list[int] = np.frombuffer(tokens, np.int32).tolist()
     return found
+
+
+def _parts(values: NDArray[Any], lengths: NDArray[np.int64]) -> Iterator[bytes]:
+    packed, end = values.tobytes(), 0
+    for length in lengths.tolist():
+        start, end = end, end + values.itemsize * length
+        yield packed[start:end]
 
 
 def _as_tensor(text: str) -> Tensor:

@@ -60,7 +60,7 @@ class TrainStep:
         stats = BatchStats()
         are_labels_shared = True
         if self.labeler is not None:
-            self.labeler.begin_batch(batch.batch, number, hours)
+            self.labeler.begin_batch(batch.batch, number, hours, batch.places)
         self.engine.student.train()
         self.engine.begin_batch()
         sketch = self._sketch(batch, number)

@@ -169,7 +169,10 @@ class Trainer:
             self._batches = self._batches_from_here()
 
     def _open_logs(self) -> None:
-        """On the first rank: what a killed run logged after its checkpoint is dropped."""
+        """What a killed run logged after its checkpoint is dropped."""
+        if self.labeler is not None and self.config.pseudo_label.ledger:
+            drawn = self.state.batches_drawn
+            self.labeler.ledger = LabelLedger(self.run, drawn, self.ranks)
         if not self.ranks.is_first:
             return
         clock, batches = self.state.clock, self.state.batches_drawn
@@ -177,8 +180,6 @@ class Trainer:
         due = self._evaluation_is_due
         run = RunInfo(self.run, self.config.name, settings, clock.hours, clock.steps, batches, due)
         self.log = RunLog(run, self.logger_classes, self.shows)
-        if self.labeler is not None and self.config.pseudo_label.ledger:
-            self.labeler.ledger = LabelLedger(self.run, batches)
 
     def _say(self, text: str) -> None:
         if self.log is not None:

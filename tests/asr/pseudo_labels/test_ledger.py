@@ -79,3 +79,23 @@ def test_the_measure_of_confidence_is_named_and_an_older_ledger_s_is_the_frames(
     assert "confidence by frames, then likelihood\n" in capsys.readouterr().out
     assert main(["labels", "worst", str(tmp_path)]) == 0
     assert "lack of confidence (frames, likelihood)" in capsys.readouterr().out
+
+
+def test_much_is_written_meanwhile_and_is_there_at_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr.pseudo_labels.ledger._MOST_ROWS_HELD", 2)
+    ledger = LabelLedger(tmp_path, 0)
+    for batch in (1, 2, 3, 4):
+        ledger.note_labels(batch, [row("a", "ab", float(batch))])
+        ledger.write(batch, wait=False)
+    ledger.write(4)
+    assert read_ledger(tmp_path, "labels")["batch"].to_pylist() == [1, 2, 3, 4]
+    files = sorted(path.name for path in (tmp_path / "pseudo_labels/labels").iterdir())
+    assert files == ["000000001-000000002.parquet", "000000003-000000004.parquet"]
+    ledger.note_labels(5, [row("a", "ab", 5.0), row("b", "ab", 5.0)])
+    (tmp_path / "pseudo_labels/labels").rename(tmp_path / "elsewhere")
+    (tmp_path / "pseudo_labels/labels").write_text("no folder")
+    ledger.write(5, wait=False)
+    with pytest.raises(OSError, match="labels"):
+        ledger.write(5)

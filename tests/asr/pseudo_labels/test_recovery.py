@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from conftest import FLUENT, PLAIN, final, read_lines
+from store_helpers import keep
 from torch import Tensor
 
 from asr.config.pseudo_label import HealthConfig
-from asr.pseudo_labels.health import LabelCounts, LabelHealth, Observation
+from asr.pseudo_labels.health import LabelCounts, LabelHealth, Observations
 from asr.pseudo_labels.label import Label, LabelMetrics
 from asr.pseudo_labels.records import LabelRecord
 from asr.pseudo_labels.recovery import Recovery
@@ -79,7 +80,7 @@ class Run:
 
     def update(self, observed: list[LabelCounts]) -> str:
         self.hours += 1.0
-        seen = [Observation(counts) for counts in observed]
+        seen = Observations.of([(counts, None) for counts in observed])
         said = self.recovery.watch(seen, self.hours, self.health, self.store, 10.0)
         return "\n".join(said)
 
@@ -120,8 +121,8 @@ def test_what_the_collapsed_made_after_the_alarm_in_a_batch_is_not_used_again(ac
     run.go(SOUND, 50)
     label, broken = Label([1], LabelMetrics(1, 0, 0)), LabelCounts(labels=1, broken=1, seconds=1)
     keys = [(0, number) for number in range(30)]
-    run.store.keep(LabelRecord(key, "", 1.0, label, "", None, None) for key in keys)
-    observed = [Observation(broken, key) for key in keys]
+    keep(run.store, [LabelRecord(key, "", 1.0, label, "", None, None) for key in keys])
+    observed = Observations.of([(broken, key) for key in keys])
     said = run.recovery.watch(observed, 51.0, run.health, run.store, 10.0)
     assert any("unhealthy" in line for line in said)
     assert all(kept.dropped is not None for kept in run.store.kept.values())
@@ -276,7 +277,10 @@ def test_what_does_not_label_is_not_reset() -> None:
 def test_the_latest_labels_are_not_used_any_more() -> None:
     run = Run(action="pause")
     label = Label([1, 2], LabelMetrics(0.9, 0.5, 0.1))
-    run.store.keep(LabelRecord((0, n), f"u{n}", 1.0, label, "", None, None) for n in range(3))
+    keep(
+        run.store,
+        [LabelRecord((0, n), f"u{n}", 1.0, label, "", None, None) for n in range(3)],
+    )
     assert "3 labels made last" in run.go(BROKEN, 10)
     assert {kept.dropped for kept in run.store.kept.values()} == {"invalidated"}
 

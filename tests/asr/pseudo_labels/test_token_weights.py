@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("transformers")
 
+from store_helpers import keep
 from whisper_helpers import VOCABULARY, write_whisper
 
 from asr.__main__ import main
@@ -83,7 +84,7 @@ def test_a_checkpoint_and_the_ledger_have_them_as_they_were(
     ]
     rows = [LabelRecord((0, n), f"u{n}", 1.0, one, "x", None, None) for n, one in enumerate(labels)]
     store = LabelStore()
-    store.keep(rows)
+    keep(store, rows)
     again = LabelStore.from_tensors(store.tensors())
     assert token_weights(again.kept[0, 0].confidences) == token_weights(sure)
     assert token_weights(again.kept[0, 1].confidences) is None

@@ -1,0 +1,1 @@
+"""What every rank must know of the labels of all, as tensors that are added up."""
