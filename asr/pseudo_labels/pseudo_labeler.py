@@ -347,5 +347,4 @@ class PseudoLabeler:
 def no_metrics() -> dict[str, Any]:
     """The same of a supervised run."""
     none = {"pseudo_labels_dropped": {}, "pseudo_labels_kept": 0, "pseudo_labels_paused": False}
-    none["pseudo_label_confidence_measure"] = None
-    return {**shown_metrics(LabelCounts(), 1.0), **none}
+    return shown_metrics(LabelCounts(), 1.0) | none | {"pseudo_label_confidence_measure": None}
