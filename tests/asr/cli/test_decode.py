@@ -86,7 +86,6 @@ def test_two_processes_tune_and_decode_as_one(fluent: Path, corpus: Path, tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("tuned on 'dev'") == 1
     assert done.stdout.count("decoded 8 utterances") == 1
-    assert "1 has done its share" in done.stdout or "0 has done its share" in done.stdout
     written = sorted(path.name for path in (tmp_path / "two").iterdir())
     assert written == ["out.jsonl", "out.stamp.json", "out.tuning.json"]
     for name in written:

@@ -24,7 +24,7 @@ def test_librispeech_rows_against_hand_formulas(ranks: int) -> None:
     assert row["teacher_momentum"] == pytest.approx(0.5 ** (290 * ranks / 3600 / 4467))
     assert row["total_steps"] == math.ceil(128888 * 3600 / (290 * ranks))
     assert row["half_lives_in_run"] == pytest.approx(128888 / 4467)
-    assert row["micro_batches_per_rank"] == 2  # one of each kind
+    assert row["micro_batches_per_rank"] == 1  # of both kinds
 
 
 def test_notes_say_where_the_rule_ends() -> None:
