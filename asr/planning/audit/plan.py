@@ -16,6 +16,7 @@ from pathlib import Path
 from asr.config.recipe import load_config
 from asr.config.schema import Config
 from asr.errors import UserError
+from asr.model.model_folder import pointed_at
 from asr.planning.audit.metrics import Cell
 from asr.scaling.rule import in_force
 from asr.training.start.resolved import resolved
@@ -86,7 +87,7 @@ class AuditPlan:
         folder = self.folder(Cell(1.0, BURN_IN, seed))
         if not (folder / "complete.json").is_file():
             return folder / "checkpoints"  # not there yet: a place that no run can start from
-        return folder / "checkpoints" / (folder / "latest").read_text(encoding="utf-8").strip()
+        return pointed_at(folder, "latest") or folder / "checkpoints"
 
 
 def cell_config(plan: AuditPlan, cell: Cell) -> Config:

@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import yaml
+
 from asr.config.schema import Config
 from asr.errors import UserError
 from asr.planning.audit.metrics import Cell
 from asr.planning.audit.plan import BURN_IN, AuditPlan, cell_config
 from asr.utils.devices import has_gpu
+from asr.utils.faults import first_line
 from asr.utils.locks import LOCK, holder, is_held, locked
 from asr.utils.processes import environment, python
 from asr.utils.signals import end_with_parent
@@ -62,7 +65,12 @@ def _is_finished(folder: Path, config: Config) -> bool:
     if not path.is_file():
         return False
     # As written: what another version did not know would be read as what is the default now.
-    before = parse_yaml(path.read_text(encoding="utf-8"))
+    try:
+        before = dict(parse_yaml(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{path}: damaged ({first_line(error)})", f"delete {folder}: its cell is run again"
+        ) from None
     wanted = config.model_dump(mode="json")
     if before != wanted:
         changed = [name for name, value in wanted.items() if value != before.get(name)]

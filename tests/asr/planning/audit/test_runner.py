@@ -55,3 +55,9 @@ def test_an_audit_runs_each_cell_once_and_reports(recipe: Path, tmp_path: Path) 
     refused = subprocess.run(changed, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode == 2
     assert "other settings (optimizer), or by another version" in refused.stderr
+    spoilt = output / "cells/kappa2_full_seed1/config.yaml"
+    spoilt.write_bytes(spoilt.read_bytes() + b"\xff")
+    damaged = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert damaged.returncode == 2
+    assert f"{spoilt}: damaged" in damaged.stderr
+    assert "Traceback" not in damaged.stderr
