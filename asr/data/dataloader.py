@@ -5,7 +5,6 @@ Shape suffixes: B utterances, N samples, T feature frames, F mel bins.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from asr.data.sound.augmentation import SoundAugmentation
 from asr.data.transcripts import check_transcripts, tokens_per_second_of, tokens_per_second_of_dev
 from asr.errors import UserError
 from asr.model.tokenizer import Tokenizer
+from asr.utils.launcher import cores_of_this_process
 from asr.utils.signals import begin_worker
 
 
@@ -181,8 +181,7 @@ class TrainingData:
             yield MicroBatchSpec(kinds, is_trained, needs_pseudo_label, slot[rank])
 
     def _loaded(self, specs: Iterator[MicroBatchSpec]) -> Iterator[MicroBatch]:
-        cores = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        workers = workers_possible(min(self.config.trainer.loader_workers, cores))
+        workers = workers_possible(min(self.config.trainer.loader_workers, cores_of_this_process()))
         loader: DataLoader[MicroBatch | UserError] = DataLoader(
             Reader(self.sets, self.tokenizer, self.config.features, self.sound),
             sampler=specs,

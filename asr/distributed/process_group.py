@@ -13,7 +13,7 @@ import torch.distributed
 
 from asr.distributed.meeting import meet, part
 from asr.utils.devices import has_gpu
-from asr.utils.launcher import ranks_announced
+from asr.utils.launcher import cores_of_this_process, ranks_announced
 
 T = TypeVar("T")
 
@@ -71,17 +71,13 @@ def join(matmul_precision: str) -> Ranks:
     cuda = has_gpu()
     os.environ.setdefault("LOCAL_RANK", "0")
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if cuda else "cpu")
-    local_rank, local_world = (
-        int(os.environ["LOCAL_RANK"]),
-        int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-    )
-    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
         # cuDNN's attention plans for half a second at each new shape, and hardly two micro-batches are alike.
         torch.backends.cuda.enable_cudnn_sdp(False)
     elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+        torch.set_num_threads(cores_of_this_process())
     torch.set_float32_matmul_precision(matmul_precision)
     if not torch.distributed.is_initialized():
         atexit.register(leave)

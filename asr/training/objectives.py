@@ -115,9 +115,8 @@ class TextObjective(Objective):
                 own = [texts.weights[i] for i in kept]
                 frames = [given.frames[i] for i in kept]
                 losses_B = given.criterion.training_losses(output, chosen, frames, own)
-            nats_B = (
-                losses_B.detach().cpu()
-            )  # waits for the device, and nothing below does but the paths
+            # It waits for the device; of what is below only the student's own paths do.
+            nats_B = losses_B.detach().cpu()
             finite = torch.isfinite(nats_B).tolist()
             # All ranks go round together, since the forward pass may be a collective.
             if not self.ranks.sum([float(len(finite) - sum(finite))])[0]:

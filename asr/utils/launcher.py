@@ -97,3 +97,9 @@ def _check_other_launchers() -> None:
 
 def _remedy(names: str) -> str:
     return f"{_TORCHRUN}, or for one process unset {names}"
+
+
+def cores_of_this_process() -> int:
+    """Its part of the machine's cores, where a launcher has started several processes here; at least one."""
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // local_world)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from asr.utils.devices import has_gpu
-from asr.utils.launcher import ranks_announced
+from asr.utils.launcher import cores_of_this_process, ranks_announced
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,5 @@ class Processes:
             local = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
             return cls(rank, world, torch.device("cuda", local))
         if "OMP_NUM_THREADS" not in os.environ:
-            local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+            torch.set_num_threads(cores_of_this_process())
         return cls(rank, world, torch.device("cpu"))
