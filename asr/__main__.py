@@ -14,7 +14,7 @@ import signal
 import sys
 
 from asr.errors import UserError
-from asr.utils.signals import Interrupted, ignore_signals, raise_when_signalled
+from asr.utils.signals import Interrupted, forget_children, ignore_signals, raise_when_signalled
 from asr.utils.streams import STDOUT, drop_output, open_streams
 
 COMMANDS = {
@@ -77,6 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _done(arguments)
     except (Exception, KeyboardInterrupt) as error:
+        forget_children()
         status, text = _about(error)
         if status == _BUG:
             raise

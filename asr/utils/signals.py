@@ -35,6 +35,12 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def forget_children() -> None:
+    """A child's end raises nothing more: torch's handler would, in the middle of saying what went wrong."""
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def _raise(number: int, frame: FrameType | None) -> None:
     raise Interrupted(number)
 

@@ -163,3 +163,40 @@ def test_a_launcher_s_sigterm_reaches_the_loaders_and_the_run_is_saved(
     assert "DataLoader worker" not in said, said
     assert (final(run) / "state.json").is_file(), said
     assert not any(one.is_running() and one.status() != "zombie" for one in family)
+
+
+LOSES_A_CHILD = '''
+import signal
+from asr.errors import UserError
+
+
+class Lost(UserError):
+    """A worker's end that is heard of while this is being said."""
+
+    def __str__(self):
+        signal.raise_signal(signal.SIGCHLD)
+        return super().__str__()
+
+
+def main(argv):
+    def raise_again(number, frame):  # as torch's handler does
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    signal.signal(signal.SIGCHLD, raise_again)
+    raise Lost("a process that reads audio was killed", "free memory")
+'''
+
+
+def test_news_of_a_worker_s_end_does_not_spoil_what_is_said_of_it(tmp_path: Path) -> None:
+    """Now and then a lost worker ended a training with its line, then a traceback and status 1."""
+    (tmp_path / "ours.py").write_text(LOSES_A_CHILD, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "ours"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == "asr ours: a process that reads audio was killed; free memory\n"
+    assert done.returncode == 2
