@@ -21,6 +21,7 @@ _SAID_ELSEWHERE = {
     "train_micro_batch_size_per_gpu": _BATCH,
     "gradient_accumulation_steps": _BATCH,
     "gradient_clipping": "give optimizer.max_gradient_norm",
+    "elasticity": _BATCH,
     "optimizer": "give optimizer.kind and what is beside it",
     "scheduler": "give optimizer.warmup_hours and what is beside it",
     "fp16": _PRECISION,

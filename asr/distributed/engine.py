@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import deepspeed
@@ -189,7 +190,7 @@ class Engine:
 def _initialised(
     student: SpeechModel, optimizer: torch.optim.Optimizer, config: Config
 ) -> deepspeed.DeepSpeedEngine:
-    settings = _deepspeed_config(config, sum(p.numel() for p in student.parameters()))
+    settings = _Settings(_deepspeed_config(config, sum(p.numel() for p in student.parameters())))
     try:
         engine, *_ = deepspeed.initialize(
             model=student, optimizer=optimizer, config=settings, dist_init_required=False
@@ -203,7 +204,33 @@ def _initialised(
             f"trainer.deepspeed {own}: DeepSpeed does not take it ({reason})",
             "correct the setting, or leave it out",
         ) from None
+    for name in config.trainer.deepspeed.keys() - settings.read:
+        known = get_close_matches(name, settings.read, 1)
+        raise UserError(
+            f"trainer.deepspeed.{name}: DeepSpeed {deepspeed.__version__} has no such setting",
+            f"write {known[0]}, or leave it out" if known else "correct its name, or leave it out",
+        )
     return engine
+
+
+class _Settings(dict[str, Any]):
+    """Notes what is read of it: DeepSpeed passes over a section that it does not know in silence."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__(settings)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.read.add(str(name))
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
 
 
 def _deepspeed_config(config: Config, parameters: int) -> dict[str, Any]:

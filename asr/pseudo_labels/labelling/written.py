@@ -22,6 +22,7 @@ from asr.decoding.generation import Generated
 from asr.decoding.safeguards import GenerationSettings, write
 from asr.errors import UserError
 from asr.model.encoder_decoder.network import EncoderDecoder
+from asr.model.features import FrontEnd
 from asr.model.loaded_model import LoadedModel
 from asr.model.make import make_front_end, make_model
 from asr.pseudo_labels.label import LabelMetrics
@@ -39,7 +40,17 @@ def in_windows(model: LoadedModel, network: EncoderDecoder, seconds: float) -> L
     tree["model"]["window_seconds"] = min(seconds, tree["model"]["window_seconds"])
     config = parse_config(tree, f"--window-seconds {seconds:g}")
     front_end = make_front_end(config, network.encoder, reads=True).to(model.device)
+    _fit(seconds, front_end)
     return replace(model, config=config, front_end=front_end)
+
+
+def _fit(window_seconds: float, front_end: FrontEnd) -> None:
+    longest = front_end.longest_seconds
+    if 0 < longest < window_seconds:
+        raise UserError(
+            f"--window-seconds {window_seconds:g}: this model hears {longest:g} s at most",
+            f"give {longest:g} or less, or leave it out",
+        )
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,8 @@ class WritingRecogniser:
             ) from None
         assert isinstance(network, EncoderDecoder)
         front_end = make_front_end(config, network.encoder, reads=True).to(device)
+        if choice.window_seconds is not None:
+            _fit(choice.window_seconds, front_end)
         network.requires_grad_(False)
         folder, weights = Path(choice.model), str(stamp["weights"])
         loaded = LoadedModel(config, tokenizer, front_end, network, device, folder, weights)

@@ -20,6 +20,9 @@ def test_settings_of_deepspeed(recipe: Path, tmp_path: Path) -> None:
 
     wrong = "trainer.deepspeed={zero_optimization: {reduce_bucket_size: many}}"
     assert "DeepSpeed does not take it (ValidationError" in said(wrong)
+    unknown = said("trainer.deepspeed={steps_per_prnt: 3}")
+    assert "trainer.deepspeed.steps_per_prnt: DeepSpeed" in unknown
+    assert "write steps_per_print, or leave it out" in unknown
     ours = "trainer.deepspeed={zero_optimization: {stage: 2}}"
     assert "give trainer.zero_stage" in said(ours)
     assert "give trainer.precision" in said("trainer.deepspeed={bf16: {enabled: true}}")

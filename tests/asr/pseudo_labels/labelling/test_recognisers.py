@@ -155,6 +155,8 @@ def test_the_least_window_may_be_another(ctc: Path, whisper: Path) -> None:
     assert len(shorter(waveforms_BN, samples_B)) == 2
     with pytest.raises(UserError, match="no encoder-decoder, and hears utterances as they are"):
         load_recogniser(Choice(str(ctc), window_seconds=6.0), CPU)
+    with pytest.raises(UserError, match="--window-seconds 31: this model hears 1 s at most"):
+        load_recogniser(Choice(str(whisper), window_seconds=31.0), CPU)
 
 
 def test_what_is_longer_than_whispers_window_is_heard_in_equal_parts(whisper: Path) -> None:
