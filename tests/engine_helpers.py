@@ -20,8 +20,10 @@ from asr.config.schema import Config
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks, join, leave
 from asr.model.make import make_model
+from asr.model.speech_model import SpeechModel
 from asr.scaling.rule import in_force
 from asr.teacher.averages import Averages
+from asr.training.post_hoc import make_averages
 
 VOCABULARY = 12
 PRECISIONS_AND_STAGES = [
@@ -244,7 +246,7 @@ def allocated(ranks: Ranks) -> dict[str, int]:
         config = memory_config(precision, stage)
         engine = tiny_engine(config, ranks)
         new_network = partial(make_model, config, VOCABULARY)
-        averages = Averages(config.teacher, new_network, engine.shards, ranks)
+        averages = make_averages(config, new_network, engine.shards, ranks)
         engine.set_learning_rate(1e-3)
 
         def updated(engine: Engine = engine, averages: Averages = averages) -> None:
@@ -257,6 +259,37 @@ def allocated(ranks: Ranks) -> dict[str, int]:
         peaks = [held_bytes() - others + peak_of(updated) for _ in range(3)]
         found[f"{precision} {stage}"] = min(peaks)
         kept.append((engine, averages))
+    return found
+
+
+def labelling_copy(ranks: Ranks) -> dict[str, Any]:
+    """Of a bf16 student, at each stage: its type, and how far it and what is evaluated are from the average."""
+    found = {}
+    for stage in (1, 2, 3):
+        config = memory_config("bf16", stage)
+        engine = tiny_engine(config, ranks)
+        new_network = partial(make_model, config, VOCABULARY)
+        average = make_averages(config, new_network, engine.shards, ranks).labelling
+        for shard in average.average:
+            shard += torch.rand_like(shard) / 7  # what bf16 has no number for
+        average.moved()
+        whole = average.weights()
+
+        def furthest(network: SpeechModel, whole: dict[str, Tensor] = whole) -> float:
+            weights = network.named_weights()
+            return max(
+                float((w.float() - whole[n].to(w.dtype).float()).abs().max()) for n, w in weights
+            )
+
+        labels, buffers = average.model(), [b.clone() for b in average.model().buffers()]
+        types, distances = [str(labels.dtype)], [furthest(labels)]
+        with average.evaluating() as evaluated:
+            types.append(str(evaluated.dtype))
+            distances.append(furthest(evaluated))
+        types.append(str(average.model().dtype))
+        distances.append(furthest(average.model()))
+        same = [torch.equal(*pair) for pair in zip(buffers, average.model().buffers(), strict=True)]
+        found[str(stage)] = {"types": types, "distances": distances, "same_buffers": all(same)}
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from asr.config.fields import Count, Natural, Positive, Section, total_hours_or_passes
+from asr.config.fields import Count, Natural, NonNegative, Positive, Section, total_hours_or_passes
 
 LOGGERS = ("tensorboard",)
 
@@ -47,6 +47,9 @@ class TrainerConfig(Section):
     """Audio between two evaluations of student and teacher on the dev sets."""
     checkpoint_every_hours: Positive = 100.0
     """Audio between two checkpoints."""
+    checkpoint_minutes_apart: NonNegative = 0.0
+    """Wall-clock minutes between two checkpoints, at least, for many GPUs, which need seconds for
+    checkpoint_every_hours: one that comes sooner is evaluated alone. Not the last one, nor one at a signal."""
     keep_last: Count = 2
     """Checkpoints kept besides the best one by dev WER."""
     precision: Literal["fp32", "autocast", "bf16"] = "fp32"

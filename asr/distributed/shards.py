@@ -10,7 +10,7 @@ Only this file knows how DeepSpeed lays weights out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,11 @@ class _Place:
     start: int
     columns: int | None
     """Stage 3: the parameter fills these columns, row after row. None: it is contiguous."""
+
+
+def copies(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """By name, in memory of their own on the CPU."""
+    return {name: values.detach().to("cpu", copy=True).contiguous() for name, values in tensors}
 
 
 def _is_moment(value: object) -> bool:
@@ -83,10 +88,12 @@ class Shards:
         """A shard that starts as the student."""
         return [master.detach().clone() for master in self.masters]
 
-    def gather(self, shard: Sequence[Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """(name, whole fp32 tensor) of every parameter. A collective: iterate to the end."""
+    def gather(
+        self, shard: Sequence[Tensor], dtype: torch.dtype = torch.float32
+    ) -> Iterator[tuple[str, Tensor]]:
+        """(name, whole tensor) of every parameter, sent as `dtype`. A collective: iterate to the end."""
         for flat, places in zip(shard, self._places, strict=True):
-            whole = self._all_ranks(flat.detach())
+            whole = self._all_ranks(flat.detach().to(dtype))
             for place in places:
                 count = place.shape.numel()
                 if place.columns is None:
@@ -97,7 +104,7 @@ class Shards:
 
     def whole(self, shard: Sequence[Tensor]) -> dict[str, Tensor]:
         """Whole fp32 tensors by name, on the CPU of the first rank; nothing on the others. A collective."""
-        return {n: values.cpu().clone() for n, values in self.gather(shard) if self.rank == 0}
+        return copies(pair for pair in self.gather(shard) if self.rank == 0)
 
     def _all_ranks(self, flat: Tensor) -> Tensor:
         """(ranks, shard): the shards of all ranks."""
@@ -110,19 +117,21 @@ class Shards:
     @torch.no_grad()
     def scatter(self, whole: Mapping[str, Tensor], shard: Sequence[Tensor]) -> None:
         """Put this rank's part of whole parameters into a shard."""
+        row = self.rank if self.is_sharded else 0
         for flat, places in zip(shard, self._places, strict=True):
-            rows = self.ranks if self.is_sharded else 1
-            row = self.rank if self.is_sharded else 0
-            matrix = torch.zeros(rows, flat.numel())
+            if self.is_sharded:
+                flat.zero_()  # what fills up the last rank's part, too
+            own = flat.view(-1)
+            first = row * len(own)  # of the concatenation that this flat tensor is a part of
             for place in places:
-                values = whole[place.name].detach().flatten().float().cpu()
+                values = whole[place.name].detach().reshape(-1)
                 if place.columns is None:
-                    matrix.view(-1)[place.start : place.start + len(values)] = values
+                    start = max(place.start - first, 0)
+                    part = values[max(first - place.start, 0) :][: max(len(own) - start, 0)]
                 else:
-                    padded = values.new_zeros(rows * place.columns)
-                    padded[: len(values)] = values
-                    matrix[:, place.start : place.start + place.columns] = padded.view(rows, -1)
-            flat.copy_(matrix[row].view(flat.shape))
+                    start = place.start
+                    part = values[row * place.columns :][: place.columns]
+                own[start : start + len(part)] = part.to(own.device)
 
     def gradients(self) -> list[Tensor]:
         """This rank's part of the summed gradient, between the last backward pass and the step."""

@@ -132,7 +132,9 @@ def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) 
         "gradients": gradients,
         "optimizer": masters + share(1) * _FP32 * moments,
         "teacher": share(1) * _FP32 * _shards_of_averages(config, stage),
-        "labelling_copy": float(count * _FP32 * _copies(config)),
+        "labelling_copy": float(
+            count * (weight_size * _averages(config) + _FP32 * _copies(config))
+        ),
         "buckets": float(buckets),
         "activations": activations,
         "exchange": exchange if math.isnan(activations) else max(0.0, exchange - activations),
@@ -147,10 +149,9 @@ def _averages(config: Config) -> int:
 
 
 def _copies(config: Config) -> int:
-    """Whole fp32 networks beside the student: the averages', and that of a teacher which changes seldom."""
+    """Whole fp32 networks beside the student's and the averages': that of a teacher which changes seldom."""
     policy = config.pseudo_label
-    copies = policy.start_hours is not None and policy.teacher in ("frozen", "average_of_best")
-    return _averages(config) + copies
+    return int(policy.start_hours is not None and policy.teacher in ("frozen", "average_of_best"))
 
 
 def _shards_of_averages(config: Config, stage: int) -> int:
@@ -214,7 +215,9 @@ def _ring_bytes(
         reduces *= 2  # each rank gets the whole sum, though stages 1 and 2 use its part alone
     gradients = reduces * BYTES[precision.exchange]
     weights = gathers * BYTES[precision.weights]
-    return (ranks - 1) / ranks * count * (gradients + weights + refreshes * _FP32)
+    return (
+        (ranks - 1) / ranks * count * (gradients + weights + refreshes * BYTES[precision.weights])
+    )
 
 
 def wall_hours(

@@ -146,9 +146,9 @@ class LabelMaker:
                     network(*_cast(self.features.silence(), network.dtype))
                 return []
             features = _cast(self.features(micro_batch.teacher_input), network.dtype)
-            precision = Precision.of(self.config)
-            dtype = getattr(torch, precision.activations)
-            with torch.autocast(self.ranks.device.type, dtype, enabled=precision.is_low):
+            dtype = getattr(torch, Precision.of(self.config).activations)
+            casts = network.dtype != dtype  # else it computes in that type as it is
+            with torch.autocast(self.ranks.device.type, dtype, enabled=casts):
                 return self.decoder.labels(network, *features, request)
 
 

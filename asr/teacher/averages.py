@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from asr.config.teacher import TeacherConfig
@@ -33,15 +34,20 @@ class Averages:
         shards: Shards,
         ranks: Ranks,
         make_power_averages: Callable[[StudentSamples], PowerAverages] | None = None,
+        labels_in: torch.dtype = torch.float32,
     ) -> None:
-        """`new_network` makes another one of the student's shapes, on the CPU, weights unset."""
+        """`new_network` makes another one of the student's shapes, on the CPU, weights unset.
+
+        `labels_in`: the type of the weights that label (see WeightAverage).
+        """
         self.samples = StudentSamples(shards, config.averaged_weights)
         self.power = make_power_averages(self.samples) if make_power_averages else None
         """For averages that are made after the run; None where nobody wants them."""
         self._is_power_new = True
 
         def new() -> WeightAverage:
-            return WeightAverage(new_network(), self.samples, ranks, config.bias_correction)
+            correction = config.bias_correction
+            return WeightAverage(new_network(), self.samples, ranks, correction, labels_in)
 
         self.labelling = new()
         self.shipped = self.labelling if config.evaluation_half_life_hours is None else new()
@@ -90,12 +96,12 @@ class Averages:
     def tensors(self, is_amid_interval: bool) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint needs besides the shipped average and the student, by the name of its file.
 
-        A collective. `is_amid_interval`: audio was consumed since the last update, so that the student is not
-        what that took any more.
+        Copies, on the first rank. A collective. `is_amid_interval`: audio was consumed since the last
+        update, so that the student is not what that took any more.
         """
         found = {_SAMPLE: self.samples.tensors()} if is_amid_interval else {}
         if self.shipped is not self.labelling:
-            found[_LABELLING] = self.labelling.weights()
+            found[_LABELLING] = self.labelling.whole()
         if self.power is not None:
             found[POWER_FILE] = self.power.tensors()
         return found

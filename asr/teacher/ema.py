@@ -3,7 +3,8 @@
 It is always in evaluation mode and receives clean speech. An average in bf16 would stall at a momentum near 1,
 so average and source are fp32 whatever the engine's precision. Each rank averages the part of the weights
 that it owns, so an update communicates nothing; the copy that labels is put together when somebody wants to
-label with an average that has moved.
+label with an average that has moved. With bf16 weights in training that copy is bf16, too: it labels in the
+arithmetic that the student trains in, and ranks send half. What is evaluated and saved is fp32.
 
 It starts as a copy of the student, which is mostly noise then. A warm-up (asr/scaling/half_life.py) leaves
 nothing of it. With bias correction, for an average that begins later, as after a reset, the weight w of that
@@ -16,12 +17,14 @@ Buffers: the model has none that training changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from asr.distributed.process_group import Ranks
+from asr.distributed.shards import copies
 from asr.model.speech_model import SpeechModel
 from asr.teacher.student_samples import StudentSamples
 
@@ -35,13 +38,21 @@ class WeightAverage:
         samples: StudentSamples,
         ranks: Ranks,
         has_bias_correction: bool = False,
+        labels_in: torch.dtype = torch.float32,
     ) -> None:
-        """Start as the student is; `network` is a module of its shapes, which becomes the teacher's own."""
+        """Start as the student is; `network` is a module of its shapes, which becomes the teacher's own.
+
+        `labels_in`: the type of the weights that label; fp32 at ZeRO 0.
+        """
         self.samples, self.shards, self.ranks = samples, samples.shards, ranks
         self.has_bias_correction = has_bias_correction
         self.start_weight = 1.0
         """Of the weights at its start in a plain average: the product of the momenta since."""
         self._model = network.float().to(ranks.device).eval().requires_grad_(False)
+        self._labels_in = labels_in
+        self._buffers = [buffer.clone() for buffer in self._model.buffers()]
+        if labels_in != torch.float32:
+            self._model.to(labels_in)
         if self.shards.is_sharded:
             self._average = self.shards.copy_of_masters()
         else:  # the model that labels is the average
@@ -68,14 +79,36 @@ class WeightAverage:
         """The model to label with, up to date. A collective under ZeRO 1 to 3."""
         if self._moved and self.shards.is_sharded:
             parameters = dict(self._model.named_weights())
-            for name, values in self.shards.gather(self._average):
+            for name, values in self.shards.gather(self._average, self._labels_in):
                 parameters[name].copy_(values)
         self._moved = False
         return self._model
 
+    @contextmanager
+    def evaluating(self) -> Iterator[SpeechModel]:
+        """The model in fp32, as it is saved. A collective under ZeRO 1 to 3."""
+        if self._labels_in == torch.float32:
+            yield self.model()
+            return
+        parameters, buffers = dict(self._model.named_weights()), list(self._model.buffers())
+        with torch.no_grad():
+            for name, values in self.shards.gather(self._average):
+                parameters[name].data = values.clone()
+        for buffer, whole in zip(buffers, self._buffers, strict=True):
+            buffer.data = whole
+        try:
+            yield self._model
+        finally:
+            self._model.to(self._labels_in)
+            self._moved = False
+
     def weights(self) -> dict[str, Tensor]:
-        """The whole average by name, on the CPU. A collective under ZeRO 1 to 3."""
-        return {name: p.detach().cpu().contiguous() for name, p in self.model().named_weights()}
+        """The whole average by name, in fp32, on the CPU. A collective under ZeRO 1 to 3."""
+        return copies(self.shards.gather(self._average))
+
+    def whole(self) -> dict[str, Tensor]:
+        """The same on the first rank; nothing on the others. A collective under ZeRO 1 to 3."""
+        return self.shards.whole(self._average)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Go on from what `weights` returned, on whatever ranks and at whatever ZeRO stage."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from asr.config.schema import Config
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
+from asr.distributed.shards import copies
 from asr.errors import UserError
 from asr.model.speech_model import SpeechModel
 from asr.teacher.averages import Averages
@@ -91,7 +92,7 @@ class Teacher(ABC):
         return {"hours": self.hours}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights for the checkpoint's labeller.safetensors. A collective."""
+        """Copies of weights, on the first rank, for the checkpoint's labeller.safetensors. A collective."""
         return {}
 
     def files(self) -> list[Path]:
@@ -173,9 +174,9 @@ class FrozenTeacher(_CopiedTeacher):
         return {**super().state(), "is_begun": self.is_begun}
 
     def tensors(self) -> dict[str, Tensor]:
-        if not self.is_begun:
+        if not self.is_begun or not self.models.ranks.is_first:
             return {}
-        return {name: p.detach().cpu() for name, p in self.network.named_weights()}
+        return copies(self.network.named_weights())
 
     def load(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor], folder: Path) -> None:
         super().load(state, tensors, folder)

@@ -10,6 +10,8 @@ checkpoints/hours-000012.5000/
     labels.safetensors      labels that are kept; labeller, healthy-*, hours-*: weights of some teachers
     averaged_student, labelling_average: between two updates of the average; where another one labels
 
+Training goes on while one is written: only for the copy of all tensors in the first rank's memory it waits.
+
 Whole tensors, whatever the ZeRO stage and the number of ranks that wrote them: so any other reads them.
 Nothing in a checkpoint is a pickle. Two files of the run say which one is in force and which is the best by
 dev WER: `latest`, which may be written to go back to an earlier one, and `best`, which is for people.
@@ -19,8 +21,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,7 @@ from torch import Tensor
 
 from asr.config.recipe import dump_config
 from asr.config.schema import Config
+from asr.config.trainer import TrainerConfig
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
@@ -41,6 +46,7 @@ from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, tokenizer_sha256
 from asr.teacher.averages import Averages
 from asr.teacher.ema import WeightAverage
+from asr.training.checkpoints.background import Background
 from asr.training.checkpoints.publishing import (
     about_what_lies_there,
     newest,
@@ -51,6 +57,7 @@ from asr.training.checkpoints.publishing import (
 from asr.training.resume_rules import check_compatible
 from asr.utils.files import flush_to_disk, link_or_copy, write_tensors, write_text
 
+_ASIDE = ".aside-"
 _WEIGHTS = ("student.safetensors", "optimizer.safetensors", "teacher.safetensors")
 
 
@@ -68,6 +75,11 @@ class CheckpointStore:
     """Seconds and batches of the last one that was saved here."""
     _awaits_evaluation: bool = False
     """Whether that one is to be saved again, with what an evaluation finds."""
+    _writing: Background = field(default_factory=Background)
+    _begun_at: float = field(default_factory=time.monotonic)
+    """When the last one was begun, or the run."""
+    _published: Path | None = None
+    """What `saved` has not named yet."""
 
     @property
     def folder(self) -> Path:
@@ -88,6 +100,8 @@ class CheckpointStore:
             latest = Path(fork_from)
             if not (latest / "state.json").is_file():
                 raise lineage.no_checkpoint("fork_from", latest)
+        for left in self.folder.glob(f"{_ASIDE}*"):
+            shutil.rmtree(left, ignore_errors=True)  # by a kill
         self.parent = latest
         self.notes = about_what_lies_there(self.run, latest) if latest else []
         return latest
@@ -96,6 +110,14 @@ class CheckpointStore:
     def is_own(self) -> bool:
         """Whether the next checkpoint follows one of this run, and not one that it forks from."""
         return self.parent is not None and self.parent.parent == self.folder
+
+    def may_save(self, trainer: TrainerConfig, ranks: Ranks) -> bool:
+        """Whether the last one was begun long enough ago, by the first rank's clock. A collective."""
+        least_seconds = 60 * trainer.checkpoint_minutes_apart
+        if not least_seconds:
+            return True
+        is_long_ago = time.monotonic() - self._begun_at >= least_seconds
+        return ranks.sum([float(ranks.is_first and is_long_ago)])[0] > 0
 
     def save(
         self,
@@ -107,65 +129,122 @@ class CheckpointStore:
         ranks: Ranks,
         extras: Mapping[str, Mapping[str, Tensor]],
         files: Sequence[Path],
-    ) -> Path:
-        """Write a checkpoint and move `latest` to it. A collective.
+    ) -> None:
+        """Copy all that a checkpoint holds, and begin to write it; then `latest` moves to it. A collective.
 
-        `extras`: more tensors, by the name of their file; `files`: more files of the run, which are linked.
+        `extras`: more tensors, by the name of their file, which nobody changes any more; `files`: more files of
+        the run, which are linked. Waits for the one before, and raises what went wrong with that.
 
         Until it is published the checkpoint has a name that nobody reads, so a crash at any point leaves the
         previous one in force.
         """
         seconds = state["clock"]["seconds"]
         name = checkpoint_name(seconds)
-        final, partial = self.folder / name, place_to_write(self.folder, name)
+        final = self.folder / name
         stands_at = seconds, state["batches_drawn"]
         has_these_weights = stands_at == self._stands_at
         if has_these_weights and not self._awaits_evaluation:
-            return final
-        if ranks.is_first:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        if has_these_weights:
-            # Saved before the evaluation, and now what that has found.
-            for weights in _WEIGHTS if ranks.is_first else ():
-                link_or_copy(final / weights, partial / weights)
-        else:
-            self._save_tensors(engine.shards, teacher, partial, ranks)
+            return
+        tensors = dict(extras)
+        if not has_these_weights:
+            self._writing.wait()  # the weights of one are in memory at a time
+            tensors |= _copies(engine.shards, teacher)
         state = {**state, "optimizer_steps": engine.shards.optimizer_steps}
         if ranks.is_first:
-            for stem, tensors in extras.items():
-                if tensors:
-                    write_tensors(partial / f"{stem}.safetensors", tensors)
-            for file in files:
-                link_or_copy(file, partial / file.name)
-            write_text(partial / "config.yaml", dump_config(config))
-            tokenizer.save(partial)
-            engine.student.save_description(partial)
-            state["tokenizer_sha256"] = tokenizer_sha256(partial)
-            state = sealed(state, partial, name, self.parent)
-            write_text(partial / "state.json", json.dumps(state, indent=1) + "\n")
-            flush_to_disk(partial)
-            publish(self.run, name)
-            prune(self.run, final, self.keep_last)
-        self.parent, self._stands_at = final, stands_at
+            contents = _Contents(
+                tensors,
+                _kept_aside(self.folder / f"{_ASIDE}{name}-{has_these_weights:d}", files),
+                json.loads(json.dumps(state)),  # as it is now
+                final if has_these_weights else None,
+                self.parent,
+            )
+            for_itself = config, tokenizer, engine.student.save_description
+            self._writing.begin(partial(self._write, contents, *for_itself))
+        self.parent, self._stands_at, self._begun_at = final, stands_at, time.monotonic()
         self._awaits_evaluation = bool(state.get("evaluation_is_due"))
-        ranks.barrier()
-        return final
 
-    def _save_tensors(
-        self, shards: Shards, teacher: WeightAverage, folder: Path, ranks: Ranks
+    def _write(
+        self,
+        contents: _Contents,
+        config: Config,
+        tokenizer: Tokenizer,
+        describe: Callable[[Path], None],
     ) -> None:
-        """Whole tensors, gathered one by one and written by the first rank."""
-        student = shards.whole(shards.masters)
-        moments: dict[str, Tensor] = {}
-        for moment, shard in shards.moments().items():
-            whole = shards.whole(shard)
-            moments |= {f"{moment}/{name}": values for name, values in whole.items()}
-        average = teacher.weights()
-        if ranks.is_first:
-            write_tensors(folder / "student.safetensors", student)
-            write_tensors(folder / "optimizer.safetensors", moments)
-            write_tensors(folder / "teacher.safetensors", average)
+        """Beside the training; on the first rank."""
+        name = checkpoint_name(contents.state["clock"]["seconds"])
+        place = place_to_write(self.folder, name)
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        if contents.weights_of is not None:
+            for weights in _WEIGHTS:
+                link_or_copy(contents.weights_of / weights, place / weights)
+        for stem, values in contents.tensors.items():
+            if values:
+                write_tensors(place / f"{stem}.safetensors", values)
+        if contents.files is not None:
+            for file in contents.files.iterdir():
+                link_or_copy(file, place / file.name)
+            shutil.rmtree(contents.files)
+        write_text(place / "config.yaml", dump_config(config))
+        tokenizer.save(place)
+        describe(place)
+        state = {**contents.state, "tokenizer_sha256": tokenizer_sha256(place)}
+        state = sealed(state, place, name, contents.parent)
+        write_text(place / "state.json", json.dumps(state, indent=1) + "\n")
+        flush_to_disk(place)
+        publish(self.run, name)
+        prune(self.run, self.folder / name, self.keep_last)
+        if not state.get("evaluation_is_due"):
+            self._published = self.folder / name
+
+    def saved(self, waits: bool = False) -> Path | None:
+        """A checkpoint that has come into force since this was asked last, evaluation and all; None where none.
+
+        `waits` until what is being written is. Raises what went wrong with it.
+        """
+        if waits:
+            self._writing.wait()
+        self._writing.check()
+        found, self._published = self._published, None
+        return found
+
+    def close(self) -> None:
+        """What is being written is completed; its fault, if any, is no news where training has failed."""
+        self._writing.close()
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """Of a checkpoint, when it was begun."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    """By the name of their file."""
+    files: Path | None
+    """A folder of links to more; None where there are none."""
+    state: dict[str, Any]
+    weights_of: Path | None
+    """The checkpoint that has its weights: saved before the evaluation, and now with what that found."""
+    parent: Path | None
+    """The checkpoint that it follows."""
+
+
+def _kept_aside(place: Path, files: Sequence[Path]) -> Path | None:
+    """A folder of links to files that the run may remove; None where there are none."""
+    shutil.rmtree(place, ignore_errors=True)
+    for file in files:
+        place.mkdir(parents=True, exist_ok=True)
+        link_or_copy(file, place / file.name)
+    return place if files else None
+
+
+def _copies(shards: Shards, teacher: WeightAverage) -> dict[str, dict[str, Tensor]]:
+    """Whole tensors by the name of their file, in memory of their own of the first rank. A collective."""
+    moments: dict[str, Tensor] = {}
+    for moment, shard in shards.moments().items():
+        whole = shards.whole(shard)
+        moments |= {f"{moment}/{name}": values for name, values in whole.items()}
+    found = {"student": shards.whole(shards.masters), "optimizer": moments}
+    return found | {"teacher": teacher.whole()}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from asr.config.schema import Config
+from asr.distributed.precision import Precision
 from asr.distributed.process_group import Ranks
 from asr.distributed.shards import Shards
 from asr.errors import UserError
@@ -36,14 +37,16 @@ def make_averages(
     config: Config, new_network: Callable[[], SpeechModel], shards: Shards, ranks: Ranks
 ) -> Averages:
     """What a run keeps, as its recipe says."""
+    parts = config.teacher, new_network, shards, ranks
+    labels_in = getattr(torch, Precision.of(config).weights)
     if not config.teacher.keep_for_average:
-        return Averages(config.teacher, new_network, shards, ranks)
+        return Averages(*parts, labels_in=labels_in)
     plan, run = post_hoc_plan(config), Path(config.output)
 
     def make_power(samples: StudentSamples) -> PowerAverages:
         return PowerAverages(samples, ranks, run, plan)
 
-    return Averages(config.teacher, new_network, shards, ranks, make_power)
+    return Averages(*parts, make_power, labels_in)
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,8 @@ class Trainer:
 
     @property
     def is_complete(self) -> bool:
-        is_at_the_end = self.state.clock.hours >= self.config.trainer.total_hours
-        return is_at_the_end and not self._evaluation_is_due
+        is_at_end = self.state.clock.hours >= self.config.trainer.total_hours
+        return is_at_end and not self._evaluation_is_due
 
     def train(self) -> bool:
         """Train to the end, or to a signal to end. True at the end, False where stopped."""
@@ -144,15 +144,20 @@ class Trainer:
             self._tell_the_stream()
             if self._evaluation_is_due:
                 self._evaluate_and_save()
-            while not self.is_complete:
+            is_stopped = False
+            while not (self.is_complete or is_stopped):
                 started = time.perf_counter()
                 batch = next(self._batches)
-                if self._update(batch, started):
-                    self._say(f"stopping: {self._stop}")
-                    self._checkpoint(None)
-                    return False
-            return True
+                is_stopped = self._update(batch, started)
+                self._say_what_is_saved()
+            if is_stopped:
+                self._say(f"stopping: {self._stop}")
+                self._checkpoint(None)
+            self._say_what_is_saved(waits=True)
+            self.ranks.barrier()
+            return not is_stopped
         finally:
+            self.store.close()
             if self.log:
                 self.log.close()
 
@@ -175,9 +180,8 @@ class Trainer:
             self.labeler.ledger = LabelLedger(self.run, drawn, self.ranks)
         if not self.ranks.is_first:
             return
-        clock, batches = self.state.clock, self.state.batches_drawn
+        clock, batches, due = self.state.clock, self.state.batches_drawn, self._evaluation_is_due
         settings = self.config.model_dump(mode="json")
-        due = self._evaluation_is_due
         run = RunInfo(self.run, self.config.name, settings, clock.hours, clock.steps, batches, due)
         self.log = RunLog(run, self.logger_classes, self.shows)
 
@@ -272,11 +276,12 @@ class Trainer:
 
     def _do_what_is_due(self, before_hours: float) -> None:
         trainer, hours = self.config.trainer, self.state.clock.hours
-        if self.is_complete or crossed(before_hours, hours, trainer.checkpoint_every_hours):
+        is_due = crossed(before_hours, hours, trainer.checkpoint_every_hours)
+        if self.is_complete or (is_due and self.store.may_save(trainer, self.ranks)):
             self._evaluation_is_due = True
             self._checkpoint(None)  # before what may fail
             self._evaluate_and_save()
-        elif crossed(before_hours, hours, trainer.evaluation_every_hours):
+        elif is_due or crossed(before_hours, hours, trainer.evaluation_every_hours):
             try:
                 self._evaluate()
             except Exception:  # of one process: several could not save together
@@ -292,10 +297,9 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Student and teacher on every dev set; the teacher's mean WER picks the best checkpoint."""
-        average = self.averages.shipped.model()
         distance = self.averages.shipped.distance()
         reading = self.label_guard.reading(self.state.clock.hours) if self.label_guard else None
-        with self.engine.evaluating() as student:
+        with self.engine.evaluating() as student, self.averages.shipped.evaluating() as average:
             models = {"student": student, "teacher": average}
             wers: dict[str, list[float]] = {model: [] for model in models}
             for speech in self.dev.sets:
@@ -336,15 +340,11 @@ class Trainer:
         }
         amid_interval = self.state.schedule.pending_seconds > 0
         extras = self.averages.tensors(amid_interval) | (labeler.tensors() if labeler else {})
-        folder = self.store.save(
-            self.engine,
-            self.averages.shipped,
-            self.tokenizer,
-            self.config,
-            state,
-            self.ranks,
-            extras,
-            labeler.teacher.files() if labeler else [],
-        )
-        if not self._evaluation_is_due:
-            self._say(f"{self.state.clock.hours:8.2f} h  saved {folder}")
+        parts = self.engine, self.averages.shipped, self.tokenizer, self.config, state, self.ranks
+        files = labeler.teacher.files() if labeler else []
+        self.store.save(*parts, extras, files)
+        self._say_what_is_saved()
+
+    def _say_what_is_saved(self, waits: bool = False) -> None:
+        if folder := self.store.saved(waits):
+            self._say(f"{float(folder.name.removeprefix('hours-')):8.2f} h  saved {folder}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from conftest import PLAIN, Train, final, losses, read_lines
+from engine_helpers import on_ranks
 from safetensors.torch import load_file
 
 
@@ -39,3 +41,15 @@ def test_the_teacher_of_a_bf16_student_moves_at_a_slow_momentum(train: Train, st
     possible = sum(float((student[n] - start[n]).norm()) for n in teacher)
     assert 0.2 * (1 - momentum) * possible < moved < 1.5 * (1 - momentum) * possible
     assert any(bool((w != w.bfloat16().float()).any()) for w in student.values())
+
+
+def test_the_average_of_a_bf16_student_labels_in_bf16_and_is_evaluated_in_fp32(
+    tmp_path: Path,
+) -> None:
+    """It was sent in fp32 and cast again in each of its layers' forward passes."""
+    found = on_ranks("labelling_copy", 2, tmp_path)
+    assert sorted(found) == ["1", "2", "3"]
+    for case in found.values():
+        assert case["types"] == ["torch.bfloat16", "torch.float32", "torch.bfloat16"]
+        assert case["distances"] == [0.0, 0.0, 0.0]
+        assert case["same_buffers"]

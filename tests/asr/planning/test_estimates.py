@@ -119,7 +119,7 @@ def test_wall_clock_is_computation_plus_communication() -> None:
     slower = wall_hours(config, 29, row, 300.0, Network(10.0, 0.0))
     count = row["parameters"]
     # Gradients, of which stage 1 sends around the whole sum; bf16 weights; the labelling copy.
-    sent = 7 / 8 * count * (2 * 4 + 2 + 4)
+    sent = 7 / 8 * count * (2 * 4 + 2 + 2)
     assert slower - alone == pytest.approx(row["total_steps"] * sent / 10e9 / 3600, rel=1e-6)
     # A teacher that is refreshed every tenth step only, and messages of 1 ms.
     seldom = load_config(
@@ -128,7 +128,7 @@ def test_wall_clock_is_computation_plus_communication() -> None:
     row = full_row(seldom, 8)
     assert row["teacher_update_steps"] == 10
     found = wall_hours(seldom, 29, row, 300.0, Network(10.0, 1000.0)) - alone
-    per_step = 7 / 8 * count * (2 * 4 + 2 + 4 / 10) / 10e9 + 1e-3 * 14 * (1 + 1 + 0.1)
+    per_step = 7 / 8 * count * (2 * 4 + 2 + 2 / 10) / 10e9 + 1e-3 * 14 * (1 + 1 + 0.1)
     assert found == pytest.approx(row["total_steps"] * per_step / 3600, rel=1e-6)
 
 

@@ -14,15 +14,19 @@ from asr.__main__ import main
 from asr.utils.files import read_json
 
 KILLED = """
-import os, sys
+import os, sys, time
+from pathlib import Path
 from asr.training.validation import DevSets
 from asr.__main__ import main
 
 evaluate, calls = DevSets.evaluate, []
+RUN = Path(sys.argv[-1].removeprefix("output="))
 
 def killed(self, *arguments):
     calls.append(1)
     if len(calls) == 4:
+        while any(RUN.glob("checkpoints/.p*")):  # the checkpoint is written meanwhile
+            time.sleep(0.01)
         os._exit(9)
     return evaluate(self, *arguments)
 
