@@ -62,6 +62,9 @@ class TrainerConfig(Section):
     """DeepSpeed's ZeRO stage."""
     deepspeed: dict[str, Any] = {}
     """Settings of DeepSpeed's own, over those that we give it: {zero_optimization: {overlap_comm: true}}."""
+    activation_checkpointing: bool = False
+    """Of an encoder's layer keep its input alone for the backward pass, which computes the rest again: less
+    memory, a third more computing, the same gradients."""
     loader_workers: Natural = 0
     """Processes a rank that read audio ahead, at most its cores; 0 reads in the training process."""
     non_finite_limit: Natural = 10

@@ -32,6 +32,13 @@ class UtteranceDraws:
             own_SD.view(-1)[:count] = _random_bytes(count, generator)
         return drawn_BSD
 
+    def copy(self) -> UtteranceDraws:
+        """The same draws once more."""
+        generators = [torch.Generator() for _ in self.generators]
+        for own, generator in zip(generators, self.generators, strict=True):
+            own.set_state(generator.get_state())
+        return UtteranceDraws(generators, self.frames)
+
     def of(self, rows: Sequence[int]) -> UtteranceDraws:
         """Those of some utterances."""
         return UtteranceDraws([self.generators[r] for r in rows], [self.frames[r] for r in rows])

@@ -30,6 +30,14 @@ def make_model(
     ours that has what describes a pretrained model, which then need not be there any more. Raises
     UserError where it is missing or cannot be used.
     """
+    found = _network(config, vocabulary_size, saved, with_weights)
+    found.encoder.recomputes = config.trainer.activation_checkpointing
+    return found
+
+
+def _network(
+    config: Config, vocabulary_size: int, saved: Path | None, with_weights: bool
+) -> SpeechModel:
     model = config.model
     if isinstance(model, TransformerConfig):
         encoder = TransformerEncoder(config.features.mel_bins, model)

@@ -90,8 +90,15 @@ def activation_bytes(config: Config, vocabulary: int, stage: int) -> float:
     working = inner * size  # of the first gradients
     frames_per_second = 1000.0 / config.features.hop_ms / model.stride
     frames = config.batch.max_seconds_per_micro_batch * frames_per_second
-    copies = parameter_count(config, vocabulary) * size if precision.autocast and stage < 3 else 0
-    return frames * (model.layers * block + ends + working) + copies
+    copies = parameter_count(config, vocabulary) * size if precision.autocast and stage < 3 else 0.0
+    blocks = model.layers * block
+    if config.trainer.activation_checkpointing:
+        stream_size = norm_size if model.norm == "post" else size
+        blocks = (
+            model.layers * width * stream_size + block
+        )  # inputs, and one that is computed again
+        copies = copies / model.layers
+    return frames * (blocks + ends + working) + copies
 
 
 def memory_gb_per_rank(config: Config, vocabulary: int, ranks: int, stage: int) -> dict[str, float]:

@@ -7,9 +7,14 @@ L layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
+
+from asr.model.dropout import Layer, through_kept
+from asr.model.encoders.recompute import recomputed
 
 
 class Encoder(nn.Module, ABC):
@@ -23,6 +28,8 @@ class Encoder(nn.Module, ABC):
     """Layers that LayerDrop may skip."""
     layer_drop: float
     """Probability of each to be skipped; drawn by the caller, who passes `kept_BL`."""
+    recomputes = False
+    """Whether the backward pass computes layers again, and keeps their inputs alone."""
 
     def save(self, folder: Path) -> None:
         """Write what describes a pretrained encoder into a checkpoint's folder, weights aside."""
@@ -51,3 +58,16 @@ class Encoder(nn.Module, ABC):
         utterances that drop it, without rescaling (`dropout.through_kept`). It is an argument, and not drawn
         here, because it belongs to the utterance and not to the batch.
         """
+
+    def _through(
+        self, layer: Layer, hidden_BSD: Tensor, mask_BS: Tensor, kept_B: Tensor | None
+    ) -> Tensor:
+        """One of the layers, of the utterances that keep it."""
+        if self.recomputes and torch.is_grad_enabled():
+            device = hidden_BSD.device
+            layer = recomputed(layer, lambda: self._drawing(device))
+        return through_kept(layer, hidden_BSD, mask_BS, kept_B)
+
+    def _drawing(self, device: torch.device) -> AbstractContextManager[object]:
+        """What layers are computed in."""
+        return nullcontext()

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from asr.config.model import TransformerConfig
 from asr.model.attention import SelfAttention, rotary_tables, sinusoidal_positions
-from asr.model.dropout import Dropout, through_kept
+from asr.model.dropout import Dropout
 from asr.model.encoders.encoder import Encoder
 from asr.model.features import frame_mask
 
@@ -176,5 +176,5 @@ class TransformerEncoder(Encoder):
         for index, block in enumerate(self.blocks):
             layer = partial(block, rotary=rotary, reach=reach)
             kept_B = None if kept_BL is None else kept_BL[:, index]
-            hidden_BSD = through_kept(layer, hidden_BSD, mask_BS, kept_B)
+            hidden_BSD = self._through(layer, hidden_BSD, mask_BS, kept_B)
         return self.final_norm(hidden_BSD), output_lengths_B

@@ -74,6 +74,8 @@ def test_stages_ranks_and_accumulation_agree(
         cut.append(
             "trainer.deepspeed={zero_optimization: {overlap_comm: true, reduce_bucket_size: 500}}"
         )
+    if stage == 3 and ranks == 2:  # weights are gathered once more
+        cut.append("trainer.activation_checkpointing=true")
     if micro_batches > 1:
         cut.append(f"batch.max_seconds_per_micro_batch={15 / ranks / micro_batches}")
     run = train("run", *TWENTY_UPDATES, *cut, ranks=ranks)

@@ -65,13 +65,25 @@ def test_the_librispeech_network_has_its_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "stage"), [("fp32", 0), ("autocast", 0), ("autocast", 3), ("bf16", 1)]
+    ("precision", "stage", "recomputes"),
+    [
+        ("fp32", 0, False),
+        ("autocast", 0, False),
+        ("autocast", 3, False),
+        ("bf16", 1, False),
+        ("bf16", 1, True),
+        ("autocast", 0, True),
+    ],
 )
-def test_activations_are_those_that_a_gpu_keeps(precision: str, stage: int) -> None:
+def test_activations_are_those_that_a_gpu_keeps(
+    precision: str, stage: int, recomputes: bool
+) -> None:
     """Autocast's were up to 8 % above the plan, and fp32's a fifth below it."""
     for number, variant in enumerate(VARIANTS[::2]):
         activation, dropout = ("relu", "silu")[number % 2], 0.1 * (number % 3)
         config = small(precision, stage, **variant, activation=activation, dropout=dropout)
+        trainer = config.trainer.model_copy(update={"activation_checkpointing": recomputes})
+        config = config.model_copy(update={"trainer": trainer})
         frames = int(config.batch.max_seconds_per_micro_batch * 100 / 20)
         measured = activation_bytes_of_a_gpu(config, 33, [frames] * 20)
         assert activation_bytes(config, 33, stage) == pytest.approx(measured["peak"], rel=0.05)

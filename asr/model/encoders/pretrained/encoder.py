@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-from asr.model.dropout import Dropout, through_kept
+from asr.model.dropout import Dropout
 from asr.model.encoders.encoder import Encoder
 from asr.model.features import FrontEnd, frame_mask
 from asr.model.masks import masked
@@ -109,7 +109,7 @@ class PretrainedEncoder(Encoder):
         reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         self._cast_constants(next(self.network.parameters()).dtype)
-        with our_dropout(self, features_BTF.device):
+        with self._drawing(features_BTF.device):
             frames_B, learns = self.output_lengths(lengths_B), torch.is_grad_enabled()
             with torch.set_grad_enabled(learns and not self._is_front_end_frozen):
                 hidden_BSD = self._enter(features_BTF, lengths_B)
@@ -117,8 +117,11 @@ class PretrainedEncoder(Encoder):
                 mask_BS = frame_mask(frames_B.clamp(min=1), hidden_BSD.shape[1])
                 for index, layer in enumerate(self._layers(hidden_BSD.shape[1], reach)):
                     kept_B = None if kept_BL is None else kept_BL[:, index]
-                    hidden_BSD = through_kept(layer, hidden_BSD, mask_BS, kept_B)
+                    hidden_BSD = self._through(layer, hidden_BSD, mask_BS, kept_B)
                 return self._leave(hidden_BSD), frames_B
+
+    def _drawing(self, device: torch.device) -> AbstractContextManager[object]:
+        return our_dropout(self, device)
 
     def train(self, mode: bool = True) -> PretrainedEncoder:
         """Batch statistics are the pretrained model's for ever."""
