@@ -104,16 +104,18 @@ def kill_runs(
     figures = Figures()
     for where, count in zip(("at moments", "at events"), kills, strict=True):
         chosen = random.Random(f"{seed} {where}")
-        firsts = _shuffled(spans[0], chosen)
+        firsts, most_seconds = _shuffled(spans[0], chosen), spans[1]
         left, number = count, 0
         while left > 0:
             run = reference.parent / f"{where.replace(' ', '-')}-{number}"
             number += 1
             for leg in range(min(KILLS_A_RUN, left)):
                 if where == "at moments":
-                    killed = _kill_at_moment(
-                        story, run, chosen.uniform(0, spans[1]), leg % 2 > 0, figures
-                    )
+                    moment = chosen.uniform(0, most_seconds)
+                    ended = _kill_at_moment(story, run, moment, leg % 2 > 0, figures)
+                    killed = ended is None
+                    if ended is not None and leg == 0:  # the machine has less to do than before
+                        most_seconds = min(most_seconds, ended)
                 else:
                     # The first kill of each run goes through all events; a later one meets a resume.
                     event = next(firsts) if leg == 0 else chosen.randint(1, max(1, spans[0] // 2))
@@ -139,23 +141,26 @@ def _wait_for_event(process: subprocess.Popen[bytes], run: Path) -> None:
         time.sleep(0.01)
 
 
-def _kill_at_moment(story: Story, run: Path, seconds: float, alone: bool, figures: Figures) -> bool:
-    """Whether there was still something to kill so long after the run's first change of a file.
+def _kill_at_moment(
+    story: Story, run: Path, seconds: float, alone: bool, figures: Figures
+) -> float | None:
+    """Kill so long after the run's first change of a file; its seconds where it has ended before.
 
     `alone`: of several ranks only the last is killed; the launcher and the others must see to it.
     """
     process = story.start(run)
     _wait_for_event(process, run)
+    begin = time.monotonic()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-        return False
+        return time.monotonic() - begin
     ranks = psutil.Process(process.pid).children() if story.ranks > 1 and alone else []
     if ranks:
         ranks[-1].kill()
         _wait(process, run, figures)
     else:
         kill_all(process)
-    return True
+    return None
 
 
 def _kill_at_event(story: Story, run: Path, event: int, figures: Figures) -> bool:
