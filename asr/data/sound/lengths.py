@@ -1,10 +1,12 @@
 """Whether a file holds as much audio as its header says: libsndfile believes headers, and hides what differs.
 
-Layouts: RIFF (Microsoft, IBM), AIFF (Apple), AU (Sun), CAF (Apple); FLAC: RFC 9639; Ogg: RFC 3533.
+Layouts: RIFF (Microsoft, IBM), RF64 (EBU Tech 3306), W64 (Sony), AIFF (Apple), AU (Sun), CAF (Apple),
+SPHERE (NIST); FLAC: RFC 9639; Ogg: RFC 3533.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from pathlib import Path
@@ -22,6 +24,8 @@ _TAIL_BYTES = 1 << 17
 """More than a frame of FLAC has as a rule."""
 _CHUNKS = {b"RIFF": ("<4sI", b"data"), b"FORM": (">4sI", b"SSND"), b"caff": (">4sq", b"data")}
 """By a file's first bytes: how a chunk begins, and which one holds the samples."""
+_WAVE_64 = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
+"""A W64's first bytes: its chunks have names of 16, and count their 24 bytes of heading."""
 _NO_CHUNK = (
     "bytes of something else follow what the header states: the recorder did not write its length"
 )
@@ -52,6 +56,12 @@ def stated_otherwise(file: BinaryIO) -> LengthFault | None:
     if head[:4] in _CHUNKS:
         file.seek(8 if head[:4] == b"caff" else 12)
         return _chunks_otherwise(file, size, *_CHUNKS[head[:4]])
+    if head[:4] in (b"RF64", b"BW64"):
+        return _rf64_otherwise(file, size, head)
+    if head[:16] == _WAVE_64:
+        return _w64_otherwise(file, size)
+    if head[:7] == b"NIST_1A":
+        return _sphere_otherwise(file, size)
     if head[:4] == b".snd" and len(head) >= 24:
         begin, stated = struct.unpack(">II", head[4:12])
         return _compared(stated, size - begin) if stated < _UNKNOWN_BYTES else None
@@ -105,6 +115,48 @@ def _chunks_otherwise(file: BinaryIO, size: int, layout: str, wanted: bytes) -> 
         padded = length if layout.endswith("q") else length + length % 2
         file.seek(begin + padded)
     return None
+
+
+def _rf64_otherwise(file: BinaryIO, size: int, head: bytes) -> LengthFault | None:
+    """The length of the samples stands in the first chunk, where it may have 64 bits."""
+    if head[12:16] != b"ds64" or len(head) < 36:
+        return None
+    stated = int.from_bytes(head[28:36], "little")
+    file.seek(12)
+    while len(chunk := file.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], "little")
+        if chunk[:4] == b"data":
+            present = size - file.tell()
+            return _compared(stated, present) if stated > present or not stated else None
+        file.seek(length + length % 2, os.SEEK_CUR)
+    return None
+
+
+def _w64_otherwise(file: BinaryIO, size: int) -> LengthFault | None:
+    file.seek(40)
+    while len(chunk := file.read(24)) == 24:
+        length = int.from_bytes(chunk[16:], "little")
+        if chunk[:4] == b"data":
+            stated, present = length - 24, size - file.tell()
+            return _compared(stated, present) if stated > present or stated <= 0 else None
+        if length < 24:
+            return None
+        file.seek(length - 24 + -length % 8, os.SEEK_CUR)
+    return None
+
+
+def _sphere_otherwise(file: BinaryIO, size: int) -> LengthFault | None:
+    """Of samples that are not compressed."""
+    file.seek(0)
+    lines = file.read(4096).split(b"\n")
+    fields = {parts[0]: parts[2] for line in lines[2:] if len(parts := line.split()) == 3}
+    names = (b"sample_count", b"sample_n_bytes", b"channel_count")
+    numbers = [fields.get(name, b"") for name in names]
+    if not (lines[1].strip().isdigit() and all(number.isdigit() for number in numbers)):
+        return None
+    if b"embedded" in fields.get(b"sample_coding", b""):
+        return None
+    return _compared(math.prod(map(int, numbers)), size - int(lines[1]))
 
 
 def _ogg_otherwise(file: BinaryIO, size: int) -> LengthFault | None:
