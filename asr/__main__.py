@@ -46,8 +46,8 @@ USAGE = (
     "commands:\n"
     + "\n".join(f"  {name:<12} {text}" for name, (_, text) in COMMANDS.items())
     + "\n\n`asr COMMAND --help` explains one. Exit status: 0 done; 2 something that you can fix "
-    "(one message\nsays what, where and how); 128 + the number of the signal that ended it (141: nobody "
-    "read its output);\nanything else is a bug of ours."
+    "(one message\nsays what, where and how); 75 a training that was told to stop, and has saved; 128 + the "
+    "number of the\nsignal that ended it (141: nobody read its output); anything else is a bug of ours."
 )
 
 

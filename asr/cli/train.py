@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 from asr.cli.options import add_device, add_recipe, make_parser
@@ -16,13 +17,17 @@ from asr.utils.streams import work_is_on_disk
 _DESCRIPTION = """\
 Train the recipe's student, with its EMA teacher, into the folder `output`. A run that was stopped or
 killed goes on from its last checkpoint, exactly; a finished one says so and does nothing. Ctrl-C, SIGTERM and a
-lost terminal (SIGHUP) save after the update at hand and end with status 0; nobody need read what is printed.
+lost terminal (SIGHUP) save after the update at hand and end with status 75, so that what would come after a
+whole run does not begin; ranks end with 0, which launchers expect. Nobody need read what is printed.
 
 One process needs no launcher. For several GPUs, or CPU ranks:
   torchrun --nproc-per-node 8 -m asr train RECIPE.yaml
   deepspeed --module asr train RECIPE.yaml
 torchrun gives ranks that it ends 30 seconds to save: --shutdown-timeout 120 where that is too little.
 """
+
+STOPPED = os.EX_TEMPFAIL
+"""Exit status of a run that was told to stop, and has saved: 75, as sysexits.h has it."""
 
 
 def main(argv: list[str]) -> int:
@@ -58,11 +63,12 @@ def main(argv: list[str]) -> int:
 
     work_is_on_disk()
     if arguments.quiet:
-        train(config)
+        finished = train(config)
     else:
-        train(config, partial(print, flush=True), show_progress=True)
+        finished = train(config, partial(print, flush=True), show_progress=True)
     ignore_signals()  # a launcher may send another when all is saved
-    return 0
+    # A launcher would call a rank that ends with another status than 0 a failure.
+    return 0 if finished or "RANK" in os.environ else STOPPED
 
 
 def _tell_the_others(error: UserError) -> None:

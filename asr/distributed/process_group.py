@@ -73,6 +73,9 @@ def join(matmul_precision: str) -> Ranks:
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if cuda else "cpu")
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
+        if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
+            # Hardly two micro-batches are alike: segments of fixed sizes leave more and more unused.
+            os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
         torch.cuda.set_device(device)
         # cuDNN's attention plans for half a second at each new shape, and hardly two micro-batches are alike.
         torch.backends.cuda.enable_cudnn_sdp(False)

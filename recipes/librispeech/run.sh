@@ -180,7 +180,7 @@ if due train; then
         passing_signals "$asr" "${train[@]:1}" || status=$?
     fi
     [ "${node_rank:-0}" = 0 ] || [ -n "$stopped" ] || exit "$status"
-    if [ ! -e "$exp/complete.json" ] && { [ -n "$stopped" ] || [ "$status" = 0 ]; }; then
+    if [ ! -e "$exp/complete.json" ] && { [ -n "$stopped" ] || [ "$status" = 0 ] || [ "$status" = 75 ]; }; then
         echo "run.sh: $exp was stopped before its end; run the same command to go on" >&2
         exit 75
     fi

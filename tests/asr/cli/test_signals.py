@@ -119,7 +119,7 @@ def test_a_signal_to_all_of_a_job_s_processes_saves_the_run(
     time.sleep(0.2)
     os.killpg(process.pid, number)  # launchers repeat what the terminal said
     try:
-        assert process.wait(timeout=120) == 0
+        assert process.wait(timeout=120) == 75
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

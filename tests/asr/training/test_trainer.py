@@ -45,7 +45,7 @@ def test_sigterm_saves_and_exits_cleanly(train: Train, recipe: Path, tmp_path: P
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    assert process.returncode == 75, errors
     assert "stopped at" in output
     assert not (run / "complete.json").exists()
     subprocess.run(command, capture_output=True, check=True)
