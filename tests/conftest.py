@@ -173,7 +173,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def without_wall_time(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl, but for what measures wall time."""
     lines = read_lines(run / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if k != "data_wait_share"} for line in lines]
+    measured = ("data_wait_share", "wall_seconds")
+    return [{k: v for k, v in line.items() if k not in measured} for line in lines]
 
 
 def losses(run: Path) -> list[float]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
+import webbrowser
 from pathlib import Path
 
-from asr.cli.options import add_normaliser, add_pairs, pairs_of
+from asr.cli.arguments.common import add_normaliser, add_pairs, pairs_of
 from asr.errors import UserError
 from asr.evaluation.results import BY_FIELDS
 from asr.report.run_page import write_report
+from asr.utils.options import positive
 from asr.utils.streams import work_is_on_disk
 
 
@@ -28,10 +31,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output folder of a run")
     parser.add_argument("--output", type=Path, help="folder of the page")
     add_normaliser(parser)
+    parser.add_argument(
+        "--open", action="store_true", help="show the page in this machine's browser"
+    )
     parser.add_argument("--note", help="a sentence for a banner at the top, e.g. a warning")
     single = parser.add_argument_group("of one run")
     single.add_argument(
         "--baseline", type=Path, help="output folder of a supervised run, for its curves"
+    )
+    single.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        type=positive,
+        help="write the page again so often until the run is complete; Ctrl-C ends it before",
     )
     add_pairs(single)
     single.add_argument(
@@ -46,43 +58,64 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         action="store_true",
         help="leave the sound of the worst utterances out of the page (it holds their speech otherwise)",
     )
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    # Whether the page will be written again, and so is to be loaded again.
+    arguments.is_watched = (
+        bool(arguments.watch) and not (arguments.runs[0] / "complete.json").exists()
+    )
+    return arguments
 
 
 def main(argv: list[str]) -> int:
     """`asr report`."""
     arguments = _parse(argv)
     work_is_on_disk()
-    pairs = pairs_of(arguments)
-    if len(arguments.runs) > 1:
-        from asr.report.comparison_page import write_comparison
-
-        if arguments.baseline:
-            raise UserError("--baseline goes with one run", "of several, name it as one of them")
-        if arguments.by != ",".join(BY_FIELDS) or arguments.no_audio:
-            raise UserError("--by and --no-audio go with one run", "leave them out with several")
-        if pairs:
-            raise UserError(
-                "--compare goes with one run", "of several, each is compared with each other"
-            )
-        command = ["asr", "report", *argv]
-        page = write_comparison(
-            arguments.runs, arguments.output, arguments.note, command, arguments.normaliser
-        )
-    else:
-        page = write_report(
-            arguments.runs[0],
-            arguments.baseline,
-            arguments.note,
-            [name for name in arguments.by.split(",") if name],
-            not arguments.no_audio,
-            arguments.output,
-            ["asr", "report", *argv],
-            arguments.normaliser,
-            pairs,
-        )
-        results = json.loads(page.with_name("results.json").read_text(encoding="utf-8"))
-        for warning in results.get("warnings", []):
-            print(f"warning: {warning}")
-    print(f"report: {page}{os.linesep}results: {page.with_name('results.json')}")
+    command = ["asr", "report", *argv]
+    write = _of_several if len(arguments.runs) > 1 else _of_one
+    page = write(arguments, command)
+    print(f"report: {page}{os.linesep}results: {page.with_name('results.json')}", flush=True)
+    if arguments.open:
+        webbrowser.open(page.resolve().as_uri())
+    complete = arguments.runs[0] / "complete.json"
+    while arguments.watch and arguments.is_watched:
+        time.sleep(arguments.watch)
+        arguments.is_watched = not complete.exists()
+        write(arguments, command)
     return 0
+
+
+def _of_one(arguments: argparse.Namespace, command: list[str]) -> Path:
+    page = write_report(
+        arguments.runs[0],
+        arguments.baseline,
+        arguments.note,
+        [name for name in arguments.by.split(",") if name],
+        not arguments.no_audio,
+        arguments.output,
+        command,
+        arguments.normaliser,
+        pairs_of(arguments),
+        arguments.watch if arguments.is_watched else None,
+    )
+    results = json.loads(page.with_name("results.json").read_text(encoding="utf-8"))
+    for warning in results.get("warnings", []):
+        print(f"warning: {warning}")
+    return page
+
+
+def _of_several(arguments: argparse.Namespace, command: list[str]) -> Path:
+    from asr.report.comparison_page import write_comparison
+
+    if arguments.baseline:
+        raise UserError("--baseline goes with one run", "of several, name it as one of them")
+    if arguments.by != ",".join(BY_FIELDS) or arguments.no_audio or arguments.watch:
+        raise UserError(
+            "--by, --no-audio and --watch go with one run", "leave them out with several"
+        )
+    if pairs_of(arguments):
+        raise UserError(
+            "--compare goes with one run", "of several, each is compared with each other"
+        )
+    return write_comparison(
+        arguments.runs, arguments.output, arguments.note, command, arguments.normaliser
+    )

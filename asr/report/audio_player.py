@@ -86,7 +86,7 @@ def spectrogram(
     name: str,
     normalise: Callable[[str], str] = str,
 ) -> str:
-    """An `<svg>`: the spectrogram, under it reference and hypothesis, each word in its place.
+    """An `<svg>`: the spectrogram, under it reference and hypothesis where words have times, each in its place.
 
     `tokens` are the alignment's (kind, reference word, hypothesis word), under `normalise`; words in error are
     red.
@@ -104,7 +104,10 @@ def spectrogram(
         )
     )
     with figure_of(max(4.0, _INCHES_PER_SECOND * seconds), _HEIGHT_INCHES) as figure:
-        image, rows = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        has_times = bool(reference or hypothesis)
+        image, *under = figure.subplots(
+            1 + has_times, 1, sharex=True, height_ratios=[3, 1][: 1 + has_times], squeeze=False
+        )[:, 0]
         image.imshow(
             _decibels(sound),
             origin="lower",
@@ -115,22 +118,26 @@ def spectrogram(
             vmax=0.0,
         )
         image.set_ylabel("kHz")
-        image.tick_params(labelbottom=False)
-        rows.set(xlim=(0.0, seconds), ylim=(0.0, 2.0), xlabel="seconds")
-        rows.set_yticks([1.5, 0.5], ["reference", "hypothesis"])
-        rows.tick_params(axis="y", length=0)
-        rows.patch.set_visible(False)
-        rows.spines[["top", "right"]].set_visible(False)
-        for height, words in ((1.5, reference), (0.5, hypothesis)):
-            for word, is_wrong in words:
-                _write(rows, word, height, _WRONG if is_wrong else INK)
+        image.tick_params(labelbottom=not has_times)
+        for rows in under:
+            rows.set(xlim=(0.0, seconds), ylim=(0.0, 2.0))
+            rows.set_yticks([1.5, 0.5], ["reference", "hypothesis"])
+            rows.tick_params(axis="y", length=0)
+            rows.patch.set_visible(False)
+            rows.spines[["top", "right"]].set_visible(False)
+            for height, words in ((1.5, reference), (0.5, hypothesis)):
+                for number, (word, is_wrong) in enumerate(words):
+                    # By turns higher and lower: short words would run into each other.
+                    place = height + (0.2 if number % 2 else -0.2)
+                    _write(rows, word, place, _WRONG if is_wrong else INK)
+        (under or [image])[-1].set_xlabel("seconds")
         title = f"Spectrogram of {utterance.id}"
         return svg_of(figure, name, title, _in_words(reference, hypothesis))
 
 
 def _write(axes: Any, word: Mapping[str, Any], height: float, colour: str) -> None:
     middle = min((word["begin"] + word["end"]) / 2, axes.get_xlim()[1])
-    axes.plot([word["begin"]] * 2, [height - 0.45, height + 0.45], color=colour, linewidth=0.8)
+    axes.plot([word["begin"]] * 2, [height - 0.2, height + 0.2], color=colour, linewidth=0.8)
     axes.text(
         middle, height, plain(word["text"]), ha="center", va="center", fontsize=9, color=colour
     )

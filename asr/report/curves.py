@@ -33,7 +33,29 @@ def curve(
     return [Series(label, hours, values, style, markers)]
 
 
-def learning_charts(main: Run, baseline: Run, start_hours: float | None) -> list[Chart]:
+Marks = Sequence[tuple[float, str]]
+
+
+def marks_of(
+    config: Mapping[str, Any], card: Mapping[str, Any], start_hours: float | None
+) -> Marks:
+    """Where a run changes: pseudo-labels and SpecAugment begin, the batch is another one.
+
+    `config` and `card` are the run's config.yaml and scaling.json, as they were read; either may be empty.
+    """
+    found: list[tuple[float, str]] = []
+    if start_hours is not None:
+        found.append((start_hours, "pseudo-labels from here"))
+    masks = ((config.get("augmentation") or {}).get("spec_augment") or {}).get("start_hours") or 0.0
+    if is_number(masks) and masks > 0:
+        found.append((masks, "SpecAugment from here"))
+    for later in (card.get("history") or [])[1:]:
+        if is_number(later.get("from_hours")):
+            found.append((later["from_hours"], f"kappa {later['kappa']:g} from here"))
+    return found
+
+
+def learning_charts(main: Run, baseline: Run, marks: Marks = ()) -> list[Chart]:
     """WER and CER of each dev set: student and teacher, of the run and of its baseline."""
     drawn = (
         (main, "teacher", "teacher", TEACHER),
@@ -52,7 +74,7 @@ def learning_charts(main: Run, baseline: Run, start_hours: float | None) -> list
             ]
             if series:
                 title = f"{unit.upper()} on {name}"
-                chart = Chart(f"{unit}-{number}", title, f"{unit.upper()}, %", series, start_hours)
+                chart = Chart(f"{unit}-{number}", title, f"{unit.upper()}, %", series, marks)
                 charts.append(chart)
     return charts
 
@@ -121,14 +143,14 @@ def _evaluations(run: Run, name: str, model: str) -> list[dict[str, Any]]:
     return [e for e in run.evaluations if e["set"] == name and e.get("model") == model]
 
 
-def loss_chart(main: Run, baseline: Run, start_hours: float | None) -> list[Chart]:
+def loss_chart(main: Run, baseline: Run, marks: Marks = ()) -> list[Chart]:
     """The loss by kind of audio; an empty list where nothing was logged."""
     series = [
         *curve(main.training, "loss_labelled", "labelled", STUDENT),
         *curve(main.training, "loss_pseudo_labelled", "pseudo-labelled", TEACHER),
         *curve(baseline.training, "loss_labelled", "supervised", SUPERVISED),
     ] or curve(main.training, "loss", "loss", STUDENT)
-    return [Chart("loss", "Training loss", "loss", series, start_hours)] if series else []
+    return [Chart("loss", "Training loss", "loss", series, marks)] if series else []
 
 
 def pseudo_label_charts(run: Run) -> list[Chart]:
@@ -156,17 +178,15 @@ def pseudo_label_charts(run: Run) -> list[Chart]:
     ]
     charts = (
         Chart("label-errors", "Errors in the pseudo-labels", "error rate, %", quality),
-        Chart("label-share", "Pseudo-labelled audio; empty labels", "share, %", shares, None, True),
-        Chart(
-            "label-health", "Change, disagreement, repetition", "of tokens, %", health, None, True
-        ),
-        Chart("label-ratio", "Length against transcripts", "tokens/s, ratio", ratio, None, True),
+        Chart("label-share", "Pseudo-labelled audio; empty labels", "share, %", shares, (), True),
+        Chart("label-health", "Change, disagreement, repetition", "of tokens, %", health, (), True),
+        Chart("label-ratio", "Length against transcripts", "tokens/s, ratio", ratio, (), True),
         Chart(
             "label-dropped",
             "Labels dropped, by reason",
             "labels per update",
             dropped,
-            None,
+            (),
             True,
             60,
         ),

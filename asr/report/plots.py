@@ -24,6 +24,8 @@ INK = "#010203"
 _WIDTH_INCHES, _HEIGHT_INCHES = 5.6, 3.6
 _LOG_FROM_RATIO = 5.0
 _SHORT_LABEL = 22
+_MARK_LINES = 4
+"""Texts of neighbouring marks stand below each other."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ class Chart:
     title: str
     y_label: str
     series: Sequence[Series]
-    mark_hours: float | None = None
-    """Where a vertical line marks the start of pseudo-labelling."""
+    marks: Sequence[tuple[float, str]] = ()
+    """Hours at which something changes, and what: vertical lines."""
     zero_based: bool = False
     """The axis begins at 0 and is linear; otherwise a wide range is drawn on a logarithmic one."""
     most_points: int = 200
@@ -148,8 +150,10 @@ def _draw(axes: Any, chart: Chart) -> None:
         _logarithmic(axes.yaxis, axes.set_yscale)
     elif chart.zero_based:
         axes.set_ylim(0, 1.1 * max(max(s.values) for s in chart.series) or 1.0)
-    if chart.mark_hours is not None:
-        _mark(axes, chart.mark_hours)
+    left, right = axes.get_xlim()
+    seen = [mark for mark in sorted(chart.marks) if left <= mark[0] <= right]
+    for number, (place, text) in enumerate(seen):
+        _mark(axes, place, text, number % _MARK_LINES)
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.02, 1.0),
@@ -160,13 +164,13 @@ def _draw(axes: Any, chart: Chart) -> None:
     )
 
 
-def _mark(axes: Any, hours: float) -> None:
+def _mark(axes: Any, hours: float, text: str, line: int) -> None:
     axes.axvline(hours, color=INK, alpha=0.55, linewidth=1.2, linestyle=(0, (2, 3)))
     left, right = axes.get_xlim()
     late = hours > left + 0.55 * (right - left)
     axes.annotate(
-        "pseudo-labels from here",
-        (hours, 0.985),
+        plain(text),
+        (hours, 0.985 - 0.065 * line),
         xycoords=("data", "axes fraction"),
         xytext=(-5 if late else 5, 0),
         textcoords="offset points",

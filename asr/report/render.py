@@ -31,6 +31,7 @@ def drawn(charts: Sequence[plots.Chart]) -> list[dict[str, str]]:
 
 
 _ALWAYS = {
+    "reload_seconds": None,
     "names": MODEL_NAMES,
     "few": statistics.FEW_UTTERANCES,
     "few_speakers": statistics.FEW_SPEAKERS,

@@ -20,6 +20,7 @@ from asr.evaluation.results import BY_FIELDS, Pair, Sets, align_sets, build_resu
 from asr.report import curves, validity
 from asr.report import tables as report_figures
 from asr.report.audio_player import NoSoundError, player_source, read_sound, spectrogram
+from asr.report.head import head_cards
 from asr.report.render import drawn, write_pages
 from asr.report.run_warnings import run_warnings
 from asr.tracking.run_reader import Run, RunReader
@@ -27,6 +28,8 @@ from asr.tracking.run_reader import Run, RunReader
 AVERAGES_ON_DEV = Path("averages") / "dev.json"
 """What `asr average` has decoded."""
 _SPECTROGRAMS = 5
+_UNFOLDED = 5
+"""Of the worst utterances."""
 
 
 def write_report(
@@ -39,14 +42,16 @@ def write_report(
     command: Sequence[str] = (),
     normaliser: str | None = None,
     further: Sequence[Pair] = (),
+    reload_seconds: float | None = None,
 ) -> Path:
     """Write index.html, report.md and results.json into `output`, or EXP/report; returns the page's path.
 
     `baseline` is the folder of a supervised run, for its curves; its decoded sets are those named
     supervised in EXP/decode. `note` becomes a banner. `with_audio` puts the worst utterances' sound into
     the page, where it can be read. `command` is shown as what made the page. Texts are compared under
-    `normaliser`, by default the recipe's; `further` pairs of models are compared besides the usual ones. Raises
-    UserError for a folder that is not there, a malformed hypotheses file, or a pair that is not there.
+    `normaliser`, by default the recipe's; `further` pairs of models are compared besides the usual ones; a
+    browser loads the page again after `reload_seconds`. Raises UserError for a folder that is not there, a
+    malformed hypotheses file, or a pair that is not there.
     """
     for folder in filter(None, (exp, baseline)):
         if not folder.is_dir():
@@ -58,6 +63,7 @@ def write_report(
     context = _context(exp, baseline, note, sets, results, worst, command)
     if context["warnings"]:
         results = {**results, "warnings": context["warnings"]}
+    context["reload_seconds"] = reload_seconds
     return write_pages(output or exp / "report", "page.html.j2", context, results)
 
 
@@ -73,15 +79,18 @@ def _context(
     reader = RunReader()
     main_run = reader.read_run(exp)
     baseline_run = reader.read_run(baseline) if baseline else Run()
+    environment = reader.read_json(exp / "environment.json")
     config_text, config = reader.read_config(exp / "config.yaml")
-    start_hours = _start_hours(config, main_run)
+    start_hours, card = _start_hours(config, main_run), reader.read_json(exp / "scaling.json")
+    marks = curves.marks_of(config, card, start_hours)
     main = main_set(sets)
     models = sets.get(main or "", {})
     worst_model = headline_model(models)
     return {
         "name": str(config.get("name") or exp.resolve().name),
         "note": note,
-        "summary": _unbroken(report_figures.summary(results, main)),
+        "summary": [_unbroken(part) for part in report_figures.summary(results, main)],
+        "cards": head_cards(results, main, main_run, environment),
         "main_set": main,
         "compared": report_figures.compared_under(results),
         "tables": {
@@ -90,33 +99,43 @@ def _context(
         },
         "pairs": list(map(report_figures.pair_row, results["paired"].values())),
         "baseline": str(baseline) if baseline else None,
-        "learning": drawn(curves.learning_charts(main_run, baseline_run, start_hours)),
+        "learning": drawn(curves.learning_charts(main_run, baseline_run, marks)),
         "half_lives": drawn(curves.half_life_charts(reader.read_records(exp / AVERAGES_ON_DEV))),
         "evaluations": [("run", e) for e in main_run.evaluations]
         + [("supervised", e) for e in baseline_run.evaluations],
-        "loss": drawn(curves.loss_chart(main_run, baseline_run, start_hours)),
+        "loss": drawn(curves.loss_chart(main_run, baseline_run, marks)),
         "start_hours": start_hours,
         "warnings": run_warnings(main_run, config),
-        "labels": drawn(curves.pseudo_label_charts(main_run)),
-        "labelled_lines": len(main_run.with_pseudo_labels),
-        "last_label": main_run.with_pseudo_labels[-1] if main_run.with_pseudo_labels else {},
-        "dropped": main_run.dropped_labels,
-        "card": report_figures.scaling_card(reader.read_json(exp / "scaling.json")),
+        **_about_labels(main_run),
+        "card": report_figures.scaling_card(card),
         "validity": drawn(validity.validity_charts(main_run)),
         "validity_rows": validity.validity_rows(main_run),
         "validity_outdated": validity.is_outdated(main_run),
         "worst_model": worst_model,
         "worst": worst,
+        "folded": _UNFOLDED,
+        "utterances": report_figures.utterance_rows(models[worst_model]) if worst_model else [],
+        "all_utterances": len(models[worst_model]) if worst_model else 0,
         "silent": Counter(item["silent"] for item in worst if item["silent"]),
         "commonest": commonest_errors(models[worst_model], report_figures.WORST)
         if worst_model
         else {},
         "breakdowns": {name: report_figures.breakdown(by) for name, by in results["by"].items()},
-        "environment": dict(report_figures.flat(reader.read_json(exp / "environment.json"))),
+        "environment": dict(report_figures.flat(environment)),
         "stamps": _stamps(exp, reader),
         "config": config_text,
         "command": shlex.join(command or ["asr", "report", str(exp)]),
         "faults": reader.faults,
+    }
+
+
+def _about_labels(run: Run) -> dict[str, Any]:
+    lines = run.with_pseudo_labels
+    return {
+        "labels": drawn(curves.pseudo_label_charts(run)),
+        "labelled_lines": len(lines),
+        "last_label": lines[-1] if lines else {},
+        "dropped": run.dropped_labels,
     }
 
 

@@ -9,6 +9,8 @@ from asr.evaluation.bootstrap import FEW_UTTERANCES, verdict
 from asr.evaluation.edit_distance import Aligned, aligned_words
 
 WORST = 15
+MOST_ROWS = 3000
+"""Utterances that a page has a table of: more would make it slow."""
 MODEL_NAMES = {
     "zero_shot": "Zero-shot (as pretrained)",
     "supervised": "Supervised baseline",
@@ -23,7 +25,7 @@ _IN_A_SENTENCE = {
     "student": "the student",
     "teacher": "the teacher (EMA)",
 }
-_BASELINES = (("supervised", "the supervised baseline's"), ("zero_shot", "the pretrained model's"))
+BASELINES = (("supervised", "the supervised baseline's"), ("zero_shot", "the pretrained model's"))
 """What a teacher is compared with, the first that is there."""
 
 
@@ -40,13 +42,13 @@ def compared_under(results: Mapping[str, Any]) -> str:
     return f"Texts are compared under the normaliser {stamp}."
 
 
-def summary(results: Mapping[str, Any], main_set: str | None) -> str:
-    """In one or two sentences: who is better, by how much, and whether that may be chance."""
+def summary(results: Mapping[str, Any], main_set: str | None) -> tuple[str, str]:
+    """In a sentence, and what follows: who is better, by how much, and whether that may be chance."""
     if main_set is None:
-        return "Nothing has been decoded yet, so there are no final results."
+        return "Nothing has been decoded yet, so there are no final results.", ""
     models = results["sets"][main_set]
     teacher = models.get("teacher")
-    baseline, whose = next(((b, w) for b, w in _BASELINES if b in models), (None, ""))
+    baseline, whose = next(((b, w) for b, w in BASELINES if b in models), (None, ""))
     if teacher is None or baseline is None:
         found = " and ".join(
             f"{_IN_A_SENTENCE.get(name, name)} has a word error rate of "
@@ -54,7 +56,7 @@ def summary(results: Mapping[str, Any], main_set: str | None) -> str:
             for name, s in models.items()
         )
         missing = "supervised baseline" if baseline is None else "teacher"
-        return f"On {main_set}, {found}. There is no {missing} here to compare with."
+        return f"On {main_set}, {found}.", f"There is no {missing} here to compare with."
     paired = results["paired"][f"teacher_vs_{baseline}"]
     words = _comparison("word error rate", "wer", teacher, models[baseline], whose, paired)
     characters = _comparison(
@@ -65,7 +67,7 @@ def summary(results: Mapping[str, Any], main_set: str | None) -> str:
         basis += ", which are too few to rely on it"
     if len(results["paired"]) > 1:
         basis += f"; p-values corrected for {len(results['paired'])} pairs of models (Holm)"
-    return f"On {main_set}, the teacher's {words}. Its {characters}. {basis}."
+    return f"On {main_set}, the teacher's {words}.", f"Its {characters}. {basis}."
 
 
 def _comparison(
@@ -99,24 +101,55 @@ def result_rows(
 ) -> list[dict[str, Any]]:
     """Rows of a set's table, with the ends of the inline bars in percent of the bar's width.
 
+    The bars' scale is as wide as the intervals, so that rates that lie near each other are told apart; one of
+    more than twice the lowest has no bar.
+
     `are_ranked` says whether they are of the same data, so that the lowest rate is the best.
     """
-    widest = max((s["wer_high"] for s in models.values()), default=0.0) * 1.06 or 1.0
+    scale = _scale(list(models.values()))
     best = min((s["wer"] for s in models.values()), default=0.0)
     return [
         {
             **s,
             "model": model,
             "best": s["wer"] == best and len(models) > 1 and are_ranked,
-            "bar": [round(100 * s[key] / widest, 2) for key in ("wer_low", "wer", "wer_high")],
+            "scale": scale,
+            "bar": [
+                round(100 * (s[key] - scale[0]) / (scale[1] - scale[0]), 2)
+                for key in ("wer_low", "wer", "wer_high")
+            ]
+            if s["wer_high"] <= scale[1]
+            else None,
         }
         for model, s in models.items()
     ]
 
 
+def _scale(models: Sequence[Mapping[str, float]]) -> tuple[float, float]:
+    """From where to where intervals are drawn, in percent."""
+    near = 2 * min((s["wer"] for s in models), default=0.0)
+    drawn = [s for s in models if s["wer"] <= near] or models
+    low, high = min(s["wer_low"] for s in drawn), max(s["wer_high"] for s in drawn)
+    margin = 0.06 * (high - low) or 1.0
+    return max(0.0, low - margin), high + margin
+
+
 def pair_row(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of a pair; its p-values are those corrected for the number of pairs."""
-    return {**metrics, **{f"p_{unit}": metrics[f"p_{unit}_holm"] for unit in ("wer", "cer")}}
+    """The metrics of a pair, and the better one; its p-values are those corrected for the number of pairs."""
+    found = dict(metrics)
+    for unit in ("wer", "cer"):
+        found[f"p_{unit}"], found[f"better_{unit}"] = (
+            metrics[f"p_{unit}_holm"],
+            winner(metrics, unit),
+        )
+    return found
+
+
+def winner(pair: Mapping[str, Any], unit: str) -> str | None:
+    """The better one of a pair; None where the difference may be chance."""
+    if pair[f"p_{unit}_holm"] >= 0.05:
+        return None
+    return str(pair["first"] if pair[f"delta_{unit}"] < 0 else pair["second"])
 
 
 def breakdown(models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
@@ -140,6 +173,23 @@ def worst_utterances(aligned: Sequence[Aligned], most: int = WORST) -> list[dict
         {"utterance": one.utterance, "counts": one.words, "tokens": aligned_words(one)}
         for one in ranked[:most]
     ]
+
+
+def utterance_rows(aligned: Sequence[Aligned], most: int = MOST_ROWS) -> list[dict[str, Any]]:
+    """All utterances of a model, or those with most word errors; with their alignments."""
+    rows = []
+    for one in sorted(aligned, key=lambda one: -one.words.errors)[:most]:
+        confidence = one.utterance.fields.get("confidence")
+        rows.append(
+            {
+                "utterance": one.utterance,
+                "counts": one.words,
+                "rate": one.words.rate if one.words.reference_length else None,
+                "confidence": confidence if isinstance(confidence, (int, float)) else None,
+                "tokens": aligned_words(one),
+            }
+        )
+    return rows
 
 
 def scaling_card(card: Mapping[str, Any]) -> dict[str, Any]:

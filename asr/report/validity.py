@@ -32,7 +32,7 @@ def validity_charts(run: Run) -> list[Chart]:
             "The scaling rule assumes gradients of noise, unclipped",
             "share, %",
             shares,
-            None,
+            (),
             True,
         ),
         Chart(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -14,6 +15,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
+        "machine": _machine(),
         "commit": commit() or "unknown",
     }
     for package in (
@@ -27,6 +29,29 @@ def environment() -> dict[str, str]:
     ):
         found[package] = metadata.version(package)
     return found
+
+
+def _machine() -> str:
+    """Its GPUs, or its cores, by their makers' names."""
+    from asr.utils.devices import has_gpu
+
+    if has_gpu():
+        import torch
+
+        count = torch.cuda.device_count()
+        return (
+            f"{count} x {torch.cuda.get_device_name()}"
+            if count > 1
+            else torch.cuda.get_device_name()
+        )
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    name = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
+    )
+    return f"{os.cpu_count()} cores ({name or platform.machine()})"
 
 
 def commit() -> str | None:

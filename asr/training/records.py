@@ -32,6 +32,7 @@ class Update:
     """Before clipping."""
     padding_share: float
     data_wait_share: float
+    wall_seconds: float
 
     def record(
         self, config: Config, state: TrainingState, label_metrics: Mapping[str, Any]
@@ -66,6 +67,7 @@ class Update:
             "skipped_updates": state.skipped_updates,
             "padding_share": self.padding_share,
             "data_wait_share": round(self.data_wait_share, 3),
+            "wall_seconds": round(self.wall_seconds, 3),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -130,7 +131,10 @@ def _describe_run(trainer: Trainer, say: Say) -> None:
         say(f"warning: {damage}")
     (run / "complete.json").unlink(missing_ok=True)
     write_text(run / "config.yaml", dump_config(config))
-    write_json(run / "environment.json", environment())
+    weights = trainer.engine.student.named_weights()
+    parameters = sum(math.prod(getattr(w, "ds_shape", w.shape)) for _, w in weights)
+    about = {"parameters": parameters, "ranks": trainer.ranks.world}
+    write_json(run / "environment.json", {**environment(), **about})
     if config.fork_from is None or trainer.resumed_from is None or trainer.store.is_own:
         return
     parent = trainer.resumed_from.resolve().parent.parent

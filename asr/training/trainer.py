@@ -232,9 +232,8 @@ class Trainer:
             self._say(line)
         wall_seconds = time.perf_counter() - started
         wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
-        padding = batch.padding_share
-        update = Update(seconds, stats, learning_rate, teacher_update, norm, padding, wait_share)
-        self._record(batch, update, wall_seconds)
+        about = norm, batch.padding_share, wait_share, wall_seconds
+        self._record(batch, Update(seconds, stats, learning_rate, teacher_update, *about))
         self._do_what_is_due(before_hours)
         return self.ranks.sum([self._stop.number])[0] > 0
 
@@ -265,14 +264,14 @@ class Trainer:
         if start is not None and hours >= start and has_begun:
             regularise_as_labelled(self.config, self.engine.student)
 
-    def _record(self, batch: RankBatch, update: Update, wall_seconds: float) -> None:
+    def _record(self, batch: RankBatch, update: Update) -> None:
         if self.log is not None:
             label_metrics = self.labeler.metrics() if self.labeler else no_metrics()
             label_metrics |= label_guard_metrics(self.label_guard)
             record = update.record(self.config, self.state, label_metrics)
             is_noted = self.config.trainer.utterance_ledger  # an id is read from the manifest
             ids = self.data.utterance_ids(batch.batch) if is_noted else {}
-            self.log.training(record, ids, update.seconds / wall_seconds)
+            self.log.training(record, ids, update.seconds / update.wall_seconds)
 
     def _do_what_is_due(self, before_hours: float) -> None:
         trainer, hours = self.config.trainer, self.state.clock.hours

@@ -12,3 +12,11 @@ def finite(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text} is no finite number")
     return value
+
+
+def positive(text: str) -> float:
+    """A finite number above 0. Raises argparse's error for another."""
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value

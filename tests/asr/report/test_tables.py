@@ -15,7 +15,8 @@ def sentence(teacher_wer: float, supervised_wer: float, p: float, utterances: in
     }
     pair = {"delta_wer": teacher_wer - supervised_wer, "delta_cer": -1.0}
     pair |= {"p_wer": p / 3, "p_wer_holm": p, "p_cer": 0.01, "p_cer_holm": 0.03}
-    return summary({"sets": {"test": models}, "paired": {"teacher_vs_supervised": pair}}, "test")
+    results = {"sets": {"test": models}, "paired": {"teacher_vs_supervised": pair}}
+    return " ".join(summary(results, "test"))
 
 
 def test_summary_in_words() -> None:

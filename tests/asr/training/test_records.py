@@ -22,6 +22,7 @@ METRICS = {
     "pseudo_labelled_share",
     "padding_share",
     "data_wait_share",
+    "wall_seconds",
     "pseudo_labels_dropped",
     "gradient_noise_scale_seconds",
     "gradient_noise_scale_error_seconds",
