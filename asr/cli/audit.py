@@ -7,7 +7,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from asr.cli.options import add_device, add_recipe, make_parser
+from asr.cli.arguments.common import add_device, add_recipe, make_parser
 from asr.errors import UserError
 from asr.planning.audit.comparisons import POINTS
 from asr.planning.audit.metrics import METRICS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asr.cli.options import add_device, add_normaliser, make_parser
+from asr.cli.arguments.common import add_device, add_normaliser, make_parser
 from asr.errors import UserError
 from asr.utils.launcher import refuse_several
 from asr.utils.streams import work_is_on_disk

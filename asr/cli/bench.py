@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from asr.cli.options import add_device, add_recipe, make_parser
+from asr.cli.arguments.common import add_device, add_recipe, make_parser
 from asr.config.recipe import load_config
 from asr.errors import UserError
 from asr.planning.benchmark import measure

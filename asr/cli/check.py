@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from asr.cli.options import add_device, add_recipe, make_parser
+from asr.cli.arguments.common import add_device, add_recipe, make_parser
 from asr.config.recipe import load_config
 from asr.errors import UserError
 from asr.planning.checks.recipe import check_recipe

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from asr.cli.options import add_texts, make_parser, source_of
+from asr.cli.arguments.common import add_texts, make_parser, source_of
 from asr.errors import UserError
 from asr.evaluation.bootstrap import SIGNIFICANT, score_aligned
 from asr.evaluation.comparison import (

@@ -8,8 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.cli.options import add_batch_seconds, add_device, add_model, batch_seconds_of, make_parser
-from asr.cli.search import BEAM_SIZE, add_search, beam_of
+from asr.cli.arguments.common import (
+    add_batch_seconds,
+    add_device,
+    add_model,
+    batch_seconds_of,
+    make_parser,
+)
+from asr.cli.arguments.search import BEAM_SIZE, add_search, beam_of
 from asr.data.manifest.index import digest
 from asr.decoding.greedy import Decoder, greedy_only
 from asr.decoding.safeguards import GREEDY, GenerationSettings

@@ -7,7 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.cli.options import add_batch_seconds, add_device, add_model, batch_seconds_of, make_parser
+from asr.cli.arguments.common import (
+    add_batch_seconds,
+    add_device,
+    add_model,
+    batch_seconds_of,
+    make_parser,
+)
 from asr.errors import UserError
 from asr.pseudo_labels.outside.label_files import EXPORTS
 from asr.utils.launcher import said_once

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from asr.cli.options import add_recipe, make_parser
+from asr.cli.arguments.common import add_recipe, make_parser
 from asr.config.recipe import load_config
 from asr.config.schema import Config
 from asr.errors import UserError

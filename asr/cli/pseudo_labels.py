@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from asr.cli.options import make_parser
+from asr.cli.arguments.common import make_parser
 from asr.errors import UserError
 from asr.pseudo_labels.ledger_report import by_hours_of, difference, worst_of
 from asr.utils.options import finite

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from asr.cli.options import add_pairs, add_texts, make_parser, pairs_of, source_of
+from asr.cli.arguments.common import add_pairs, add_texts, make_parser, pairs_of, source_of
 from asr.errors import UserError
 from asr.evaluation.bootstrap import mean_utterance_rate, score_aligned
 from asr.evaluation.diagnosis.mismatch import about_mismatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from asr.cli.options import add_device, add_recipe, make_parser
+from asr.cli.arguments.common import add_device, add_recipe, make_parser
 from asr.config.recipe import config_to_show, dump_config, load_config
 from asr.errors import UserError
 from asr.scaling.card import scaling_cards

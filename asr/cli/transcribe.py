@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.cli.options import add_device, add_model, make_parser
-from asr.cli.search import SEARCH_OPTIONS, add_search, settings_of, tuned_settings
+from asr.cli.arguments.common import add_device, add_model, make_parser
+from asr.cli.arguments.search import SEARCH_OPTIONS, add_search, settings_of, tuned_settings
 from asr.decoding.captions import FORMATS, TIMED, ctm_name
 from asr.decoding.transcribe import CONTEXT_SECONDS, WINDOW_SECONDS, transcribe
 from asr.decoding.words import TIMES_NEED_A_HEAD, Transcription
