@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from asr.decoding.words import PAUSE_SECONDS, Cue, Transcription, Word, joined_text
-
-_CUE_SECONDS = 7.0
-_CUE_CHARACTERS = 84  # two lines of 42, as broadcasters have it
-_SHORTEST_CUE_SECONDS = 0.5
+from asr.decoding.cues import cues_of, lines_of
+from asr.decoding.words import Transcription
 
 
 def as_text(transcription: Transcription) -> str:
@@ -35,7 +32,7 @@ def as_json(transcription: Transcription) -> str:
 def as_srt(transcription: Transcription) -> str:
     """SubRip."""
     cues = [
-        f"{number}\n{_clock(begin, ',')} --> {_clock(end, ',')}\n{text}\n"
+        f"{number}\n{_clock(begin, ',')} --> {_clock(end, ',')}\n{_in_lines(text)}\n"
         for number, (begin, end, text) in enumerate(cues_of(transcription), start=1)
     ]
     return "\n".join(cues)
@@ -44,7 +41,7 @@ def as_srt(transcription: Transcription) -> str:
 def as_vtt(transcription: Transcription) -> str:
     """WebVTT."""
     cues = [
-        f"{_clock(begin, '.')} --> {_clock(end, '.')}\n{text.replace('&', '&amp;').replace('<', '&lt;')}\n"
+        f"{_clock(begin, '.')} --> {_clock(end, '.')}\n{_escaped(_in_lines(text))}\n"
         for begin, end, text in cues_of(transcription)
     ]
     return "\n".join(["WEBVTT\n", *cues])
@@ -75,35 +72,12 @@ TIMED = tuple(name for name in FORMATS if name != "txt")
 """Those that say when words are spoken."""
 
 
-def cues_of(transcription: Transcription) -> list[Cue]:
-    """Words until a pause, or until a cue is long enough to be read; each is shown long enough to be seen.
-
-    Where there are no spaces, a cue ends between any two letters.
-    """
-    cues: list[list[Word]] = []
-    for word in transcription.words:
-        if not cues or not _goes_on(cues[-1], word):
-            cues.append([])
-        cues[-1].append(word)
-    found: list[Cue] = []
-    for number, cue in enumerate(cues):
-        begin, end = cue[0].begin, cue[-1].end
-        if end - begin < _SHORTEST_CUE_SECONDS:
-            # Later first, up to the next cue or the end of the recording; what is lacking then, earlier.
-            after = cues[number + 1][0].begin if number + 1 < len(cues) else transcription.seconds
-            end = max(end, min(begin + _SHORTEST_CUE_SECONDS, after))
-            before = found[-1].end if found else 0.0
-            begin = min(begin, max(end - _SHORTEST_CUE_SECONDS, before))
-        found.append(Cue(begin, end, joined_text(cue)))
-    return found
+def _in_lines(text: str) -> str:
+    return "\n".join(lines_of(text))
 
 
-def _goes_on(cue: Sequence[Word], word: Word) -> bool:
-    return (
-        word.begin - cue[-1].end <= PAUSE_SECONDS
-        and word.end - cue[0].begin <= _CUE_SECONDS
-        and len(joined_text([*cue, word])) <= _CUE_CHARACTERS
-    )
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _clock(seconds: float, point: str) -> str:

@@ -91,7 +91,7 @@ class Transcription:
     @property
     def segments(self) -> list[Cue]:
         """The words in pieces: until a pause, or until one is long enough to be read."""
-        from asr.decoding.captions import cues_of
+        from asr.decoding.cues import cues_of
 
         return cues_of(self)
 
