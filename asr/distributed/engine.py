@@ -186,8 +186,12 @@ class Engine:
 
     def _norm(self) -> float:
         """Of the global gradient. A collective under ZeRO 1 to 3, where each rank has its part."""
-        own = float(torch.nn.utils.get_total_norm(self.shards.gradients()))
-        return math.sqrt(self.ranks.sum([own**2])[0]) if self.shards.is_sharded else own
+        own = torch.nn.utils.get_total_norm(self.shards.gradients())
+        if not self.shards.is_sharded:
+            return float(own)
+        square = own.double().square()
+        self.ranks.add_up(square)  # there: the host waits once
+        return math.sqrt(float(square))
 
 
 def _initialised(
