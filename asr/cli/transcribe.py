@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from asr.cli.arguments.common import add_device, add_model, make_parser
 from asr.cli.arguments.search import SEARCH_OPTIONS, add_search, settings_of, tuned_settings
-from asr.decoding.captions import FORMATS, TIMED, ctm_name
+from asr.decoding.captions.formats import FORMATS, TIMED, ctm_name
 from asr.decoding.transcribe import CONTEXT_SECONDS, WINDOW_SECONDS, transcribe
 from asr.decoding.words import TIMES_NEED_A_HEAD, Transcription
 from asr.errors import UserError

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from asr.model.ctc import ctc_losses
 from asr.model.tokenizer import BLANK
+from asr.utils.devices import fetched
 
 
 def confidences(
@@ -33,15 +34,42 @@ def confidences(
     Always a number: 0 without frames, and where logits are NaN. Without tokens, `likelihood` and `path` are the
     probability of blanks alone, and `tokens` and `token_frames` are 0.
     """
+    [host_lengths_B] = fetched(lengths_B)
+    seen = of_device(measure, logits_BSV, host_lengths_B, labels)
+    return of_host(measure, fetched(*seen), host_lengths_B, labels)
+
+
+def of_device(
+    measure: str, logits_BSV: Tensor, host_lengths_B: Tensor, labels: Sequence[Sequence[int]]
+) -> list[Tensor]:
+    """What `confidences` computes where the logits are; `of_host` makes the rest of it, on the host."""
+    if measure != "likelihood":
+        return list(logits_BSV.float().log_softmax(dim=-1).max(dim=-1))
+    if not logits_BSV[..., 0].numel():
+        return [logits_BSV.new_zeros(len(labels))]
+    return [ctc_losses(logits_BSV, host_lengths_B, labels)]
+
+
+def of_host(
+    measure: str,
+    seen: Sequence[Tensor],
+    lengths_B: Tensor,
+    labels: Sequence[Sequence[int]],
+) -> list[float]:
+    """The confidences, of what `of_device` gave, fetched."""
     if measure == "likelihood":
-        found = _likelihoods(logits_BSV, lengths_B, labels)
+        [losses] = (one.tolist() for one in seen)
+
+        def of_row(row: int, frames: int) -> float:
+            return math.exp(-losses[row] / max(1, len(labels[row])))
     else:
+        best_BS, path_BS = seen
         of_path = _OF_PATH[measure]
-        best_BS, path_BS = (x.cpu() for x in logits_BSV.float().log_softmax(dim=-1).max(dim=-1))
-        found = [
-            of_path(_Path(best_S[:frames], path_S[:frames])) if frames else 0.0
-            for best_S, path_S, frames in zip(best_BS, path_BS, lengths_B.tolist(), strict=True)
-        ]
+
+        def of_row(row: int, frames: int) -> float:
+            return of_path(_Path(best_BS[row, :frames], path_BS[row, :frames]))
+
+    found = [of_row(row, n) if n else 0.0 for row, n in enumerate(lengths_B.tolist())]
     return [0.0 if math.isnan(value) else value for value in found]
 
 
@@ -88,16 +116,3 @@ _OF_PATH: dict[str, Callable[[_Path], float]] = {
     "frames": _frames,
 }
 MEASURES = ("likelihood", *_OF_PATH)
-
-
-def _likelihoods(
-    logits_BSV: Tensor, lengths_B: Tensor, labels: Sequence[Sequence[int]]
-) -> list[float]:
-    places = [place for place, frames in enumerate(lengths_B.tolist()) if frames]
-    found = [0.0] * len(labels)
-    if places:
-        chosen = [labels[place] for place in places]
-        losses = ctc_losses(logits_BSV[places], lengths_B[places], chosen).tolist()
-        for place, label, loss in zip(places, chosen, losses, strict=True):
-            found[place] = math.exp(-loss / max(1, len(label)))
-    return found

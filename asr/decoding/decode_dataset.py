@@ -18,6 +18,7 @@ from asr.decoding.words import TimedToken, words_of
 from asr.errors import LostAudioError, UserError
 from asr.evaluation.hypotheses import Utterance, utterance_of
 from asr.model.encoder_decoder.network import EncoderDecoder
+from asr.utils.devices import fetched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -313,8 +314,9 @@ def batch_logits(
     if not places:
         return
     logits_BSV, lengths_B = model.logits(waveforms_BN, samples_B)
-    for place, logits_SV, frames in zip(places, logits_BSV.cpu(), lengths_B, strict=True):
-        yield place, logits_SV[: int(frames)]
+    logits_BSV, lengths_B = fetched(logits_BSV, lengths_B)
+    for place, logits_SV, frames in zip(places, logits_BSV, lengths_B.tolist(), strict=True):
+        yield place, logits_SV[:frames]
 
 
 def _read(

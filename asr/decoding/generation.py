@@ -18,6 +18,7 @@ from torch import Tensor
 
 from asr.decoding.greedy import Hypothesis
 from asr.model.encoder_decoder.network import EncoderDecoder
+from asr.utils.devices import fetched, sent
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def generate(
             assert generators is not None
             chosen_B = _drawn(log_BV / temperature, [generators[place] for place in going])
         log_B = log_BV.gather(1, chosen_B[:, None])[:, 0]
-        noted = zip(log_B.tolist(), entropies(log_BV).tolist(), chosen_B.tolist(), strict=True)
+        said = fetched(log_B, entropies(log_BV), chosen_B)
+        noted = zip(*(values_B.tolist() for values_B in said), strict=True)
         rows = list[int]()
         for row, (log, entropy, token) in enumerate(noted):
             one = found[going[row]]
@@ -111,13 +113,14 @@ def score(
 ) -> list[Generated]:
     """Given texts, as if the network had written them."""
     heard = Heard.by(network, features_BTF, lengths_B)
-    logits_BUV, counts_B = network.read(heard.hidden_BSD, heard.frames_B, texts)
+    logits_BUV, _ = network.read(heard.hidden_BSD, heard.frames_B, texts)
     found = []
-    for logits_UV, text, count in zip(logits_BUV, texts, counts_B.tolist(), strict=True):
+    counts = (len(text) + 1 for text in texts)
+    for logits_UV, text, count in zip(logits_BUV, texts, counts, strict=True):
         log_UV = logits_UV[:count].float().log_softmax(dim=-1)
-        said_U1 = torch.tensor([*text, network.special.end], device=log_UV.device)[:, None]
-        said = log_UV.gather(1, said_U1)[:, 0].tolist()
-        found.append(Generated(text, said, entropies=entropies(log_UV).tolist()))
+        said_U1 = sent(torch.tensor([*text, network.special.end]), log_UV.device)[:, None]
+        said_U, entropies_U = fetched(log_UV.gather(1, said_U1)[:, 0], entropies(log_UV))
+        found.append(Generated(text, said_U.tolist(), entropies=entropies_U.tolist()))
     return heard.scored(found)
 
 
@@ -133,7 +136,7 @@ def _drawn(log_BV: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     drawn_B1 = torch.stack([torch.rand(1, generator=g, dtype=torch.float64) for g in generators])
     last = cumulated_BV.shape[1] - 1
     chosen_B: Tensor = torch.searchsorted(cumulated_BV, drawn_B1)[:, 0].clamp(max=last)
-    return chosen_B.to(log_BV.device)
+    return sent(chosen_B, log_BV.device)
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ class Steps:
         """Of all; and of those that are under way:"""
         self.heard_BSD, self.frames_B = self.heard.hidden_BSD, self.heard.frames_B
         self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        self.next_BU = torch.tensor([self.special.prompt] * count, device=lengths_B.device)
+        self.next_BU = sent(torch.tensor([self.special.prompt] * count), lengths_B.device)
         self.suppressed = _mask(self.special.suppressed, network)
         self.suppressed_first = _mask(self.special.suppressed_first, network) | self.suppressed
         self.no_speech: list[float] | None = None
@@ -202,15 +205,15 @@ class Steps:
     def go_on(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
         """With these rows of the batch, perhaps some more than once, each by its token."""
         device = self.frames_B.device
-        self.next_BU = torch.tensor([[token] for token in tokens], device=device)
+        self.next_BU = sent(torch.tensor([[token] for token in tokens]), device)
         if rows and list(rows) != list(range(len(self.frames_B))):
-            rows_B = torch.tensor(rows, device=device)
+            rows_B = sent(torch.tensor(rows), device)
             self.cache.batch_select_indices(rows_B)
             self.heard_BSD, self.frames_B = self.heard_BSD[rows_B], self.frames_B[rows_B]
 
 
 def _mask(tokens: Sequence[int], network: EncoderDecoder) -> Tensor:
     weight = network.decoder.embed_tokens.weight
-    mask_V = torch.zeros(weight.shape[0], dtype=torch.bool, device=weight.device)
+    mask_V = torch.zeros(weight.shape[0], dtype=torch.bool)
     mask_V[list(tokens)] = True
-    return mask_V
+    return sent(mask_V, weight.device)

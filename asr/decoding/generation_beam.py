@@ -1,6 +1,7 @@
 """A beam search over an encoder-decoder's texts: those with the highest mean log-probability of a token.
 
-Shape suffixes: B utterances, K hypotheses of an utterance, T input frames, F features of a frame, V vocabulary.
+Shape suffixes: B utterances, K hypotheses of an utterance, N their likeliest
+tokens, T input frames, F features of a frame, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from asr.decoding.generation import Generated, Steps, entropies
 from asr.model.encoder_decoder.network import EncoderDecoder
+from asr.utils.devices import fetched
 
 
 @dataclass
@@ -63,9 +65,13 @@ def generate_beam(
                 first = searches[place].open[0]
                 searches[place].open = [replace(first, no_speech_probability=chance)]
         rows, tokens, row, still = list[int](), list[int](), 0, list[int]()
+        # An utterance's 2 K likeliest continuations, of which at least K do not end, are among each row's.
+        found = log_BV.topk(min(2 * beam_size, log_BV.shape[1]))
+        likeliest = fetched(found.values, found.indices, entropies(log_BV))
         for place in going:
             search, count = searches[place], len(searches[place].open)
-            parents = _extend(search, log_BV[row : row + count], beam_size, network.special.end)
+            log_KN, token_KN, entropy_K = (values[row : row + count] for values in likeliest)
+            parents = _extend(search, (log_KN, token_KN), entropy_K, beam_size, network.special.end)
             if not search.is_done(beam_size):
                 still.append(place)
                 rows += [row + parent for parent in parents]
@@ -76,24 +82,29 @@ def generate_beam(
     return steps.heard.scored([search.best() for search in searches])
 
 
-def _extend(search: _Search, log_KV: Tensor, beam_size: int, end: int) -> list[int]:
-    """Each hypothesis by its likeliest tokens; returns which one each of the new ones goes on from."""
+def _extend(
+    search: _Search, likeliest: tuple[Tensor, Tensor], entropy_K: Tensor, beam_size: int, end: int
+) -> list[int]:
+    """Each hypothesis by its likeliest tokens; returns which one each of the new ones goes on from.
+
+    `likeliest`: of each one, log-probabilities (K, N) and tokens (K, N).
+    """
+    log_KN, token_KN = likeliest
     before_K = torch.tensor([math.fsum(one.log_probabilities) for one in search.open])
-    total_KV = before_K[:, None].to(log_KV.device) + log_KV
-    # Of 2 K, at least K do not end.
-    found = total_KV.flatten().topk(min(2 * beam_size, total_KV.numel()))
-    entropy_K, size = entropies(log_KV).tolist(), log_KV.shape[1]
+    total_KN = before_K[:, None] + log_KN
+    found = total_KN.flatten().topk(min(2 * beam_size, total_KN.numel()))
     parents, extended = list[int](), list[Generated]()
     for value, flat in zip(found.values.tolist(), found.indices.tolist(), strict=True):
         if value == -math.inf:
             break
-        parent, token = divmod(flat, size)
+        parent, place = divmod(flat, log_KN.shape[1])
+        token = int(token_KN[parent, place])
         one = search.open[parent]
         grown = replace(
             one,
             tokens=one.tokens if token == end else [*one.tokens, token],
-            log_probabilities=[*one.log_probabilities, float(log_KV[parent, token])],
-            entropies=[*one.entropies, entropy_K[parent]],
+            log_probabilities=[*one.log_probabilities, float(log_KN[parent, place])],
+            entropies=[*one.entropies, float(entropy_K[parent])],
         )
         if token == end:
             search.ended.append(grown)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from asr.model.ctc import collapse
+from asr.utils.devices import fetched
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ def greedy(logits_BSV: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
     """The greedy CTC path of each utterance; logits (B, S, V), lengths (B,) in encoder frames."""
     posteriors_BS, paths_BS = logits_BSV.float().softmax(dim=-1).max(dim=-1)
     hypotheses = []
+    paths_BS, posteriors_BS, lengths_B = fetched(paths_BS, posteriors_BS, lengths_B)
     for path_S, posterior_S, frames in zip(
-        paths_BS.cpu(), posteriors_BS.cpu(), lengths_B.tolist(), strict=True
+        paths_BS, posteriors_BS, lengths_B.tolist(), strict=True
     ):
         confidence = float(posterior_S[:frames].mean()) if frames else 0.0
         hypotheses.append(Hypothesis(collapse(path_S[:frames]), confidence))

@@ -26,6 +26,7 @@ from asr.decoding.greedy import Decoder
 from asr.decoding.words import TimedToken
 from asr.errors import UserError
 from asr.model.tokenizer import BLANK
+from asr.utils.devices import fetched
 
 if TYPE_CHECKING:
     from asr.model.features import Recording
@@ -186,14 +187,9 @@ def _decoded(
         best_BS, path_BS = log_posteriors_BSV.max(-1)
         silence_BS = log_posteriors_BSV[..., BLANK]
         kept = logits_BSV if keeps_logits else logits_BSV[..., :0]
+        *parts, frames_B = fetched(path_BS.int(), best_BS.exp(), silence_BS, kept, frames_B)
         for index, frames in enumerate(frames_B.tolist()):
-            yield _Piece(
-                start,
-                path_BS[index, :frames].int().cpu(),
-                best_BS[index, :frames].exp().cpu(),
-                silence_BS[index, :frames].cpu(),
-                kept[index, :frames].cpu(),
-            )
+            yield _Piece(start, *(part[index, :frames] for part in parts))
             start += step
 
 

@@ -23,6 +23,7 @@ from asr.decoding.safeguards import GenerationSettings, write
 from asr.decoding.words import Word
 from asr.errors import UserError
 from asr.model.encoder_decoder.network import EncoderDecoder
+from asr.utils.devices import fetched, sent
 
 if TYPE_CHECKING:
     from asr.model.loaded_model import LoadedModel
@@ -87,8 +88,8 @@ def write_pieces(
         parts = list(quiet_pieces([own_N], rate_hz, longest_seconds)) if is_long else [own_N]
         pieces += parts
         owners += [place] * len(parts)
-    lengths_B = torch.tensor([len(piece) for piece in pieces], device=model.device)
-    features = model.front_end(pad_sequence(pieces, True).to(model.device), lengths_B)
+    lengths_B = torch.tensor([len(piece) for piece in pieces])
+    features = model.front_end(sent(pad_sequence(pieces, True), model.device), lengths_B)
     seconds = [len(piece) / rate_hz for piece in pieces]
     labels = [f"{names[place]}/{own - owners.index(place)}" for own, place in enumerate(owners)]
     written = write(network, model.tokenizer, features, seconds, labels, settings)
@@ -120,7 +121,7 @@ def _head_logits(
         return None
     features_BTF, lengths_B = features
     heard_BSD, frames_B = network.encoder(features_BTF.to(network.dtype), lengths_B, None)
-    logits_BSV = network.ctc_head(heard_BSD).float().cpu()
+    logits_BSV, frames_B = fetched(network.ctc_head(heard_BSD).float(), frames_B)
     own = [math.ceil(one / model.frame_seconds) for one in seconds]
     pairs = zip(logits_BSV, own, frames_B.tolist(), strict=True)
     return [logits_SV[: min(spoken, frames)] for logits_SV, spoken, frames in pairs]

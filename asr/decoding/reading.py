@@ -17,6 +17,7 @@ from asr.decoding.safeguards import GREEDY, most_tokens_of
 from asr.model.criterion import Tokens
 from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.speech_model import SpeechModel
+from asr.utils.devices import sent
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def read(
         plain = replace(network.criterion, label_smoothing=0.0)  # that is for training
 
         def losses(places: Sequence[int], tokens: Tokens) -> Tensor:
-            rows = list(places)
+            rows = sent(torch.tensor(places), lengths_B.device)
             logits_BUV, counts_B = network(features_BTF[rows], lengths_B[rows], tokens=tokens)
             return plain.losses(logits_BUV, counts_B, tokens)
 
@@ -56,7 +57,7 @@ def read(
     logits_BSV, frames_B = network(features_BTF, lengths_B)
 
     def ctc_losses(places: Sequence[int], tokens: Tokens) -> Tensor:
-        rows = list(places)
+        rows = sent(torch.tensor(places), frames_B.device)
         return network.criterion.losses(logits_BSV[rows], frames_B[rows], tokens)
 
     return Reading(greedy(logits_BSV, frames_B), ctc_losses, frames=(logits_BSV, frames_B))

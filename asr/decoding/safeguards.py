@@ -21,6 +21,7 @@ from asr.decoding.generation import Generated, generate
 from asr.decoding.generation_beam import generate_beam
 from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.tokenizer import Tokenizer
+from asr.utils.devices import sent
 from asr.utils.seeds import SeedTag, hash_seed
 
 _SPARE_TOKENS = 16
@@ -93,7 +94,8 @@ def write(
     found: list[Generated] = [Generated([])] * len(names)
     doubted = list(range(len(names)))
     for temperature in settings.temperatures:
-        given = network, features_BTF[doubted], lengths_B[doubted]
+        rows = sent(torch.tensor(doubted), lengths_B.device)
+        given = network, features_BTF[rows], lengths_B[rows]
         own_limits = [limits[place] for place in doubted]
         if temperature == 0 and settings.beam_size > 1:
             written = generate_beam(*given, settings.beam_size, own_limits)

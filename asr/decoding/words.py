@@ -91,13 +91,13 @@ class Transcription:
     @property
     def segments(self) -> list[Cue]:
         """The words in pieces: until a pause, or until one is long enough to be read."""
-        from asr.decoding.cues import cues_of
+        from asr.decoding.captions.cues import cues_of
 
         return cues_of(self)
 
     def to(self, form: str) -> str:
         """As txt, json, srt, vtt or ctm. Raises UserError for another form."""
-        from asr.decoding.captions import FORMATS
+        from asr.decoding.captions.formats import FORMATS
 
         if form not in FORMATS:
             raise UserError(

@@ -116,10 +116,14 @@ class Engine:
         return said
 
     @property
+    def is_cut(self) -> bool:
+        """Whether each rank has a part of the weights alone, under ZeRO 3: a forward pass is a collective."""
+        return int(self.deepspeed.zero_optimization_stage()) == 3
+
+    @property
     def forward_is_collective(self) -> bool:
-        """Whether ranks must run what `evaluating` gives together: under ZeRO 3 each has a part of it."""
-        is_cut = int(self.deepspeed.zero_optimization_stage()) == 3
-        return is_cut and not self.student.is_read_in_steps
+        """Whether ranks must run what `evaluating` gives together."""
+        return self.is_cut and not self.student.is_read_in_steps
 
     @contextmanager
     def evaluating(self) -> Iterator[SpeechModel]:
@@ -128,8 +132,7 @@ class Engine:
         A collective under ZeRO 3: a network that is read token by token is put together there, in fp32, on
         every rank. Steps that are collectives would wait for ever where texts end at different lengths.
         """
-        is_cut = int(self.deepspeed.zero_optimization_stage()) == 3
-        if is_cut and self.student.is_read_in_steps:
+        if self.is_cut and self.student.is_read_in_steps:
             yield self._whole_student()
             return
         was_training = self.student.training
@@ -183,8 +186,12 @@ class Engine:
 
     def _norm(self) -> float:
         """Of the global gradient. A collective under ZeRO 1 to 3, where each rank has its part."""
-        own = float(torch.nn.utils.get_total_norm(self.shards.gradients()))
-        return math.sqrt(self.ranks.sum([own**2])[0]) if self.shards.is_sharded else own
+        own = torch.nn.utils.get_total_norm(self.shards.gradients())
+        if not self.shards.is_sharded:
+            return float(own)
+        square = own.double().square()
+        self.ranks.add_up(square)  # there: the host waits once
+        return math.sqrt(float(square))
 
 
 def _initialised(

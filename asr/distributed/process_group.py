@@ -12,7 +12,7 @@ import torch
 import torch.distributed
 
 from asr.distributed.meeting import meet, part
-from asr.utils.devices import has_gpu
+from asr.utils.devices import has_gpu, sent
 from asr.utils.launcher import cores_of_this_process, ranks_announced
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Ranks:
         """Element-wise sum over the ranks, in fp64. A collective."""
         if self.world == 1:
             return values
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        total = sent(torch.tensor(values, dtype=torch.float64), self.device)
         torch.distributed.all_reduce(total)
         return [float(value) for value in total.tolist()]
 

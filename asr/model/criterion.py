@@ -17,6 +17,7 @@ from torch.nn import functional
 from asr.model.ctc import collapse, ctc_losses, is_feasible
 from asr.model.encoder_decoder.ctc_head import AuxiliaryCtc
 from asr.model.tokenizer import BLANK
+from asr.utils.devices import sent
 
 Tokens = Sequence[Sequence[int]]
 """Ids of each utterance's text, without blanks, and without a decoder's special tokens."""
@@ -154,16 +155,16 @@ class CrossEntropy(Criterion):
         ]
 
     def _targets(self, tokens: Tokens, logits_BSV: Tensor) -> Tensor:
-        targets_BS = torch.full(logits_BSV.shape[:2], -1, device=logits_BSV.device)
+        targets_BS = torch.full(logits_BSV.shape[:2], -1)
         for row_S, own in zip(targets_BS, tokens, strict=True):
-            row_S[: len(own) + 1] = torch.tensor([*own, self.end], device=logits_BSV.device)
-        return targets_BS
+            row_S[: len(own) + 1] = torch.tensor([*own, self.end])
+        return sent(targets_BS, logits_BSV.device)
 
 
 def _as_factors(weights: TokenWeights, losses_BS: Tensor) -> Tensor:
     """(B, S); 1 where a text has none."""
-    factors_BS = torch.ones_like(losses_BS)
+    factors_BS = torch.ones(losses_BS.shape)
     for row_S, own in zip(factors_BS, weights, strict=True):
         if own is not None:
-            row_S[: len(own)] = torch.tensor(own, device=row_S.device)
-    return factors_BS
+            row_S[: len(own)] = torch.tensor(own)
+    return sent(factors_BS, losses_BS.device)

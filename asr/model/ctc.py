@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from asr.model.tokenizer import BLANK
+from asr.utils.devices import fetched, sent
 
 
 def shortest_feasible(tokens: Sequence[int]) -> int:
@@ -31,7 +32,11 @@ def collapse(path_S: Tensor) -> list[int]:
 
 def best_paths(logits_BSV: Tensor, lengths_B: Tensor) -> list[list[int]]:
     """Tokens of each utterance's greedy path; logits (B, S, V), lengths (B,) in frames."""
-    paths_BS = logits_BSV.argmax(dim=-1).cpu()
+    return collapsed(*fetched(logits_BSV.argmax(dim=-1), lengths_B))
+
+
+def collapsed(paths_BS: Tensor, lengths_B: Tensor) -> list[list[int]]:
+    """`collapse` of each of paths (B, S) of lengths (B,), both on the host."""
     return [
         collapse(path_S[:frames])
         for path_S, frames in zip(paths_BS, lengths_B.tolist(), strict=True)
@@ -43,12 +48,10 @@ def ctc_losses(logits_BSV: Tensor, lengths_B: Tensor, targets: Sequence[Sequence
 
     torch wants the lengths on the host: a GPU is not waited for where they are there.
     """
-    device = logits_BSV.device
+    flat = torch.tensor([token for target in targets for token in target], dtype=torch.long)
     losses_B: Tensor = functional.ctc_loss(
         logits_BSV.float().log_softmax(-1).transpose(0, 1),
-        torch.tensor(
-            [token for target in targets for token in target], dtype=torch.long, device=device
-        ),
+        sent(flat, logits_BSV.device),
         lengths_B,
         torch.tensor([len(target) for target in targets]),
         blank=BLANK,

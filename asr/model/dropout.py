@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from asr.utils.devices import sent
+
 
 @dataclass(frozen=True)
 class UtteranceDraws:
@@ -101,13 +103,14 @@ def through_kept(
     """
     if kept_B is None or bool(kept_B.all()):
         return layer(hidden_BSD, mask_BS)
-    rows = kept_B.nonzero()[:, 0].tolist()
+    rows_B = kept_B.nonzero()[:, 0]
+    rows = rows_B.tolist()
     draws = _draws.get()
     # Who drops the layer draws nothing in it.
     with drawn_by(draws.of(rows) if draws and rows else None):
         if not rows:
             return hidden_BSD + 0.0 * layer(hidden_BSD[:1], mask_BS[:1]).sum()
-        changed_BSD = layer(hidden_BSD[rows], mask_BS[rows])
-    places = torch.tensor(rows, device=hidden_BSD.device)
+        places = sent(rows_B, hidden_BSD.device)
+        changed_BSD = layer(hidden_BSD.index_select(0, places), mask_BS.index_select(0, places))
     # Under autocast a block may answer in fp32 what it was given in bf16.
     return hidden_BSD.to(changed_BSD.dtype).index_copy(0, places, changed_BSD)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
 from asr.config.schema import FeatureConfig
+from asr.utils.devices import sent
 
 _LOG_FLOOR = 1e-6
 _STD_FLOOR = 1e-3
@@ -71,6 +72,7 @@ class FrontEnd(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor]:
         """Features (B, T, F) in fp32, zero where padded, and their lengths (B,) in frames.
 
+        The lengths are where the waveforms are; `samples_B` may be on the host, so that nobody waits for them.
         Of an utterance alone, whatever it is batched with. Waveforms that are pieces of a recording are
         normalised by all of it.
         """
@@ -112,7 +114,7 @@ class LogMel(FrontEnd):
         self, waveforms_BN: Tensor, samples_B: Tensor, recording: Recording | None = None
     ) -> tuple[Tensor, Tensor]:
         features_BTF = self._bins(waveforms_BN)
-        lengths_B = self.frames(samples_B)
+        lengths_B = self.frames(sent(samples_B, waveforms_BN.device))
         mask_BT1 = frame_mask(lengths_B, features_BTF.shape[1])[:, :, None]
         if self.normalise and recording is not None:
             features_BTF = (features_BTF - recording.mean) / recording.std.clamp(min=_STD_FLOOR)
@@ -131,7 +133,7 @@ class LogMel(FrontEnd):
             whole = int(self.frames(torch.tensor(len(pending_N))))
             if whole:
                 end = (whole - 1) * self.hop_samples + self.mel.n_fft
-                features_TF = self._bins(pending_N[None, :end].to(device))[0].double()
+                features_TF = self._bins(sent(pending_N[None, :end], device))[0].double()
                 sums_2F += torch.stack([features_TF.sum(0), features_TF.square().sum(0)])
                 frames += whole
                 pending_N = pending_N[whole * self.hop_samples :]
@@ -173,9 +175,10 @@ class FeatureExtractor:
         """
         if read is None:
             return self.silence(utterances=0)
-        values, lengths_B = (tensor.to(self.device, non_blocking=True) for tensor in read)
+        values, lengths_B = sent(read[0], self.device), read[1]
         if not self.is_stored:
             values, lengths_B = self.front_end(values, lengths_B)
+        lengths_B = sent(lengths_B, self.device)
         excess = -values.shape[1] % self.front_end.frame_multiple
         padding = (*(0, 0) * (values.dim() - 2), 0, excess)
         return nn.functional.pad(values, padding), lengths_B

@@ -16,6 +16,7 @@ from asr.errors import UserError
 from asr.model.features import FrontEnd, Recording
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer
+from asr.utils.devices import sent
 
 # On festvox_ru windows then give the text of the whole, which unlimited attention does not (one word in six
 # differs), and the whole reads no worse: recipes/festvox_ru/RESULTS.md.
@@ -64,7 +65,7 @@ class LoadedModel:
                 "take asr.decode or asr.transcribe; a beam search with a language model is for CTC",
             )
         features_BTF, lengths_B = self.front_end(
-            waveforms_BN.to(self.device), samples_B.to(self.device), recording
+            sent(waveforms_BN, self.device), samples_B, recording
         )
         limit = self.config.corpus.max_seconds * self.config.features.sample_rate_hz
         is_long_B = torch.full_like(samples_B, recording is not None, dtype=torch.bool)
@@ -73,7 +74,7 @@ class LoadedModel:
         parts = [
             (rows, *self.network(features_BTF[rows], lengths_B[rows], reach=limited))
             for limited, chosen_B in ((None, ~is_long_B), (reach, is_long_B))
-            for rows in [chosen_B.nonzero()[:, 0].to(self.device)]
+            for rows in [sent(chosen_B.nonzero()[:, 0], self.device)]
             if len(rows)
         ]
         order = torch.cat([rows for rows, _, _ in parts]).argsort()

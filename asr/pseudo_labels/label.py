@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from asr.decoding.confidence import confidences
+from asr.decoding.confidence import of_device, of_host
 from asr.decoding.safeguards import compression_ratio
 from asr.model.features import frame_mask
 from asr.model.tokenizer import BLANK
+from asr.utils.devices import fetched
 
 TEACHER, OUTSIDE = "teacher", "outside"
 
@@ -70,11 +71,15 @@ def label_metrics(
     labels: Sequence[Sequence[int]],
     measure: str,
     temperature: float | None = None,
+    host_lengths_B: Tensor | None = None,
 ) -> list[LabelMetrics]:
     """Of each utterance and its label, in fp32 whatever the logits are.
 
-    `measure` is of the confidence; the entropy is at `temperature`, 0 at None.
+    `measure` is of the confidence; the entropy is at `temperature`, 0 at None. `host_lengths_B`: the lengths
+    where they are on the host already, else they are waited for.
     """
+    if host_lengths_B is None:
+        [host_lengths_B] = fetched(lengths_B)
     log_BSV = logits_BSV.float().log_softmax(dim=-1)
     best_BS, path_BS = log_BSV.max(dim=-1)
     if temperature is None:
@@ -90,8 +95,10 @@ def label_metrics(
             for values_BS in ((path_BS == BLANK).float(), entropy_BS)
         ]
     )
+    seen = of_device(measure, logits_BSV, host_lengths_B, labels)
+    means_2B, *rest = fetched(means_2B, *seen)
     blank_shares, entropies = means_2B.tolist()
-    sure = confidences(measure, logits_BSV, lengths_B, labels)
+    sure = of_host(measure, rest, host_lengths_B, labels)
     return [
         LabelMetrics(*one, confidence_measure=measure)
         for one in zip(sure, blank_shares, entropies, strict=True)

@@ -127,7 +127,8 @@ class WeightAverage:
 
     def is_finite(self) -> bool:
         """Whether the whole average is. A collective."""
-        return not self.ranks.sum([float(sum((~a.isfinite()).sum() for a in self._average))])[0]
+        total = torch.stack([(~a.isfinite()).sum() for a in self._average]).sum()
+        return not self.ranks.sum([float(total)])[0]
 
     @torch.no_grad()
     def reset_to_student(self) -> None:
@@ -144,9 +145,16 @@ class WeightAverage:
     @torch.no_grad()
     def distance(self) -> float:
         """Norm of (average - student) over norm of the student. A collective."""
-        sums = [0.0, 0.0]
-        for average, master in zip(self._average, self.shards.masters, strict=True):
-            sums[0] += float((average - master).square().sum())
-            sums[1] += float(master.square().sum())
-        difference, norm = self.ranks.sum(sums)  # of replicas at stage 0: the ratio is the same
+        pairs = list(zip(self._average, self.shards.masters, strict=True))
+        sums = [
+            torch.stack(values).double().sum()
+            for values in (
+                [(average - master).square().sum() for average, master in pairs],
+                [master.square().sum() for _, master in pairs],
+            )
+        ]
+        # One wait for the device.
+        difference, norm = self.ranks.sum(
+            torch.stack(sums).tolist()
+        )  # of replicas at stage 0: the ratio is the same
         return (difference / norm) ** 0.5 if norm else 0.0

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from asr.config.augmentation import SpecAugmentConfig
+from asr.utils.devices import sent
 
 
 def spec_augment(
@@ -40,8 +41,8 @@ def spec_augment(
             start = int(random.integers(0, max(1, frames - width + 1)))
             frames_BT[index, start : start + width] = True
     device = features_BTF.device
-    masked_BTF = features_BTF.masked_fill(bins_BF.to(device)[:, None], 0.0)
-    frames_BT1 = frames_BT.to(device)[:, :, None]
+    masked_BTF = features_BTF.masked_fill(sent(bins_BF, device)[:, None], 0.0)
+    frames_BT1 = sent(frames_BT, device)[:, :, None]
     if filling_F is None:
         return masked_BTF.masked_fill(frames_BT1, 0.0)
     return torch.where(frames_BT1, filling_F.to(masked_BTF.dtype), masked_BTF)

@@ -21,6 +21,7 @@ from asr.distributed.process_group import Ranks
 from asr.model.criterion import Criterion, Output, Said, TokenWeights
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.training.batch_stats import BatchStats
+from asr.utils.devices import fetched, sent
 
 Targets = list[list[int]]
 """Token ids of each utterance."""
@@ -37,11 +38,13 @@ class StudentInput:
     """Places of the utterances to look at, and their targets -> their logits (B, S, V) and lengths (B,), and
     what else the student says as it trains (Output).
 
-    A collective, which always draws the same dropout. Without places, logits of silence: with them a rank
+    It always draws the same dropout. Without places, logits of silence: with them a rank
     that has nothing to train on takes part in the passes of the others.
     """
     criterion: Criterion
     """Of the student."""
+    is_collective: bool
+    """Whether `forward` communicates, so that all ranks must call it as often."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,12 @@ class TextObjective(Objective):
                 own = [texts.weights[i] for i in kept]
                 frames = [given.frames[i] for i in kept]
                 losses_B = given.criterion.training_losses(output, chosen, frames, own)
-            # It waits for the device; of what is below only the student's own paths do.
-            nats_B = losses_B.detach().cpu()
+            # The one wait for the device.
+            best_BS, nats_B = fetched(output.logits_BSV.argmax(dim=-1), losses_B.detach())
             finite = torch.isfinite(nats_B).tolist()
-            # All ranks go round together, since the forward pass may be a collective.
-            if not self.ranks.sum([float(len(finite) - sum(finite))])[0]:
+            lost = float(len(finite) - sum(finite))
+            # Where the forward pass is a collective all ranks go round together; else nobody waits for others.
+            if not (self.ranks.sum([lost])[0] if given.is_collective else lost):
                 break
             bad = [i for i, good in zip(kept, finite, strict=True) if not good]
             stats.non_finite += len(bad)
@@ -129,7 +133,6 @@ class TextObjective(Objective):
         if not kept:
             return output.nothing()
         segments = [given.micro_batch.segments[i] for i in kept]
-        best_BS = output.logits_BSV.detach().argmax(dim=-1).cpu()
         said = given.criterion.said(best_BS, frames, chosen)
         weights = [self.sources[segment.kind].weight for segment in segments]
         for kind in given.micro_batch.kinds:
@@ -145,7 +148,7 @@ class TextObjective(Objective):
                 self.sources[kind].note(trained, stats)
         if len(set(weights)) == 1:
             return losses_B.sum() * weights[0]
-        return (losses_B * torch.tensor(weights, device=losses_B.device)).sum()
+        return (losses_B * sent(torch.tensor(weights), losses_B.device)).sum()
 
     def _texts(self, given: StudentInput, stats: BatchStats) -> Texts:
         """Of the whole micro-batch. A collective."""

@@ -30,6 +30,7 @@ from asr.training.gradient_sketch import GradientSketch
 from asr.training.noise_scale import gradient_noise
 from asr.training.objectives import Objective, StudentInput, Targets, make_objective
 from asr.training.regularisation import dropout_draws, kept_layers
+from asr.utils.devices import sent
 from asr.utils.seeds import SeedTag, hash_seed
 
 
@@ -122,6 +123,7 @@ class TrainStep:
                 hours if masks_inside else None,
             ),
             self.engine.student.criterion,
+            self.engine.is_cut,
         )
 
     def _masks(self, segments: Sequence[Segment], hours: float | None) -> Masks | None:
@@ -164,6 +166,6 @@ def _select(
 ) -> tuple[Tensor, Tensor]:
     if len(kept) == len(lengths_B):
         return features_BTF, lengths_B
-    rows = torch.tensor(kept, device=lengths_B.device)
+    rows = sent(torch.tensor(kept), lengths_B.device)
     longest = int(host_lengths_B[kept].max())
     return features_BTF.index_select(0, rows)[:, :longest], lengths_B.index_select(0, rows)

@@ -24,6 +24,7 @@ from asr.evaluation.normalisers import make_normaliser
 from asr.model.features import FrontEnd
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer
+from asr.utils.devices import sent
 
 _MAX_BATCH_SECONDS = 120.0
 
@@ -103,7 +104,7 @@ class DevSets:
             seconds = [share[place].seconds for place in heard.kept] or [1.0]
             device = self.ranks.device
             features_BTF, lengths_B = self.front_end(
-                heard.waveforms_BN.to(device), heard.samples_B.to(device)
+                sent(heard.waveforms_BN, device), heard.samples_B
             )
             found = read(network, features_BTF, lengths_B, seconds)
             if mine:

@@ -1,12 +1,19 @@
-"""Whether a GPU computes. One that is there and cannot be used is an error, and no slow run on the CPU."""
+"""Whether a GPU computes, and how tensors get there and back without idle time.
+
+One that is there and cannot be used is an error, and no slow run on the CPU.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 from asr.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 CHOICE = "ASR_DEVICE"
 """In the environment: cpu, where a GPU is to be left alone. Commands set it by --device."""
@@ -34,6 +41,27 @@ def has_gpu() -> bool:
             f"{where} torch {torch.__version__} cannot use it: {_reason(said)}", _REMEDY
         )
     return False
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on a device, from the host or there already, without a wait for what the device does before.
+
+    A copy from memory that is not pinned would wait, as `torch.tensor(values, device=...)` and indices in a
+    list do.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def fetched(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Tensors on the CPU: where some are on a device, the host waits for it once.
+
+    They are of one stream of one device, and perhaps of the host.
+    """
+    there = [place for place, one in enumerate(tensors) if one.device.type != "cpu"]
+    # The last copy waits for those before it, too.
+    return [one.to("cpu", non_blocking=place in there[:-1]) for place, one in enumerate(tensors)]
 
 
 _REMEDY = (

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from asr.model.ctc import ctc_losses, is_feasible
+from asr.utils.devices import fetched
 
 OUTPUTS = 1 + 256
 """The blank, and the bytes."""
@@ -68,6 +69,7 @@ class AuxiliaryCtc:
         0 where it needs more frames than there are, or logits are NaN.
         """
         lengths = [max(1, len(spelt(self.decode(one)))) for one in tokens]
-        losses = self.losses(logits_BSV, frames_B, tokens).tolist()
+        [losses_B] = fetched(self.losses(logits_BSV, frames_B, tokens))
+        losses = losses_B.tolist()
         found = [math.exp(-loss / length) for loss, length in zip(losses, lengths, strict=True)]
         return [0.0 if math.isnan(one) else one for one in found]

@@ -22,6 +22,7 @@ from asr.model.encoders.encoder import Encoder
 from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
 from asr.model.encoders.pretrained.encoder import our_dropout
 from asr.model.speech_model import SpeechModel
+from asr.utils.devices import sent
 from asr.utils.files import write_json
 
 
@@ -92,7 +93,7 @@ class EncoderDecoder(SpeechModel):
             draws = replace(draws, frames=[len(self.special.prompt) + len(text) for text in texts])
         with drawn_by(draws), our_dropout(self, heard_BSD.device):
             logits_BUV = self.decoder(tokens_BU, heard_BSD, frames_B)
-        counts_B = torch.tensor([len(text) + 1 for text in texts], device=heard_BSD.device)
+        counts_B = sent(torch.tensor([len(text) + 1 for text in texts]), heard_BSD.device)
         return logits_BUV[:, len(self.special.prompt) - 1 :], counts_B
 
     def _spoken(self, texts: Tokens, device: torch.device) -> Tensor:
@@ -102,7 +103,7 @@ class EncoderDecoder(SpeechModel):
             [*self.special.prompt, *text, *[self.special.end] * (longest - len(text))]
             for text in texts
         ]
-        return torch.tensor(rows, dtype=torch.long, device=device)
+        return sent(torch.tensor(rows, dtype=torch.long), device)
 
     @property
     def has_times(self) -> bool:

@@ -121,7 +121,7 @@ class MoonshineTextDecoder(TextDecoder):
 
 
 def _heard_mask(heard_BSD: Tensor, lengths_B: Tensor) -> Tensor | None:
-    """(B, 1, 1, S) of the encoder's own frames of each; None where none is padded."""
-    if int(lengths_B.min()) >= heard_BSD.shape[1]:
+    """(B, 1, 1, S) of the encoder's own frames of each; None where none is padded, which a GPU is not asked."""
+    if lengths_B.device.type == "cpu" and int(lengths_B.min()) >= heard_BSD.shape[1]:
         return None
     return frame_mask(lengths_B.clamp(min=1), heard_BSD.shape[1])[:, None, None]

@@ -17,6 +17,7 @@ from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.frame_readers.letters import forms, letters_of
 from asr.model.loaded_model import LoadedModel
 from asr.model.tokenizer import BLANK
+from asr.utils.devices import sent
 
 _LONGEST_SECONDS = 28.0
 _FIRST_LETTER = 0x4E00
@@ -78,7 +79,7 @@ class OurHeadFrames(OurFrames):
     def logits(self, waveform_N: Tensor) -> Tensor:
         device = self.model.device
         features_BTF, lengths_B = self.model.front_end(
-            waveform_N[None].to(device), torch.tensor([len(waveform_N)], device=device)
+            sent(waveform_N[None], device), torch.tensor([len(waveform_N)])
         )
         heard_BSD, frames_B = self.network.encoder(features_BTF.to(self.network.dtype), lengths_B)
         frames = min(int(frames_B[0]), -(-len(waveform_N) // self.frame_samples))

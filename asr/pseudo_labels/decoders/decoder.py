@@ -17,11 +17,13 @@ from torch import Tensor
 
 from asr.config.schema import Config
 from asr.decoding.reading import Reading
+from asr.model.ctc import collapsed
 from asr.model.features import frame_mask
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import BLANK, Tokenizer
 from asr.pseudo_labels.filters import Dropped
 from asr.pseudo_labels.label import Label, label_metrics
+from asr.utils.devices import fetched
 
 if TYPE_CHECKING:
     from asr.data.segments import Segment
@@ -51,6 +53,10 @@ class LabelDecoder(ABC):
     ) -> list[list[int]]:
         """Of each utterance, without blanks."""
 
+    def takes_best_path(self, hours: float) -> bool:
+        """Whether `tokens` are the best path's, which are read anyway."""
+        return False
+
     def temperature(self, hours: float) -> float | None:
         """Of the distribution whose entropy the ledger shows; None for entropy 0."""
         return 1.0
@@ -67,11 +73,11 @@ class LabelDecoder(ABC):
         """Of each utterance by a network in evaluation mode, and features as it wants them."""
         logits_BSV, lengths_B = network(features_BTF, lengths_B)
         is_sound_B = _are_finite(logits_BSV, lengths_B)
-        made = self(_blank_where_not(is_sound_B, logits_BSV), lengths_B, request)
+        made = self._made(_blank_where_not(is_sound_B, logits_BSV), lengths_B, request, is_sound_B)
         # Said here, since it is no silence that was heard.
         return [
             label if is_sound or label.tokens else replace(label, dropped=Dropped.EMPTY)
-            for label, is_sound in zip(made, is_sound_B.tolist(), strict=True)
+            for label, is_sound in made
         ]
 
     def of_reading(self, found: Reading, request: LabelRequest) -> list[Label]:
@@ -80,11 +86,25 @@ class LabelDecoder(ABC):
         return self(*found.frames, request)
 
     def __call__(self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest) -> list[Label]:
-        decided = self.tokens(logits_BSV, lengths_B, request)
+        all_B = torch.ones(len(lengths_B), dtype=torch.bool)
+        return [label for label, _ in self._made(logits_BSV, lengths_B, request, all_B)]
+
+    def _made(
+        self, logits_BSV: Tensor, lengths_B: Tensor, request: LabelRequest, notes_B: Tensor
+    ) -> list[tuple[Label, bool]]:
+        """Each label, and what `notes_B` says of its utterance. Two waits for the device, by greedy labels."""
+        paths_BS, host_lengths_B, notes_B = fetched(logits_BSV.argmax(dim=-1), lengths_B, notes_B)
+        if self.takes_best_path(request.hours):
+            decided = collapsed(paths_BS, host_lengths_B)
+        else:
+            decided = self.tokens(logits_BSV, lengths_B, request)
         measure = self.config.pseudo_label.filters.confidence
         temperature = self.temperature(request.hours)
-        metrics = label_metrics(logits_BSV, lengths_B, decided, measure, temperature)
-        return [Label(*label) for label in zip(decided, metrics, strict=True)]
+        metrics = label_metrics(
+            logits_BSV, lengths_B, decided, measure, temperature, host_lengths_B
+        )
+        labels = [Label(*label) for label in zip(decided, metrics, strict=True)]
+        return list(zip(labels, notes_B.tolist(), strict=True))
 
 
 def _are_finite(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
@@ -94,8 +114,6 @@ def _are_finite(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
 
 def _blank_where_not(is_sound_B: Tensor, logits_BSV: Tensor) -> Tensor:
     """An utterance of which the teacher makes NaN or infinity says nothing: its label is empty."""
-    if bool(is_sound_B.all()):
-        return logits_BSV
-    silence_V = torch.zeros_like(logits_BSV[0, 0])
-    silence_V[BLANK] = 100.0
+    outputs = torch.arange(logits_BSV.shape[2], device=logits_BSV.device)
+    silence_V = 100.0 * (outputs == BLANK).to(logits_BSV.dtype)
     return torch.where(is_sound_B[:, None, None], logits_BSV, silence_V)

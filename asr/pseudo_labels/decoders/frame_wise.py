@@ -18,6 +18,7 @@ from asr.errors import UserError
 from asr.model.ctc import best_paths, collapse
 from asr.model.tokenizer import Tokenizer
 from asr.pseudo_labels.decoders.decoder import LabelDecoder, LabelRequest
+from asr.utils.devices import fetched
 from asr.utils.seeds import SeedTag, hash_seed
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class GreedyDecoder(LabelDecoder):
     ) -> list[list[int]]:
         return best_paths(logits_BSV, lengths_B)
 
+    def takes_best_path(self, hours: float) -> bool:
+        return True
+
 
 class SamplingDecoder(LabelDecoder):
     """A path drawn frame by frame from softmax(logits / temperature), whose temperature falls to 0.
@@ -47,6 +51,9 @@ class SamplingDecoder(LabelDecoder):
         share = max(0.0, 1.0 - max(0.0, since) / span) if span else 1.0
         return policy.sample.temperature * share or None
 
+    def takes_best_path(self, hours: float) -> bool:
+        return self.temperature(hours) is None
+
     @property
     def stamp(self) -> Mapping[str, Any]:
         return {**super().stamp, **self.config.pseudo_label.sample.model_dump()}
@@ -57,11 +64,12 @@ class SamplingDecoder(LabelDecoder):
         temperature = self.temperature(request.hours)
         if temperature is None:
             return best_paths(logits_BSV, lengths_B)
-        cumulated_BSV = (logits_BSV.double() / temperature).softmax(dim=-1).cumsum(dim=-1).cpu()
+        cumulated_BSV = (logits_BSV.double() / temperature).softmax(dim=-1).cumsum(dim=-1)
+        cumulated_BSV, lengths_B = fetched(cumulated_BSV, lengths_B)
         return [
-            collapse(self._path(cumulated_SV[: int(frames)], segment))
+            collapse(self._path(cumulated_SV[:frames], segment))
             for cumulated_SV, frames, segment in zip(
-                cumulated_BSV, lengths_B, request.segments, strict=True
+                cumulated_BSV, lengths_B.tolist(), request.segments, strict=True
             )
         ]
 

@@ -27,6 +27,7 @@ from asr.model.loaded_model import LoadedModel
 from asr.model.make import make_front_end, make_model
 from asr.pseudo_labels.label import LabelMetrics
 from asr.pseudo_labels.labelling.recogniser import Choice, Recognition
+from asr.utils.devices import sent
 
 _PIECES_AT_ONCE = 16
 """Windows that are in memory together."""
@@ -115,8 +116,8 @@ class WritingRecogniser:
         return [self._recognition(parts) for parts in found]
 
     def _written(self, pieces: list[Tensor]) -> list[Generated]:
-        samples_B = torch.tensor([len(piece) for piece in pieces], device=self.model.device)
-        padded_BN = pad_sequence(pieces, True).to(self.model.device)
+        samples_B = torch.tensor([len(piece) for piece in pieces])
+        padded_BN = sent(pad_sequence(pieces, True), self.model.device)
         features = self.model.front_end(padded_BN, samples_B)
         seconds = [len(piece) / self.sample_rate_hz for piece in pieces]
         # What is drawn depends on the audio alone.

@@ -23,6 +23,7 @@ from asr.distributed.process_group import Ranks
 from asr.pseudo_labels.filters import NO_LABEL, Dropped
 from asr.pseudo_labels.health import COUNTED, LabelCounts, Observations
 from asr.pseudo_labels.records import BatchRecords, Key
+from asr.utils.devices import sent
 
 _OTHER = "other"
 _REASONS = (None, *map(str, Dropped), _OTHER)
@@ -206,7 +207,9 @@ def _joined(
 
 
 def _added_up(ranks: Ranks, tensor: Tensor) -> NDArray[Any]:
-    whole = tensor.to(ranks.device)
-    ranks.add_up(whole)
-    found: NDArray[Any] = whole.cpu().numpy()
+    if ranks.world > 1:
+        whole = sent(tensor, ranks.device)
+        ranks.add_up(whole)
+        tensor = whole.cpu()
+    found: NDArray[Any] = tensor.numpy()
     return found

@@ -20,7 +20,7 @@ import soundfile
 from conftest import LETTERS, SAMPLE_RATE_HZ, asr_command, needs_beam_search, read_lines, tones
 
 from asr.__main__ import main
-from asr.decoding import captions
+from asr.decoding.captions import formats as captions
 from asr.model.model_folder import find_checkpoint
 
 

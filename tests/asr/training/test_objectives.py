@@ -49,7 +49,7 @@ def given(student: Student, *kinds: Kind) -> StudentInput:
     targets = [t if k is Kind.LABELLED else [] for t, k in zip(TARGETS, kinds, strict=True)]
     present = tuple(kind for kind in Kind if kind in kinds)
     micro_batch = MicroBatch(present, True, segments, ids, None, None, targets, [""] * 3)
-    return StudentInput(micro_batch, FRAMES, student.forward, Ctc())
+    return StudentInput(micro_batch, FRAMES, student.forward, Ctc(), True)
 
 
 def reference_loss(student: Student, places: list[int]) -> Tensor:

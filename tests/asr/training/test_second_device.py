@@ -19,6 +19,7 @@ from asr.model.features import FeatureExtractor
 from asr.model.make import make_front_end, make_model
 from asr.training.batch_stats import BatchStats
 from asr.training.train_step import TrainStep
+from asr.utils.devices import fetched
 
 WAITS_A_MICRO_BATCH = 2
 """For the losses, and for what the student says."""
@@ -39,14 +40,16 @@ def a_config() -> Config:
 class Step:
     """A student's forward and backward passes, where it is."""
 
-    def __init__(self, config: Config, device: torch.device, labeler: Any = None) -> None:
+    def __init__(
+        self, config: Config, device: torch.device, labeler: Any = None, ranks: Ranks = ALONE
+    ) -> None:
         torch.manual_seed(1)
         network, is_far = make_model(config, 12).train(), device == FAR
         front_end = make_front_end(config, network.encoder)
         self.network = moved(network) if is_far else network
         features = FeatureExtractor(moved(front_end) if is_far else front_end, False, device)
-        engine: Any = SimpleNamespace(student=self.network, logits=self.network)
-        self.train_step = TrainStep(config, engine, features, ALONE, labeler)
+        engine: Any = SimpleNamespace(student=self.network, logits=self.network, is_cut=False)
+        self.train_step = TrainStep(config, engine, features, ranks, labeler)
         self.stats = BatchStats()
 
     def loss(self, kinds: list[Kind]) -> float:
@@ -98,12 +101,40 @@ def test_a_step_computes_there_what_it_computes_here(kinds: list[Kind]) -> None:
     assert loss == pytest.approx(here.loss(kinds), rel=1e-5)
 
 
+class Alert(Ranks):
+    """One of two, who says that somebody asks for the other."""
+
+    def __getattribute__(self, name: str) -> Any:
+        assert name not in ("sum", "add_up", "gather", "collect", "barrier"), name
+        return super().__getattribute__(name)
+
+
+def test_no_rank_waits_for_another_before_the_backward_pass() -> None:
+    """But under ZeRO 3, where the forward pass itself does."""
+    step = Step(a_config(), torch.device("cpu"), some_labels(), Alert(0, 2, torch.device("cpu")))
+    kinds = [Kind.LABELLED, Kind.LABELLED, Kind.UNTRANSCRIBED]
+    assert step.loss(kinds) > 0
+    with torch.no_grad():  # nor where its own loss is not finite
+        next(iter(step.network.parameters())).fill_(torch.nan)
+    step.loss(kinds)
+    assert step.stats.non_finite == 3
+    step.train_step.engine.is_cut = True
+    with pytest.raises(AssertionError, match="sum"):
+        step.loss(kinds)
+
+
 def test_a_mix_up_fails_here() -> None:
     with far_device() as waits:
         far, near = Far(torch.ones(3)), torch.ones(3)
         with pytest.raises(RuntimeError, match="tensors of two devices"):
             _ = far + near
-        total: Tensor = (far + near.to(FAR)).sum()
+        total: Tensor = (far + near.to(FAR, non_blocking=True)).sum()
         assert not waits
         assert total.item() == 6.0
-        assert waits
+        assert waits == ["_local_scalar_dense"]
+        assert far[[0, 2]].near.tolist() == [1.0, 1.0]
+        _ = near.to(FAR), far.to("cpu")
+        assert waits[1:] == ["tensor", "_to_copy", "_to_copy"]
+        early, late = fetched(far, total)
+        assert (early.tolist(), late.tolist()) == ([1.0] * 3, 6.0)
+        assert len(waits) == 5

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from asr.model.features import FrontEnd, Recording, frame_mask
+from asr.utils.devices import sent
 
 
 class Spectra(FrontEnd):
@@ -55,13 +56,15 @@ class Spectra(FrontEnd):
     def forward(
         self, waveforms_BN: Tensor, samples_B: Tensor, recording: Recording | None = None
     ) -> tuple[Tensor, Tensor]:
+        longest = max(1, int(self.windows(samples_B).max()))
+        samples_B = sent(samples_B, waveforms_BN.device)
         mask_BN = frame_mask(samples_B, waveforms_BN.shape[1])
         waveforms_BN = self.filtered(waveforms_BN.float()).masked_fill(~mask_BN, 0.0)
         windows_B = self.windows(samples_B)
         excess = max(0, self.span - waveforms_BN.shape[1] - 2 * self.margin)
         padded_BN = functional.pad(waveforms_BN, (self.margin, self.margin + excess))
         self.edges(padded_BN, waveforms_BN, samples_B)
-        spectra_BTF = self.spectra(padded_BN)[:, : max(1, int(windows_B.max()))]
+        spectra_BTF = self.spectra(padded_BN)[:, :longest]
         features_BTF = self.scaled(spectra_BTF, windows_B, recording)
         mask_BT1 = frame_mask(windows_B, features_BTF.shape[1])[:, :, None]
         return features_BTF.masked_fill(~mask_BT1, 0.0), windows_B
@@ -71,7 +74,7 @@ class Spectra(FrontEnd):
         device = next(self.buffers()).device
         margin_N = torch.zeros(self.margin)
         sums_2F = torch.zeros(2, 1, dtype=torch.float64, device=device)
-        peak = torch.tensor(-torch.inf, device=device)
+        peak = torch.full((), -torch.inf, device=device)
         samples, count, pending_N = 0, 0, margin_N
         for block_N in chain(blocks, [margin_N]):
             samples += len(block_N)
@@ -79,7 +82,7 @@ class Spectra(FrontEnd):
             whole = 1 + (len(pending_N) - self.span) // self.step
             if whole > 0:
                 end = (whole - 1) * self.step + self.span
-                own_TF = self.spectra(self.filtered(pending_N[None, :end].to(device)))[0]
+                own_TF = self.spectra(self.filtered(sent(pending_N[None, :end], device)))[0]
                 sums_2F = sums_2F + torch.stack([own_TF.sum(0), own_TF.square().sum(0)]).double()
                 peak, count = torch.maximum(peak, own_TF.max()), count + whole
                 pending_N = pending_N[whole * self.step :]

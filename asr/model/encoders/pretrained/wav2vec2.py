@@ -18,6 +18,7 @@ from torch.nn import functional
 from asr.errors import UserError
 from asr.model.encoders.pretrained.encoder import PretrainedEncoder, seen, whole_weight
 from asr.model.features import FrontEnd, Recording, frame_mask
+from asr.utils.devices import sent
 
 _VARIANCE_FLOOR = 1e-7  # the feature extractor's
 
@@ -43,6 +44,7 @@ class Waveform(FrontEnd):
     def forward(
         self, waveforms_BN: Tensor, samples_B: Tensor, recording: Recording | None = None
     ) -> tuple[Tensor, Tensor]:
+        samples_B = sent(samples_B, waveforms_BN.device)
         mask_BN = frame_mask(samples_B, waveforms_BN.shape[1])
         waveforms_BN = waveforms_BN.float().masked_fill(~mask_BN, 0.0)
         if self.normalises and recording is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from asr.decoding.cues import cues_of, lines_of
+from asr.decoding.captions.cues import cues_of, lines_of
 from asr.decoding.words import Transcription
 
 
