@@ -145,7 +145,7 @@ class CheckpointStore:
         has_these_weights = stands_at == self._stands_at
         if has_these_weights and not self._awaits_evaluation:
             return
-        tensors = dict(extras)
+        tensors = {stem: values for stem, values in extras.items() if values}
         if not has_these_weights:
             self._writing.wait()  # the weights of one are in memory at a time
             tensors |= _copies(engine.shards, teacher)
@@ -179,8 +179,7 @@ class CheckpointStore:
             for weights in _WEIGHTS:
                 link_or_copy(contents.weights_of / weights, place / weights)
         for stem, values in contents.tensors.items():
-            if values:
-                write_tensors(place / f"{stem}.safetensors", values)
+            write_tensors(place / f"{stem}.safetensors", values)
         if contents.files is not None:
             for file in contents.files.iterdir():
                 link_or_copy(file, place / file.name)
