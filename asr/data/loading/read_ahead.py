@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from itertools import chain
@@ -15,7 +14,7 @@ from asr.data.dataset import SpeechSet
 from asr.data.loading.planning import Planned
 from asr.data.sampler import Position
 from asr.data.segments import Kind, Segment
-from asr.data.store.fetcher import Fetched, fetcher_of
+from asr.data.store.fetcher import Arrival, fetcher_of
 from asr.errors import StoreAwayError
 
 _SHARE_OF_CACHE = 0.25
@@ -27,7 +26,7 @@ class _Coming:
     """A batch whose audio is on its way."""
 
     planned: Planned
-    futures: list[Future[Fetched]]
+    arrivals: list[Arrival]
     count_bytes: int
 
 
@@ -39,8 +38,7 @@ class ReadAhead:
         self.is_needed = any(speech.is_in_store for speech in sets.values())
         ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
         self._most_bytes = _SHARE_OF_CACHE * config.cache_gigabytes * 1e9 / ranks_here
-        self.refetched = 0
-        """Requests that had to be made again since somebody looked."""
+        self._known_refetched = 0
         self.is_stopped: Callable[[], bool] = lambda: False
         """Whether somebody asked to end: then nothing is waited for."""
         self.away: StoreAwayError | None = None
@@ -73,15 +71,17 @@ class ReadAhead:
                     raise
                 plans = begin(last)  # it is no error yet, see made_ahead
             first = coming.popleft()
-            self.away = self._arrived(first.futures)
+            self.away = self._arrived(first.arrivals)
             if self.away is not None:
                 return
             yield first.planned
 
     def taken_refetched(self) -> int:
         """How many requests had to be made again since this was asked."""
-        taken, self.refetched = self.refetched, 0
-        return taken
+        if not self.is_needed:
+            return 0
+        before, self._known_refetched = self._known_refetched, fetcher_of(self._config).refetched
+        return self._known_refetched - before
 
     def _has_room(self, coming: deque[_Coming]) -> bool:
         there = sum(one.count_bytes for one in coming)
@@ -91,23 +91,24 @@ class ReadAhead:
         own = chain.from_iterable(slot[rank] for slot in planned.slots)
         return _Coming(planned, *self._ask(list(own)))
 
-    def _ask(self, segments: Sequence[Segment]) -> tuple[list[Future[Fetched]], int]:
+    def _ask(self, segments: Sequence[Segment]) -> tuple[list[Arrival], int]:
         found = [self._sets[one.kind].remote_part(one.index) for one in segments]
         parts = [part for part in found if part is not None]
         return fetcher_of(self._config).ask(parts), sum(part.count for part in parts)
 
-    def _arrived(self, futures: Sequence[Future[Fetched]]) -> StoreAwayError | None:
-        away = None
-        for future in futures:
+    def _arrived(self, arrivals: Sequence[Arrival]) -> StoreAwayError | None:
+        """Why one of them has not; None where all have, or are lost."""
+        for arrival in arrivals:
             while True:
                 try:
-                    came = future.result(_LOOK_EVERY_SECONDS)
-                    break
+                    away = arrival.result(_LOOK_EVERY_SECONDS)
                 except NotYet:
                     if self.is_stopped():
                         return StoreAwayError(
                             "audio had not come when the run was stopped", "go on"
                         )
-            self.refetched += came.refetched
-            away = away or came.away
-        return away
+                    continue
+                if away is not None:
+                    return away
+                break
+        return None

@@ -26,10 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asr.config.store import StoreConfig
 from asr.data.manifest.scan import scan
-from asr.data.manifest.shar import SHAR_SUFFIX, address_of
-from asr.data.store.folders import bring_lists
+from asr.data.manifest.shar import SHAR_SUFFIX, bring_lists
 from asr.errors import UserError
 from asr.utils.files import naming, read_json, write_json
 from asr.utils.hashes import file_sha256
@@ -118,9 +116,7 @@ def open_index(manifest: Path) -> ManifestIndex:
         raise _no_such_set(manifest)
     if not manifest.is_dir() and not manifest.is_file():  # opening a pipe would wait for ever
         raise UserError(f"{manifest}: is no regular file", "name a manifest that asr prepare wrote")
-    address = address_of(manifest)
-    if address is not None:
-        bring_lists(manifest, address, StoreConfig())
+    bring_lists(manifest)
     states = [
         path.stat() for path in (sorted(manifest.iterdir()) if manifest.is_dir() else [manifest])
     ]

@@ -25,6 +25,7 @@ from pydantic_core import from_json
 from asr.config.store import StoreConfig
 from asr.data.store.addresses import checked, is_address
 from asr.data.store.bringing import DamagedError, Part, bring, check
+from asr.data.store.folders import bring_beside
 from asr.errors import LostAudioError, UserError
 from asr.utils.files import read_json
 
@@ -63,6 +64,13 @@ def shar_lines(folder: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
 def is_in_store(manifest: Path) -> bool:
     """Whether the tars of a set need not be here."""
     return (manifest / ADDRESS).is_file()
+
+
+def bring_lists(manifest: Path) -> None:
+    """Have here what lists the utterances of a set in a store. Raises UserError and StoreAwayError."""
+    address = address_of(manifest)
+    if address is not None:
+        bring_beside(manifest, address, StoreConfig())
 
 
 def address_of(folder: Path) -> str | None:

@@ -18,23 +18,20 @@ import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from asr.config.store import StoreConfig
 from asr.data.store.bringing import Part, bring, cache_of
 from asr.errors import StoreAwayError, UserError
 from asr.utils.processes import import_path, python
 
+_MOST_STARTS = 10
+"""One that cannot live is not started for ever; audio is then brought by whoever reads it."""
 
-@dataclass(frozen=True)
-class Fetched:
-    """How it went with one utterance: it is in the cache, or lost, which whoever reads it will find."""
 
-    refetched: int = 0
-    """Requests that had to be made again."""
-    away: StoreAwayError | None = None
-    """Why the store has not given it."""
+Arrival: TypeAlias = "Future[StoreAwayError | None]"
+"""Of an utterance: why the store has not given it; None where it is in the cache, or lost, which whoever reads
+it will find."""
 
 
 class Fetcher:
@@ -45,12 +42,19 @@ class Fetcher:
         cache_of(config)
         self._config = config
         self._link: _Link | None = None
+        self._starts = self._refetched = 0
 
-    def ask(self, parts: Sequence[Part]) -> list[Future[Fetched]]:
+    def ask(self, parts: Sequence[Part]) -> list[Arrival]:
         """Have parts brought, in this order."""
-        if self._link is None or self._link.is_gone:
-            self._link = _Link(self._config)
+        if self._link is None or (self._link.is_gone and self._starts < _MOST_STARTS):
+            self._refetched += self._link.refetched if self._link else 0
+            self._link, self._starts = _Link(self._config), self._starts + 1
         return [self._link.ask(part) for part in parts]
+
+    @property
+    def refetched(self) -> int:
+        """Requests that had to be made again, so far."""
+        return self._refetched + (self._link.refetched if self._link else 0)
 
     def close(self) -> None:
         """End the process."""
@@ -76,9 +80,9 @@ def fetcher_of(config: StoreConfig) -> Fetcher:
 def bring_all(parts: Iterable[Part | None], config: StoreConfig) -> None:
     """At once, those that there are. Raises StoreAwayError."""
     wanted = [part for part in parts if part is not None]
-    for one in [future.result() for future in fetcher_of(config).ask(wanted)]:
-        if one.away is not None:
-            raise one.away
+    for away in [arrival.result() for arrival in fetcher_of(config).ask(wanted)]:
+        if away is not None:
+            raise away
 
 
 class _Link:
@@ -93,20 +97,24 @@ class _Link:
             start_new_session=True,  # Ctrl-C is for the parent
         )
         self.is_gone = False
-        self._asked: list[Future[Fetched]] = []
+        self.refetched = 0
+        self._asked: dict[Part, Arrival] = {}
+        """That has not come yet; one that is wanted twice is asked for once."""
         self._lock = threading.Lock()
         self._write(config.model_dump_json())
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def ask(self, part: Part) -> Future[Fetched]:
-        future = Future[Fetched]()
+    def ask(self, part: Part) -> Arrival:
         with self._lock:
+            if part in self._asked:
+                return self._asked[part]
+            arrival: Arrival = Future()
             if self.is_gone:
-                future.set_result(Fetched())
-                return future
-            self._asked.append(future)
-            self._write(json.dumps([len(self._asked) - 1, *part]))
-        return future
+                arrival.set_result(None)
+            else:
+                self._asked[part] = arrival
+                self._write(json.dumps(part))
+        return arrival
 
     def _write(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -118,15 +126,16 @@ class _Link:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             with suppress(ValueError):  # its last one, cut short
-                number, refetched, fault = json.loads(line)
-                away = StoreAwayError(*fault) if fault else None
-                self._asked[number].set_result(Fetched(refetched, away))
+                part, refetched, fault = json.loads(line)
+                self.refetched += refetched
+                with self._lock:
+                    arrival = self._asked.pop(Part(*part))
+                arrival.set_result(StoreAwayError(*fault) if fault else None)
         self.process.wait()
         with self._lock:
             self.is_gone = True
-            for future in self._asked:
-                if not future.done():
-                    future.set_result(Fetched())
+            for arrival in self._asked.values():
+                arrival.set_result(None)
             self._asked.clear()
 
 
@@ -140,7 +149,7 @@ def serve() -> None:
     lock = threading.Lock()
 
     def one(line: bytes) -> None:
-        answer = _answer(json.loads(line), config)
+        answer = _answer(Part(*json.loads(line)), config)
         with lock:
             sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
             sys.stdout.buffer.flush()
@@ -151,17 +160,12 @@ def serve() -> None:
         os._exit(0)  # what is still asked for, nobody waits for
 
 
-def _answer(asked: list[Any], config: StoreConfig) -> list[Any]:
-    number, *part = asked
+def _answer(part: Part, config: StoreConfig) -> list[Any]:
     try:
-        return [number, bring(Part(*part), config).refetched, None]
+        return [part, bring(part, config).refetched, None]
     except UserError as error:
-        return [number, 0, [error.what, error.remedy]]
+        return [part, 0, [error.what, error.remedy]]
     except OSError:  # lost: whoever reads it says so
-        return [number, 0, None]
-    except Exception as error:  # and of what is none of these
-        return [
-            number,
-            0,
-            [f"{part[0]}: {type(error).__name__}: {error}", "see the store's library"],
-        ]
+        return [part, 0, None]
+    except Exception as error:  # a bug, which must not let the parent wait
+        return [part, 0, [f"{part.address}: {type(error).__name__}: {error}", "report it"]]

@@ -17,7 +17,7 @@ _KINDS = ("places.", "cuts.")
 """Beginnings of their names."""
 
 
-def bring_lists(folder: Path, address: str, config: StoreConfig) -> None:
+def bring_beside(folder: Path, address: str, config: StoreConfig) -> None:
     """Have the cuts and places of a set here, where none or not all are; the tars stay where they are.
 
     Raises UserError where the store has none, and StoreAwayError.

@@ -69,7 +69,9 @@ def _answer(error: BaseException) -> tuple[int, Mapping[str, Any], str]:
         code = (response.get("Error") or {}).get("Code", "")
         return int(about.get("HTTPStatusCode") or 0), about.get("HTTPHeaders") or {}, str(code)
     holder = error if response is None else response
-    numbers = [getattr(holder, name, None) for name in ("status_code", "status", "code")]
+    # aiohttp says `code` 400 of an answer that was cut short, too.
+    names = ("status_code", "status", *(["code"] if type(error).__name__ == "HttpError" else []))
+    numbers = [getattr(holder, name, None) for name in names]
     status = next((n for n in numbers if isinstance(n, int)), 0)
     headers = getattr(holder, "headers", None)
     return status, headers if isinstance(headers, Mapping) else {}, ""
