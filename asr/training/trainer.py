@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -96,8 +95,7 @@ class Trainer:
         self.log: RunLog | None = None
         self.notes = [*self.store.notes, *self.data.notes]
         self._stop = StopRequest()
-        save = partial(self._checkpoint, None)
-        self._store_guard = StoreGuard(self.data, ranks, self._stop, save)
+        self._store_guard = StoreGuard(self.data, ranks, self._stop, self._checkpoint)
         self._evaluation_is_due = bool(saved and saved.state.get("evaluation_is_due"))
         if begins_with is not None:
             self.notes.append(begins_with.note)

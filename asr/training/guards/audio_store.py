@@ -16,8 +16,9 @@ class StoreGuard:
     """Waits with all ranks for the audio of an update."""
 
     def __init__(
-        self, data: TrainingData, ranks: Ranks, stop: StopRequest, save: Callable[[], None]
+        self, data: TrainingData, ranks: Ranks, stop: StopRequest, save: Callable[[None], None]
     ) -> None:
+        """`save` writes a checkpoint; it takes the error rate on dev sets, which is not known."""
         self._data, self._ranks, self._stop, self._save = data, ranks, stop, save
         data.store.is_stopped = lambda: bool(stop.number)
 
@@ -37,7 +38,7 @@ class StoreGuard:
         if not missing:
             return batch
         if not signals:
-            self._save()
+            self._save(None)
             _end_together(self._ranks, away)
         return None
 

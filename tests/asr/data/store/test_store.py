@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -27,8 +29,11 @@ from asr.data.store.addresses import checked, without_secrets
 from asr.data.store.bringing import Part, bring
 from asr.data.store.cache import AudioCache
 from asr.data.store.fetcher import Fetcher
+from asr.distributed.process_group import Ranks
 from asr.errors import LostAudioError, StoreAwayError, UserError
 from asr.model.tokenizer import make_tokenizer
+from asr.training.guards.audio_store import StoreGuard
+from asr.utils.signals import StopRequest
 
 pytest.importorskip("moto")
 pytest.importorskip("s3fs")
@@ -290,3 +295,20 @@ def test_reading_a_store_imports_no_torch() -> None:
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False", time.monotonic() - started
+
+
+def test_a_signal_ends_the_wait_for_a_store(
+    recipe: Path, sent: Path, calm: Faults, tmp_path: Path
+) -> None:
+    """A launcher would kill the run before its patience ends."""
+    calm.is_away = True
+    config = settings(sent, tmp_path / "cache")
+    data = data_of(recipe, *config, "trainer.loader_workers=0")
+    stop, saved = StopRequest(), list[None]()
+    guard = StoreGuard(data, Ranks(0, 1, torch.device("cpu")), stop, saved.append)
+    batches = data.batches(Position(), 0, 1)
+    threading.Timer(0.5, lambda: setattr(stop, "number", signal.SIGTERM)).start()
+    started = time.monotonic()
+    assert guard.next_of(batches) is None
+    assert time.monotonic() - started < 20
+    assert not saved, "the trainer does, as after any signal"
