@@ -28,7 +28,7 @@ SCHEMES = {
     "hf": Scheme("huggingface_hub", "hf", "`hf auth login` or HF_TOKEN"),
 }
 WRITABLE = tuple(name for name, scheme in SCHEMES.items() if scheme.package)
-_SECRET = re.compile(r"(?<=://)[^/@\s'\"]*@|\?[^\s'\"<>)]*")
+_SECRET = re.compile(r"(?<=://)[^/@\s'\"]*@|\?[^\s'\"<>)]+")
 
 
 def is_address(text: str) -> bool:
@@ -38,7 +38,7 @@ def is_address(text: str) -> bool:
 
 def without_secrets(text: str) -> str:
     """A text, such as a library's error, without what its addresses have of passwords and signatures."""
-    return _SECRET.sub("", text) if is_address(text) else text
+    return _SECRET.sub("", text)
 
 
 def checked(address: str, where: str) -> str:

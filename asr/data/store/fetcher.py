@@ -58,9 +58,9 @@ class Fetcher:
 
     def close(self) -> None:
         """End the process."""
-        if self._link is not None:
+        if self._link is not None and self._link.of == os.getpid():  # and not in a child
             self._link.process.kill()
-            self._link = None
+        self._link = None
 
     def __del__(self) -> None:
         self.close()
@@ -96,6 +96,7 @@ class _Link:
             env={**os.environ, "PYTHONPATH": import_path()},
             start_new_session=True,  # Ctrl-C is for the parent
         )
+        self.of = os.getpid()
         self.is_gone = False
         self.refetched = 0
         self._asked: dict[Part, Arrival] = {}

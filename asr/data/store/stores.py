@@ -79,7 +79,7 @@ class _HttpStore:
         self._options: dict[str, Any] = {
             "maxsize": config.connections,
             "timeout": urllib3.Timeout(config.timeout_seconds),
-            "retries": urllib3.Retry(0, redirect=5, status=0, respect_retry_after_header=False),
+            "retries": urllib3.Retry(5, connect=0, read=0, status=0, other=0, redirect=5),
         }
 
     def read(self, address: str, begin: int, count: int) -> bytes:

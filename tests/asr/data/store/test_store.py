@@ -247,6 +247,8 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_errors_of_libraries_lose_their_secrets() -> None:
     text = "GET https://me:hunter2@host/x?sig=hunter2&b=1 failed for s3://b/c"
     assert without_secrets(text) == "GET https://host/x failed for s3://b/c"
+    text = "Max retries exceeded with url: /x?X-Amz-Signature=hunter2 (Caused by that)"
+    assert without_secrets(text) == "Max retries exceeded with url: /x (Caused by that)"
 
 
 def test_a_call_that_is_made_again_sends_what_is_not_there(
