@@ -26,3 +26,10 @@ class LostAudioError(UserError):
 
     What reads many goes on without it, counts it and says so.
     """
+
+
+class StoreAwayError(UserError):
+    """An object store that does not answer, or refuses: its audio is not lost.
+
+    What trains on it saves and ends.
+    """

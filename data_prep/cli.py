@@ -144,7 +144,7 @@ def _tokenizer(arguments: argparse.Namespace) -> None:
 
 
 def _shar(arguments: argparse.Namespace) -> None:
-    from .shar import prepare_shar
+    from .shards.packing import prepare_shar
 
     prepare_shar(
         arguments.data,

@@ -13,6 +13,7 @@ from .alignment.options import add_align
 from .corpora.formats.options import add_formats
 from .pipeline import MIN_ITEMS_FOR_SHARE
 from .segmentation.options import VOICE_ACTIVITY, add_segment
+from .shards.options import SHAR, add_shar
 
 _DESCRIPTION = """\
 Turn a corpus into Lhotse manifests that `asr train` reads.
@@ -107,11 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
         "\nDIR/NAME.features.jsonl.gz then holds the cuts of the set NAME with features."
     )
     _add_features(command("features", "log-mel features of prepared sets", text))
-    text = (
-        "Pack prepared sets into Lhotse Shar, some thousand utterances a tar, for file systems that dislike\n"
-        "small files. A recipe names such a set NAME.shar, and draws the same batches as from single files."
-    )
-    _add_shar(command("shar", "prepared sets in large tar files", text))
+    add_shar(command("shar", "prepared sets in large tar files", SHAR), _count)
     return parser
 
 
@@ -261,22 +258,6 @@ def _add_features(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", type=Path, metavar="YAML", help="use its section 'features' (default: defaults)"
     )
-
-
-def _add_shar(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="folder of prepared manifests"
-    )
-    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME")
-    parser.add_argument("--output", type=Path, metavar="OUT", help="default: DIR")
-    parser.add_argument("--shard-size", type=_count, default=1000, metavar="N")
-    parser.add_argument("--format", choices=["flac", "wav"], default="flac")
-    parser.add_argument(
-        "--url",
-        metavar="ADDRESS",
-        help="of an object store (http, https) to which you will copy OUT: the tars need not stay here",
-    )
-    parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N")
 
 
 def add_common(parser: argparse.ArgumentParser, output: str | None, has_texts: bool = True) -> None:

@@ -25,6 +25,7 @@ from asr.config.fields import (
 )
 from asr.config.model import ModelSection, TransformerConfig
 from asr.config.pseudo_label import PseudoLabelConfig
+from asr.config.store import StoreConfig
 from asr.config.teacher import TeacherConfig
 from asr.config.trainer import TrainerConfig
 
@@ -52,6 +53,8 @@ class CorpusConfig(Section):
     max_lost_share: Share = 0.05
     """Utterances whose audio is lost or damaged after preparation are named, counted and left out; training
     stops when they are more than this share. Dev sets likewise."""
+    store: StoreConfig = StoreConfig()
+    """How audio is read that is not on this machine."""
     scoring_normaliser: str = "none"
     """How texts are compared, for WER in training and of labels: none, lower, librispeech, whisper-english, or
     PATH.py:FUNCTION, as `asr score --normaliser` has them."""

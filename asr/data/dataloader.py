@@ -20,6 +20,7 @@ from asr.data.dataset import SpeechSet, check_lost_tars, load_role
 from asr.data.loading.ahead import made_ahead
 from asr.data.loading.micro_batch import MicroBatch, MicroBatchSpec, Reader
 from asr.data.loading.planning import Planned, planned
+from asr.data.loading.read_ahead import ReadAhead
 from asr.data.loading.shared_memory import PREFETCH, received, workers_possible
 from asr.data.manifest.index import digest
 from asr.data.sampler import AudioStream, GlobalBatch, Position
@@ -51,6 +52,8 @@ class RankBatch:
     """What this rank could not read since somebody took it from here: by the utterance's id, why."""
     places: Mapping[Segment, int] | None = None
     """Of this rank's segments among the batch's; None where nobody has looked."""
+    refetched: int = 0
+    """Requests to an object store that this rank has had to make again since the batch before."""
 
 
 class TrainingData:
@@ -87,6 +90,7 @@ class TrainingData:
                     self.left_out[f"shard {name} {lost['reason']}{first}"] = max(1, lost["count"])
                 self.sets[kind] = kept
         check_lost_tars(config, list(self.sets.values()))
+        self.store = ReadAhead(self.sets, config.corpus.store)
         self.tokenizer = tokenizer
         labelled = self.sets.get(Kind.LABELLED)
         self.tokens_per_second = 0.0
@@ -135,7 +139,8 @@ class TrainingData:
     def batches(self, position: Position, rank: int, ranks: int) -> Iterator[RankBatch]:
         """Global batches from `position` on, for ever; every rank must consume them in step.
 
-        A batch's size is that of the recipe's schedule at the audio drawn before it.
+        A batch's size is that of the recipe's schedule at the audio drawn before it. Raises StoreAwayError, and
+        always before a batch, where its audio is in an object store that is away.
 
         The number of loader workers changes how far audio is read ahead, never the order.
         """
@@ -145,14 +150,20 @@ class TrainingData:
             one = planned(self.config, self.stream, here, rank, ranks)
             return one, one.batch.after
 
+        def plans(here: Position) -> Iterator[Planned]:
+            return made_ahead(plan, here, self._planning)
+
         def specs() -> Iterator[MicroBatchSpec]:
-            for one in made_ahead(plan, position, self._planning):
+            for one in self.store.over(plans, position, rank):
                 to_read.append(one)
                 yield from self._specs(one.slots, rank)
 
         micro_batches = self._loaded(specs())
         while True:
-            first = next(micro_batches)
+            first = next(micro_batches, None)
+            if first is None:
+                assert self.store.away is not None
+                raise self.store.away
             one = to_read.popleft()
             yield RankBatch(
                 one.batch,
@@ -164,10 +175,14 @@ class TrainingData:
                 one.part_of_slot,
                 self.lost,
                 one.places,
+                self.store.taken_refetched(),
             )
 
     def read(self, slots: Slots, rank: int) -> Iterator[MicroBatch]:
-        """This rank's micro-batches of some slots, once."""
+        """This rank's micro-batches of some slots, once. Raises StoreAwayError."""
+        own = [segment for slot in slots for segment in slot[rank]]
+        for kind, speech in self.sets.items():
+            speech.bring([segment.index for segment in own if segment.kind is kind])
         return self._loaded(self._specs(slots, rank))
 
     def _specs(self, slots: Slots, rank: int) -> Iterator[MicroBatchSpec]:

@@ -15,17 +15,21 @@ from lhotse import MonoCut
 from numpy.typing import NDArray
 
 from asr.config.schema import Config
+from asr.config.store import StoreConfig
 from asr.data.manifest.admission import FILES, FILES_AND_TARS, admit
 from asr.data.manifest.index import MANIFEST_SUFFIX, ManifestIndex, open_index
 from asr.data.manifest.rows import key_of, text_of
-from asr.data.manifest.shar import SHAR_SUFFIX, with_audio
+from asr.data.manifest.shar import SHAR_SUFFIX, is_in_store, remote_part, with_audio
 from asr.data.segments import Kind
+from asr.data.store.bringing import Part
+from asr.data.store.fetcher import bring_all
 from asr.errors import UserError
 from asr.utils.faults import first_line
 from asr.utils.files import read_json
 from asr.utils.text_files import read_pairs
 
 T = TypeVar("T")
+_STORE = StoreConfig()
 _MOST_UNKNOWN = 0.5
 """Share of references kept aside that may be of utterances that are not (any more) in a set."""
 
@@ -64,13 +68,15 @@ class SpeechSet:
     """(N,) which of the manifests an utterance is in."""
     rows: NDArray[np.int64]
     """(N,) its place there."""
+    store: StoreConfig = _STORE
+    """How audio is read that is in an object store."""
     seconds: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
         self.seconds = self._gathered([manifest.seconds for manifest in self.manifests])
 
     @classmethod
-    def load(cls, manifest: Path) -> SpeechSet:
+    def load(cls, manifest: Path, store: StoreConfig = _STORE) -> SpeechSet:
         """Open DIRECTORY/NAME.jsonl.gz or DIRECTORY/NAME.shar.
 
         References kept aside in DIRECTORY/references/NAME.tsv win over its own transcripts. Raises UserError
@@ -83,7 +89,7 @@ class SpeechSet:
         reference_overrides = _read_overrides(aside, index) if aside.is_file() else {}
         count = len(index)
         return cls(
-            name, [index], [reference_overrides], np.zeros(count, np.int16), np.arange(count)
+            name, [index], [reference_overrides], np.zeros(count, np.int16), np.arange(count), store
         )
 
     @classmethod
@@ -95,6 +101,7 @@ class SpeechSet:
             [speech.reference_overrides[0] for speech in sets],
             np.concatenate([np.full(len(s), number, np.int16) for number, s in enumerate(sets)]),
             np.concatenate([speech.rows for speech in sets]),
+            sets[0].store,
         )
 
     def __len__(self) -> int:
@@ -191,7 +198,22 @@ class SpeechSet:
             self.reference_overrides,
             self.manifest_of[kept],
             self.rows[kept],
+            self.store,
         )
+
+    @property
+    def is_in_store(self) -> bool:
+        """Whether some of its audio may be in an object store."""
+        return any(is_in_store(one.manifest) for one in self.manifests)
+
+    def remote_part(self, place: int) -> Part | None:
+        """Where in a store an utterance is; None of one that is here."""
+        return remote_part(self._record(place))
+
+    def bring(self, places: Sequence[int]) -> None:
+        """Have utterances in a store brought here, many at a time. Raises StoreAwayError where it is away."""
+        if self.is_in_store:
+            bring_all([self.remote_part(place) for place in places], self.store)
 
     def _record(self, place: int) -> dict[str, Any]:
         manifest = self.manifests[int(self.manifest_of[place])]
@@ -202,7 +224,7 @@ class SpeechSet:
         record = self._record(place)
         try:
             admit(record, FILES_AND_TARS if folder.is_dir() else FILES)
-            record = with_audio(record, folder)
+            record = with_audio(record, folder, self.store)
             cut: MonoCut = MonoCut.from_dict({k: v for k, v in record.items() if k != "type"})
         except UserError:  # which says what it is
             raise
@@ -260,7 +282,8 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
     ordered = sorted(
         names, key=lambda name: name.removesuffix(".features").removesuffix(SHAR_SUFFIX)
     )
-    sets = [SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}") for name in ordered]
+    store = config.corpus.store
+    sets = [SpeechSet.load(directory / f"{name}{MANIFEST_SUFFIX}", store) for name in ordered]
     joined = SpeechSet.joined(sets)
     joined.name = "+".join(names)
     twice = first_duplicate(joined)
@@ -274,9 +297,9 @@ def load_role(config: Config, kind: Kind) -> SpeechSet:
 
 def load_dev_sets(config: Config) -> list[SpeechSet]:
     """The dev sets, in the recipe's order. Raises UserError where one is missing or of another rate."""
-    directory, rate = Path(config.corpus.directory), config.features.sample_rate_hz
-    paths = [directory / f"{name}{MANIFEST_SUFFIX}" for name in config.corpus.dev]
-    return [SpeechSet.load(path).at_rate(rate) for path in paths]
+    corpus, rate = config.corpus, config.features.sample_rate_hz
+    paths = [Path(corpus.directory) / f"{name}{MANIFEST_SUFFIX}" for name in corpus.dev]
+    return [SpeechSet.load(path, corpus.store).at_rate(rate) for path in paths]
 
 
 def first_duplicate(speech: SpeechSet) -> str | None:

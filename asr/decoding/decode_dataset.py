@@ -43,6 +43,8 @@ class Speech(Protocol):
 
     @property
     def seconds(self) -> Sequence[float] | NDArray[np.float64]: ...
+    def bring(self, places: Sequence[int]) -> None:
+        """Have what is in an object store brought here, many at a time."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class CutsInMemory:
     cuts: Sequence[MonoCut]
     references: Sequence[str]
     seconds: Sequence[float]
+
+    def bring(self, places: Sequence[int]) -> None:
+        """They are here."""
 
     @classmethod
     def of(cls, cuts: Iterable[MonoCut], sample_rate_hz: int) -> CutsInMemory:
@@ -325,6 +330,7 @@ def _read(
     """The places of those that can be read, their waveforms (B, N) and samples (B,)."""
     from asr.data.reading import Readable
 
+    speech.bring(batch)
     found = Readable.of(speech.cuts, batch)
     for error in found.lost.values():
         if lost is None:

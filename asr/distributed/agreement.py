@@ -68,10 +68,11 @@ def together(ranks: Ranks) -> Iterator[Stage]:
         stage.told = stage.tells
 
 
-def fail_together(ranks: Ranks, error: UserError) -> None:
-    """Take part in a stage in which this rank has failed before it came to it. Raises UserError."""
+def fail_together(ranks: Ranks, error: UserError | None) -> None:
+    """Take part in a stage in which this rank has failed before it came to it, or another. Raises UserError."""
     with together(ranks):
-        raise error
+        if error is not None:
+            raise error
 
 
 def _compare(ranks: Ranks, stage: Stage, fault: Exception | None) -> None:

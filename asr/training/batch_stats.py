@@ -31,6 +31,8 @@ class BatchStats:
     non_finite: int = 0
     lost_utterances: int = 0
     """Whose audio cannot be read."""
+    refetched: int = 0
+    """Requests to an object store that had to be made again."""
     wait_seconds: float = 0.0
     non_finite_ids: list[str] = field(default_factory=list)
     """This rank's, by name; not summed."""

@@ -63,6 +63,7 @@ class Update:
             **state.plateau.metrics(state.clock.hours),
             "infeasible_transcripts": int(stats.infeasible_transcripts),
             "lost_utterances": int(stats.lost_utterances),
+            "refetched": int(stats.refetched),
             "non_finite": state.non_finite,
             "skipped_updates": state.skipped_updates,
             "padding_share": self.padding_share,

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from asr.config.schema import Config
+from asr.data.sampler import AudioStream
 from asr.data.segments import Segment
 from asr.model.dropout import UtteranceDraws
 from asr.model.encoders.encoder import Encoder
 from asr.model.speech_model import SpeechModel
+from asr.training.state import TrainingState
 from asr.utils.seeds import SeedTag, generator, hash_seed
 
 
@@ -54,6 +56,17 @@ def dropout_draws(
     seeds = [hash_seed(*segment.seed(config.seed), SeedTag.DROPOUT) for segment in segments]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return UtteranceDraws(generators, frames_B.tolist())
+
+
+def enter_phase(
+    config: Config, student: SpeechModel, stream: AudioStream, state: TrainingState
+) -> None:
+    """Regularise as labels are trained on, from where they have begun."""
+    start, has_begun = config.pseudo_label.start_hours, True
+    if stream.waits:
+        has_begun = stream.is_open(state.position)
+    if start is not None and state.clock.hours >= start and has_begun:
+        regularise_as_labelled(config, student)
 
 
 def regularise_as_labelled(config: Config, student: SpeechModel) -> None:

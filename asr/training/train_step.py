@@ -88,6 +88,7 @@ class TrainStep:
         if self.labeler is not None:
             self.labeler.end_batch(batch.batch)
         stats.lost, stats.lost_utterances = dict(batch.lost), len(batch.lost)
+        stats.refetched = batch.refetched
         batch.lost.clear()
         return stats
 

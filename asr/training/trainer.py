@@ -15,6 +15,7 @@ from asr.data.transcripts import training_tokenizer
 from asr.distributed.agreement import together
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
+from asr.errors import StoreAwayError
 from asr.model.make import make_extractors, make_model
 from asr.model.speech_model import SpeechModel
 from asr.pseudo_labels.factory import make_factory
@@ -27,12 +28,13 @@ from asr.teacher.teachers import TeacherContext
 from asr.tracking.metric_logger import RunInfo
 from asr.tracking.run_log import RunLog, logger_class
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
+from asr.training.guards.audio_store import StoreGuard
 from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
 from asr.training.guards.lost_audio import LostAudioGuard
 from asr.training.guards.non_finite import NonFinite
 from asr.training.post_hoc import make_averages
 from asr.training.records import Update, mean_of, note_card_in_force
-from asr.training.regularisation import regularise_as_labelled
+from asr.training.regularisation import enter_phase
 from asr.training.resume_rules import check_corpora
 from asr.training.start.agreed import agreed_checkpoint
 from asr.training.start.warm_start import is_whole_model, warm_start_of
@@ -93,6 +95,7 @@ class Trainer:
         self.log: RunLog | None = None
         self.notes = [*self.store.notes, *self.data.notes]
         self._stop = StopRequest()
+        self._store_guard = StoreGuard(self.data, ranks, self._stop, self._checkpoint)
         self._evaluation_is_due = bool(saved and saved.state.get("evaluation_is_due"))
         if begins_with is not None:
             self.notes.append(begins_with.note)
@@ -147,8 +150,8 @@ class Trainer:
             is_stopped = False
             while not (self.is_complete or is_stopped):
                 started = time.perf_counter()
-                batch = next(self._batches)
-                is_stopped = self._update(batch, started)
+                batch = self._store_guard.next_of(self._batches)
+                is_stopped = batch is None or self._update(batch, started)
                 self._say_what_is_saved()
             if is_stopped:
                 self._say(f"stopping: {self._stop}")
@@ -197,7 +200,7 @@ class Trainer:
         middle_hours = before_hours + seconds / 7200
         if batch.nominal_seconds != state.batch_seconds:
             self._change_batch(batch.nominal_seconds)
-        self._enter_phase(before_hours)
+        enter_phase(self.config, self.engine.student, self.data.stream, state)
         self.engine.enter(before_hours)
         total_hours = self.config.trainer.total_hours
         if self.label_guard is not None:
@@ -258,12 +261,6 @@ class Trainer:
         if self.ranks.is_first:
             note_card_in_force(self.run, config, self.ranks.world, self.state)
 
-    def _enter_phase(self, hours: float) -> None:
-        start, stream = self.config.pseudo_label.start_hours, self.data.stream
-        has_begun = not stream.waits or stream.is_open(self.state.position)
-        if start is not None and hours >= start and has_begun:
-            regularise_as_labelled(self.config, self.engine.student)
-
     def _record(self, batch: RankBatch, update: Update) -> None:
         if self.log is not None:
             label_metrics = self.labeler.metrics() if self.labeler else no_metrics()
@@ -283,9 +280,9 @@ class Trainer:
         elif is_due or crossed(before_hours, hours, trainer.evaluation_every_hours):
             try:
                 self._evaluate()
-            except Exception:  # of one process: several could not save together
+            except Exception as error:  # of one process: several could not save together
                 self._evaluation_is_due = True
-                if self.ranks.world == 1:
+                if self.ranks.world == 1 or isinstance(error, StoreAwayError):
                     self._checkpoint(None)
                 raise
 

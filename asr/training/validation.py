@@ -24,6 +24,7 @@ from asr.evaluation.normalisers import make_normaliser
 from asr.model.features import FrontEnd
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer
+from asr.training.guards.audio_store import bring_together
 from asr.utils.devices import sent
 
 _MAX_BATCH_SECONDS = 120.0
@@ -92,12 +93,15 @@ class DevSets:
         segments = [Segment(Kind.LABELLED, i, 0, float(s)) for i, s in enumerate(speech.seconds)]
         sums, lost = [0.0] * 6, list[str]()
         shortest = self.front_end.shortest_seconds
-        for slot in split_into_micro_batches(
+        slots = split_into_micro_batches(
             segments, self.ranks.world, _MAX_BATCH_SECONDS, shortest_seconds=shortest
-        ):
-            # A rank without a share decodes a neighbour's, uncounted: the forward pass may be a collective.
-            mine = slot[self.ranks.rank]
-            share = mine or next(part for part in slot if part)
+        )
+        rank = self.ranks.rank
+        # A rank without a share decodes a neighbour's, uncounted: the forward pass may be a collective.
+        shares = [slot[rank] or next(part for part in slot if part) for slot in slots]
+        bring_together(speech, [s.index for share in shares for s in share], self.ranks)
+        for slot, share in zip(slots, shares, strict=True):
+            mine = slot[rank]
             heard = Readable.of(speech.cuts, [segment.index for segment in share])
             lost += [error.what for error in heard.lost.values()] if mine else []
             mine = [mine[place] for place in heard.kept] if mine else []

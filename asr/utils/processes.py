@@ -15,12 +15,19 @@ def python() -> list[str]:
 
 
 def import_path() -> str:
-    """PYTHONPATH for such a process: this one's path, without the working directory.
+    """PYTHONPATH for such a process: this one's path, without the working directory, and without what holds
+    another folder of this package's name, such as its tests.
 
     Where this package itself lies there, a checkout that is not installed, the directory comes last.
     """
     home, here = _home(), os.path.realpath(os.getcwd())
-    entries = [entry for entry in sys.path if entry and os.path.realpath(entry) != here]
+    entries = [
+        entry
+        for entry in sys.path
+        if entry
+        and os.path.realpath(entry) != here
+        and (os.path.realpath(entry) == home or not os.path.isdir(os.path.join(entry, "asr")))
+    ]
     return os.pathsep.join([*entries, *([home] if home == here and not _is_installed() else [])])
 
 

@@ -173,7 +173,10 @@ def test_the_same_run_and_a_resume_across_both(train: Train, sharded: Path) -> N
     assert same_weights(*(final(run) / "teacher.safetensors" for run in (mixed, plain)))
 
 
-def test_the_tars_may_be_on_an_object_store(corpus: Path, tmp_path: Path) -> None:
+def test_the_tars_may_be_on_a_web_server(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     store, here = tmp_path / "store", tmp_path / "here"
     store.mkdir()
     with served(store) as address:
@@ -191,7 +194,7 @@ def test_the_tars_may_be_on_an_object_store(corpus: Path, tmp_path: Path) -> Non
         assert all(wanted and wanted.startswith("bytes=") for _, wanted in Mirror.asked)
         (store / "labelled.shar/recording.000000.tar").unlink()
         with pytest.raises(UserError, match=r"recording\.000000\.tar .* cannot be read any more"):
-            remote.cuts[0].load_audio()
+            remote.cuts[1].load_audio()
 
 
 def test_a_truncated_shard_is_named_and_counted(

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr.data.manifest.scan import scan
-from asr.data.manifest.shar import SHAR_SUFFIX
+from asr.data.manifest.shar import SHAR_SUFFIX, bring_lists
 from asr.errors import UserError
 from asr.utils.files import naming, read_json, write_json
 from asr.utils.hashes import file_sha256
@@ -116,6 +116,7 @@ def open_index(manifest: Path) -> ManifestIndex:
         raise _no_such_set(manifest)
     if not manifest.is_dir() and not manifest.is_file():  # opening a pipe would wait for ever
         raise UserError(f"{manifest}: is no regular file", "name a manifest that asr prepare wrote")
+    bring_lists(manifest)
     states = [
         path.stat() for path in (sorted(manifest.iterdir()) if manifest.is_dir() else [manifest])
     ]

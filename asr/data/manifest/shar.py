@@ -2,22 +2,18 @@
 
 Where each recording lies in its tar is found out once, so that any utterance can be read alone: a run over
 shards draws the same batches as one over single files, and the window in which they are shuffled is the whole
-corpus. The tars may be on an object store: a file recording.url holds the address of their folder, and
-places.NNNNNN.json, which `asr prepare shar` writes, says where in them each recording lies.
+corpus. The tars may be in an object store (asr/data/store): a file recording.url holds the address of their
+folder, and places.NNNNNN.json, which `asr prepare shar` writes, says where in them each recording lies.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import http.client
 import itertools
 import json
 import os
 import tarfile
-import time
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
@@ -26,14 +22,16 @@ from typing import Any, TypeAlias
 
 from pydantic_core import from_json
 
+from asr.config.store import StoreConfig
+from asr.data.store.addresses import checked, is_address
+from asr.data.store.bringing import DamagedError, Part, bring, check
+from asr.data.store.folders import bring_beside
 from asr.errors import LostAudioError, UserError
 from asr.utils.files import read_json
 
 SHAR_SUFFIX = ".shar"
 ADDRESS = "recording.url"
 """File in a Shar folder that holds the address of the folder with its tars."""
-_ATTEMPTS, _TIMEOUT_SECONDS = 4, 60
-_ASK_AGAIN = {408, 425, 429}
 Place: TypeAlias = tuple[Any, ...]
 """Begin in a tar, bytes, and where it is known the SHA-256 of a recording."""
 _SOURCE = "tar"
@@ -58,18 +56,40 @@ def shar_lines(folder: Path, rejects: dict[str, Any]) -> Iterator[bytes]:
             f"{folder}: holds no cuts.*.jsonl.gz",
             "`asr prepare shar --data DIR --sets SET` makes shards",
         )
+    address = address_of(folder)
     for number in sorted(numbers):
-        yield from _sound_lines(folder, number, rejects)
+        yield from _sound_lines(folder, number, address, rejects)
 
 
-def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator[bytes]:
+def is_in_store(manifest: Path) -> bool:
+    """Whether the tars of a set need not be here."""
+    return (manifest / ADDRESS).is_file()
+
+
+def bring_lists(manifest: Path) -> None:
+    """Have here what lists the utterances of a set in a store. Raises UserError and StoreAwayError."""
+    address = address_of(manifest)
+    if address is not None:
+        bring_beside(manifest, address, StoreConfig())
+
+
+def address_of(folder: Path) -> str | None:
+    """Of the folder with its tars; None where they are here. Raises UserError for one that is none."""
+    path = folder / ADDRESS
+    if not path.is_file():
+        return None
+    return checked(path.read_text(encoding="utf-8", errors="replace").strip(), str(path))
+
+
+def _sound_lines(
+    folder: Path, number: str, address: str | None, rejects: dict[str, Any]
+) -> Iterator[bytes]:
     cuts, tar = folder / f"cuts.{number}.jsonl.gz", folder / f"recording.{number}.tar"
     noted = _noted_places(places_file(tar))
     places, where, rate_hz = _as_noted(tar, noted), tar.name, None
     if not places:
         places, rate_hz = dict[str, Place](audio_places(tar)), _rate_hz(tar)
-    if not tar.is_file() and (folder / ADDRESS).is_file():
-        address = (folder / ADDRESS).read_text(encoding="utf-8").strip().rstrip("/")
+    if not tar.is_file() and address is not None:
         places, where = noted, f"{address}/{tar.name}"
     seen: set[str] = set()
     lost: list[str] = []
@@ -103,6 +123,16 @@ def _sound_lines(folder: Path, number: str, rejects: dict[str, Any]) -> Iterator
     if lost:
         reason = "is missing" if not tar.is_file() else "is truncated, or not of these cuts"
         rejects[tar.name] = {"count": len(lost), "first": lost[0], "reason": reason}
+
+
+def tar_file(folder: Path, number: int) -> Path:
+    """Of the recordings of a shard."""
+    return folder / f"recording.{number:06d}.tar"
+
+
+def cuts_file(folder: Path, number: int) -> Path:
+    """What says that a shard is complete."""
+    return folder / f"cuts.{number:06d}.jsonl.gz"
 
 
 def places_file(tar: Path) -> Path:
@@ -182,69 +212,44 @@ def _rate_hz(tar: Path) -> int | None:
     return None
 
 
-def with_audio(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+def with_audio(record: dict[str, Any], folder: Path, store: StoreConfig) -> dict[str, Any]:
     """A cut whose recording Lhotse can read: one that lies in a tar of `folder` is brought into memory.
 
-    Raises LostAudioError where the tar is gone or shorter than it was.
+    Raises LostAudioError where the tar is gone or not what it was, StoreAwayError where its store is away.
     """
     recording: dict[str, Any] = record.get("recording") or {"sources": [{}]}
     source = recording["sources"][0]
     if source.get("type") != _SOURCE:
         return record
-    tar, place = source["source"], source["place"]
-    is_remote = "://" in tar
-    shown = f"{tar if is_remote else folder / tar} (utterance '{record['id']}')"
+    tar, place, remote = source["source"], source["place"], remote_part(record)
+    shown = f"{tar if is_address(tar) else folder / tar} (utterance '{record['id']}')"
     if place is None:
         raise LostAudioError(
             f"{shown}: is missing, cut short, or not of these cuts", "restore the shard"
         )
-    begin, count, *sha256 = place
     try:
-        content = (
-            _fetched(tar, begin, count) if is_remote else _read_local(folder / tar, begin, count)
-        )
+        content = bring(remote, store).content if remote else _read_local(folder / tar, *place)
+    except DamagedError as error:
+        raise LostAudioError(f"{shown}: {error}", "restore the shard") from None
     except OSError as error:
         raise LostAudioError(
             f"{shown}: cannot be read any more: {error.strerror or error}", "restore the shard"
         ) from None
-    if len(content) != count:
-        raise LostAudioError(f"{shown}: has become shorter", "restore the shard")
-    if sha256 and hashlib.sha256(content).hexdigest() != sha256[0]:
-        raise LostAudioError(
-            f"{shown}: damaged: SHA-256 differs from that of its shard's places",
-            "restore the shard",
-        )
     memory = {"type": "memory", "channels": source["channels"], "source": content}
     return {**record, "recording": {**recording, "sources": [memory]}}
 
 
-def _read_local(tar: Path, begin: int, count: int) -> bytes:
+def remote_part(record: dict[str, Any]) -> Part | None:
+    """Where in a store a cut's recording is; None of one that is here, or that its shard has lost."""
+    source = ((record.get("recording") or {}).get("sources") or [{}])[0]
+    if source.get("type") != _SOURCE or not source["place"] or not is_address(source["source"]):
+        return None
+    begin, count, *sha256 = source["place"]
+    return Part(source["source"], begin, count, sha256[0] if sha256 else None)
+
+
+def _read_local(tar: Path, begin: int, count: int, sha256: str | None = None) -> bytes:
     with tar.open("rb", buffering=0) as file:
-        return os.pread(file.fileno(), count, begin)
-
-
-def _fetched(address: str, begin: int, count: int) -> bytes:
-    """A part of a remote file. A server that is busy, or away for a moment, is asked again."""
-    request = urllib.request.Request(
-        address, headers={"Range": f"bytes={begin}-{begin + count - 1}"}
-    )
-    for attempt in range(_ATTEMPTS):
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-                if response.status != 206:
-                    raise UserError(
-                        f"{address}: the server does not serve parts of files (byte ranges)",
-                        "use one that does, or copy the shards here",
-                    )
-                content = bytes(response.read())
-                if len(content) == count:
-                    return content
-                error: Exception = OSError(f"{len(content)} of {count} bytes came")
-        except (OSError, http.client.HTTPException) as raised:
-            error = raised
-            code = raised.code if isinstance(raised, urllib.error.HTTPError) else 500
-            if code < 500 and code not in _ASK_AGAIN:
-                break
-        if attempt < _ATTEMPTS - 1:
-            time.sleep(2.0**attempt)
-    raise OSError(str(error))
+        content = os.pread(file.fileno(), count, begin)
+    check(content, count, sha256)
+    return content

@@ -21,7 +21,7 @@ from asr.data.segments import GroupedCorpus, Kind, about_groups
 from asr.data.set_weights import about_weights, set_weights
 from asr.data.spelling import count_lacking
 from asr.data.transcripts import training_tokenizer, unspelt
-from asr.errors import LostAudioError, UserError
+from asr.errors import LostAudioError, StoreAwayError, UserError
 from asr.model.features import FrontEnd
 from asr.model.make import check_lengths, make_front_end
 from asr.model.speech_model import SpeechModel
@@ -270,6 +270,11 @@ def _opened(speech: SpeechSet, role: str) -> Iterator[Finding]:
     """One in so many, read as training reads it: a file may be there and be no audio any more."""
     places = range(0, len(speech), math.ceil(len(speech) / _MOST_OPENED))
     lost = list[str]()
+    try:
+        speech.bring(places)
+    except StoreAwayError as error:
+        yield Finding.of(error)
+        return
     for place in places:
         try:
             cut = speech.cuts[place]

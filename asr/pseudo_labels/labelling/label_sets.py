@@ -143,7 +143,9 @@ class SetLabeller:
                     )
 
     def _read(self, batch: list[Segment]) -> Readable:
-        return Readable.of(self.speech.cuts, [segment.index for segment in batch])
+        places = [segment.index for segment in batch]
+        self.speech.bring(places)
+        return Readable.of(self.speech.cuts, places)
 
     def _count_lost(self, before: int, heard: Readable) -> int:
         """Of this process; the first ones are named. Raises UserError beyond the limit."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asr.config.schema import Config
 from asr.data.manifest.index import MANIFEST_SUFFIX
-from asr.data.manifest.shar import SHAR_SUFFIX
+from asr.data.manifest.shar import ADDRESS, SHAR_SUFFIX, bring_lists
 from asr.distributed.agreement import file_facts, program_facts, recipe_facts, together
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
@@ -29,7 +29,9 @@ def _corpus_files(config: Config) -> dict[str, list[Path]]:
     files = {}
     for name in dict.fromkeys(names):
         if name.endswith(SHAR_SUFFIX):
-            files[name] = sorted((directory / name).glob("cuts.*"))
+            folder = directory / name
+            bring_lists(folder)
+            files[name] = [*sorted(folder.glob("cuts.*")), *folder.glob(ADDRESS)]
         else:
             files[f"{name}{MANIFEST_SUFFIX}"] = [directory / f"{name}{MANIFEST_SUFFIX}"]
     for path in sorted((directory / "references").glob("*.tsv")):

@@ -1,0 +1,1 @@
+"""Prepared sets as Lhotse Shar: packed, and sent to an object store."""
