@@ -56,6 +56,7 @@ BY_TRAININGS = [
     "asr.distributed.fine_tuning",
     "asr.distributed.process_group",
     "asr.distributed.shards",
+    "asr.model.encoders.recompute",
     "asr.pseudo_labels.maker",
     "asr.pseudo_labels.pseudo_labeler",
     "asr.pseudo_labels.recovery",
@@ -85,7 +86,7 @@ ON_THE_HOST = {
     "draws that are sent": "asr.training.regularisation",
     "texts and objects between ranks": "asr.distributed.agreement asr.distributed.meeting",
     "names of devices, no tensor": """asr.decoding.sharing.processes asr.planning.audit.runner
-        asr.planning.checks.machine""",
+        asr.planning.checks.machine asr.tracking.environment""",
     "shapes alone": "asr.planning.checks.corpora asr.planning.network",
     "an interface": "asr.model.encoders.encoder asr.model.masks",
     "calls torch's optimizers": "asr.distributed.optimizers",

@@ -38,6 +38,7 @@ EVERYTHING: dict[str, Any] = {
     "teacher.keep_for_average": True,
     "teacher.evaluation_half_life_hours": 0.02,
     "trainer.noise_scale_every_batches": 1,
+    "trainer.activation_checkpointing": True,
     "trainer.evaluation_every_hours": 10,
     "trainer.checkpoint_every_hours": 10,
 }
