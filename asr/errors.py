@@ -33,3 +33,6 @@ class StoreAwayError(UserError):
 
     What trains on it saves and ends.
     """
+
+    is_of_all_ranks = False
+    """Whether all of them raise it, and so can save together."""

@@ -21,7 +21,8 @@ from asr.teacher.power_averages import PowerAverages
 from asr.teacher.student_samples import StudentSamples
 
 _LABELLING, _SAMPLE = "labelling_average", "averaged_student"
-"""Files of a checkpoint, beside teacher.safetensors."""
+FILES = (_LABELLING, _SAMPLE, POWER_FILE)
+"""Of a checkpoint, beside teacher.safetensors."""
 
 
 class Averages:

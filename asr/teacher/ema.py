@@ -50,8 +50,10 @@ class WeightAverage:
         """Of the weights at its start in a plain average: the product of the momenta since."""
         self._model = network.float().to(ranks.device).eval().requires_grad_(False)
         self._labels_in = labels_in
-        self._buffers = [buffer.clone() for buffer in self._model.buffers()]
+        self._buffers: list[Tensor] = []
+        """In fp32, on the CPU, where the model's are not."""
         if labels_in != torch.float32:
+            self._buffers = [buffer.to("cpu", copy=True) for buffer in self._model.buffers()]
             self._model.to(labels_in)
         if self.shards.is_sharded:
             self._average = self.shards.copy_of_masters()
@@ -95,7 +97,7 @@ class WeightAverage:
             for name, values in self.shards.gather(self._average):
                 parameters[name].data = values.clone()
         for buffer, whole in zip(buffers, self._buffers, strict=True):
-            buffer.data = whole
+            buffer.data = whole.to(buffer.device)
         try:
             yield self._model
         finally:

@@ -44,6 +44,7 @@ from asr.model.lineage import check_files, checkpoint_name, read_state, sealed
 from asr.model.model_folder import pointed_at, read_config, read_weights
 from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, tokenizer_sha256
+from asr.teacher.averages import FILES as AVERAGES_FILES
 from asr.teacher.averages import Averages
 from asr.teacher.ema import WeightAverage
 from asr.training.checkpoints.background import Background
@@ -58,7 +59,9 @@ from asr.training.resume_rules import check_compatible
 from asr.utils.files import flush_to_disk, link_or_copy, write_tensors, write_text
 
 _ASIDE = ".aside-"
-_WEIGHTS = ("student.safetensors", "optimizer.safetensors", "teacher.safetensors")
+_STUDENT, _OPTIMIZER, _TEACHER = "student", "optimizer", "teacher"
+_UNCHANGED = (_STUDENT, _OPTIMIZER, _TEACHER, *AVERAGES_FILES)
+"""Files of tensors that an evaluation leaves as they are."""
 
 
 @dataclass
@@ -111,6 +114,10 @@ class CheckpointStore:
         """Whether the next checkpoint follows one of this run, and not one that it forks from."""
         return self.parent is not None and self.parent.parent == self.folder
 
+    def has_weights_at(self, seconds: float, batches: int) -> bool:
+        """Whether the last one stands there: then averages and weights are not asked for again."""
+        return (seconds, batches) == self._stands_at
+
     def may_save(self, trainer: TrainerConfig, ranks: Ranks) -> bool:
         """Whether the last one was begun long enough ago, by the first rank's clock. A collective."""
         least_seconds = 60 * trainer.checkpoint_minutes_apart
@@ -133,7 +140,8 @@ class CheckpointStore:
         """Copy all that a checkpoint holds, and begin to write it; then `latest` moves to it. A collective.
 
         `extras`: more tensors, by the name of their file, which nobody changes any more; `files`: more files of
-        the run, which are linked. Waits for the one before, and raises what went wrong with that.
+        the run, which are linked. The caller has waited for the one before (`saved`), so that the tensors of
+        one are in memory at a time, unless this one has its weights.
 
         Until it is published the checkpoint has a name that nobody reads, so a crash at any point leaves the
         previous one in force.
@@ -142,12 +150,12 @@ class CheckpointStore:
         name = checkpoint_name(seconds)
         final = self.folder / name
         stands_at = seconds, state["batches_drawn"]
-        has_these_weights = stands_at == self._stands_at
+        has_these_weights = self.has_weights_at(*stands_at)
         if has_these_weights and not self._awaits_evaluation:
             return
         tensors = {stem: values for stem, values in extras.items() if values}
+        self._writing.check()
         if not has_these_weights:
-            self._writing.wait()  # the weights of one are in memory at a time
             tensors |= _copies(engine.shards, teacher)
         state = {**state, "optimizer_steps": engine.shards.optimizer_steps}
         if ranks.is_first:
@@ -176,8 +184,9 @@ class CheckpointStore:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         if contents.weights_of is not None:
-            for weights in _WEIGHTS:
-                link_or_copy(contents.weights_of / weights, place / weights)
+            for name_of in (f"{stem}.safetensors" for stem in _UNCHANGED):
+                if (contents.weights_of / name_of).exists():
+                    link_or_copy(contents.weights_of / name_of, place / name_of)
         for stem, values in contents.tensors.items():
             write_tensors(place / f"{stem}.safetensors", values)
         if contents.files is not None:
@@ -242,8 +251,8 @@ def _copies(shards: Shards, teacher: WeightAverage) -> dict[str, dict[str, Tenso
     for moment, shard in shards.moments().items():
         whole = shards.whole(shard)
         moments |= {f"{moment}/{name}": values for name, values in whole.items()}
-    found = {"student": shards.whole(shards.masters), "optimizer": moments}
-    return found | {"teacher": teacher.whole()}
+    found = {_STUDENT: shards.whole(shards.masters), _OPTIMIZER: moments}
+    return found | {_TEACHER: teacher.whole()}
 
 
 @dataclass(frozen=True)

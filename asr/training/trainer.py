@@ -15,7 +15,6 @@ from asr.data.transcripts import training_tokenizer
 from asr.distributed.agreement import together
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
-from asr.errors import StoreAwayError
 from asr.model.make import make_extractors, make_model
 from asr.model.speech_model import SpeechModel
 from asr.pseudo_labels.factory import make_factory
@@ -95,7 +94,7 @@ class Trainer:
         self.log: RunLog | None = None
         self.notes = [*self.store.notes, *self.data.notes]
         self._stop = StopRequest()
-        self._store_guard = StoreGuard(self.data, ranks, self._stop, self._checkpoint)
+        self._store_guard = StoreGuard(self.data, ranks, self._stop, self._save_at_once)
         self._evaluation_is_due = bool(saved and saved.state.get("evaluation_is_due"))
         if begins_with is not None:
             self.notes.append(begins_with.note)
@@ -169,11 +168,9 @@ class Trainer:
 
     def _tell_the_stream(self) -> None:
         """Whether labels may begin: what was read ahead is drawn anew where that has changed."""
-        if self.label_guard is None:
-            return
-        position = self.label_guard.told(self.data.stream, self.state.position)
-        if position != self.state.position:
-            self.state.position = position
+        guard, position = self.label_guard, self.state.position
+        if guard and (told := guard.told(self.data.stream, position)) != position:
+            self.state.position = told
             self._batches = self._batches_from_here()
 
     def _open_logs(self) -> None:
@@ -183,9 +180,9 @@ class Trainer:
             self.labeler.ledger = LabelLedger(self.run, drawn, self.ranks)
         if not self.ranks.is_first:
             return
-        clock, batches, due = self.state.clock, self.state.batches_drawn, self._evaluation_is_due
-        settings = self.config.model_dump(mode="json")
-        run = RunInfo(self.run, self.config.name, settings, clock.hours, clock.steps, batches, due)
+        clock, settings = self.state.clock, self.config.model_dump(mode="json")
+        about = clock.hours, clock.steps, self.state.batches_drawn, self._evaluation_is_due
+        run = RunInfo(self.run, self.config.name, settings, *about)
         self.log = RunLog(run, self.logger_classes, self.shows)
 
     def _say(self, text: str) -> None:
@@ -282,8 +279,8 @@ class Trainer:
                 self._evaluate()
             except Exception as error:  # of one process: several could not save together
                 self._evaluation_is_due = True
-                if self.ranks.world == 1 or isinstance(error, StoreAwayError):
-                    self._checkpoint(None)
+                if self.ranks.world == 1 or getattr(error, "is_of_all_ranks", False):
+                    self._save_at_once()
                 raise
 
     def _evaluate_and_save(self) -> None:
@@ -317,6 +314,10 @@ class Trainer:
             self._tell_the_stream()
             self.label_guard.warn(self.data.stream, self.state.position)
 
+    def _save_at_once(self) -> None:  # where an error ends the run; one of saving would be graver
+        self._checkpoint(None)
+        self._say_what_is_saved(waits=True)
+
     def _checkpoint(self, dev_wer: float | None) -> None:
         labeler = self.labeler
         if self.log:
@@ -334,8 +335,11 @@ class Trainer:
             "ranks": self.ranks.world,
             "batch_seconds": self.state.batch_seconds,
         }
-        amid_interval = self.state.schedule.pending_seconds > 0
-        extras = self.averages.tensors(amid_interval) | (labeler.tensors() if labeler else {})
+        is_new = not self.store.has_weights_at(self.state.clock.seconds, self.state.batches_drawn)
+        self._say_what_is_saved(waits=is_new)
+        extras = labeler.tensors() if labeler else {}
+        if is_new:
+            extras |= self.averages.tensors(self.state.schedule.pending_seconds > 0)
         parts = self.engine, self.averages.shipped, self.tokenizer, self.config, state, self.ranks
         files = labeler.teacher.files() if labeler else []
         self.store.save(*parts, extras, files)

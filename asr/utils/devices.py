@@ -59,7 +59,8 @@ def fetched(*tensors: torch.Tensor) -> list[torch.Tensor]:
 
     They are of one stream of one device, and perhaps of the host.
     """
-    there = [place for place, one in enumerate(tensors) if one.device.type != "cpu"]
+    # An empty one is not copied at all.
+    there = [n for n, one in enumerate(tensors) if one.device.type != "cpu" and one.numel()]
     # The last copy waits for those before it, too.
     return [one.to("cpu", non_blocking=place in there[:-1]) for place, one in enumerate(tensors)]
 

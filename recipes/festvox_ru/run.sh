@@ -62,7 +62,7 @@ train() { # RANKS RECIPE RUN KEY=VALUE...; replaces the (sub)shell, so that a si
     [ "$1" -eq 1 ] || launch=(.venv/bin/torchrun --standalone --nproc-per-node "$1" -m asr)
     exec "${launch[@]}" train "$recipes/$2.yaml" "output=$3" "${settings[@]}" "${@:4}"
 }
-require_complete() { # a training that a signal stopped has saved and exited with 0
+require_complete() { # a training that a signal stopped has saved, and exited with 75 (ranks with 0)
     if [ ! -e "$1/complete.json" ]; then
         echo "run.sh: $1 was stopped before its end; run the same command to go on" >&2
         exit 1
@@ -70,7 +70,7 @@ require_complete() { # a training that a signal stopped has saved and exited wit
 }
 
 stage "burn-in: supervised to $burn_in_hours h of audio, shared by both runs, on $ranks rank(s)"
-passing_signals train "$ranks" supervised "$exp/burn_in" "trainer.total_hours=$burn_in_hours"
+passing_signals train "$ranks" supervised "$exp/burn_in" "trainer.total_hours=$burn_in_hours" || [ $? = 75 ]
 require_complete "$exp/burn_in"
 fork=$exp/burn_in/checkpoints/$(cat "$exp/burn_in/latest")
 
@@ -79,10 +79,10 @@ mkdir -p "$exp"
 train 1 supervised "$exp/supervised" "fork_from=$fork" > "$exp/supervised.log" 2>&1 &
 baseline=$!
 trap 'kill -TERM $baseline 2>/dev/null && wait $baseline || true' EXIT
-[ "$cores" -ge 2 ] || wait "$baseline"
-passing_signals train 1 pseudo_labelled_lm "$exp" "fork_from=$fork" "pseudo_label.start_hours=$burn_in_hours"
+[ "$cores" -ge 2 ] || wait "$baseline" || true # what it ended with is asked for below
+passing_signals train 1 pseudo_labelled_lm "$exp" "fork_from=$fork" "pseudo_label.start_hours=$burn_in_hours" || [ $? = 75 ]
 require_complete "$exp"
-if ! wait "$baseline"; then
+if ! { wait "$baseline" || [ $? = 75 ]; }; then
     tail -n 5 "$exp/supervised.log" >&2
     exit 1
 fi

@@ -25,7 +25,7 @@ from asr.pseudo_labels.sharing.exchange import BatchNotes
 from asr.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-A_MICRO_BATCH, A_STEP = 2, 4
+A_MICRO_BATCH, A_STEP = 1, 3
 """Waits for the device, at most."""
 LABELLING = 2
 """Beside them, where a teacher labels a micro-batch greedily."""

@@ -128,6 +128,8 @@ def _rf64_otherwise(file: BinaryIO, size: int, head: bytes) -> LengthFault | Non
         if chunk[:4] == b"data":
             present = size - file.tell()
             return _compared(stated, present) if stated > present or not stated else None
+        if length > size:
+            return None
         file.seek(length + length % 2, os.SEEK_CUR)
     return None
 
@@ -139,7 +141,7 @@ def _w64_otherwise(file: BinaryIO, size: int) -> LengthFault | None:
         if chunk[:4] == b"data":
             stated, present = length - 24, size - file.tell()
             return _compared(stated, present) if stated > present or stated <= 0 else None
-        if length < 24:
+        if not 24 <= length <= size:
             return None
         file.seek(length - 24 + -length % 8, os.SEEK_CUR)
     return None
@@ -152,7 +154,7 @@ def _sphere_otherwise(file: BinaryIO, size: int) -> LengthFault | None:
     fields = {parts[0]: parts[2] for line in lines[2:] if len(parts := line.split()) == 3}
     names = (b"sample_count", b"sample_n_bytes", b"channel_count")
     numbers = [fields.get(name, b"") for name in names]
-    if not (lines[1].strip().isdigit() and all(number.isdigit() for number in numbers)):
+    if len(lines) < 2 or not all(number.strip().isdigit() for number in (lines[1], *numbers)):
         return None
     if b"embedded" in fields.get(b"sample_coding", b""):
         return None

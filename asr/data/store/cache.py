@@ -1,6 +1,8 @@
 """What was read of a store, on the local disk: bounded, shared by processes and runs, and never believed.
 
 DIRECTORY/ab/abcdef...  the bytes of an utterance, then their SHA-256
+
+What else lies in DIRECTORY is somebody's own: it does not count, and stays.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import tempfile
 import time
 from contextlib import suppress
@@ -24,6 +27,7 @@ _LOOK_AFTER = 0.01
 """Share of the limit that a process adds before it looks how much there is: ten stay below the limit."""
 _LEFT_AFTER_SECONDS = 3600
 _PARTIAL = ".partial-"
+_OWN_FOLDER, _OWN_FILE = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{64}|\.partial-.*")
 
 
 class AudioCache:
@@ -95,7 +99,7 @@ class AudioCache:
         with suppress(OSError), locked(self.folder / ".lock", BlockingIOError()):
             found = list[tuple[float, int, str]]()
             for folder in os.scandir(self.folder):
-                if folder.is_dir(follow_symlinks=False):
+                if _OWN_FOLDER.fullmatch(folder.name) and folder.is_dir(follow_symlinks=False):
                     found += _files(folder.path)
             total = sum(size for _, size, _ in found)
             goal = _GIVE_UP_TO * self._most_bytes
@@ -114,6 +118,8 @@ def _files(folder: str) -> list[tuple[float, int, str]]:
     """When each was last heard, its bytes and its path. What a killed process has left is removed."""
     found = []
     for one in os.scandir(folder):
+        if not _OWN_FILE.fullmatch(one.name):
+            continue
         with suppress(FileNotFoundError):
             state = one.stat(follow_symlinks=False)
             is_left = state.st_mtime < time.time() - _LEFT_AFTER_SECONDS

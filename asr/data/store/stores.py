@@ -39,7 +39,7 @@ class Store(Protocol):
         """Write a whole file."""
 
 
-_stores: dict[tuple[int, str], Store] = {}
+_stores: dict[tuple[int, str, float, int], Store] = {}
 _lock = threading.Lock()
 
 
@@ -54,12 +54,13 @@ os.register_at_fork(after_in_child=_new_lock)
 def store_of(address: str, config: StoreConfig) -> Store:
     """This process's store for an address. Raises UserError as `checked`."""
     scheme = address.partition("://")[0]
-    key = os.getpid(), "http" if scheme == "https" else scheme
+    kind_of = "http" if scheme == "https" else scheme
+    key = os.getpid(), kind_of, config.timeout_seconds, config.connections
     with _lock:
         if key not in _stores:
             checked(address, "an index")
-            kind = _HttpStore if key[1] == "http" else _FsspecStore
-            _stores[key] = kind(key[1], config)
+            kind = _HttpStore if kind_of == "http" else _FsspecStore
+            _stores[key] = kind(kind_of, config)
         return _stores[key]
 
 
@@ -79,7 +80,11 @@ class _HttpStore:
         self._options: dict[str, Any] = {
             "maxsize": config.connections,
             "timeout": urllib3.Timeout(config.timeout_seconds),
-            "retries": urllib3.Retry(5, connect=0, read=0, status=0, other=0, redirect=5),
+            # Redirects alone are the library's affair: what a status and its Retry-After mean is ours.
+            "retries": urllib3.Retry(
+                *(5, 0, 0, 5, 0, 0),  # in all; connect, read, redirect, status, other
+                respect_retry_after_header=False,
+            ),
         }
 
     def read(self, address: str, begin: int, count: int) -> bytes:

@@ -14,10 +14,20 @@ class Background:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._pending: deque[Future[None]] = deque()
+        self._has_failed = False
 
     def begin(self, work: Callable[[], None]) -> None:
-        """Do it after what was begun before."""
-        self._pending.append(self._thread.submit(work))
+        """Do it after what was begun before, unless that fails: it may stand on it."""
+        self._pending.append(self._thread.submit(self._do, work))
+
+    def _do(self, work: Callable[[], None]) -> None:
+        if self._has_failed:
+            return
+        try:
+            work()
+        except BaseException:
+            self._has_failed = True
+            raise
 
     def check(self) -> None:
         """Raise what went wrong with what is done, once."""

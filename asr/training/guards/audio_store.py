@@ -16,9 +16,9 @@ class StoreGuard:
     """Waits with all ranks for the audio of an update."""
 
     def __init__(
-        self, data: TrainingData, ranks: Ranks, stop: StopRequest, save: Callable[[None], None]
+        self, data: TrainingData, ranks: Ranks, stop: StopRequest, save: Callable[[], None]
     ) -> None:
-        """`save` writes a checkpoint; it takes the error rate on dev sets, which is not known."""
+        """`save` writes a checkpoint, and raises what goes wrong with it."""
         self._data, self._ranks, self._stop, self._save = data, ranks, stop, save
         data.store.is_stopped = lambda: bool(stop.number)
 
@@ -38,7 +38,7 @@ class StoreGuard:
         if not missing:
             return batch
         if not signals:
-            self._save(None)
+            self._save()
             _end_together(self._ranks, away)
         return None
 
@@ -63,5 +63,6 @@ def _end_together(ranks: Ranks, away: StoreAwayError | None) -> None:
         fail_together(ranks, said)
     except UserError as error:
         ending = StoreAwayError(error.what, error.remedy)
+        ending.is_of_all_ranks = True
         ending.is_said_elsewhere = error.is_said_elsewhere
         raise ending from None

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import asr_command, read_lines
 
 from asr.model.lineage import noted_files, own_checkpoints, read_state
+from asr.training.checkpoints.background import Background
 
 SLOWLY = """
 import sys, time
@@ -104,3 +106,19 @@ def test_checkpoints_may_be_minutes_apart(recipe: Path, tmp_path: Path) -> None:
     evaluated = {line["hours"] for line in lines if "wer" in line}
     assert len(evaluated) >= 4
     assert name == f"hours-{max(evaluated):011.4f}"
+
+
+def test_after_a_write_that_failed_nothing_that_stands_on_it_is_written() -> None:
+    """The checkpoint after an evaluation takes the weights of the one before it."""
+    done, background = list[str](), Background()
+
+    def fails() -> None:
+        raise OSError("No space left on device")
+
+    for work in (lambda: done.append("first"), fails, lambda: done.append("on it")):
+        background.begin(work)
+    with pytest.raises(OSError, match="No space left"):
+        background.wait()
+    background.wait()
+    background.close()
+    assert done == ["first"]

@@ -37,3 +37,22 @@ def test_a_lost_end_is_noticed(kind: str, samples: str, channels: int, tmp_path:
         fault = stated_in(cut)
         assert fault is not None, length
         assert fault.reason == TRUNCATED
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"NIST_1A",
+        b"NIST_1A\n   1024\nsample_count -i many\n",
+        bytes.fromhex("726966662e91cf11a5d628db04c10000")
+        + bytes(24)
+        + b"fmt "
+        + bytes(12)
+        + b"\xff" * 8,
+        b"RF64" + b"\xff" * 4 + b"WAVEds64" + bytes(28) + b"junk" + b"\xff" * 4,
+    ],
+)
+def test_a_damaged_heading_states_nothing(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "damaged"
+    path.write_bytes(content)
+    assert stated_in(path) is None

@@ -198,6 +198,16 @@ def test_the_cache_is_bounded_and_nothing_in_it_is_believed(tmp_path: Path) -> N
     assert caches[0].get(kept[-1], 10_000, None) is None
     assert caches[0].get(kept[-2], 10_000, "0" * 64) is None
     assert caches[0].get(kept[-3], 9_999, None) is None
+    # What is somebody else's stays, and does not count.
+    others = [tmp_path / "thesis/chapter.wav", tmp_path / "ab/notes.txt"]
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(bytes(2_000_000))
+        os.utime(other, (1, 1))
+    new = AudioCache(config)
+    new.put("cd" * 32, bytes(1000))
+    assert all(other.exists() for other in others)
+    assert new.get("cd" * 32, 1000, None)
     blocked = StoreConfig(cache_directory=str(path / "under a file"))
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"corpus\.store\.cache_directory"):

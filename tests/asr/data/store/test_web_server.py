@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,12 @@ class _Server(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             return
         status = {"/whole": 200, "/forbidden": 403, "/busy": 503}.get(self.path, 206)
-        self.send_response(status)
+        if self.path == "/later" and self._asked.count(self._asked[-1]) == 1:
+            status = 429
+            self.send_response(status)
+            self.send_header("Retry-After", "2")
+        else:
+            self.send_response(status)
         self.send_header("Content-Length", "50")
         self.end_headers()
         self.wfile.write(CONTENT[100:150])
@@ -72,6 +78,9 @@ def test_what_a_web_server_answers(
         bring(part("forbidden"), config)
     with pytest.raises(StoreAwayError, match=r"the store is away \(HTTP status 503"):
         bring(part("busy"), config)
+    patient, begun = config.model_copy(update={"patience_seconds": 9}), time.monotonic()
+    assert bring(part("later"), patient).content == CONTENT[100:150]
+    assert time.monotonic() - begun >= 2.0, "as long as Retry-After says"
     with pytest.raises(StoreAwayError, match="the store is away") as raised:
         bring(Part("http://127.0.0.1:9/x", 0, 1, None), config)
     assert "hunter2" not in str(raised.value)
