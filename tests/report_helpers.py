@@ -7,10 +7,23 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from asr import report
+
 
 def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+
+
+def without_our_script(page: str) -> str:
+    """A page without the one script that is ours, which is there as it was written; what is left has none."""
+    ours = (Path(report.__file__).parent / "templates/utterances.js").read_text(encoding="utf-8")
+    assert page.count(ours.strip()) <= 1
+    rest = page.replace(f"<script>{ours.rstrip()}</script>", "").replace(
+        f"<script>{ours}</script>", ""
+    )
+    assert "<script" not in rest.lower()
+    return rest
 
 
 def decode(run: Path, model: str, wrong: int, number: int = 40, folder: str = "test") -> None:

@@ -14,7 +14,7 @@ from asr.report import curves, plots
 def test_charts_of_odd_values(values: list[float], zero_based: bool) -> None:
     hours = [1000.0 + i for i in range(len(values))]
     series = [plots.Series("a & b", hours, values, curves.TEACHER)]
-    svg = plots.render(plots.Chart("x", "t < u", "y", series, 1000.0, zero_based))
+    svg = plots.render(plots.Chart("x", "t < u", "y", series, [(1000.0, "$ & <")], zero_based))
     ElementTree.fromstring(svg)
     assert "currentColor" in svg
     assert "#010203" not in svg
