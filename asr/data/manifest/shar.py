@@ -66,11 +66,11 @@ def is_in_store(manifest: Path) -> bool:
     return (manifest / ADDRESS).is_file()
 
 
-def bring_lists(manifest: Path) -> None:
+def bring_lists(manifest: Path, config: StoreConfig | None = None) -> None:
     """Have here what lists the utterances of a set in a store. Raises UserError and StoreAwayError."""
     address = address_of(manifest)
     if address is not None:
-        bring_beside(manifest, address, StoreConfig())
+        bring_beside(manifest, address, config or StoreConfig())
 
 
 def address_of(folder: Path) -> str | None:

@@ -30,7 +30,7 @@ def _corpus_files(config: Config) -> dict[str, list[Path]]:
     for name in dict.fromkeys(names):
         if name.endswith(SHAR_SUFFIX):
             folder = directory / name
-            bring_lists(folder)
+            bring_lists(folder, config.corpus.store)
             files[name] = [*sorted(folder.glob("cuts.*")), *folder.glob(ADDRESS)]
         else:
             files[f"{name}{MANIFEST_SUFFIX}"] = [directory / f"{name}{MANIFEST_SUFFIX}"]
