@@ -105,8 +105,7 @@ def prepare_shar(
             is_web = address.startswith("http")
             where = f"{address}/{urllib.parse.quote(target.name) if is_web else target.name}"
         if is_sent and where is not None:
-            has_tars = target.is_dir() and not is_in_store(target)
-            upload = Upload(where, store, keeps_tars=has_tars)
+            upload = Upload(where, store, keeps_tars=_keeps_tars(target))
         making = _Making(data / f"{name}.jsonl.gz", shard_size, audio_format, jobs, upload)
         _write_set(making, target)
         if where is not None and address_of(target) != where:
@@ -115,6 +114,15 @@ def prepare_shar(
         if references.is_file() and output.resolve() != data.resolve():
             (output / "references").mkdir(exist_ok=True)
             shutil.copyfile(references, output / "references" / references.name)
+
+
+def _keeps_tars(target: Path) -> bool:
+    """Whether shards were made here before any was sent: then they stay, and a file says so from then on."""
+    note = target / ".keeps-tars"
+    was_sent = is_in_store(target) or any(target.glob("sent.*.json"))
+    if not was_sent and any(target.glob("recording.*.tar")):
+        note.touch()
+    return note.exists()
 
 
 def _write_set(making: _Making, target: Path) -> None:

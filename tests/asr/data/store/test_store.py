@@ -285,6 +285,22 @@ def test_a_call_that_is_made_again_sends_what_is_not_there(
     assert len(SpeechSet.load(folder)) == 40
 
 
+def test_shards_that_were_made_here_first_stay_here(
+    sent: Path, calm: Faults, corpus: Path, tmp_path: Path
+) -> None:
+    """The second call took them for what a kill had left, and removed those that the store had."""
+    shutil.copyfile(corpus / "labelled.jsonl.gz", tmp_path / "labelled.jsonl.gz")
+    options = ["--data", str(tmp_path), "--sets", "labelled", "--jobs", "1", "--shard-size", "20"]
+    assert main(["prepare", "shar", *options]) == 0
+    tars = sorted((tmp_path / "labelled.shar").glob("recording.*.tar"))
+    assert len(tars) == 2
+    other = f"s3://{BUCKET}/other"
+    for _ in range(2):
+        assert main(["prepare", "shar", *options, "--output", other]) == 0
+        assert all(tar.exists() for tar in tars)
+        files().rm_file(f"{BUCKET}/other/labelled.shar/{tars[1].name}")
+
+
 def test_a_folder_with_the_address_alone_is_a_set(sent: Path, calm: Faults, tmp_path: Path) -> None:
     folder = tmp_path / "labelled.shar"
     folder.mkdir()
