@@ -25,6 +25,7 @@ from asr.planning.plan import (
 )
 from asr.planning.validity import RunGradient
 from asr.scaling.card import render_card, scaling_cards
+from asr.scaling.rule import kappa_of
 from asr.training.start.resolved import about_passes, resolved
 from asr.utils.options import finite
 
@@ -54,12 +55,26 @@ def main(argv: list[str]) -> int:
         cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
         print("".join(f"{line}\n" for line in about_passes(given, config)), end="")
         print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))
+        print(_about_a_fixed_batch(arguments, config), end="")
     if gradient is not None and not arguments.json:
         print(gradient.describe(config.scaling.reference_batch_seconds))
     if impossible:
         *others, last = impossible
         raise UserError("; ".join([*map(str, others), last.what]), last.remedy)
     return 0
+
+
+def _about_a_fixed_batch(arguments: argparse.Namespace, config: Config) -> str:
+    """What several ranks would be for, where the recipe gives them all one batch; else nothing."""
+    ranks, seconds = _rank_counts(arguments.ranks), config.batch.batch_seconds
+    if len(set(ranks)) < 2 or not isinstance(seconds, (int, float)):
+        return ""
+    each = seconds / min(ranks)
+    kappas = ", ".join(f"{kappa_of(config, each * count):g}" for count in ranks)
+    return (
+        f"batch.batch_seconds is {seconds:g} whatever the ranks: they share one batch, and kappa stays. With "
+        f"--batch-seconds-per-rank {each:g} kappa is {kappas}.\n"
+    )
 
 
 def _rows(

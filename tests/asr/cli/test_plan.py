@@ -96,3 +96,14 @@ def test_passes_are_planned_as_hours(recipe: Path, capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert "trainer.total_passes 4: 0.068" in shown
     assert "total 0.068" in shown, "on the card"
+
+
+def test_a_fixed_batch_is_said_to_hide_what_ranks_are_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fixed = ["batch.batch_seconds=2320", "batch.batch_seconds_per_rank=null"]
+    assert plan.main([str(LIBRISPEECH), *fixed, "--ranks", "8,64"]) == 0
+    said = capsys.readouterr().out
+    assert "With --batch-seconds-per-rank 290 kappa is 1, 8." in said
+    assert plan.main([str(LIBRISPEECH), "--ranks", "8,64"]) == 0
+    assert "whatever the ranks" not in capsys.readouterr().out
