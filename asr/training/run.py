@@ -115,7 +115,8 @@ def _introduce(trainer: Trainer, say: Say) -> None:
             grave = "warning" if advice.is_grave else "note"
             say(f"{grave}: {advice.what}" + (f"; {advice.remedy}" if advice.remedy else ""))
     else:
-        say(f"resuming from {source} at {hours:.2f} of {total:g} h")
+        verb = "resuming" if trainer.store.is_own else "forking"
+        say(f"{verb} from {source} at {hours:.2f} of {total:g} h")
     for reason, count in trainer.data.left_out.items():
         if count:
             say(f"left out of training: {count} utterances ({reason})")
