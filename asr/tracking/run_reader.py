@@ -66,10 +66,14 @@ def read_run(folder: Path) -> Run:
             continue
         if not is_number(hours):
             run.unreadable_lines += 1
-        elif "wer" in record and "set" in record:
-            evaluations[step, record["set"], record.get("model")] = record
-        else:
-            training[record.get("batch", step)] = record
+            continue
+        try:
+            if "wer" in record and "set" in record:
+                evaluations[step, record["set"], record.get("model")] = record
+            else:
+                training[record.get("batch", step)] = record
+        except TypeError:  # a list, or an object, where a number or a name stands
+            run.unreadable_lines += 1
     run.training = sorted(training.values(), key=lambda record: record["hours"])
     run.evaluations = sorted(evaluations.values(), key=lambda record: record["hours"])
     return run

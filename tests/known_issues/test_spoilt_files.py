@@ -70,3 +70,24 @@ def test_a_pipe_in_place_of_a_manifest(
     }
     assert main(words[command]) == 2
     assert f"{manifest}: is no regular file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("setting", ["trainer.total_hours", "optimizer.warmup_hours"])
+def test_hours_without_end(setting: str, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They were infinite in seconds."""
+    assert main(["plan", str(recipe), f"{setting}=1e308"]) == 2
+    said = capsys.readouterr().err
+    assert setting in said
+    assert "less than or equal to" in said
+
+
+def test_a_metric_that_is_a_list(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        {"step": [1], "batch": [1], "hours": 1.0},
+        {"step": 2, "hours": 2.0, "wer": 1, "set": {}},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["plan", str(recipe), "--run", str(tmp_path)]) in (0, 2)
+    assert "Traceback" not in capsys.readouterr().err
