@@ -16,12 +16,10 @@ from typing import Any
 
 from asr.errors import UserError
 from asr.evaluation.bootstrap import Comparison, compare_aligned, score_aligned
-from asr.evaluation.edit_distance import Aligned, align
 from asr.evaluation.hypotheses import read_decoded
 from asr.evaluation.normalisers import run_normaliser
-from asr.evaluation.results import main_set
+from asr.evaluation.results import align_sets, main_set
 from asr.evaluation.significance import holm
-from asr.evaluation.systems import normalised
 from asr.pseudo_labels.ledger import read_ledger
 from asr.pseudo_labels.ledger_stats import Columns, metrics, use_metrics
 
@@ -106,12 +104,9 @@ class _Run:
     def __init__(self, run: Path) -> None:
         self.seed = run.parent.name
         decoded = read_decoded(run)
-        name, normaliser = main_set(decoded), run_normaliser(run)
+        name = main_set(decoded)
         assert name is not None
-        self.aligned: dict[str, list[Aligned]] = {
-            model: align(normalised(utterances, normaliser))
-            for model, utterances in decoded[name].items()
-        }
+        self.aligned = align_sets({name: decoded[name]}, run_normaliser(run))[name]
         self.labels = Columns.read(read_ledger(run, "labels"))
         self.uses = Columns.read(read_ledger(run, "uses"))
 

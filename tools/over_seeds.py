@@ -18,12 +18,11 @@ from pathlib import Path
 from asr.cli.arguments.common import add_pairs, pairs_of
 from asr.errors import UserError
 from asr.evaluation.bootstrap import compare_aligned, score_aligned
-from asr.evaluation.edit_distance import Aligned, Counts, align
+from asr.evaluation.edit_distance import Aligned, Counts
 from asr.evaluation.hypotheses import read_decoded
 from asr.evaluation.normalisers import run_normaliser
-from asr.evaluation.results import main_set
+from asr.evaluation.results import align_sets, main_set
 from asr.evaluation.significance import holm
-from asr.evaluation.systems import normalised
 
 Runs = Sequence[Mapping[str, Sequence[Aligned]]]
 
@@ -66,12 +65,12 @@ def tables(folders: Sequence[Path], pairs: Sequence[tuple[str, str]]) -> Iterato
 
 def _decoded(folder: Path) -> dict[str, Sequence[Aligned]]:
     decoded = read_decoded(folder)
-    name, normaliser = main_set(decoded), run_normaliser(folder)
+    name = main_set(decoded)
     if name is None:
         raise UserError(
             f"{folder}: holds no decoded set", "decode one: asr decode RUN SET.jsonl.gz"
         )
-    return {model: align(normalised(own, normaliser)) for model, own in decoded[name].items()}
+    return dict(align_sets({name: decoded[name]}, run_normaliser(folder))[name])
 
 
 def _together(runs: Runs, system: str) -> list[Aligned]:
