@@ -30,6 +30,7 @@ from whisper_helpers import (
 )
 
 import asr
+from asr.config.model import LoraConfig
 from asr.config.recipe import dump_config, parse_config
 from asr.data.segments import Kind, Segment
 from asr.data.transcripts import training_tokenizer
@@ -283,7 +284,7 @@ def pretrained(family: str, models: Models, device: torch.device) -> Any:
     encoder = load_encoder(str(models.family(family)))
     if family == "wav2vec2":
         torch.manual_seed(7)
-        add_lora(encoder, rank=2, alpha=4.0, dropout=0.0)
+        add_lora(encoder, LoraConfig(rank=2, alpha=4.0))
     encoder = encoder.to(device)
     encoder.set_dropout(0.0, 0.0)
     front_end = encoder.front_end().to(device)

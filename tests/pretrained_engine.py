@@ -11,6 +11,7 @@ import torch
 from engine_helpers import PRECISIONS_AND_STAGES, answer, some_loss, tiny_config
 from pretrained_helpers import FAMILIES, speech, write_pretrained
 
+from asr.config.model import LoraConfig
 from asr.config.schema import Config
 from asr.distributed.engine import Engine
 from asr.distributed.fine_tuning import FineTuning
@@ -40,7 +41,7 @@ def pretrained_engine(
     torch.manual_seed(1)
     encoder = load_encoder(str(folder))
     if with_adapters:
-        add_lora(encoder, rank=2, alpha=4.0, dropout=0.1)
+        add_lora(encoder, LoraConfig(rank=2, alpha=4.0, dropout=0.1))
     encoder.set_dropout(0.1, 0.1)
     student = AcousticModel(encoder, 12)
     if weights is not None:

@@ -15,6 +15,7 @@ from asr.planning.estimates import (
     BANDWIDTH_GB_PER_SECOND,
     LATENCY_MICROSECONDS,
     Network,
+    parameter_count,
     vocabulary_size,
     wall_hours,
 )
@@ -83,6 +84,8 @@ def _rows(
     """A row for each count of ranks; and the errors of those for which the rule has no solution."""
     rows: list[dict[str, Any]] = []
     impossible: list[UserError] = []
+    vocabulary = vocabulary_size(config) or UNKNOWN_VOCABULARY
+    parameter_count(config, vocabulary)  # a model that is not there is no matter of the ranks
     for count in ranks:
         try:
             row = full_row(config, count)
@@ -90,7 +93,6 @@ def _rows(
             impossible.append(error.at(f"{count} ranks"))
             continue
         if speed is not None:
-            vocabulary = vocabulary_size(config) or UNKNOWN_VOCABULARY
             row["wall_hours"] = wall_hours(config, vocabulary, row, *speed)
         rows.append(row)
     return rows, impossible

@@ -111,9 +111,12 @@ class _FineTuned(_Regularised):
     freeze_front_end_until_hours: NonNegative | Literal["always"] = 0.0
     """Audio until which its convolutions stay as they are; or always."""
     layer_decay: Annotated[Share, Field(gt=0)] = 1.0
-    """The learning rate of each layer over that of the layer above it (layer-wise decay)."""
+    """The learning rate of each layer over that of the layer above it (layer-wise decay). What lies above the
+    layers has the whole one, in an encoder and in a decoder."""
     head_learning_rate_factor: Positive = 1.0
     """Learning rate of a new head over that of the encoder."""
+    lora: LoraConfig | None = None
+    """Train adapters beside the model's weights, and not these; null for the weights."""
 
 
 class PretrainedConfig(_FineTuned):
@@ -124,8 +127,6 @@ class PretrainedConfig(_FineTuned):
     encoder: str
     """Folder in Hugging Face's layout, or the name of one on the hub: Whisper, wav2vec 2.0, HuBERT, WavLM,
     data2vec-audio, XLS-R, MMS, w2v-BERT 2.0 or Parakeet."""
-    lora: LoraConfig | None = None
-    """Train adapters beside the encoder's weights, and not these; null for the weights."""
 
 
 class EncoderDecoderConfig(_FineTuned):

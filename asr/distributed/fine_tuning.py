@@ -13,6 +13,7 @@ from torch import nn
 
 from asr.config.schema import Config
 from asr.model.encoder_decoder.ctc_head import PREFIX as CTC_HEAD
+from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.encoders.pretrained import PretrainedEncoder
 from asr.model.speech_model import SpeechModel
 
@@ -48,19 +49,22 @@ class FineTuning:
         """The optimizer's groups: an hour of beginning and a share of the learning rate each."""
         found: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in student.named_weights():
-            found.setdefault(self._place(student.encoder, name), []).append(parameter)
+            found.setdefault(self._place(student, name), []).append(parameter)
         return [
             {"params": parameters, "from_hours": hours, "factor": factor}
             for (hours, factor), parameters in found.items()
         ]
 
-    def _place(self, encoder: nn.Module, name: str) -> tuple[float, float]:
+    def _place(self, student: SpeechModel, name: str) -> tuple[float, float]:
+        encoder = student.encoder
         if not isinstance(encoder, PretrainedEncoder):
             return 0.0, 1.0
         if name.startswith(("head.", f"{CTC_HEAD}.")):
             return 0.0, self.head_factor
-        if name.startswith("decoder."):
-            return 0.0, 1.0
+        if isinstance(student, EncoderDecoder) and name.startswith("decoder."):
+            decoder = student.decoder
+            depth = decoder.depth(name.removeprefix("decoder."))
+            return 0.0, self.layer_decay ** (len(decoder.layers) + 1 - depth)
         depth = encoder.depth(name.removeprefix("encoder."))  # an encoder-decoder's names begin so
         hours = self.encoder_from_hours
         if depth == 0:

@@ -42,13 +42,13 @@ def _network(
     if isinstance(model, TransformerConfig):
         encoder = TransformerEncoder(config.features.mel_bins, model)
         return AcousticModel(encoder, vocabulary_size)
+    # Beside adapters the model's own weights are constants, which nobody loads later.
+    with_weights = with_weights or (model.lora is not None and not is_of_shapes_alone())
     if isinstance(model, PretrainedConfig):
         source = described(saved, model.encoder)
-        # Beside adapters the encoder's own weights are constants, which nobody loads later.
-        found = load_encoder(source, with_weights or model.lora is not None)
+        found = load_encoder(source, with_weights)
         if model.lora is not None:
-            lora = model.lora
-            add_lora(found, lora.rank, lora.alpha, lora.dropout, lora.targets)
+            add_lora(found, model.lora)
         found.set_attention_dropout(model.attention_dropout)
         found.set_dropout(model.dropout, model.layer_drop)
         return AcousticModel(found, vocabulary_size)
@@ -57,6 +57,11 @@ def _network(
     except UserError as error:  # of its encoder, which has no setting of its own
         what = error.what.replace("model.encoder", "model.pretrained")
         raise UserError(what, error.remedy) from None
+
+
+def is_of_shapes_alone() -> bool:
+    """Whether networks are made without memory, to be counted."""
+    return torch.get_default_device().type == "meta"
 
 
 def described(saved: Path | None, source: str) -> str:

@@ -42,9 +42,9 @@ def parameter_count(config: Config, vocabulary: int) -> int:
     """Parameters of asr.model.make.make_model's. Raises UserError where a pretrained model is not there."""
     model = config.model
     if not isinstance(model, TransformerConfig):
-        from asr.planning.network import network_of
+        from asr.planning.network import parameters_of_pretrained
 
-        return sum(p.numel() for p in network_of(config, vocabulary).parameters())
+        return parameters_of_pretrained(config, vocabulary)
     width, inner = model.width, model.feed_forward_width
     front_end = config.features.mel_bins * 2 * width * model.front_end_kernel + 2 * width
     attention = 4 * width * width + 4 * width

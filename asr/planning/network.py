@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import yaml
+
+from asr.config.recipe import dump_config, parse_config
 from asr.config.schema import Config
 from asr.model.speech_model import SpeechModel
 
@@ -14,3 +19,14 @@ def network_of(config: Config, vocabulary: int) -> SpeechModel:
 
     with torch.device("meta"):
         return make_model(config, vocabulary, with_weights=False)
+
+
+def parameters_of_pretrained(config: Config, vocabulary: int) -> int:
+    """Those that are trained. A hub is asked once, however many ranks and stages want to know."""
+    return _count(dump_config(config), vocabulary)
+
+
+@lru_cache(maxsize=8)
+def _count(config: str, vocabulary: int) -> int:
+    network = network_of(parse_config(yaml.safe_load(config), "recipe"), vocabulary)
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr.model.encoders.pretrained.constants import Constants
 from asr.model.encoders.pretrained.moonshine import rotation
 from asr.model.features import frame_mask
 
@@ -34,6 +35,7 @@ class TextDecoder(nn.Module):
         self.layer_norm = decoder.layer_norm
         self.dropout = float(decoder.dropout)
         self.scale = float(decoder.embed_scale)
+        self.constants = Constants(self)
 
     @property
     def places(self) -> int:
@@ -45,6 +47,17 @@ class TextDecoder(nn.Module):
         self.dropout = dropout
         for layer in self.layers:
             layer.dropout = dropout
+
+    @property
+    def attention(self) -> list[nn.Module]:
+        """The attention of its layers, to the text and to what was heard."""
+        return [one for layer in self.layers for one in (layer.self_attn, layer.encoder_attn)]
+
+    def depth(self, name: str) -> int:
+        """How deep the parameter of this name lies: 0 places, 1 to L the layers, L + 1 what gives tokens."""
+        if name.startswith("layers."):
+            return int(name.split(".")[1]) + 1
+        return 0 if name.startswith("embed_positions.") else len(self.layers) + 1
 
     def set_attention_dropout(self, rate: float) -> None:
         """Of the attention weights, which torch draws for the micro-batch."""
@@ -62,6 +75,7 @@ class TextDecoder(nn.Module):
 
         `heard_BSD` are the encoder's hidden states and `lengths_B` their frames.
         """
+        self.constants.cast(next(self.parameters()).dtype)
         before = 0 if cache is None else cache.get_seq_length()
         places_U = torch.arange(before, before + tokens_BU.shape[1], device=tokens_BU.device)
         hidden_BUD, positions = self._embedded(tokens_BU, places_U)
@@ -101,6 +115,7 @@ class MoonshineTextDecoder(TextDecoder):
         self.norm = decoder.norm
         self.rotary_emb = decoder.rotary_emb
         self.dropout = 0.0
+        self.constants = Constants(self)
 
     @property
     def places(self) -> int:

@@ -107,3 +107,25 @@ def test_a_fixed_batch_is_said_to_hide_what_ranks_are_for(
     assert "With --batch-seconds-per-rank 290 kappa is 1, 8." in said
     assert plan.main([str(LIBRISPEECH), "--ranks", "8,64"]) == 0
     assert "whatever the ranks" not in capsys.readouterr().out
+
+
+def test_adapters_are_counted_and_a_model_that_is_nowhere_is_asked_for_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("peft")
+    from pretrained_helpers import write_pretrained
+
+    write_pretrained(tmp_path / "model", "hubert")
+    capsys.readouterr()  # what libraries say as they are loaded
+
+    def parameters(model: str) -> int:
+        recipe = [str(LIBRISPEECH), f"model={{kind: pretrained, encoder: {tmp_path}/model{model}}}"]
+        recipe += ["features.sample_rate_hz=16000", "tokenizer.sentencepiece_model=null"]
+        assert plan.main([*recipe, "--ranks", "8,16", "--json"]) == 0
+        return int(json.loads(capsys.readouterr().out)[0]["parameters"])
+
+    whole = parameters("")
+    assert 0 < parameters(", lora: {rank: 1}") < whole / 2
+    with pytest.raises(UserError) as told:
+        parameters("/gone")
+    assert str(told.value).count("no such folder") == 1

@@ -80,8 +80,20 @@ def test_a_killed_run_goes_on_exactly_and_its_folder_needs_no_other(
     assert len(read_lines(out)) == 8
 
 
+ADAPTERS = ["model.lora={rank: 2, targets: all}", "optimizer.learning_rate=0.01"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "more"), [(0, UNTRANSCRIBED), (2, UNTRANSCRIBED), (3, STUDENT)])
+@pytest.mark.parametrize(
+    ("stage", "more"),
+    [
+        (0, UNTRANSCRIBED),
+        (2, UNTRANSCRIBED),
+        (3, STUDENT),
+        (2, [*UNTRANSCRIBED, *ADAPTERS]),
+        (3, [*STUDENT, *ADAPTERS]),
+    ],
+)
 def test_ranks_and_stages_change_no_loss(
     train: Train, student: list[str], stage: int, more: list[str]
 ) -> None:

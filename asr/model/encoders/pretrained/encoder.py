@@ -9,8 +9,6 @@ L layers.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,6 +22,8 @@ from torch.overrides import TorchFunctionMode
 
 from asr.model.dropout import Dropout
 from asr.model.encoders.encoder import Encoder
+from asr.model.encoders.pretrained.base import Base
+from asr.model.encoders.pretrained.constants import Constants
 from asr.model.features import FrontEnd, frame_mask
 from asr.model.masks import masked
 from asr.utils.files import write_tensors
@@ -31,8 +31,6 @@ from asr.utils.files import write_tensors
 FOLDER = "pretrained"
 """Of a checkpoint: what builds the encoder again, without its weights."""
 CONSTANTS_FILE = "buffers.safetensors"
-BASE_FILE = "base.json"
-"""Where the weights beside adapters are, and their SHA-256."""
 
 
 class CtcHead(NamedTuple):
@@ -68,17 +66,16 @@ class PretrainedEncoder(Encoder):
         self.source = ""
         """Whence it was loaded: a folder or a hub id."""
         self.base_sha256: str | None = None
-        """Of its own weights, where these are constants beside adapters (lora.py)."""
-        self._constants: dict[str, Tensor] = {}
-        self._held: list[tuple[nn.Module, str, Tensor | None]] = []
-        self._hold(name for name, _ in self._persistent_buffers())
+        """Of the model's weights, where these are constants beside adapters (lora.py)."""
+        self._constants = Constants(network)
+        self._constants.hold(name for name, _ in self._persistent_buffers())
         for module in network.modules():
             if isinstance(module, nn.BatchNorm1d):
                 # Else it wants its count of batches in every set of weights that is loaded.
                 module.track_running_stats = False
         # Softmax does not feel a bias of the keys: Adam would make full steps of its gradient's rounding noise.
         names = ("k_proj.bias", "linear_k.bias")
-        self._hold([n for n, _ in network.named_parameters() if n.endswith(names)])
+        self._constants.hold([n for n, _ in network.named_parameters() if n.endswith(names)])
         self.set_attention_dropout(0.0)
 
     @abstractmethod
@@ -108,7 +105,7 @@ class PretrainedEncoder(Encoder):
         kept_BL: Tensor | None = None,
         reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        self._cast_constants(next(self.network.parameters()).dtype)
+        self._constants.cast(next(self.network.parameters()).dtype)
         with self._drawing(features_BTF.device):
             frames_B, learns = self.output_lengths(lengths_B), torch.is_grad_enabled()
             with torch.set_grad_enabled(learns and not self._is_front_end_frozen):
@@ -170,31 +167,17 @@ class PretrainedEncoder(Encoder):
         self.config.save_pretrained(target)
         self.extractor.save_pretrained(target)
         if self.base_sha256 is not None:
-            base = {"source": self.source, "sha256": self.base_sha256}
-            (target / BASE_FILE).write_text(json.dumps(base) + "\n", encoding="utf-8")
-        elif self._constants:
-            write_tensors(target / CONSTANTS_FILE, self._constants)
+            Base(self.source, self.base_sha256).save(target)
+        elif self.constants():
+            write_tensors(target / CONSTANTS_FILE, self.constants())
 
     def constants(self) -> Mapping[str, Tensor]:
         """What no training changes, by name: batch statistics, tables of positions and their like; fp32."""
-        return self._constants
+        return self._constants.values
 
     def set_constants(self, found: Mapping[str, Tensor]) -> None:
         """Put them in place. Raises KeyError or RuntimeError where one is missing or has another shape."""
-        for index, name in enumerate(self._constants):
-            module, own, _ = self._held[index]
-            value = found[name].clone()
-            module.get_buffer(own).copy_(value)
-            self._constants[name], self._held[index] = value, (module, own, value)
-
-    def _cast_constants(self, dtype: torch.dtype) -> None:
-        """To that of the weights, which an engine casts without them."""
-        for module, own, value in self._held:
-            now = module.get_buffer(own)
-            if now.is_floating_point() and now.dtype != dtype:
-                whole = now if value is None else value  # casting twice would lose twice
-                with torch.inference_mode(False):  # what an evaluation casts a backward pass needs
-                    module._buffers[own] = whole.to(now.device, dtype)
+        self._constants.set(found)
 
     def _masked(self, hidden_BSD: Tensor, frames_B: Tensor) -> Tensor:
         """With SpecAugment's masks, a masked frame as the model's pretraining had it where it had any."""
@@ -205,42 +188,10 @@ class PretrainedEncoder(Encoder):
         names = self.network.state_dict().keys()
         yield from ((name, b) for name, b in self.network.named_buffers() if name in names)
 
-    def _hold(self, names: Iterable[str]) -> None:
-        """Make constants of parameters and buffers: neither trained, averaged nor among the weights.
-
-        What is saved is a copy, since an engine may cast the module's own.
-        """
-        for name in list(names):
-            module, own, value = _made_constant(self.network, name)
-            self._constants[name] = value.clone()
-            self._held.append((module, own, self._constants[name]))
-
-    def hold_weights(self) -> None:
-        """Make constants of all weights but adapters. They are not saved: `base_sha256` says which they are."""
-        for name in dict(self.network.named_parameters()):
-            if ".lora_" not in name:
-                module, own, _ = _made_constant(self.network, name)
-                self._held.append((module, own, None))
-
-    def weights_sha256(self) -> str:
-        """Of the weights, their names and values."""
-        digest = hashlib.sha256()
-        for name, weight in sorted(self.network.named_parameters()):
-            digest.update(name.encode())
-            digest.update(weight.detach().cpu().numpy().tobytes())
-        return digest.hexdigest()
-
-
-def _made_constant(network: nn.Module, name: str) -> tuple[nn.Module, str, Tensor]:
-    """Its module, its name there, and what it is."""
-    path, _, own = name.rpartition(".")
-    module = network.get_submodule(path)
-    value: Tensor = getattr(module, own).detach()
-    value = value.float() if value.is_floating_point() else value
-    module._parameters.pop(own, None)
-    module._buffers.pop(own, None)
-    module.register_buffer(own, value.clone(), persistent=False)
-    return module, own, value
+    def hold_weights(self, sha256: str) -> None:
+        """Make constants of all weights but adapters; the model's hash says which they are."""
+        self.base_sha256 = sha256
+        self._constants.hold_all_but_adapters()
 
 
 def whole_weight(module: nn.Module) -> None:

@@ -5,7 +5,6 @@ Weights are read from safetensors, and no code that comes with a model is run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from safetensors.torch import load_file
 from transformers.models.whisper import modeling_whisper
 
 from asr.errors import UserError
+from asr.model.encoders.pretrained.base import base_of, check_base
+from asr.model.encoders.pretrained.constants import weights_sha256
 from asr.model.encoders.pretrained.encoder import (
-    BASE_FILE,
     CONSTANTS_FILE,
     FOLDER,
     CtcHead,
@@ -66,8 +66,11 @@ def load(source: str, with_weights: bool) -> PretrainedEncoder:
     if not folder.is_dir() and (source.count("/") > 1 or source.startswith((".", "/", "~"))):
         raise UserError(f"model.encoder '{source}': no such folder", "give its path, or a hub id")
     named = str(folder) if folder.is_dir() else source
-    if (folder / BASE_FILE).is_file():
-        return _base(folder / BASE_FILE)
+    with base_of(folder) as base:
+        beside = None if base is None else load(base.source, True)
+    if base is not None and beside is not None:
+        check_base(folder, base, weights_sha256(beside.network))
+        return beside
     with _quiet():
         config = _read(source, lambda: _json(transformers.AutoConfig, named))
         family = FAMILIES.get(config.model_type)
@@ -149,31 +152,6 @@ def _head(named: str, head: Any, config: Any) -> CtcHead | None:
         for index, token in enumerate(tokens)
     )
     return CtcHead(weight_VD.clone(), head.bias.detach().clone(), vocabulary)
-
-
-def _base(file: Path) -> PretrainedEncoder:
-    """The encoder beside whose weights a checkpoint has adapters.
-
-    Raises UserError where it is not there, or has other weights.
-    """
-    try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        source, expected = saved["source"], saved["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: not readable ({error})", "copy the checkpoint again") from None
-    try:
-        encoder = load(source, True)
-    except UserError as error:
-        raise UserError(
-            f"{file}: its adapters need the weights of '{source}': {error.what}",
-            f"put that model back, or write where it is now into {file.name}",
-        ) from None
-    if encoder.weights_sha256() != expected:
-        raise UserError(
-            f"{file}: '{source}' has other weights than those beside which the adapters were trained",
-            f"write where those are into {file.name}",
-        )
-    return encoder
 
 
 def _read_constants(source: str, folder: Path, encoder: PretrainedEncoder) -> None:

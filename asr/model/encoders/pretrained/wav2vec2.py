@@ -79,7 +79,7 @@ class Wav2Vec2Encoder(PretrainedEncoder):
             whole_weight(module)
         super().__init__(network, config, extractor, config.hidden_size)
         if hasattr(network, "masked_spec_embed"):
-            self._hold(["masked_spec_embed"])
+            self._constants.hold(["masked_spec_embed"])
         self.stride = math.prod(config.conv_stride)
         self.layers, self.layer_drop = config.num_hidden_layers, config.layerdrop
         self.is_stable = getattr(config, "do_stable_layer_norm", False)

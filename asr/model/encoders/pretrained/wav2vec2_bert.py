@@ -87,7 +87,7 @@ class Wav2Vec2BertEncoder(PretrainedEncoder):
             )
         super().__init__(network, config, extractor, config.hidden_size)
         if hasattr(network, "masked_spec_embed"):
-            self._hold(["masked_spec_embed"])
+            self._constants.hold(["masked_spec_embed"])
         for layer in network.encoder.layers:
             layer.conv_module.dropout = _DropoutOfChannels(layer.conv_module.dropout)
         self.stride, self.layers = 1, config.num_hidden_layers

@@ -81,7 +81,7 @@ class WhisperEncoder(PretrainedEncoder):
 
     def __init__(self, network: Any, config: Any, extractor: Any) -> None:
         super().__init__(network, config, extractor, config.d_model)
-        self._hold(["embed_positions.weight"])
+        self._constants.hold(["embed_positions.weight"])
         self.stride, self.layers = 2, config.encoder_layers
         self.layer_drop = config.encoder_layerdrop
         self.longest_frames = 2 * config.max_source_positions

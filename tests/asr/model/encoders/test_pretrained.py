@@ -16,6 +16,7 @@ from pretrained_helpers import FAMILIES, own_output, speech, write_pretrained  #
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch.nn.utils.rnn import pad_sequence  # noqa: E402
 
+from asr.config.model import LoraConfig  # noqa: E402
 from asr.errors import UserError  # noqa: E402
 from asr.model.dropout import UtteranceDraws, drawn_by  # noqa: E402
 from asr.model.encoders.pretrained import PretrainedEncoder, load_encoder  # noqa: E402
@@ -297,7 +298,7 @@ def test_a_real_whisper_is_transformers_own() -> None:
 def test_adapters_alone_are_trained_and_stored(pretrained: Any, tmp_path: Path) -> None:
     _, folder, _, plain = pretrained
     encoder = load_encoder(str(folder))
-    add_lora(encoder, rank=2, alpha=4.0, dropout=0.1)
+    add_lora(encoder, LoraConfig(rank=2, alpha=4.0, dropout=0.1))
     waveform = torch.from_numpy(speech(9_000))
     with torch.no_grad():
         assert torch.allclose(
@@ -319,11 +320,11 @@ def test_adapters_alone_are_trained_and_stored(pretrained: Any, tmp_path: Path) 
     encoder.save(tmp_path)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors")) == 0
     again = load_encoder(str(tmp_path), with_weights=False)
-    add_lora(again, rank=2, alpha=4.0, dropout=0.1)
+    add_lora(again, LoraConfig(rank=2, alpha=4.0, dropout=0.1))
     again.load_state_dict(encoder.state_dict())
     assert torch.equal(hidden(again.eval(), [waveform])[0], changed)
     more = load_encoder(str(folder))
-    add_lora(more, rank=2, alpha=4.0, targets="all")
+    add_lora(more, LoraConfig(rank=2, alpha=4.0, targets="all"))
     assert len(list(more.parameters())) > len(names)
 
 
@@ -332,7 +333,7 @@ def test_adapters_want_the_weights_beside_which_they_were_trained(tmp_path: Path
     checkpoint.mkdir()
     write_pretrained(base, "hubert")
     encoder = load_encoder(str(base))
-    add_lora(encoder, rank=2, alpha=4.0)
+    add_lora(encoder, LoraConfig(rank=2, alpha=4.0))
     encoder.save(checkpoint)
     weights = load_file(base / "model.safetensors")
     name = "encoder.layer_norm.weight"
