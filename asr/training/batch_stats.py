@@ -34,6 +34,8 @@ class BatchStats:
     refetched: int = 0
     """Requests to an object store that had to be made again."""
     wait_seconds: float = 0.0
+    stop_signals: float = 0.0
+    """More than 0 where a rank has been asked to stop before they were summed."""
     non_finite_ids: list[str] = field(default_factory=list)
     """This rank's, by name; not summed."""
     lost: dict[str, str] = field(default_factory=dict)

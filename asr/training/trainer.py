@@ -129,8 +129,8 @@ class Trainer:
 
     @property
     def is_complete(self) -> bool:
-        is_at_end = self.state.clock.hours >= self.config.trainer.total_hours
-        return is_at_end and not self._evaluation_is_due
+        total_hours = self.config.trainer.total_hours
+        return self.state.clock.hours >= total_hours and not self._evaluation_is_due
 
     def train(self) -> bool:
         """Train to the end, or to a signal to end. True at the end, False where stopped."""
@@ -194,7 +194,6 @@ class Trainer:
         waited = time.perf_counter() - started
         state, seconds = self.state, batch.batch.seconds
         before_hours = state.clock.hours
-        middle_hours = before_hours + seconds / 7200
         if batch.nominal_seconds != state.batch_seconds:
             self._change_batch(batch.nominal_seconds)
         enter_phase(self.config, self.engine.student, self.data.stream, state)
@@ -202,10 +201,11 @@ class Trainer:
         total_hours = self.config.trainer.total_hours
         if self.label_guard is not None:
             self.label_guard.before(batch.batch.labels, before_hours)
+        middle_hours = before_hours + seconds / 7200
         share = learning_rate_share(self.config.optimizer, total_hours, middle_hours)
         learning_rate = self.engine.set_learning_rate(share)
         own = self.train_step.accumulate(batch, state.batches_drawn, before_hours)
-        own.wait_seconds += waited
+        own.wait_seconds, own.stop_signals = own.wait_seconds + waited, float(self._stop.number)
         stats = own.summed(self.ranks)
         self.lost_audio.count(own, stats, batch.batch)
         self.non_finite.count_losses(own, stats)
@@ -235,7 +235,7 @@ class Trainer:
         about = norm, batch.padding_share, wait_share, wall_seconds
         self._record(batch, Update(seconds, stats, learning_rate, teacher_update, *about))
         self._do_what_is_due(before_hours)
-        return self.ranks.sum([self._stop.number])[0] > 0
+        return stats.stop_signals > 0 or self._stop.is_heard_by_all(self.ranks.world)
 
     def _change_batch(self, batch_seconds: float) -> None:
         """The rule for another batch, from the clock's position on; always from the reference."""

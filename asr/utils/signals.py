@@ -75,6 +75,10 @@ class StopRequest:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def is_heard_by_all(self, processes: int) -> bool:
+        """Of several, each hears of it with the next update: to ask at once would be to wait for the step."""
+        return processes == 1 and self.number > 0
+
     def __str__(self) -> str:
         return signal.Signals(self.number).name if self.number else "a signal to another rank"
 
