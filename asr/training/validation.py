@@ -6,7 +6,7 @@ encoder-decoder writes here without the safeguards that it has there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,8 @@ import torch
 from asr.config.schema import Config
 from asr.data.batching import split_into_micro_batches
 from asr.data.dataset import SpeechSet, load_dev_sets
+from asr.data.loading.ahead import each_made_ahead
+from asr.data.manifest.admission import by_content
 from asr.data.reading import Readable
 from asr.data.segments import Kind, Segment
 from asr.decoding.reading import Reading, read
@@ -26,8 +28,11 @@ from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer
 from asr.training.guards.audio_store import bring_together
 from asr.utils.devices import sent
+from asr.utils.launcher import cores_of_this_process
 
 _MAX_BATCH_SECONDS = 120.0
+_MOST_READERS = 4
+"""Threads of a rank that read dev speech."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,8 @@ class DevSets:
         # A rank without a share decodes a neighbour's, uncounted: the forward pass may be a collective.
         shares = [slot[rank] or next(part for part in slot if part) for slot in slots]
         bring_together(speech, [s.index for share in shares for s in share], self.ranks)
-        for slot, share in zip(slots, shares, strict=True):
+        for slot, share, heard in zip(slots, shares, _heard(speech, shares), strict=True):
             mine = slot[rank]
-            heard = Readable.of(speech.cuts, [segment.index for segment in share])
             lost += [error.what for error in heard.lost.values()] if mine else []
             mine = [mine[place] for place in heard.kept] if mine else []
             seconds = [share[place].seconds for place in heard.kept] or [1.0]
@@ -164,6 +168,14 @@ class DevSets:
             return 0.0, 0.0
         losses_B = found.losses(list(possible), list(possible.values()))
         return float(losses_B.sum()), sum(segments[place].seconds for place in possible)
+
+
+def _heard(speech: SpeechSet, shares: Iterable[Sequence[Segment]]) -> Iterator[Readable]:
+    """The audio of each share, of which some are read while those before them are decoded."""
+    cuts = ([speech.cuts[segment.index] for segment in share] for share in shares)
+    threads = min(_MOST_READERS, cores_of_this_process())
+    with by_content():  # once: threads share the backend
+        yield from each_made_ahead(lambda own: Readable.of(own, range(len(own))), cuts, threads)
 
 
 def _tokens(tokenizer: Tokenizer, reference: str) -> list[int] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
@@ -34,3 +35,24 @@ def made_ahead(
                 made, place = following.result()
             except Exception:
                 made, place = make_alone(place)
+
+
+def each_made_ahead(
+    make: Callable[[Place], Made], places: Iterable[Place], threads: int = 1
+) -> Iterator[Made]:
+    """What `make` makes of each place, in their order; `threads` are made ahead at once.
+
+    What it raises is raised when that place's turn has come. `places` are asked for in the caller's own thread.
+    """
+    coming = deque[Future[Made]]()
+    with ThreadPoolExecutor(threads, "ahead") as pool:
+        try:
+            for place in places:
+                coming.append(pool.submit(make, place))
+                if len(coming) > threads:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
+        finally:
+            for one in coming:
+                one.cancel()

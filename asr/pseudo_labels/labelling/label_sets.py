@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import torch
 
 from asr.data.batching import split_into_micro_batches
 from asr.data.dataset import SpeechSet
+from asr.data.loading.ahead import each_made_ahead
 from asr.data.manifest.index import digest
 from asr.data.reading import Readable
 from asr.data.segments import Kind, Segment
@@ -125,22 +125,17 @@ class SetLabeller:
         """
         total = sum(one.seconds for _, batch, _ in work for one in batch)
         seconds, said, lost = 0.0, time.monotonic(), 0
-        with ThreadPoolExecutor(1) as reader:
-            audio = reader.submit(self._read, work[0][1]) if work else None
-            for place, (number, batch, known) in enumerate(work):
-                assert audio is not None
-                heard = audio.result()
-                if place + 1 < len(work):
-                    audio = reader.submit(self._read, work[place + 1][1])
-                lost = self._count_lost(lost, heard)
-                if len(heard.kept) > known:
-                    yield number, self._labels([batch[kept] for kept in heard.kept], heard)
-                seconds += sum(one.seconds for one in batch)
-                if time.monotonic() - said > _SAY_EVERY_SECONDS:
-                    said = time.monotonic()
-                    self.say(
-                        f"process {self.processes.rank}: {seconds / 3600:.2f} of {total / 3600:.2f} h labelled"
-                    )
+        audio = each_made_ahead(self._read, [batch for _, batch, _ in work])
+        for (number, batch, known), heard in zip(work, audio, strict=True):
+            lost = self._count_lost(lost, heard)
+            if len(heard.kept) > known:
+                yield number, self._labels([batch[kept] for kept in heard.kept], heard)
+            seconds += sum(one.seconds for one in batch)
+            if time.monotonic() - said > _SAY_EVERY_SECONDS:
+                said = time.monotonic()
+                self.say(
+                    f"process {self.processes.rank}: {seconds / 3600:.2f} of {total / 3600:.2f} h labelled"
+                )
 
     def _read(self, batch: list[Segment]) -> Readable:
         places = [segment.index for segment in batch]
