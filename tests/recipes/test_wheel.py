@@ -23,15 +23,19 @@ def version(name):
     return of_any(name)
 metadata.version = version
 """
-PARTS = ("asr", "data_prep", "recipes", "tools", "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that the tree stays as it is."""
+    """Built from a copy of what the Dockerfile copies, so that the tree stays as it is."""
     folder = tmp_path_factory.mktemp("wheel")
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for part in PARTS:
+    dockerfile = (ROOT / ".docker/Dockerfile").read_text(encoding="utf-8")
+    copied = [line.split()[1:-1] for line in dockerfile.splitlines() if line.startswith("COPY")]
+    parts = [part for sources in copied for part in sources]
+    kept = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {f"!{part}" for part in parts} == {line for line in kept if line.startswith("!")}
+    for part in parts:
         source, place = ROOT / part, folder / "tree" / part
         if source.is_dir():
             shutil.copytree(source, place, ignore=unwanted)
