@@ -35,6 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = [part for sources in copied for part in sources]
     kept = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert {f"!{part}" for part in parts} == {line for line in kept if line.startswith("!")}
+    (folder / "tree").mkdir()
     for part in parts:
         source, place = ROOT / part, folder / "tree" / part
         if source.is_dir():
