@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,10 +58,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
     subprocess.run([*command, "--no-index", wheel], check=True, timeout=120)
     paths = sysconfig.get_paths(vars={"base": str(environment), "platbase": str(environment)})
-    borrowed = [path for path in sys.path if path.endswith("site-packages")]
-    own = Path(paths["purelib"])
-    (own / "borrowed.pth").write_text("\n".join(borrowed) + "\n", encoding="utf-8")
+    lend(Path(paths["purelib"]))
     return environment / "bin"
+
+
+def lend(site_packages: Path) -> None:
+    """Let an environment find what is installed in this one."""
+    borrowed = [path for path in sys.path if path.endswith("site-packages")]
+    (site_packages / "borrowed.pth").write_text("\n".join(borrowed) + "\n", encoding="utf-8")
 
 
 def run(command: list[str | Path], folder: Path, path: Path) -> subprocess.CompletedProcess[str]:
@@ -128,3 +133,28 @@ def test_a_missing_extra_is_named_before_anything_is_fetched(
         pth.unlink()
     assert done.returncode == 2
     assert "kenlm is missing; pip install 'asr-ema[beam]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_dockerfile_run(wheel: Path, tmp_path: Path) -> None:
+    """But for apt-get's, and with what is installed here lent to the new environment."""
+    text = (ROOT / ".docker/Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    [apt_get, make, install] = re.findall(r"^RUN (.*)$", text, re.MULTILINE)
+    assert subprocess.run(["bash", "-n", "-c", apt_get], check=False).returncode == 0
+    given = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE))
+    environment = os.environ | {
+        "PATH": f"{tmp_path}/asr/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "EXTRAS": given["EXTRAS"],
+        "PIP_EXTRA_INDEX_URL": given["PIP_EXTRA_INDEX_URL"],
+    }
+    for command in (make, install):
+        here = command.replace("/opt/asr", f"{tmp_path}/asr").replace(
+            "/src", str(wheel.parent / "tree")
+        )
+        done = subprocess.run(
+            ["bash", "-ec", here], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        [site_packages] = (tmp_path / "asr/lib").glob("python*/site-packages")
+        lend(site_packages)
+    assert "festvox_ru" in done.stdout
