@@ -37,8 +37,9 @@ COMMANDS = {
     "score": ("asr.cli.score", "WER and CER with confidence intervals, of any format"),
     "compare": ("asr.cli.compare", "do two or several systems differ? with p-values"),
     "report": ("asr.cli.report", "HTML report of a run"),
+    "recipes": ("asr.cli.recipes.copying", "the recipes that come with asr: list, copy"),
     "schema": (
-        "asr.cli.schema",
+        "asr.cli.recipes.schema",
         "JSON Schema of recipes, for editors that complete and check them",
     ),
     "transcribe": ("asr.cli.transcribe", "audio files -> text, with a trained model's folder"),

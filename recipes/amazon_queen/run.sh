@@ -37,7 +37,7 @@ started=$SECONDS
 stage() { echo; echo "== $* ($(((SECONDS - started) / 60)) min)"; }
 
 stage "install"
-bash tools/make_venv.sh
+bash tools/make_venv.sh pretrained whisper
 asr=.venv/bin/asr
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 

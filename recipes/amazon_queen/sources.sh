@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-bash tools/make_venv.sh
+bash tools/make_venv.sh pretrained whisper
 asr=.venv/bin/asr data=data/amazon_queen exp=exp/amazon_queen_sources
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 mkdir -p $exp

@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-bash tools/make_venv.sh
+bash tools/make_venv.sh beam
 asr=.venv/bin/asr recipes=recipes/festvox_ru data=data/festvox_ru exp=exp/festvox_ru_methods
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 $asr prepare festvox_ru --output $data --download-dir data/download

@@ -42,7 +42,7 @@ started=$SECONDS
 stage() { echo; echo "== $* ($(((SECONDS - started) / 60)) min)"; }
 
 stage "install"
-bash tools/make_venv.sh
+bash tools/make_venv.sh beam
 asr=.venv/bin/asr
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 # Of torchrun: how long ranks that were told to stop may take to save, 30 otherwise.

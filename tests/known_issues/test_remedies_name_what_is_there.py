@@ -128,8 +128,9 @@ def test_commands_and_options(
 ) -> None:
     parsers = {prog: set(p._option_string_actions) for prog, p in _parsers(monkeypatch, capsys)}
     texts = list(kind())
-    # Of launchers, and of the roof.
-    others = {"--shm-size", "--nproc-per-node", "--module", "--shutdown-timeout", "--version"}
+    # Of launchers, and of the roof; of Docker.
+    others = {"--num_gpus", "--nproc-per-node", "--module", "--shutdown-timeout", "--version"}
+    others |= {"--shm-size", "--build-arg", "--gpus", "--rm"}
     if kind is documents:  # which also describe scripts
         scripts = [p for f in ("recipes/*/*.sh", "tools/*.*") for p in RECIPES.parent.glob(f)]
         others |= {o for p in scripts for o in re.findall(r"--[a-z][\w-]*", p.read_text())}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from recipe_paths import RECIPES
 
-from asr.cli import schema
+from asr.cli.recipes import schema
 
 FILES = sorted(RECIPES.glob("*/*.yaml"))
 

@@ -1,0 +1,1 @@
+"""Commands about recipes themselves: those that come with the package, and their schema."""
