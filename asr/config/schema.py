@@ -27,6 +27,7 @@ from asr.config.model import ModelSection, TransformerConfig
 from asr.config.pseudo_label import PseudoLabelConfig
 from asr.config.store import StoreConfig
 from asr.config.teacher import TeacherConfig
+from asr.config.tracking import TrackingConfig, with_loggers_in_place
 from asr.config.trainer import TrainerConfig
 
 
@@ -209,6 +210,9 @@ class Config(Section):
     teacher: TeacherConfig = TeacherConfig()
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     trainer: TrainerConfig = TrainerConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    _older_names = model_validator(mode="before")(with_loggers_in_place)
 
     @model_validator(mode="before")
     @classmethod

@@ -25,7 +25,7 @@ from asr.scaling.rule import SECONDS_PER_HOUR, in_force, kappa_of
 from asr.scaling.second_moment import second_moment_factor
 from asr.teacher.teachers import TeacherContext
 from asr.tracking.metric_logger import RunInfo
-from asr.tracking.run_log import RunLog, logger_class
+from asr.tracking.run_log import RunLog, logger_classes
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
 from asr.training.guards.audio_store import StoreGuard
 from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
@@ -53,11 +53,11 @@ class Trainer:
         """
         self.config, self.ranks, self.shows = config, ranks, shows
         self.run = Path(config.output)
-        self.logger_classes = [logger_class(name) for name in config.trainer.loggers]
         self.store = CheckpointStore(self.run, config.trainer.keep_last)
         self.resumed_from = agreed_checkpoint(self.store, config.fork_from, ranks)
         saved: Checkpoint | None = None
         with together(ranks):
+            self.loggers = logger_classes(config.tracking.loggers) if ranks.is_first else []
             self.tokenizer = training_tokenizer(config, self.resumed_from)
             factory = make_factory(config, self.tokenizer)
             options = factory.data_options if factory else {}
@@ -183,7 +183,7 @@ class Trainer:
         clock, settings = self.state.clock, self.config.model_dump(mode="json")
         about = clock.hours, clock.steps, self.state.batches_drawn, self._evaluation_is_due
         run = RunInfo(self.run, self.config.name, settings, *about)
-        self.log = RunLog(run, self.logger_classes, self.shows)
+        self.log = RunLog(run, self.loggers, self.shows)
 
     def _say(self, text: str) -> None:
         if self.log is not None:

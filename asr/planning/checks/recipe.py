@@ -192,7 +192,7 @@ def _roles(config: Config) -> Iterator[Finding]:
 def _files(config: Config) -> Iterator[Finding]:
     if config.fork_from is not None and not (Path(config.fork_from) / "state.json").is_file():
         yield Finding.of(no_checkpoint("fork_from", Path(config.fork_from)))
-    for name in config.trainer.loggers:
+    for name in config.tracking.loggers:
         try:
             logger_class(name)
         except UserError as error:
