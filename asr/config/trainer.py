@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 
 from asr.config.fields import Count, Natural, NonNegative, Positive, Section, total_hours_or_passes
+from asr.config.patience import EarlyStoppingConfig
 
 _BATCH = "give batch.batch_seconds and batch.max_seconds_per_micro_batch"
 _PRECISION = "give trainer.precision"
@@ -40,6 +41,7 @@ class TrainerConfig(Section):
     """Hours of audio at which training ends."""
     total_passes: Positive | None = None
     """Or as many times the hours of the labelled speech; give one of the two."""
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     evaluation_every_hours: Positive = 100.0
     """Audio between two evaluations of student and teacher on the dev sets."""
     checkpoint_every_hours: Positive = 100.0
