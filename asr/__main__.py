@@ -23,6 +23,7 @@ COMMANDS = {
     "plan": ("asr.cli.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
     "bench": ("asr.cli.bench", "how fast a recipe trains on this machine, for plan"),
     "train": ("asr.cli.train", "train a recipe; resumes by itself"),
+    "fork": ("asr.cli.runs.fork", "a new run from where another one stood"),
     "label": ("asr.cli.label", "label prepared sets with any model, for a run or other toolkits"),
     "labels": ("asr.cli.pseudo_labels", "what a run's pseudo-labels were: stats, diff, worst"),
     "audit": (
