@@ -42,6 +42,10 @@ COMMANDS = {
         "asr.cli.schema",
         "JSON Schema of recipes, for editors that complete and check them",
     ),
+    "completion": (
+        "asr.cli.arguments.completion",
+        "a script by which bash, zsh or tcsh completes commands, options and files",
+    ),
     "transcribe": ("asr.cli.transcribe", "audio files -> text, with a trained model's folder"),
 }
 
@@ -137,8 +141,9 @@ def _meeting(name: str, *arguments: object) -> object:
 def _done(arguments: list[str]) -> int:
     """The status of a command that came to its end, and all that it printed with it."""
     module = importlib.import_module(COMMANDS[arguments[0]][0])
+    of_all = (COMMANDS,) if arguments[0] == "completion" else ()
     try:
-        status = int(module.main(arguments[1:]))
+        status = int(module.main(arguments[1:], *of_all))
     except SystemExit:  # of --help
         sys.stdout.flush()
         raise

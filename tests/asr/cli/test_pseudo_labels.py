@@ -75,7 +75,7 @@ def test_what_filters_leave_out_is_counted(
     assert main([*command, "tsv", "--at", "2"]) == 0
     assert (tmp_path / "out/labels.tsv").read_text().splitlines()[1].startswith("a\tabab\t")
     assert main([*command, "tsv", "--min-confidence", "0.95"]) == 2
-    assert "no label passes the filters (1 empty, 1 low confidence)" in capsys.readouterr().err
+    assert "no label passes the filters (1 low confidence, 1 empty)" in capsys.readouterr().err
     assert main([*command, "tsv", "--max-wer-estimate", "10"]) == 2
     assert "1 high estimate of WER" in capsys.readouterr().err
     assert main([*command, "tsv", "--max-seconds", "1.5"]) == 2
