@@ -108,7 +108,10 @@ def follow(folder: Path, name: str, lines: int, is_at_end: Callable[[float], boo
     settings = parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"))
     progress = Progress.read(progress_of(folder, name))
     module, class_name = SERVICES[name]
-    about = About(folder, settings["name"], settings["tracking"]["project"], settings)
+    project = str(
+        (settings.get("tracking") or {}).get("project", "asr-ema")
+    )  # older runs have none
+    about = About(folder, settings["name"], project, settings)
     service: Service = getattr(import_module(module), class_name)(about)
     curves = {key: value for key, value in settings.items() if key not in _ABOUT_ITSELF}
     recipe = hashlib.sha256(json.dumps(curves, sort_keys=True).encode()).hexdigest()
