@@ -10,7 +10,6 @@ import webbrowser
 from pathlib import Path
 
 from asr.cli.arguments.common import add_normaliser, add_pairs, pairs_of
-from asr.cli.runs.baseline import comparison_lines, decode_missing
 from asr.errors import UserError
 from asr.evaluation.results import BY_FIELDS
 from asr.report.run_page import write_report
@@ -91,6 +90,8 @@ def main(argv: list[str]) -> int:
 def _of_one(arguments: argparse.Namespace, command: list[str]) -> Path:
     folders = arguments.runs[0], arguments.baseline
     if arguments.baseline and all(folder.is_dir() for folder in folders):
+        from asr.cli.runs.baseline import decode_missing  # and torch with it
+
         decode_missing(*folders)
     page = write_report(
         arguments.runs[0],
@@ -107,8 +108,11 @@ def _of_one(arguments: argparse.Namespace, command: list[str]) -> Path:
     results = json.loads(page.with_name("results.json").read_text(encoding="utf-8"))
     for warning in results.get("warnings", []):
         print(f"warning: {warning}")
-    for line in comparison_lines(*folders, results) if arguments.baseline else ():
-        print(line)
+    if arguments.baseline:
+        from asr.cli.runs.baseline import comparison_lines
+
+        for line in comparison_lines(*folders, results):
+            print(line)
     return page
 
 
