@@ -23,6 +23,7 @@ COMMANDS = {
     "plan": ("asr.cli.plan", "what the scaling rule derives for 1, 8, 64 ... ranks"),
     "bench": ("asr.cli.bench", "how fast a recipe trains on this machine, for plan"),
     "train": ("asr.cli.train", "train a recipe; resumes by itself"),
+    "fork": ("asr.cli.runs.fork", "a new run from where another one stood"),
     "label": ("asr.cli.label", "label prepared sets with any model, for a run or other toolkits"),
     "labels": ("asr.cli.pseudo_labels", "what a run's pseudo-labels were: stats, diff, worst"),
     "audit": (
@@ -41,6 +42,10 @@ COMMANDS = {
     "schema": (
         "asr.cli.recipes.schema",
         "JSON Schema of recipes, for editors that complete and check them",
+    ),
+    "completion": (
+        "asr.cli.arguments.completion",
+        "a script by which bash, zsh or tcsh completes commands, options and files",
     ),
     "transcribe": ("asr.cli.transcribe", "audio files -> text, with a trained model's folder"),
 }
@@ -137,8 +142,9 @@ def _meeting(name: str, *arguments: object) -> object:
 def _done(arguments: list[str]) -> int:
     """The status of a command that came to its end, and all that it printed with it."""
     module = importlib.import_module(COMMANDS[arguments[0]][0])
+    of_all = (COMMANDS,) if arguments[0] == "completion" else ()
     try:
-        status = int(module.main(arguments[1:]))
+        status = int(module.main(arguments[1:], *of_all))
     except SystemExit:  # of --help
         sys.stdout.flush()
         raise

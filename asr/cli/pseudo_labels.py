@@ -6,12 +6,15 @@ import argparse
 import difflib
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from asr.cli.arguments.common import make_parser
 from asr.errors import UserError
 from asr.pseudo_labels.ledger_report import by_hours_of, difference, worst_of
+from asr.pseudo_labels.outside.export import Filters, export_labels
+from asr.pseudo_labels.outside.label_files import EXPORTS
 from asr.utils.options import finite
 
 _DESCRIPTION = """\
@@ -20,7 +23,12 @@ Read the ledger of a run, EXP/pseudo_labels/*/*.parquet: every label, and every 
   asr labels stats EXP              metrics by hours of audio; uses and ages of labels that are kept
   asr labels diff EXP [OTHER]       what changed between the first and the last label of each utterance, or
                                     between two times (--from, --to), or between the last labels of two runs
-  asr labels worst EXP              the last labels with the most character errors, or the least confidence
+  asr labels worst EXP              the last labels with the most character errors, or the least confidence, and
+                                    links to their recordings
+  asr labels export EXP --to FORMAT --output FOLDER
+                                    the last label of each utterance for other toolkits, of those that filters
+                                    (--min-confidence, --max-wer-estimate, --at, ...) let through; also of what
+                                    `asr label` wrote
 
 Any tool for Parquet reads the files, too: pandas.read_parquet("EXP/pseudo_labels/labels").
 """
@@ -37,6 +45,9 @@ def main(argv: list[str]) -> int:
         span = (arguments.begin, arguments.end)
         found = difference(run, arguments.other, *span, arguments.count)
         text = _render_diff(found)
+    elif arguments.command == "export":
+        found = _export(arguments)
+        text = _render_export(found)
     else:
         found = worst_of(run, arguments.count)
         text = _render_worst(found)
@@ -46,8 +57,10 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = make_parser("labels", _DESCRIPTION)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="stats | diff | worst")
-    for name in ("stats", "diff", "worst"):
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="stats | diff | worst | export"
+    )
+    for name in ("stats", "diff", "worst", "export"):
         command = commands.add_parser(name)
         command.add_argument("run", type=Path, metavar="EXP", help="folder of a run")
         command.add_argument("--json", action="store_true", help="print JSON instead of text")
@@ -58,6 +71,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
                 metavar="HOURS",
                 help="audio of a row (default: about 12 rows)",
             )
+            continue
+        if name == "export":
+            _add_export(command)
             continue
         command.add_argument("-n", "--count", type=int, default=20, help="utterances (default 20)")
         if name == "diff":
@@ -78,9 +94,65 @@ def _parse(argv: list[str]) -> argparse.Namespace:
             raise UserError(
                 f"--from {times[0]:g} --to {times[1]:g} is no span", "the first must be the earlier"
             )
-    if arguments.command != "stats" and arguments.count < 1:
+    if arguments.command in ("diff", "worst") and arguments.count < 1:
         raise UserError(f"--count {arguments.count} is too small", "it must be at least 1")
     return arguments
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--to", choices=EXPORTS, required=True, help="format of the file")
+    command.add_argument("--output", type=Path, required=True, metavar="FOLDER")
+    command.add_argument(
+        "--manifest",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SET.jsonl.gz",
+        help="where the recordings stand (default: the run's untranscribed sets); may be given several times",
+    )
+    command.add_argument(
+        "--at", type=finite, metavar="HOURS", help="labels as they were then (default: the last)"
+    )
+    command.add_argument("--min-confidence", type=finite, metavar="SHARE", help="from 0 to 1")
+    command.add_argument(
+        "--max-wer-estimate",
+        type=finite,
+        metavar="PERCENT",
+        help="as its confidence and dev sets say",
+    )
+    command.add_argument("--min-seconds", type=finite, default=0.0, metavar="S")
+    command.add_argument("--max-seconds", type=finite, default=math.inf, metavar="S")
+    command.add_argument(
+        "--dropped",
+        action="store_true",
+        help="also labels that the run has not trained on, and empty ones",
+    )
+
+
+def _export(arguments: argparse.Namespace) -> dict[str, Any]:
+    filters = Filters(
+        arguments.at,
+        arguments.min_confidence,
+        arguments.max_wer_estimate,
+        arguments.min_seconds,
+        arguments.max_seconds,
+        arguments.dropped,
+    )
+    done = export_labels(arguments.run, arguments.to, arguments.output, filters, arguments.manifest)
+    return {**asdict(done), "path": str(done.path)}
+
+
+def _render_export(found: dict[str, Any]) -> str:
+    lines = [
+        f"{found['labels']:,} labels: {found['path']}",
+        f"left out: {_reasons(found['left_out'])}",
+    ]
+    if found["without_audio"]:
+        lines.append(
+            f"note: the recordings of {found['without_audio']:,} are not known here: name their sets with "
+            "--manifest"
+        )
+    return "\n".join(lines)
 
 
 _COLUMNS = (
@@ -175,4 +247,7 @@ def _render_worst(found: dict[str, Any]) -> str:
         )
         if row.get("reference"):
             lines.append(f"  reference: {row['reference']}")
+        if row.get("audio"):
+            begin = f" from {row['audio_begin']:.2f} s" if row["audio_begin"] else ""
+            lines.append(f"  {Path(row['audio']).as_uri()}{begin}")
     return "\n".join(lines)

@@ -37,7 +37,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--note", help="a sentence for a banner at the top, e.g. a warning")
     single = parser.add_argument_group("of one run")
     single.add_argument(
-        "--baseline", type=Path, help="output folder of a supervised run, for its curves"
+        "--baseline",
+        type=Path,
+        help="output folder of another run, e.g. a supervised one: its curves are drawn beside, and its "
+        "average is compared with RUN's at equal hours of audio; what is not decoded yet is decoded first",
     )
     single.add_argument(
         "--watch",
@@ -85,6 +88,11 @@ def main(argv: list[str]) -> int:
 
 
 def _of_one(arguments: argparse.Namespace, command: list[str]) -> Path:
+    folders = arguments.runs[0], arguments.baseline
+    if arguments.baseline and all(folder.is_dir() for folder in folders):
+        from asr.cli.runs.baseline import decode_missing  # and torch with it
+
+        decode_missing(*folders)
     page = write_report(
         arguments.runs[0],
         arguments.baseline,
@@ -100,6 +108,11 @@ def _of_one(arguments: argparse.Namespace, command: list[str]) -> Path:
     results = json.loads(page.with_name("results.json").read_text(encoding="utf-8"))
     for warning in results.get("warnings", []):
         print(f"warning: {warning}")
+    if arguments.baseline:
+        from asr.cli.runs.baseline import comparison_lines
+
+        for line in comparison_lines(*folders, results):
+            print(line)
     return page
 
 

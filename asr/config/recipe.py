@@ -24,6 +24,7 @@ from asr.config.fields import Section
 from asr.config.model import MODEL_KINDS
 from asr.config.pseudo_label import with_start_in_full
 from asr.config.schema import Config
+from asr.config.tracking import with_loggers_in_place
 from asr.errors import UserError
 from asr.utils.yaml_text import parse_yaml
 
@@ -170,6 +171,7 @@ def _in_full(part: dict[str, Any], source: str) -> dict[str, Any]:
         policy = with_start_in_full(part.get("pseudo_label"))
     except ValueError as error:
         raise UserError(f"{source}: 'pseudo_label': {error}", _SETTINGS_SHOWN) from None
+    part = with_loggers_in_place(part)
     return part if policy is None else {**part, "pseudo_label": policy}
 
 
@@ -212,6 +214,8 @@ def _put(tree: dict[str, Any], key: str, value: Any, merges: bool = False) -> No
     if key.strip() == "pseudo_label.start_hours":
         _put(tree, "pseudo_label.start.passes", None)
         key = "pseudo_label.start.hours"
+    if key.strip() == "trainer.loggers":
+        key = "tracking.loggers"
     if isinstance(value, Mapping):
         value = _in_full({key.strip(): dict(value)}, f"override of '{key}'")[key.strip()]
     *parents, leaf = key.strip().split(".")

@@ -24,9 +24,11 @@ from asr.config.fields import (
     check_schedule,
 )
 from asr.config.model import ModelSection, TransformerConfig
+from asr.config.patience import PlateauConfig
 from asr.config.pseudo_label import PseudoLabelConfig
 from asr.config.store import StoreConfig
 from asr.config.teacher import TeacherConfig
+from asr.config.tracking import TrackingConfig, with_loggers_in_place
 from asr.config.trainer import TrainerConfig
 
 
@@ -122,19 +124,25 @@ class OptimizerConfig(Section):
     """Clipping threshold of the global gradient norm; 0 for no clipping."""
     warmup_hours: NonNegative = 1.0
     """Linear warm-up from 0."""
-    decay: Literal["constant", "linear", "cosine"] = "constant"
-    """Shape of the decay, from decay_start_hours to decay_end_hours."""
+    decay: Literal["constant", "linear", "cosine", "plateau"] = "constant"
+    """Shape of the decay, from decay_start_hours to decay_end_hours; or plateau, by the dev WER."""
+    plateau: PlateauConfig = PlateauConfig()
     decay_start_hours: NonNegative | None = None
     """Start of the decay; null for the end of the warm-up."""
     decay_end_hours: Positive | None = None
     """End of the decay; null for the end of training."""
     final_share: Share = 0.0
-    """Learning rate at the end of the decay, as a share of the peak."""
+    """Learning rate at the end of the decay, as a share of the peak; on a plateau it falls no further."""
 
     @model_validator(mode="after")
     def _check(self) -> OptimizerConfig:
         if self.kind == "adam" and self.weight_decay > 0:
             raise ValueError(f"weight_decay {self.weight_decay} needs kind adamw; adam has none")
+        if (self.decay == "plateau") != (self.plateau.patience_hours is not None):
+            raise ValueError(
+                f"decay {self.decay} and plateau.patience_hours {self.plateau.patience_hours}: decay plateau "
+                "and a patience in hours of audio go together"
+            )
         return self
 
 
@@ -209,6 +217,9 @@ class Config(Section):
     teacher: TeacherConfig = TeacherConfig()
     pseudo_label: PseudoLabelConfig = PseudoLabelConfig()
     trainer: TrainerConfig = TrainerConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    _older_names = model_validator(mode="before")(with_loggers_in_place)
 
     @model_validator(mode="before")
     @classmethod
@@ -270,6 +281,12 @@ class Config(Section):
             raise ValueError(
                 f"pseudo_label.start.dev_wer_below {start.dev_wer_below:g} needs a dev set: name one in "
                 "corpus.dev, or set it to null"
+            )
+        waiting = self.optimizer.plateau, self.trainer.early_stopping
+        if not self.corpus.dev and any(one.patience_hours is not None for one in waiting):
+            raise ValueError(
+                "optimizer.plateau and trainer.early_stopping wait for the dev WER: name a set in "
+                "corpus.dev, or set their patience_hours to null"
             )
         return self
 

@@ -7,9 +7,7 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 
 from asr.config.fields import Count, Natural, NonNegative, Positive, Section, total_hours_or_passes
-
-LOGGERS = ("tensorboard",)
-
+from asr.config.patience import EarlyStoppingConfig
 
 _BATCH = "give batch.batch_seconds and batch.max_seconds_per_micro_batch"
 _PRECISION = "give trainer.precision"
@@ -43,6 +41,7 @@ class TrainerConfig(Section):
     """Hours of audio at which training ends."""
     total_passes: Positive | None = None
     """Or as many times the hours of the labelled speech; give one of the two."""
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     evaluation_every_hours: Positive = 100.0
     """Audio between two evaluations of student and teacher on the dev sets."""
     checkpoint_every_hours: Positive = 100.0
@@ -73,16 +72,6 @@ class TrainerConfig(Section):
     """Batches (reference batches where these are larger) between measurements of the noise scale; 0: none."""
     utterance_ledger: bool = True
     """Write the utterance ids of every global batch to utterances.jsonl."""
-    loggers: list[str] = ["tensorboard"]
-    """Where metrics go besides metrics.jsonl: tensorboard; or FILE.py:CLASS of your own."""
-
-    @field_validator("loggers")
-    @classmethod
-    def _known(cls, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in LOGGERS and ".py:" not in name:
-                raise ValueError(f"choose of {', '.join(LOGGERS)}, or FILE.py:CLASS of your own")
-        return names
 
     @field_validator("deepspeed")
     @classmethod

@@ -33,6 +33,21 @@ _BUCKETS = {
 }
 """Groups by (upper bound, name), lowest first."""
 
+_MOST_VALUES = 12
+"""Of a number, that are shown one by one."""
+UNKNOWN = "unknown"
+_OF_EACH = {
+    "id",
+    "reference",
+    "hypothesis",
+    "text",
+    "pred_text",
+    "audio_filepath",
+    "words",
+    "tokens",
+}
+"""Fields that say nothing of a group."""
+
 Sets = Mapping[str, Mapping[str, Sequence[Aligned]]]
 """Set -> model -> utterances with their edits."""
 
@@ -81,27 +96,39 @@ def build_results(
         return results
     models = sets[main]
     for name in by_fields:
-        known = {"speaker", *_BUCKETS, "language"}
-        if name not in known and not any(
-            name in one.utterance.fields for aligned in models.values() for one in aligned
-        ):
-            raise UserError(
-                f"--by {name}: no utterance of '{main}' has that field",
-                f"name one of {', '.join(sorted(known))}, or a field of the lines of decode/{main}",
-            )
+        check_field(name, models, f"'{main}'")
     try:
         pairs = compare_models(models, further)
     except UserError as error:
         raise error.at(f"decode/{main}") from None
     results["paired"] = pair_rows(pairs)
     for name in by_fields:
-        groups = {model: _grouped(aligned, name) for model, aligned in models.items()}
-        if any(len(group) > 1 for group in groups.values()):
-            results["by"][name] = {
-                model: {value: _lite(score_aligned(a)) for value, a in group.items()}
-                for model, group in groups.items()
-            }
+        found = breakdown(models, name)
+        if any(len(group) > 1 for group in found.values()):
+            results["by"][name] = found
     return results
+
+
+def check_field(name: str, models: Mapping[str, Sequence[Aligned]], where: str) -> None:
+    """Raises UserError for a field that no utterance has, naming those there are."""
+    known = {"speaker", *_BUCKETS, "language"}
+    fields = {f for aligned in models.values() for one in aligned for f in one.utterance.fields}
+    if name not in known | fields:
+        there = sorted(known | (fields - _OF_EACH))
+        raise UserError(
+            f"--by {name}: no utterance of {where} has that field",
+            f"name one of {', '.join(there)}",
+        )
+
+
+def breakdown(
+    models: Mapping[str, Sequence[Aligned]], name: str
+) -> dict[str, dict[str, dict[str, float | int]]]:
+    """Model -> value of a field -> rates; of a number that has many values, between its quartiles."""
+    return {
+        model: {value: _lite(score_aligned(a)) for value, a in _grouped(aligned, name).items()}
+        for model, aligned in models.items()
+    }
 
 
 def check_pairs(further: Sequence[Pair], sets: Mapping[str, Mapping[str, object]]) -> None:
@@ -161,18 +188,33 @@ def _lite(full: Score) -> dict[str, float | int]:
 
 def _grouped(aligned: Sequence[Aligned], name: str) -> dict[str, list[Aligned]]:
     groups: dict[str, list[Aligned]] = {}
+    numbers = [] if name in _BUCKETS else [one.utterance.fields.get(name) for one in aligned]
+    buckets = _BUCKETS.get(name) or _quartiles(numbers)
     for one in aligned:
-        groups.setdefault(_value(one, name), []).append(one)
-    order = [bucket for _, bucket in _BUCKETS.get(name, ())] or sorted(groups)
+        groups.setdefault(_value(one, name, buckets), []).append(one)
+    order = [*(bucket for _, bucket in buckets), UNKNOWN] if buckets else sorted(groups)
     return {value: groups[value] for value in order if value in groups}
 
 
-def _value(one: Aligned, name: str) -> str:
+def _quartiles(values: Sequence[Any]) -> tuple[tuple[float, str], ...]:
+    """Groups of a field that is a number, where it has many values; else none."""
+    numbers = [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    finite = sorted(filter(math.isfinite, numbers))
+    are_all = len(finite) == sum(value is not None for value in values)
+    if not are_all or len(set(finite)) <= _MOST_VALUES:
+        return ()
+    bounds = sorted({finite[len(finite) * quarter // 4] for quarter in (1, 2, 3)})
+    named = [(upper, f"below {upper:g}") for upper in bounds]
+    return (*named, (math.inf, f"from {bounds[-1]:g}"))
+
+
+def _value(one: Aligned, name: str, buckets: Sequence[tuple[float, str]]) -> str:
     utterance = one.utterance
+    value: Any = utterance.speaker if name == "speaker" else utterance.fields.get(name)
     if name in _BUCKETS:
         seconds = utterance.seconds
         rate = one.words.reference_length / seconds if seconds else 0.0
-        measure = seconds if name == "duration" else rate
-        return next(bucket for upper, bucket in _BUCKETS[name] if measure < upper)
-    value = utterance.speaker if name == "speaker" else utterance.fields.get(name)
-    return "unknown" if value is None else str(value)
+        value = seconds if name == "duration" else rate
+    if value is None:
+        return UNKNOWN
+    return next((bucket for upper, bucket in buckets if value < upper), str(value))

@@ -76,6 +76,24 @@ def p_and_verdict(p: float, adjusted: float) -> str:
     return f"p = {p:.2g}{corrected}, {verdict(adjusted)}"
 
 
+def render_breakdown(name: str, models: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Rates by a field, model by model, as plain text: what `asr.evaluation.results.breakdown` finds."""
+    rows = [(model, value, row) for model, by in models.items() for value, row in by.items()]
+    value_width = max(len(name), *(len(value) for _, value, _ in rows))
+    model_width = max(len("system"), *map(len, models))
+    lines = [
+        f"{name:<{value_width}}  {'system':<{model_width}}  {'utterances':>10} {'words':>8}"
+        f"  {'WER %':>7} {'95 % interval':>17}  {'CER %':>7}"
+    ]
+    for model, value, row in sorted(rows, key=lambda one: list(models[one[0]]).index(one[1])):
+        interval = f"[{row['wer_low']:.2f}, {row['wer_high']:.2f}]"
+        lines.append(
+            f"{value:<{value_width}}  {model:<{model_width}}  {row['utterances']:>10,} {row['words']:>8,}"
+            f"  {row['wer']:7.2f} {interval:>17}  {row['cer']:7.2f}"
+        )
+    return "\n".join(lines)
+
+
 def render_table(scores: Mapping[str, Score]) -> str:
     """The scores of systems on one set as plain text."""
     first = next(iter(scores.values()))

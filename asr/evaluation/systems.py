@@ -56,6 +56,8 @@ class Source:
 
         Raises UserError with file, line and remedy.
         """
+        if reference is None and self._is_nemo(hypothesis):
+            return replace(self, reference_format="nemo").load(hypothesis, hypothesis)
         if reference is None:
             return make_system(str(hypothesis), read_hypotheses(hypothesis), self.normaliser)
         kinds = (
@@ -74,6 +76,13 @@ class Source:
         return make_system(
             str(hypothesis), utterances, self.normaliser, [read, *notes, *more_notes]
         )
+
+    def _is_nemo(self, path: Path) -> bool:
+        """Whether a file alone is NeMo's, whose lines hold text and pred_text."""
+        if self.hypothesis_format is not None:
+            return self.hypothesis_format == "nemo"
+        is_json = Path(path.name.removesuffix(".gz")).suffix in (".jsonl", ".json", ".manifest")
+        return is_json and path.is_file() and guess_format(path) == "nemo"
 
     def _texts(
         self, path: Path, kind: str, references: Mapping[str, Transcript]

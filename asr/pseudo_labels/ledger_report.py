@@ -16,6 +16,8 @@ from asr.pseudo_labels.ledger_stats import (
     use_metrics,
     worst,
 )
+from asr.pseudo_labels.outside.export import records_of
+from asr.pseudo_labels.outside.lines import WrittenLabel
 
 _ROWS_SHOWN = 12
 
@@ -110,9 +112,12 @@ def _firsts(labels: Columns) -> Any:
 
 
 def worst_of(run: Path, count: int) -> dict[str, Any]:
-    """The last labels with the most character errors, or the least confidence; references where known."""
+    """The last labels with the most character errors, or the least confidence.
+
+    References and recordings where they are known.
+    """
     by, rows = worst(_labels(run, []), count)
-    return {"by": by, "labels": _with_references(run, _records(rows))}
+    return {"by": by, "labels": _with_sources(run, _records(rows))}
 
 
 def _records(labels: Columns) -> list[dict[str, Any]]:
@@ -122,21 +127,16 @@ def _records(labels: Columns) -> list[dict[str, Any]]:
     ]
 
 
-def _with_references(run: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """References, where the run's manifests are still there and know it."""
-    from asr.data.dataset import load_role
-    from asr.data.segments import Kind
-    from asr.model.model_folder import read_config
-
-    try:
-        speech = load_role(read_config(run), Kind.UNTRANSCRIBED)
-    except UserError:
-        return rows
-    places = speech.places_of([row["utterance"] for row in rows])
-    return [
-        {**row, "reference": None if place is None else speech.references[place] or None}
-        for row, place in zip(rows, places, strict=True)
-    ]
+def _with_sources(run: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """References and recordings, where the run's manifests are still there and know them."""
+    found = []
+    for row, record in zip(rows, records_of(run, [r["utterance"] for r in rows]), strict=True):
+        cut, reference = record or ({}, "")
+        label = WrittenLabel(row["utterance"], row["text"], cut=cut)
+        audio = None if label.audio is None else str(Path(label.audio).absolute())
+        source = {"audio": audio, "audio_begin": cut.get("start", 0.0)}
+        found.append({**row, "reference": reference or None, **source})
+    return found
 
 
 def _plain(value: Any) -> Any:

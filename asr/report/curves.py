@@ -37,11 +37,17 @@ Marks = Sequence[tuple[float, str]]
 
 
 def marks_of(
-    config: Mapping[str, Any], card: Mapping[str, Any], start_hours: float | None
+    config: Mapping[str, Any],
+    card: Mapping[str, Any],
+    start_hours: float | None,
+    run: Run | None = None,
+    complete: Mapping[str, Any] | None = None,
 ) -> Marks:
-    """Where a run changes: pseudo-labels and SpecAugment begin, the batch is another one.
+    """Where a run changes: pseudo-labels and SpecAugment begin, the batch or the learning rate is another one,
+    or it was stopped early.
 
-    `config` and `card` are the run's config.yaml and scaling.json, as they were read; either may be empty.
+    `config`, `card` and `complete` are the run's config.yaml, scaling.json and complete.json, as read; any
+    may be empty.
     """
     found: list[tuple[float, str]] = []
     if start_hours is not None:
@@ -52,6 +58,13 @@ def marks_of(
     for later in (card.get("history") or [])[1:]:
         if is_number(later.get("from_hours")):
             found.append((later["from_hours"], f"kappa {later['kappa']:g} from here"))
+    factor = ((config.get("optimizer") or {}).get("plateau") or {}).get("factor")
+    lines = run.training if run else []
+    for before, line in itertools.pairwise(lines):
+        if (line.get("plateau_decays") or 0) > (before.get("plateau_decays") or 0):
+            found.append((before["hours"], f"learning rate x {factor} from here"))
+    if complete and complete.get("stopped_early") and is_number(complete.get("hours")):
+        found.append((complete["hours"], "stopped early"))
     return found
 
 

@@ -82,9 +82,9 @@ def _context(
     environment = reader.read_json(exp / "environment.json")
     config_text, config = reader.read_config(exp / "config.yaml")
     start_hours, card = _start_hours(config, main_run), reader.read_json(exp / "scaling.json")
-    marks = curves.marks_of(config, card, start_hours)
-    main = main_set(sets)
-    models = sets.get(main or "", {})
+    ended = reader.read_json(exp / "complete.json")
+    marks = curves.marks_of(config, card, start_hours, main_run, ended)
+    models = sets.get((main := main_set(sets)) or "", {})
     worst_model = headline_model(models)
     return {
         "name": str(config.get("name") or exp.resolve().name),

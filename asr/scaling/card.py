@@ -13,6 +13,15 @@ from asr.scaling.rule import SECONDS_PER_HOUR, half_lives_in_run, in_force, kapp
 _OFF_GRID_SHARE = 0.01
 
 
+def batch_change(config: Config, hours: float, before: float, after: float, second: str) -> str:
+    """In words: batches of other seconds from here on; `second` is what Adam's second moment gets."""
+    kappas = kappa_of(config, before), kappa_of(config, after)
+    return (
+        f"{hours:8.2f} h  batch {before:g} -> {after:g} s, kappa {kappas[0]:g} -> {kappas[1]:g}; Adam's second "
+        f"moment: {second}"
+    )
+
+
 def steps_for(hours: float, batch_seconds: float) -> int:
     """Steps of `batch_seconds` that cover `hours` of audio."""
     return math.ceil(hours * SECONDS_PER_HOUR / batch_seconds - 1e-9)

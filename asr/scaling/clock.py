@@ -31,8 +31,12 @@ def crossed(before_hours: float, after_hours: float, every_hours: float) -> bool
     return math.floor(after_hours / every_hours) > math.floor(before_hours / every_hours)
 
 
-def learning_rate_share(optimizer: OptimizerConfig, total_hours: float, hours: float) -> float:
+def learning_rate_share(
+    optimizer: OptimizerConfig, total_hours: float, hours: float, decays: int = 0
+) -> float:
     """Share of the peak learning rate at `hours` of audio: warm-up, plateau, decay.
+
+    `decays`: how often the dev WER has not fallen for long enough, for decay plateau.
 
     Callers pass the middle of the batch about to be used, so that the integral over audio of a linear
     piece of the schedule is the same for every batch size.
@@ -41,6 +45,8 @@ def learning_rate_share(optimizer: OptimizerConfig, total_hours: float, hours: f
         return hours / optimizer.warmup_hours
     if optimizer.decay == "constant":
         return 1.0
+    if optimizer.decay == "plateau":
+        return max(optimizer.final_share, optimizer.plateau.factor**decays)
     start, end = _decay_span(optimizer, total_hours)
     progress = min(1.0, max(0.0, (hours - start) / max(end - start, 1e-12)))
     remaining = (

@@ -31,7 +31,8 @@ class RunInfo:
 class MetricLogger(ABC):
     """Receives metrics, on the first rank alone.
 
-    One of your own: a class in a file, named in the recipe as `trainer.loggers: [FILE.py:CLASS]`.
+    One of your own: a class in a file, named in the recipe as `tracking.loggers: [FILE.py:CLASS]`. One that
+    raises is said once and left alone from there on; the training goes on.
     """
 
     def __init__(self, run: RunInfo) -> None:
@@ -44,6 +45,10 @@ class MetricLogger(ABC):
 
         It holds `step`, `batch` and `hours` (of audio); numbers, None, names, and counts by reason.
         """
+
+    def notes(self) -> list[str]:
+        """What people should know of it that they have not been told; asked after each record, so be quick."""
+        return []
 
     def flush_to_disk(self) -> None:
         """Before a checkpoint: nothing of what led to it may be lost after it."""

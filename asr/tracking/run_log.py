@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from asr.errors import UserError
 from asr.tracking.console import Console
 from asr.tracking.jsonl import JsonLines, JsonLinesLogger
+from asr.tracking.loggers.comma_separated import CsvLogger
+from asr.tracking.loggers.following import (
+    AimLogger,
+    FollowingLogger,
+    MlflowLogger,
+    WandbLogger,
+)
 from asr.tracking.metric_logger import MetricLogger, RunInfo
 from asr.tracking.tensorboard import TensorBoardLogger
 from asr.utils.plugins import find_class
 
-_LOGGERS: dict[str, type[MetricLogger]] = {"tensorboard": TensorBoardLogger}
+_LOGGERS: dict[str, type[MetricLogger]] = {
+    "tensorboard": TensorBoardLogger,
+    "csv": CsvLogger,
+    "wandb": WandbLogger,
+    "mlflow": MlflowLogger,
+    "aim": AimLogger,
+}
 
 
 def logger_class(name: str) -> type[MetricLogger]:
-    """What an entry of `trainer.loggers` names. Raises UserError if it cannot be had."""
-    return find_class("trainer.loggers", name, _LOGGERS, MetricLogger)
+    """What an entry of `tracking.loggers` names. Raises UserError if it cannot be had."""
+    found = find_class("tracking.loggers", name, _LOGGERS, MetricLogger)
+    if issubclass(found, FollowingLogger):
+        found.check()
+    return found
 
 
-def _opened(logger: type[MetricLogger], run: RunInfo) -> MetricLogger:
-    try:
-        return logger(run)
-    except Exception as error:  # anything may happen in a class of the user's
-        raise UserError(
-            f"trainer.loggers: {logger.__name__}: {type(error).__name__}: {error}",
-            "fix it, or leave it out",
-        ) from error
+def logger_classes(names: Sequence[str]) -> list[type[MetricLogger]]:
+    """What `tracking.loggers` names. Raises UserError if one cannot be had."""
+    return [logger_class(name) for name in names]
 
 
 class RunLog:
@@ -35,49 +46,73 @@ class RunLog:
 
     def __init__(self, run: RunInfo, loggers: Sequence[type[MetricLogger]], shows: bool) -> None:
         """Open all of it; `loggers` come besides metrics.jsonl. `shows`: on the terminal, too."""
-        metrics = JsonLinesLogger(run)
-        self.loggers: list[MetricLogger] = [metrics]
-        for logger in loggers:
-            self.loggers.append(_opened(logger, run))
+        self.metrics = JsonLinesLogger(run)
+        self.loggers: list[MetricLogger] = []
+        """Those besides metrics.jsonl, without which the run can go on."""
         trainer = run.settings["trainer"]
         self.utterances: JsonLines | None = None
         if trainer["utterance_ledger"]:
             self.utterances = JsonLines(run.folder / "utterances.jsonl", run.batches)
         self.console = Console(run.folder, run.hours, trainer["total_hours"], shows)
-        for fault in (metrics.fault, self.utterances and self.utterances.fault):
+        for fault in (self.metrics.fault, self.utterances and self.utterances.fault):
             if fault:
                 self.say(f"warning: {fault}")
+        for logger in loggers:
+            self._try_to(logger.__name__, partial(self._add, logger, run))
 
     def say(self, message: str) -> None:
         """For people: on the terminal and in train.log."""
         self.console.say(message)
 
+    def _add(self, logger: type[MetricLogger], run: RunInfo) -> None:
+        self.loggers.append(logger(run))
+
+    def _tell_all(self, what: Callable[[MetricLogger], None]) -> None:
+        for logger in list(self.loggers):
+            if not self._try_to(type(logger).__name__, partial(what, logger)):
+                self.loggers.remove(logger)
+            for note in logger.notes():
+                self.say(note)
+
+    def _try_to(self, name: str, act: Callable[[], None]) -> bool:
+        """Whether it could be done. A logger that fails must not stop the training."""
+        try:
+            act()
+        except Exception as error:  # anything may happen in a class of the user's
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            self.say(
+                f"warning: tracking.loggers: {name}: {text:.300}; the training goes on without it"
+            )
+            return False
+        return True
+
     def training(
         self, record: Mapping[str, Any], ids: Mapping[str, list[str]], real_time: float
     ) -> None:
         """One update; `ids` are its utterances by kind."""
-        for logger in self.loggers:
-            logger.log(record, "train")
+        self.metrics.log(record, "train")
+        self._tell_all(lambda logger: logger.log(record, "train"))
         if self.utterances is not None:
             self.utterances.write({"step": record["step"], "batch": record["batch"], **ids})
         self.console.update(record, real_time)
 
     def evaluation(self, record: Mapping[str, Any]) -> None:
         """One model on one dev set."""
-        for logger in self.loggers:
-            logger.log(record, f"{record['set']}/{record['model']}")
+        prefix = f"{record['set']}/{record['model']}"
+        self.metrics.log(record, prefix)
+        self._tell_all(lambda logger: logger.log(record, prefix))
         self.console.evaluation(record)
 
     def flush_to_disk(self) -> None:
         """So that no checkpoint is ever ahead of the lines that led to it."""
-        for logger in self.loggers:
-            logger.flush_to_disk()
+        self.metrics.flush_to_disk()
+        self._tell_all(lambda logger: logger.flush_to_disk())
         if self.utterances is not None:
             self.utterances.flush_to_disk()
 
     def close(self) -> None:
+        self.metrics.close()
+        self._tell_all(lambda logger: logger.close())
         self.console.close()
-        for logger in self.loggers:
-            logger.close()
         if self.utterances is not None:
             self.utterances.close()

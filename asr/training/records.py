@@ -61,6 +61,7 @@ class Update:
             "pseudo_labelled_share": pseudo_labelled / max(1e-9, stats.trained_seconds),
             **label_metrics,
             **state.plateau.metrics(state.clock.hours),
+            **state.patience.metrics(config),
             "infeasible_transcripts": int(stats.infeasible_transcripts),
             "lost_utterances": int(stats.lost_utterances),
             "refetched": int(stats.refetched),

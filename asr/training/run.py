@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from asr.config.recipe import dump_config
 from asr.config.schema import Config
@@ -88,15 +89,19 @@ def _train(config: Config, ranks: Ranks, say: Say, show_progress: bool) -> bool:
         _describe_run(trainer, say)
     finished = trainer.train()
     hours, steps = trainer.state.clock.hours, trainer.state.clock.steps
+    patience = trainer.state.patience
     if not finished:
         say(f"stopped at {hours:.2f} h; the same command goes on from there")
         return False
     if ranks.is_first:
-        summary = {"hours": hours, "steps": steps, "dev_wer": trainer.state.dev_wer}
+        summary: dict[str, Any] = {"hours": hours, "steps": steps, "dev_wer": trainer.state.dev_wer}
+        if patience.stops(config):
+            summary["stopped_early"] = patience.why_stopped(config)
         write_json(trainer.run / "complete.json", summary)
     if trainer.label_guard is not None and not trainer.label_guard.labeler.is_begun:
         say("note: pseudo-labelling never began: " + trainer.label_guard.why_not_begun())
-    say(f"complete: {hours:.2f} h of audio in {steps} updates; {trainer.run}")
+    early = f", stopped early: {patience.why_stopped(config)}" if patience.stops(config) else ""
+    say(f"complete: {hours:.2f} h of audio in {steps} updates{early}; {trainer.run}")
     return True
 
 
@@ -105,6 +110,9 @@ def _introduce(trainer: Trainer, say: Say) -> None:
     source = trainer.resumed_from
     if trainer.is_complete:
         say(f"nothing left to train: {source} stands at {hours:.2f} of {total:g} h")
+        if trainer.state.patience.stops(trainer.config):
+            why = trainer.state.patience.why_stopped(trainer.config)
+            say(f"it was stopped early: {why}; with more patience it goes on")
     elif source is None:
         say(f"starting: {total:g} h of audio to {trainer.run}")
         labelled = trainer.data.sets.get(Kind.LABELLED)  # None where labels are all there is

@@ -9,10 +9,12 @@ from typing import Any
 
 from asr.config.schema import Config
 from asr.data.sampler import Position
-from asr.scaling.clock import AudioClock, TeacherSchedule
+from asr.scaling.clock import AudioClock, TeacherSchedule, learning_rate_share
+from asr.scaling.rule import SECONDS_PER_HOUR
 from asr.scaling.second_moment import NORMS_KEPT, norms_at
 from asr.scaling.validity import GradientNoise
 from asr.training.guards.blank_plateau import BlankPlateau
+from asr.training.guards.patience import Patience
 from asr.training.noise_scale import ClippedShare, GradientNoiseScale
 
 
@@ -28,6 +30,7 @@ class TrainingState:
     noise_scale: GradientNoiseScale = field(default_factory=GradientNoiseScale)
     clipped: ClippedShare = field(default_factory=ClippedShare)
     plateau: BlankPlateau = field(default_factory=BlankPlateau)
+    patience: Patience = field(default_factory=Patience)
     batches_drawn: int = 0
     non_finite: int = 0
     """Utterances that were left out since their loss was NaN or infinite."""
@@ -70,6 +73,16 @@ class TrainingState:
         if measured is not None and math.isfinite(norm):
             self.noise_scale.observe(measured)
 
+    def learning_rate_share(self, config: Config, seconds: float) -> float:
+        """Of the peak, in the middle of a batch of so many seconds that is about to be used."""
+        hours, total_hours = self.clock.hours + seconds / 7200, config.trainer.total_hours
+        return learning_rate_share(config.optimizer, total_hours, hours, self.patience.decays)
+
+    def note_evaluation(self, config: Config, waits: bool) -> list[str]:
+        """Of `dev_wer`, at this place; with `waits` nobody is impatient yet. Lines for people."""
+        batch_hours = self.batch_seconds / SECONDS_PER_HOUR
+        return self.patience.observe(config, self.clock.hours, batch_hours, self.dev_wer, waits)
+
     def place(self) -> dict[str, Any]:
         """Where a record stands in the run."""
         return {"step": self.clock.steps, "batch": self.batches_drawn, "hours": self.clock.hours}
@@ -86,6 +99,7 @@ class TrainingState:
             "noise_scale": asdict(self.noise_scale),
             "clipped": asdict(self.clipped),
             "plateau": asdict(self.plateau),
+            "patience": asdict(self.patience),
             "teacher_pending_seconds": self.schedule.pending_seconds,
             "teacher_due_seconds": self.schedule.due_seconds,
             "batches_drawn": self.batches_drawn,
@@ -95,8 +109,11 @@ class TrainingState:
             "dev_wer": self.dev_wer,
         }
 
-    def restore(self, saved: Mapping[str, Any]) -> list[str]:
-        """Go on from a checkpoint; the schedule stays that of the recipe. What a user should know of it."""
+    def restore(self, saved: Mapping[str, Any], is_own: bool = True) -> list[str]:
+        """Go on from a checkpoint; the schedule stays that of the recipe. What a user should know of it.
+
+        `is_own`: of this run, and not the one that it is forked from, whose patience may be at its end.
+        """
         # Of the kappa that the checkpoint knew. The first batch finds out if it has changed.
         self.batch_seconds = saved["batch_seconds"]
         self.clock = AudioClock(**saved["clock"])
@@ -104,6 +121,9 @@ class TrainingState:
         self.noise_scale = GradientNoiseScale.from_state(saved["noise_scale"])
         self.clipped = ClippedShare(**saved.get("clipped", {}))
         self.plateau = BlankPlateau(**saved.get("plateau", {}))
+        self.patience = Patience.from_state(saved.get("patience", {}))
+        if not is_own:
+            self.patience.stopping.begin_again(self.clock.hours)
         self.schedule.pending_seconds = saved["teacher_pending_seconds"]
         self.schedule.due_seconds = saved.get("teacher_due_seconds", self.schedule.pending_seconds)
         self.batches_drawn = saved["batches_drawn"]

@@ -20,12 +20,13 @@ from asr.model.speech_model import SpeechModel
 from asr.pseudo_labels.factory import make_factory
 from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler, no_metrics
-from asr.scaling.clock import crossed, learning_rate_share
-from asr.scaling.rule import SECONDS_PER_HOUR, in_force, kappa_of
+from asr.scaling.card import batch_change
+from asr.scaling.clock import crossed
+from asr.scaling.rule import SECONDS_PER_HOUR, in_force
 from asr.scaling.second_moment import second_moment_factor
 from asr.teacher.teachers import TeacherContext
 from asr.tracking.metric_logger import RunInfo
-from asr.tracking.run_log import RunLog, logger_class
+from asr.tracking.run_log import RunLog, logger_classes
 from asr.training.checkpoint import Checkpoint, CheckpointStore, damaged, read_checkpoint
 from asr.training.guards.audio_store import StoreGuard
 from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
@@ -53,11 +54,11 @@ class Trainer:
         """
         self.config, self.ranks, self.shows = config, ranks, shows
         self.run = Path(config.output)
-        self.logger_classes = [logger_class(name) for name in config.trainer.loggers]
         self.store = CheckpointStore(self.run, config.trainer.keep_last)
         self.resumed_from = agreed_checkpoint(self.store, config.fork_from, ranks)
         saved: Checkpoint | None = None
         with together(ranks):
+            self.loggers = logger_classes(config.tracking.loggers) if ranks.is_first else []
             self.tokenizer = training_tokenizer(config, self.resumed_from)
             factory = make_factory(config, self.tokenizer)
             options = factory.data_options if factory else {}
@@ -102,7 +103,7 @@ class Trainer:
             self.averages.keep_start()
         if saved is not None:
             self.notes += saved.put(self.engine, self.averages)
-            self.notes += self.state.restore(saved.state)
+            self.notes += self.state.restore(saved.state, self.store.is_own)
             self._restore_labels(saved)
             if self.label_guard is not None:
                 self.label_guard.load(saved.state.get("label_guard"), self.state.dev_wer)
@@ -129,8 +130,9 @@ class Trainer:
 
     @property
     def is_complete(self) -> bool:
-        total_hours = self.config.trainer.total_hours
-        return self.state.clock.hours >= total_hours and not self._evaluation_is_due
+        is_at_end = self.state.clock.hours >= self.config.trainer.total_hours
+        is_at_end = is_at_end or self.state.patience.stops(self.config)
+        return is_at_end and not self._evaluation_is_due
 
     def train(self) -> bool:
         """Train to the end, or to a signal to end. True at the end, False where stopped."""
@@ -140,8 +142,7 @@ class Trainer:
     def _train(self) -> bool:
         try:
             self._open_logs()
-            for note in self.averages.begin(self.state.clock.hours):
-                self._say(note)
+            self._say(*self.averages.begin(self.state.clock.hours))
             self._batches = self._batches_from_here()
             self._tell_the_stream()
             if self._evaluation_is_due:
@@ -176,18 +177,18 @@ class Trainer:
     def _open_logs(self) -> None:
         """What a killed run logged after its checkpoint is dropped."""
         if self.labeler is not None and self.config.pseudo_label.ledger:
-            drawn = self.state.batches_drawn
-            self.labeler.ledger = LabelLedger(self.run, drawn, self.ranks)
+            self.labeler.ledger = LabelLedger(self.run, self.state.batches_drawn, self.ranks)
         if not self.ranks.is_first:
             return
         clock, settings = self.state.clock, self.config.model_dump(mode="json")
         about = clock.hours, clock.steps, self.state.batches_drawn, self._evaluation_is_due
-        run = RunInfo(self.run, self.config.name, settings, *about)
-        self.log = RunLog(run, self.logger_classes, self.shows)
+        info = RunInfo(self.run, self.config.name, settings, *about)
+        self.log = RunLog(info, self.loggers, self.shows)
 
-    def _say(self, text: str) -> None:
+    def _say(self, *lines: str) -> None:
         if self.log is not None:
-            self.log.say(text)
+            for line in lines:
+                self.log.say(line)
 
     def _update(self, batch: RankBatch, started: float) -> bool:
         """One global batch, asked for at `started`; True if somebody asked to stop."""
@@ -198,12 +199,11 @@ class Trainer:
             self._change_batch(batch.nominal_seconds)
         enter_phase(self.config, self.engine.student, self.data.stream, state)
         self.engine.enter(before_hours)
-        total_hours = self.config.trainer.total_hours
         if self.label_guard is not None:
             self.label_guard.before(batch.batch.labels, before_hours)
-        middle_hours = before_hours + seconds / 7200
-        share = learning_rate_share(self.config.optimizer, total_hours, middle_hours)
-        learning_rate = self.engine.set_learning_rate(share)
+        learning_rate = self.engine.set_learning_rate(
+            state.learning_rate_share(self.config, seconds)
+        )
         own = self.train_step.accumulate(batch, state.batches_drawn, before_hours)
         own.wait_seconds, own.stop_signals = own.wait_seconds + waited, float(self._stop.number)
         stats = own.summed(self.ranks)
@@ -228,8 +228,7 @@ class Trainer:
         state.position = batch.batch.after
         norm, threshold = self.engine.gradient_norm, self.engine.values.max_gradient_norm
         state.observe_gradient(self.config, norm, threshold, seconds, self.train_step.measured)
-        for line in state.plateau.observe(stats, state.clock.hours):
-            self._say(line)
+        self._say(*state.plateau.observe(stats, state.clock.hours))
         wall_seconds = time.perf_counter() - started
         wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
         about = norm, batch.padding_share, wait_share, wall_seconds
@@ -250,11 +249,8 @@ class Trainer:
         factor = second_moment_factor(norms, growth, formerly, values.max_gradient_norm)
         self.engine.change_batch(values, policy, growth, factor)
         self.state.change_batch(config, batch_seconds)
-        self._say(
-            f"{hours:8.2f} h  batch {before:g} -> {batch_seconds:g} s, kappa "
-            f"{kappa_of(config, before):g} -> {kappa_of(config, batch_seconds):g}; Adam's second moment: "
-            f"{policy}" + (f" by {factor:.3g}" if policy == "rescale" else "")
-        )
+        second = f"{policy} by {factor:.3g}" if policy == "rescale" else policy
+        self._say(batch_change(config, hours, before, batch_seconds, second))
         if self.ranks.is_first:
             note_card_in_force(self.run, config, self.ranks.world, self.state)
 
@@ -282,6 +278,8 @@ class Trainer:
                 if self.ranks.world == 1 or getattr(error, "is_of_all_ranks", False):
                     self._save_at_once()
                 raise
+            if self.is_complete:  # by what was found
+                self._checkpoint(self.state.dev_wer)
 
     def _evaluate_and_save(self) -> None:
         self._evaluate()
@@ -313,6 +311,8 @@ class Trainer:
             self.label_guard.take(reading)
             self._tell_the_stream()
             self.label_guard.warn(self.data.stream, self.state.position)
+        waits = self.labeler is not None and not self.labeler.is_begun
+        self._say(*self.state.note_evaluation(self.config, waits))
 
     def _save_at_once(self) -> None:  # where an error ends the run; one of saving would be graver
         self._checkpoint(None)

@@ -17,7 +17,7 @@ def test_version_and_commit(capsys: pytest.CaptureFixture[str]) -> None:
     assert (name, number) == ("asr-ema", metadata.version("asr-ema"))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["report", "--help"]])
 def test_help_and_plan_do_not_import_torch(arguments: list[str]) -> None:
     code = (
         "import sys; from asr.__main__ import main\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -48,7 +49,7 @@ def write_results(
         "metrics": to_json(found),
     }
     write_json(plan.output / "audit.json", results)
-    page = tables(found)
+    page = "\n".join(summary(found, len(failed))) + "\n\n" + tables(found)
     write_text(plan.output / "audit.md", page)
     drawing = draw(curves, [r for r in found if r.metric.name in _DRAWN], plan.burn_in_hours)
     if drawing:
@@ -64,6 +65,51 @@ def to_json(results: Sequence[MetricResult]) -> list[dict[str, Any]]:
             cell["end"]["words"] = comparison.end.words
             cell["curve"]["words"] = comparison.curve.words
     return rows
+
+
+def summary(results: Sequence[MetricResult], failed: int) -> list[str]:
+    """Three lines: what the rule keeps, what changes without it, and how much of all can be told."""
+    if not results:
+        return [f"Nothing can be compared: no finished cell at kappa = 1; {failed} cells failed."]
+    first = results[0]
+    size = (
+        ""
+        if first.margin.size is None
+        else f" within ±{first.margin.size:.3g} {_unit(first.metric)}"
+    )
+    groups = {
+        "With the rule": ("full", PROGRESSIVE),
+        "Without it": tuple({c.rule for c in first.comparisons} - {"full", PROGRESSIVE}),
+    }
+    lines = [
+        f"**{name}** ({first.metric.title}, at the end, against kappa = 1{size}): {_said(first, rules)}."
+        for name, rules in groups.items()
+    ]
+    cells = [
+        c for result in results for c in result.comparisons if c.rule in groups["With the rule"]
+    ]
+    counts = Counter(c.end.verdict for c in cells)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    seeds = max(
+        (c.end.seeds_needed or 0 for c in cells if c.end.verdict == "cannot tell"), default=0
+    )
+    more = f"; {seeds:,} seeds would tell all" if seeds else ""
+    lost = f"; {failed} cells failed" if failed else ""
+    return [
+        *lines,
+        f"**With the rule, over all metrics** ({len(results)}): {told or 'no cell'}{more}{lost}.",
+    ]
+
+
+def _said(result: MetricResult, rules: Sequence[str]) -> str:
+    """Verdicts of these rules' cells, with their kappas."""
+    by_verdict: dict[str, list[str]] = {}
+    for one in sorted((c for c in result.comparisons if c.rule in rules), key=_order):
+        rule = "" if one.rule in ("full", "none") else f" ({one.rule})"
+        size = f" by {one.end.mean:+.3g}" if one.end.verdict == "different" else ""
+        by_verdict.setdefault(one.end.verdict, []).append(f"{one.kappa:g}{rule}{size}")
+    said = [f"{verdict} at kappa {', '.join(kappas)}" for verdict, kappas in by_verdict.items()]
+    return "; ".join(said) or "no cell was run"
 
 
 def tables(results: Sequence[MetricResult]) -> str:

@@ -91,7 +91,17 @@ def _schedule(config: Config) -> Iterator[Finding]:
         yield note(
             f"pseudo-labels begin at {start:g} h, in the middle of the warm-up of {optimizer.warmup_hours:g} h"
         )
-    if optimizer.decay != "constant":
+    for name, patience in (
+        ("optimizer.plateau", optimizer.plateau.patience_hours),
+        ("trainer.early_stopping", config.trainer.early_stopping.patience_hours),
+    ):
+        if patience is not None and patience < config.trainer.evaluation_every_hours:
+            yield note(
+                f"{name}.patience_hours {patience:g} is less than trainer.evaluation_every_hours "
+                f"{config.trainer.evaluation_every_hours:g}: a single evaluation without a lower WER is enough",
+                "several times that distance is usual",
+            )
+    if optimizer.decay not in ("constant", "plateau"):
         yield from _decay(config)
     mask_start = config.augmentation.spec_augment.start_hours
     if mask_start >= total:
@@ -192,7 +202,7 @@ def _roles(config: Config) -> Iterator[Finding]:
 def _files(config: Config) -> Iterator[Finding]:
     if config.fork_from is not None and not (Path(config.fork_from) / "state.json").is_file():
         yield Finding.of(no_checkpoint("fork_from", Path(config.fork_from)))
-    for name in config.trainer.loggers:
+    for name in config.tracking.loggers:
         try:
             logger_class(name)
         except UserError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,23 @@ def test_a_page_is_written_again_while_the_run_trains(
     assert slept == [5.0]
     assert 'http-equiv="refresh"' not in page.read_text(encoding="utf-8")
     assert opened == [page.resolve().as_uri()]
+
+
+def test_a_baseline_is_decoded_where_that_is_missing_and_compared(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exp, other = (shutil.copytree(trained, tmp_path / name) for name in ("exp", "other"))
+    assert report.main([str(exp), "--baseline", str(other), "--no-audio"]) == 0
+    said = capsys.readouterr().out
+    assert f"decoding dev with {exp}, which has not been done" in said
+    assert f"decoding dev with {other}/checkpoints/" in said
+    assert f"{exp} against {other}: the baseline's WER, p = 1, not significant" in said
+    assert "warning: " + str(exp / "decode") not in said
+    assert "equal hours" not in said
+    files = {path: path.stat().st_mtime_ns for path in (exp / "decode").rglob("*.jsonl")}
+    assert {path.name for path in files} == {"teacher.jsonl", "supervised.jsonl"}
+    assert report.main([str(exp), "--baseline", str(trained), "--no-audio"]) == 0
+    said = capsys.readouterr().out
+    assert "decoding" not in said
+    assert f"not of {trained}: delete it, and it is decoded anew" in said
+    assert {path: path.stat().st_mtime_ns for path in files} == files

@@ -163,3 +163,64 @@ def test_any_white_space_parts_words_whatever_the_normaliser(
         assert score_command.main([str(tmp_path), "--json", "--normaliser", name]) == 0
         rates = json.loads(capsys.readouterr().out)["sets"]["test"]["teacher"]
         assert (rates["wer"], rates["cer"], rates["ser"]) == (0, 0, 0), name
+
+
+def test_one_file_of_nemo_and_tables_by_its_fields(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "predictions.json"
+    lines = [
+        {
+            "audio_filepath": f"/a/{i}.wav",
+            "duration": 1.0 + i,
+            "text": "one two",
+            "pred_text": "one two" if i % 2 else "one too",
+            "language": "de" if i % 4 else "en",
+            "snr": 20.5 - i,
+        }
+        for i in range(20)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert score_command.main([str(path), "--by", "language,length,snr"]) == 0
+    said = capsys.readouterr().out
+    assert "20 utterances, 40 words" in said
+    rows = [line.split() for line in said.splitlines()]
+    [german] = [row for row in rows if row[:1] == ["de"]]
+    assert german[2:5] == ["15", "30", "16.67"]
+    assert [row[0] for row in rows if row[:1] == [">15"]] == [">15"]
+    assert next(row[:2] for row in rows if row[:1] == ["below"]) == ["below", "6.5"]
+    assert score_command.main([str(path), "--by", "language", "--json"]) == 0
+    [system] = json.loads(capsys.readouterr().out)["systems"]
+    assert {value: row["wer"] for value, row in system["by"]["language"].items()} == {
+        "de": pytest.approx(100 * 5 / 30),
+        "en": 50.0,
+    }
+    with pytest.raises(UserError, match=r"--by accent.*name one of .*language.*snr"):
+        score_command.main([str(path), "--by", "accent"])
+    lines[3].pop("pred_text")
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(UserError, match="line 4: has no 'pred_text'"):
+        score_command.main([str(path)])
+
+
+def test_a_run_by_a_field_of_the_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model, wrong in (("teacher", 0), ("student", 1)):
+        path = tmp_path / f"decode/test/{model}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [
+            {
+                "id": f"u{i}",
+                "reference": "a b",
+                "hypothesis": "a x" if wrong and i % 2 else "a b",
+                "seconds": 2.0,
+                "room": "hall" if i % 2 else None,
+            }
+            for i in range(10)
+        ]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert score_command.main([str(tmp_path), "--by", "room"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["hall", "student", "5", "10", "50.00"] in [row[:5] for row in rows]
+    assert ["unknown", "teacher", "5", "10", "0.00"] in [row[:5] for row in rows]

@@ -39,3 +39,12 @@ def test_batches_of_one_kind_in_turn_are_half_pseudo_labelled_audio() -> None:
     [share] = charts["label-share"].series
     assert list(share.hours) == [2.0, 3.0, 4.0, 5.0]
     assert list(share.values) == pytest.approx([100.0, 50.0, 200 / 3, 50.0])
+
+
+def test_a_lower_learning_rate_and_an_early_end_are_marked() -> None:
+    lines = [{"hours": float(n), "plateau_decays": n // 2} for n in range(5)]
+    config = {"optimizer": {"plateau": {"factor": 0.5}}}
+    ended = {"hours": 4.0, "stopped_early": "no dev WER below ..."}
+    marks = curves.marks_of(config, {}, None, Run(training=lines), ended)
+    rate = "learning rate x 0.5 from here"
+    assert marks == [(1.0, rate), (3.0, rate), (4.0, "stopped early")]

@@ -8,7 +8,7 @@ import pytest
 from asr.planning.audit.comparisons import POINTS, Comparison, Margin, MetricResult, compare, judged
 from asr.planning.audit.metrics import Cell, Curve
 from asr.planning.audit.plot import draw, line_of
-from asr.planning.audit.results import tables, to_json
+from asr.planning.audit.results import summary, tables, to_json
 
 HOURS = [float(h) for h in range(1, 11)]
 Curves = dict[Cell, dict[str, Curve]]
@@ -173,3 +173,20 @@ def test_a_line_of_the_figure_lies_as_far_from_kappa_1_as_its_own_seeds() -> Non
     assert "full rule, grown step by step" in drawing
     assert "margin" in drawing
     assert draw({}, []) == ""
+
+
+def test_three_lines_say_what_the_tables_do() -> None:
+    curves = ONE | shifted(SEEDS, [0.1, -0.1, 0.0], 4.0, "full")
+    curves |= shifted(SEEDS, [-1.0, 0.0, 1.0], 8.0, "full")
+    curves |= shifted(SEEDS, [6.0, 6.2, 5.8, 6.1], 8.0, "none")
+    lines = summary([wer_of(curves, 1.0)], failed=2)
+    assert lines == [
+        "**With the rule** (dev WER, teacher, at the end, against kappa = 1 within ±1 points): equivalent at "
+        "kappa 4; cannot tell at kappa 8.",
+        "**Without it** (dev WER, teacher, at the end, against kappa = 1 within ±1 points): different at "
+        "kappa 8 by +6.03.",
+        "**With the rule, over all metrics** (1): 1 equivalent, 1 cannot tell; 14 seeds would tell all; 2 "
+        "cells failed.",
+    ]
+    [nothing] = summary([], failed=4)
+    assert "no finished cell at kappa = 1" in nothing
