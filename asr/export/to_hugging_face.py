@@ -14,8 +14,13 @@ from torch import Tensor
 from asr.errors import UserError
 from asr.export.speech import CheckSpeech, texts_of
 from asr.export.transformers_models import ctc_model, decoder_model, has_ctc_class
-from asr.export.transformers_tokenizers import write_ctc_tokenizer, write_decoder_tokenizer
+from asr.export.transformers_tokenizers import (
+    generation_settings,
+    write_ctc_tokenizer,
+    write_decoder_tokenizer,
+)
 from asr.model.encoder_decoder.network import EncoderDecoder
+from asr.model.encoder_decoder.tokenizer import PretrainedTokenizer
 from asr.model.encoders.pretrained import PretrainedEncoder
 from asr.model.loaded_model import LoadedModel
 from asr.model.model_folder import Weights, copy_description, load_model
@@ -88,14 +93,15 @@ def _write_ctc(
     encoder.extractor.save_pretrained(place)
     write_ctc_tokenizer(model.tokenizer, place)
     again = transformers.AutoModelForCTC.from_pretrained(place).eval()
-    processor = transformers.AutoProcessor.from_pretrained(place)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(place)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
     differences = []
     for wave in speech.waveforms:
         logits, frames_B = model.logits(wave[None], torch.tensor([len(wave)]))
-        found = again(**_heard(processor, wave, model)).logits.float().log_softmax(-1)
+        found = again(**_heard(extractor, wave, model)).logits.float().log_softmax(-1)
         expected = logits.log_softmax(-1)[:, : int(frames_B)]
         own_text = texts_of(model, expected, frames_B)[0]
-        text = " ".join(processor.batch_decode(found.argmax(-1))[0].split())
+        text = " ".join(tokenizer.batch_decode(found.argmax(-1))[0].split())
         if found.shape[1] < expected.shape[1] or text != own_text:
             raise _otherwise(own_text, text, speech)
         differences.append(float((found[:, : expected.shape[1]] - expected).abs().max()))
@@ -116,9 +122,9 @@ def _largest(differences: list[float], speech: CheckSpeech) -> float:
     return largest
 
 
-def _heard(processor: Any, wave: Tensor, model: LoadedModel) -> Any:
+def _heard(extractor: Any, wave: Tensor, model: LoadedModel) -> Any:
     rate_hz = model.config.features.sample_rate_hz
-    return processor(wave.numpy(), sampling_rate=rate_hz, return_tensors="pt")
+    return extractor(wave.numpy(), sampling_rate=rate_hz, return_tensors="pt")
 
 
 def _otherwise(ours: str, text: str, speech: CheckSpeech) -> UserError:
@@ -135,17 +141,21 @@ def _write_decoder(
     transformers = _quiet_transformers()
     encoder = network.encoder
     assert isinstance(encoder, PretrainedEncoder)
-    made = decoder_model(network, encoder)
+    assert isinstance(model.tokenizer, PretrainedTokenizer)
+    generation = generation_settings(
+        model.tokenizer, network, network.generation_settings, encoder.config.model_type
+    )
+    made = decoder_model(network, encoder, generation)
     made.save_pretrained(place)
     encoder.extractor.save_pretrained(place)
     write_decoder_tokenizer(model, encoder, place)
     again = transformers.AutoModelForSpeechSeq2Seq.from_pretrained(place).eval()
-    processor = transformers.AutoProcessor.from_pretrained(place)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(place)
     differences = []
     tokens = [*range(100, 108)]  # any text will do
     spoken = torch.tensor([[*network.special.prompt, *tokens]])
     for wave in speech.waveforms:
-        given = _heard(processor, wave, model)
+        given = _heard(extractor, wave, model)
         found = again(**given, decoder_input_ids=spoken).logits.float().log_softmax(-1)
         own = _own_logits(model, network, wave, tokens).log_softmax(-1)
         said = found[:, len(network.special.prompt) - 1 :]

@@ -55,8 +55,13 @@ def ctc_model(model: LoadedModel, encoder: PretrainedEncoder) -> Any:
     return made
 
 
-def decoder_model(network: EncoderDecoder, encoder: PretrainedEncoder) -> Any:
-    """transformers' encoder-decoder with the weights of ours; what is tied stays so."""
+def decoder_model(
+    network: EncoderDecoder, encoder: PretrainedEncoder, generation: Mapping[str, Any]
+) -> Any:
+    """transformers' encoder-decoder with the weights of ours; what is tied stays so.
+
+    `generation` is what its generation_config.json says.
+    """
     import transformers
 
     config = copy.deepcopy(encoder.config)
@@ -65,8 +70,8 @@ def decoder_model(network: EncoderDecoder, encoder: PretrainedEncoder) -> Any:
     _fill(made.model.encoder, _tensors(encoder.network))
     _fill(made.model.decoder, _tensors(network.decoder))
     made.tie_weights()
-    if network.generation_settings:
-        made.generation_config = transformers.GenerationConfig(**network.generation_settings)
+    if generation:
+        made.generation_config = transformers.GenerationConfig(**generation)
     return made
 
 

@@ -70,9 +70,30 @@ def write_decoder_tokenizer(model: LoadedModel, encoder: PretrainedEncoder, plac
     assert isinstance(model.network, EncoderDecoder)
     name = model.tokenizer.piece(model.network.special.end)
     about |= dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), name)
+    # Else transformers writes them into texts.
+    special = sorted(model.tokenizer.special_ids)
+    about["extra_special_tokens"] = [model.tokenizer.piece(token) for token in special]
     write_json(place / "tokenizer_config.json", about)
     if is_whisper:
-        write_json(
-            place / "processor_config.json",
-            {"processor_class": "WhisperProcessor"},
-        )
+        write_json(place / "processor_config.json", {"processor_class": "WhisperProcessor"})
+
+
+def generation_settings(
+    tokenizer: PretrainedTokenizer, network: EncoderDecoder, settings: dict[str, Any], kind: str
+) -> dict[str, Any]:
+    """A model's generation_config.json, with what transformers' Whisper asks of it where that says nothing."""
+    found = dict(settings)
+    if kind != "whisper":
+        return found
+    names = {f"<|{language}|>" for language in tokenizer.languages}
+    is_multilingual = len(network.special.prompt) > 2  # a language and a task
+    found.setdefault("max_length", network.decoder.places)
+    found.setdefault("is_multilingual", is_multilingual)
+    found.setdefault("no_timestamps_token_id", tokenizer.id_of("<|notimestamps|>"))
+    if is_multilingual:
+        found.setdefault("lang_to_id", {name: tokenizer.id_of(name) for name in sorted(names)})
+        tasks = {name: tokenizer.id_of(f"<|{name}|>") for name in ("transcribe", "translate")}
+        found.setdefault("task_to_id", tasks)
+        found.setdefault("task", "transcribe")
+        found.setdefault("language", tokenizer.piece(network.special.prompt[1]))
+    return found

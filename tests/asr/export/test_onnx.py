@@ -118,7 +118,12 @@ def test_the_wer_of_the_graph_is_that_of_the_run(fluent: Path, exported: Path) -
 def test_the_card_says_what_is_known(exported: Path) -> None:
     card = (exported / "README.md").read_text("utf-8")
     assert card.startswith("---\nlicense: cc-by-4.0\n")
-    for part in ("| Transcribed speech | labelled |", "| Kappa | 1 ", "0.01 hours of audio", "sherpa_onnx"):
+    for part in (
+        "| Transcribed speech | labelled |",
+        "| Kappa | 1 ",
+        "0.01 hours of audio",
+        "sherpa_onnx",
+    ):
         assert part in card, part
     assert "| dev |" in card
 
