@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from asr.export.speech import CheckSpeech
 from asr.model.loaded_model import LoadedModel
 from asr.model.model_folder import Weights, load_model
 from asr.utils.files import write_json, write_text
+
+_LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,62}")
+"""It stands in the card's header, which is YAML."""
 
 Target = Literal["onnx", "hf", "torch"]
 
@@ -41,6 +45,12 @@ def export(folder: Path, output: Path, wanted: Wanted) -> dict[str, Any]:
     """
     if wanted.int8 and wanted.target != "onnx":
         raise UserError("--int8: is of --to onnx", "leave it out, or say --to onnx")
+    if not _LICENCE.fullmatch(wanted.licence):
+        raise UserError(
+            f"--licence {wanted.licence!r}: is no name of one",
+            "give a short name in Latin letters, as in cc-by-4.0, or leave it out",
+        )
+    output = output.absolute()
     check_target(output, wanted.overwrite)
     model = load_model(folder, wanted.weights, "cpu", best=wanted.best)
     run = run_of(model.checkpoint)
