@@ -31,6 +31,7 @@ COMMANDS = {
         "does a recipe keep its curve when the batch grows? short paired runs",
     ),
     "average": ("asr.cli.average", "weights of another half-life, after the run"),
+    "export": ("asr.cli.export", "a trained model -> ONNX, Hugging Face, torch, with a model card"),
     "decode": (
         "asr.cli.decode",
         "transcribe a prepared set and keep its references beside",

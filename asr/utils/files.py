@@ -122,7 +122,7 @@ def write_tensors(
     try:
         with _partial(path) as partial:
             save_file(dict(tensors), partial, dict(about) if about else None)
-            partial.chmod(0o666 & ~_umask())  # the library would keep it from all others
+            partial.chmod(0o666 & ~current_umask())  # the library would keep it from all others
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path}: cannot be written ({error})",
@@ -131,7 +131,7 @@ def write_tensors(
         ) from None
 
 
-def _umask() -> int:
+def current_umask() -> int:
     """Of this process, which can only be had by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)

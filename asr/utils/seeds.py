@@ -34,6 +34,8 @@ class SeedTag(IntEnum):
     """Noise, rooms, bands, codecs and volume of the student's speech."""
     SET_WEIGHTS = 40
     """Which utterances of a set a pass plays that plays a part of it."""
+    EXPORT_CHECK = 60
+    """Noise by which an exported model is checked where there is no speech."""
 
 
 def generator(seed: int, tag: SeedTag, *place: int) -> np.random.Generator:

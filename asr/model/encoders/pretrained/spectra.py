@@ -22,6 +22,8 @@ class Spectra(FrontEnd):
     """Log energies of a filter bank, scaled by the utterance's own statistics."""
 
     width: int
+    is_traced = False
+    """Whether a graph is made of it, in which no size depends on a value: frames that no utterance has stay."""
 
     def __init__(self, extractor: Any, span: int, step: int, margin: int) -> None:
         """Samples of a window, from one to the next, and of zeros before the first and after the last."""
@@ -56,7 +58,7 @@ class Spectra(FrontEnd):
     def forward(
         self, waveforms_BN: Tensor, samples_B: Tensor, recording: Recording | None = None
     ) -> tuple[Tensor, Tensor]:
-        longest = max(1, int(self.windows(samples_B).max()))
+        longest = None if self.is_traced else max(1, int(self.windows(samples_B).max()))
         samples_B = sent(samples_B, waveforms_BN.device)
         mask_BN = frame_mask(samples_B, waveforms_BN.shape[1])
         waveforms_BN = self.filtered(waveforms_BN.float()).masked_fill(~mask_BN, 0.0)

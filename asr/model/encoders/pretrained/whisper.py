@@ -47,7 +47,7 @@ class WhisperFeatures(Spectra):
         start_BN = functional.pad(waveforms_BN, (0, max(0, margin + 1 - waveforms_BN.shape[1])))
         padded_BN[:, :margin] = start_BN[:, 1 : margin + 1].flip(1)
         full_B = samples_B >= longest
-        if full_B.any():
+        if not self.is_traced and full_B.any():  # a graph takes less than that
             mirrored = waveforms_BN[full_B, longest - margin - 1 : longest - 1].flip(1)
             padded_BN[full_B, margin + longest : 2 * margin + longest] = mirrored
 
