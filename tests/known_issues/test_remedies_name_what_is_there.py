@@ -138,7 +138,8 @@ def test_commands_and_options(
     assert named <= others | set().union(*parsers.values())
     assert len(named) > 30
     commands = re.compile(
-        rf"(?<![\w/.-])(asr (?:prepare \w[\w.-]*|{'|'.join(COMMANDS)}))\b([^`;,()\n]*)"
+        rf"(?<![\w/.-])(asr (?:prepare \w[\w.-]*|labels (?:stats|diff|worst|export)|{'|'.join(COMMANDS)}))\b"
+        r"([^`;,()\n]*)"
     )
     found = [(where, *one) for where, text in texts for one in commands.findall(text)]
     assert len(found) > 30
