@@ -86,7 +86,11 @@ ON_THE_HOST = {
     "texts and objects between ranks": "asr.distributed.agreement asr.distributed.meeting",
     "names of devices, no tensor": """asr.decoding.sharing.processes asr.planning.audit.runner
         asr.planning.checks.machine asr.tracking.environment""",
-    "put into a network before that is sent": "asr.model.encoders.pretrained.lora",
+    "put into a network before that is sent": """asr.model.encoders.pretrained.constants
+        asr.model.encoders.pretrained.lora""",
+    "exports what lies on the host": """asr.export.graphs asr.export.onnx_files asr.export.speech
+        asr.export.to_hugging_face asr.export.to_onnx asr.export.to_torch asr.export.tracing
+        asr.export.transformers_models""",
     "shapes alone": "asr.planning.checks.corpora asr.planning.network",
     "an interface": "asr.model.encoders.encoder asr.model.masks",
     "calls torch's optimizers": "asr.distributed.optimizers",

@@ -41,7 +41,7 @@ PYTHON
     done
     echo "$path" > .venv/leads_to
 }
-if [ ! -e pyproject.toml ]; then
+if ! grep -qs '^name = "asr-ema"' pyproject.toml; then # none, or that of a project of the user's
     lead_to_environment "$@"
     exit 0
 fi

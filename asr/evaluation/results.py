@@ -188,7 +188,11 @@ def _lite(full: Score) -> dict[str, float | int]:
 
 def _grouped(aligned: Sequence[Aligned], name: str) -> dict[str, list[Aligned]]:
     groups: dict[str, list[Aligned]] = {}
-    numbers = [] if name in _BUCKETS else [one.utterance.fields.get(name) for one in aligned]
+    numbers = (
+        []
+        if name in (*_BUCKETS, "speaker")
+        else [one.utterance.fields.get(name) for one in aligned]
+    )
     buckets = _BUCKETS.get(name) or _quartiles(numbers)
     for one in aligned:
         groups.setdefault(_value(one, name, buckets), []).append(one)

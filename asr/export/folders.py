@@ -23,7 +23,9 @@ def published(target: Path, overwrite: bool) -> Iterator[Path]:
     check_target(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial, before = (target.with_name(f".{target.name}.{end}") for end in ("partial", "before"))
-    for leftover in (partial, before):  # of a kill
+    if before.is_dir() and not target.is_dir():  # a kill came between the two renames
+        before.rename(target)
+    for leftover in (partial, before):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
@@ -34,7 +36,12 @@ def published(target: Path, overwrite: bool) -> Iterator[Path]:
         flush_to_disk(partial)
         if target.is_dir():
             target.rename(before)
-        partial.rename(target)
+        try:
+            partial.rename(target)
+        except OSError:
+            if before.is_dir():
+                before.rename(target)
+            raise
         shutil.rmtree(before, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

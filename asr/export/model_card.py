@@ -142,7 +142,7 @@ def _rates(model: LoadedModel, about: About) -> str:
             "| set | decoder | WER %, 95 % interval | CER %, 95 % interval | utterances | words |"
         )
         return f"{head}\n|---|---|---|---|---|---|\n{rows}\n\n{_compared_as(model)}"
-    found = _dev(about)
+    found = _dev(model, about)
     if not found:
         return "Nothing was decoded with these weights."
     rows = "\n".join(f"| {one['set']} | {one['wer']:.2f} | {one['cer']:.2f} |" for one in found)
@@ -176,13 +176,16 @@ def _decoded(model: LoadedModel, run: Path | None) -> list[tuple[str, str, Score
     return found
 
 
-def _dev(about: About) -> list[dict[str, Any]]:
+def _dev(model: LoadedModel, about: About) -> list[dict[str, Any]]:
+    """What training has found of just this checkpoint."""
     if about.run is None:
         return []
+    batch = RunReader().read_json(model.checkpoint / "state.json").get("batches_drawn")
     latest: dict[str, dict[str, Any]] = {}
     for one in RunReader().read_run(about.run).evaluations:
         if (
             one.get("model") == about.weights
+            and one.get("batch") == batch
             and is_number(one["wer"])
             and is_number(one.get("cer"))
         ):

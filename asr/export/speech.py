@@ -55,7 +55,16 @@ class CheckSpeech:
         if speech is None:
             return cls(_noise(model), "seeded noise, since no dev set of the recipe is here")
         limit = model.front_end.longest_seconds or model.config.corpus.max_seconds
-        speech = speech.within(0.0, min(limit - 0.01, model.config.corpus.max_seconds))
+        most = min(limit - 0.01, model.config.corpus.max_seconds)
+        speech = speech.within(0.0, most)
+        if not len(speech):
+            if manifest is not None:
+                raise UserError(
+                    f"{manifest}: all its utterances are longer than {most:g} s, what the model knows",
+                    "name a set of shorter ones",
+                )
+            what = f"seeded noise, since all of dev set '{speech.name}' is longer than {most:g} s"
+            return cls(_noise(model), what)
         places = np.linspace(0, len(speech) - 1, min(_CHECKED, len(speech))).astype(int)
         read = Readable.of(speech.cuts, places.tolist())
         if not read.kept:

@@ -22,6 +22,8 @@ from asr.export.transformers_tokenizers import (
 from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.encoder_decoder.tokenizer import PretrainedTokenizer
 from asr.model.encoders.pretrained import PretrainedEncoder
+from asr.model.encoders.pretrained.base import has_base
+from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
 from asr.model.loaded_model import LoadedModel
 from asr.model.model_folder import Weights, copy_description, load_model
 from asr.utils.files import write_json, write_tensors, write_text
@@ -36,7 +38,7 @@ def write_hugging_face(
 ) -> dict[str, Any]:
     """Write the folder; returns what was found when it was checked.
 
-    Raises UserError where what was written computes something else.
+    Raises UserError where what was written computes something else, or what is to be written is not whole.
     """
     encoder = model.network.encoder
     if isinstance(model.network, EncoderDecoder):
@@ -59,6 +61,12 @@ def _write_ours(
     model: LoadedModel, place: Path, weights: Weights, speech: CheckSpeech
 ) -> dict[str, Any]:
     """The checkpoint's own layout, without what only training needs."""
+    if has_base(model.checkpoint / DESCRIPTION):
+        raise UserError(
+            f"{model.checkpoint}: its adapters stand beside weights that are elsewhere, and transformers "
+            "has no CTC model of this family to merge them in",
+            "export it with --to onnx or --to torch",
+        )
     named = {name: w.detach().clone() for name, w in model.network.named_weights()}
     write_tensors(place / f"{weights}.safetensors", named, {"format": "pt"})
     config = (model.checkpoint / "config.yaml").read_text(encoding="utf-8")

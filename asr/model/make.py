@@ -14,6 +14,7 @@ from asr.model.encoder_decoder.loading import load_encoder_decoder
 from asr.model.encoder_decoder.windows import Windows
 from asr.model.encoders.encoder import Encoder
 from asr.model.encoders.pretrained import PretrainedEncoder, load_encoder
+from asr.model.encoders.pretrained.base import has_base
 from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
 from asr.model.encoders.pretrained.lora import add_lora
 from asr.model.encoders.transformer import TransformerEncoder
@@ -65,8 +66,18 @@ def is_of_shapes_alone() -> bool:
 
 
 def described(saved: Path | None, source: str) -> str:
-    """Where a pretrained model is described: in a checkpoint of ours that does, or at its source."""
-    return str(saved) if saved is not None and (saved / DESCRIPTION).is_dir() else source
+    """Where a pretrained model is described: in a checkpoint of ours that does, or at its source.
+
+    Raises UserError for a source that is a checkpoint of adapters: what it was trained to would be lost.
+    """
+    if saved is not None and (saved / DESCRIPTION).is_dir():
+        return str(saved)
+    if has_base(Path(source) / DESCRIPTION):
+        raise UserError(
+            f"model: '{source}' is a checkpoint of adapters, and no whole model",
+            "name the model that they were trained beside, and the checkpoint as init_from",
+        )
+    return source
 
 
 def make_front_end(config: Config, encoder: Encoder, *, reads: bool = False) -> FrontEnd:

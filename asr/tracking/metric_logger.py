@@ -46,7 +46,7 @@ class MetricLogger(ABC):
         It holds `step`, `batch` and `hours` (of audio); numbers, None, names, and counts by reason.
         """
 
-    def notes(self) -> list[str]:
+    def notes_for_people(self) -> list[str]:
         """What people should know of it that they have not been told; asked after each record, so be quick."""
         return []
 

@@ -69,10 +69,14 @@ class RunLog:
 
     def _tell_all(self, what: Callable[[MetricLogger], None]) -> None:
         for logger in list(self.loggers):
-            if not self._try_to(type(logger).__name__, partial(what, logger)):
+            name = type(logger).__name__
+            if not self._try_to(name, partial(self._tell, logger, what)):
                 self.loggers.remove(logger)
-            for note in logger.notes():
-                self.say(note)
+
+    def _tell(self, logger: MetricLogger, what: Callable[[MetricLogger], None]) -> None:
+        what(logger)
+        for note in logger.notes_for_people():
+            self.say(note)
 
     def _try_to(self, name: str, act: Callable[[], None]) -> bool:
         """Whether it could be done. A logger that fails must not stop the training."""

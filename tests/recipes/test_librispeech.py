@@ -61,8 +61,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-_QUICK = ("supervised_100h", "100h_860h")
-"""One without labels, one with; the others differ in their sets and numbers."""
+_QUICK = ("100h_860h",)
+"""With labels; the others differ in their sets and numbers, or have none."""
 
 
 @needs_sample
@@ -83,6 +83,7 @@ def test_a_recipe_from_run_sh(data: Path, tmp_path: Path, name: str) -> None:
 
 
 @needs_sample
+@pytest.mark.slow
 def test_limited_sets_and_shards_by_the_data_stage(tmp_path: Path) -> None:
     """With lists, of a corpus that holds some parts only, and packed."""
     names = sorted(path.stem for path in SAMPLE.glob("LibriSpeech/train-clean-100/*/*/*.flac"))
@@ -208,6 +209,7 @@ def test_one_real_update_of_the_large_network(data: Path, tmp_path: Path) -> Non
 
 
 @needs_sample
+@pytest.mark.slow
 def test_two_machines_under_a_hostfile(data: Path, tmp_path: Path) -> None:
     """Two launchers on this machine, each a node of the hostfile, meet over loopback."""
     with socket.socket() as free:

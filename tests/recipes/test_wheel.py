@@ -109,6 +109,17 @@ def test_a_copied_recipe_finds_the_environment_that_is_active(
     assert "schedule: rounds" in shown.stdout, shown.stderr
 
 
+def test_a_project_of_the_user_s_is_left_alone(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "mine"\n')
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/mine").touch()
+    run(["asr", "recipes", "copy", "festvox_ru"], tmp_path, installed)
+    done = run(["bash", "tools/make_venv.sh"], tmp_path, installed)
+    assert done.returncode == 2
+    assert ".venv: has no asr" in done.stderr
+    assert (tmp_path / ".venv/mine").exists()
+
+
 def test_a_copy_without_an_environment_says_what_to_do(installed: Path, tmp_path: Path) -> None:
     run(["asr", "recipes", "copy", "festvox_ru"], tmp_path, installed)
     empty = tmp_path / "empty"

@@ -58,6 +58,24 @@ def _manifest(decoded: Path, usual: Path) -> Path:
     return usual
 
 
+def _of_earlier(run: Path) -> Iterator[str]:
+    """What was decoded when the run was younger."""
+    from asr.model.lineage import identity_of
+    from asr.model.model_folder import pointed_at
+
+    latest = pointed_at(run, "latest")
+    if latest is None:
+        return
+    stands = identity_of(latest).seconds / 3600
+    for stamp in sorted(run.glob(f"decode/*/{_OWN}.stamp.json")):
+        hours = _hours_of(stamp)
+        if hours is not None and hours < stands and not _are_equal(hours, stands):
+            yield (
+                f"warning: {stamp.with_name(_OWN)}.jsonl is of {hours:g} h, and the run stands at "
+                f"{stands:.4g} h: delete it, and it is decoded anew"
+            )
+
+
 def _at_equal_hours(baseline: Path, hours: float | None) -> Path:
     """The baseline's checkpoint that has heard as much, else its latest."""
     from asr.model.lineage import own_checkpoints
@@ -99,6 +117,7 @@ def comparison_lines(run: Path, baseline: Path, results: Mapping[str, Any]) -> I
     if pair is None:
         yield f"note: {_OWN} and {_BASELINE} are not both decoded in {run}/decode: curves alone are compared"
         return
+    yield from _of_earlier(run)
     delta, p = pair["delta_wer"], pair["p_wer_holm"]
     way = "lower" if delta < 0 else "higher"
     said = (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from asr.cli import train
 from asr.cli.arguments.common import add_device, make_parser
+from asr.config.recipe import load_config
 from asr.errors import UserError
 from asr.utils.options import finite
 
@@ -58,15 +59,16 @@ def _as_train(arguments: argparse.Namespace) -> list[str]:
     options = [
         f"--{name}" for name in ("print-config", "quiet") if vars(arguments)[name.replace("-", "_")]
     ]
+    if output.resolve() == arguments.run.resolve():
+        raise UserError(f"--output {output} is the run itself", "name another folder")
     if (output / "latest").is_file():  # begun before: it needs RUN no more
+        _check_fork(output, arguments.run)
         return [
             str(output / "config.yaml"),
             *arguments.overrides,
             f"output={_quoted(output)}",
             *options,
         ]
-    if output.resolve() == arguments.run.resolve():
-        raise UserError(f"--output {output} is the run itself", "name another folder")
     checkpoint = checkpoint_at(arguments.run, arguments.at)
     settings = [f"output={_quoted(output)}", f"fork_from={_quoted(checkpoint)}", "init_from=null"]
     name = (
@@ -75,6 +77,16 @@ def _as_train(arguments: argparse.Namespace) -> list[str]:
         else [f"name={_quoted(Path(output.name))}"]
     )
     return [str(checkpoint / "config.yaml"), *name, *arguments.overrides, *settings, *options]
+
+
+def _check_fork(output: Path, run: Path) -> None:
+    """Raises UserError where `output` holds a run that was not forked from `run`."""
+    source = load_config(output / "config.yaml").fork_from
+    if source is None or run.resolve() not in Path(source).resolve().parents:
+        raise UserError(
+            f"--output {output}: holds a run that is no fork of {run}",
+            f"name another folder; `asr train {output}/config.yaml` goes on with that run",
+        )
 
 
 def _quoted(path: Path) -> str:

@@ -58,6 +58,7 @@ class AuditPlan:
             "batch.batch_seconds_per_rank=null",
             f"batch.batch_seconds={pieces[0][1] if len(pieces) == 1 else json.dumps(pieces)}",
             "trainer.total_passes=null",
+            "trainer.early_stopping.patience_hours=null",
             f"trainer.total_hours={hours}",
             "trainer.keep_last=1",
         ]

@@ -12,6 +12,7 @@ import json
 import select
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -57,9 +58,9 @@ class Progress:
         """Of nothing, where there is none or it is spoilt: the service then gets a new run."""
         try:
             known = read_json(path)
-            return cls(
-                path, known["run"], known["recipe"], int(known["sent"]), int(known["sending"])
-            )
+            lines = int(known["sent"]), int(known["sending"])
+            is_finished = bool(known.get("is_finished", False))
+            return cls(path, known["run"], known["recipe"], *lines, is_finished)
         except (OSError, ValueError, KeyError, TypeError):
             return cls(path)
 
@@ -169,12 +170,15 @@ def progress_of(folder: Path, name: str) -> Path:
     return folder / "tracking" / f"{name}.json"
 
 
-def _input_ends(seconds: float) -> bool:
-    """Whether the training, which holds the other end of the standard input, is at its end."""
-    if not select.select([sys.stdin], [], [], seconds)[0]:
-        return False
-    signal.alarm(_SECONDS_AFTER_THE_END)
-    return True
+def _give_up_after_the_end(is_at_end: threading.Event) -> None:
+    """A process that a service, or another's lock, holds up must not stay for ever."""
+
+    def wait() -> None:
+        select.select([sys.stdin], [], [])  # the training holds its other end
+        is_at_end.set()
+        signal.alarm(_SECONDS_AFTER_THE_END)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def main(arguments: list[str]) -> int:
@@ -182,10 +186,11 @@ def main(arguments: list[str]) -> int:
     folder, name, lines = Path(arguments[0]), arguments[1], int(arguments[2])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the training's end is this one's
-    path = progress_of(folder, name)
+    path, is_at_end = progress_of(folder, name), threading.Event()
+    _give_up_after_the_end(is_at_end)
     with locked(path.with_suffix(".lock"), where_possible=True):
         try:
-            follow(folder, name, lines, _input_ends)
+            follow(folder, name, lines, is_at_end.wait)
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             progress = Progress.read(path)

@@ -55,7 +55,7 @@ class FollowingLogger(MetricLogger):
     def log(self, record: Mapping[str, Any], prefix: str) -> None:
         """The process sees it in metrics.jsonl."""
 
-    def notes(self) -> list[str]:
+    def notes_for_people(self) -> list[str]:
         if self._process is None or self._process.poll() is None:
             late, self._late = self._late, []
             return late
@@ -74,7 +74,7 @@ class FollowingLogger(MetricLogger):
         """Let it send what is left. Where that takes too long it goes on alone."""
         if self._process is None or self._process.stdin is None:
             return
-        with suppress(OSError):  # it has ended, of which `notes` tells
+        with suppress(OSError):  # it has ended, of which `notes_for_people` tells
             self._process.stdin.write(b"\n")  # a loader's worker may hold the pipe open
             self._process.stdin.close()
         try:

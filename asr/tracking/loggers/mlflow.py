@@ -34,12 +34,22 @@ class MlflowService(Service):
             self._client.update_run(former, status="RUNNING")
             self._id = former
             return former, None
-        found = self._client.get_experiment_by_name(self.about.project)
-        experiment = (
-            found.experiment_id if found else self._client.create_experiment(self.about.project)
-        )
-        self._id = str(self._client.create_run(experiment, run_name=self.about.name).info.run_id)
+        made = self._client.create_run(self._experiment(), run_name=self.about.name)
+        self._id = str(made.info.run_id)
         return self._id, None
+
+    def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(self.about.project)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(self.about.project))
+            except MlflowException:  # of two that begin at once the other has made it
+                found = self._client.get_experiment_by_name(self.about.project)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
 
     def _is_there(self, name: str) -> bool:
         from mlflow.exceptions import MlflowException

@@ -14,7 +14,7 @@ from asr.config.recipe import load_config
 from asr.planning.benchmark import Bench
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_bench_feeds_a_plan(
     recipe: Path, tmp_path: Path, ranks: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

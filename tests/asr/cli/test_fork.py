@@ -55,8 +55,14 @@ def test_a_fork_trains_and_the_same_command_goes_on(trained: Path, tmp_path: Pat
 def test_a_fork_into_the_run_itself_is_refused(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["fork", str(tmp_path), "--output", str(tmp_path)]) == 2
+    assert main(["fork", str(trained), "--at", "1", "--output", str(trained)]) == 2
     assert "is the run itself" in capsys.readouterr().err
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("latest", "config.yaml"):
+        (other / name).write_bytes((trained / name).read_bytes())
+    assert main(["fork", str(trained), "--at", "1", "--output", str(other)]) == 2
+    assert f"holds a run that is no fork of {trained}" in capsys.readouterr().err
     assert main(["fork", str(trained), "--at", "0", "--output", str(tmp_path / "new")]) == 2
     assert "no checkpoint at or before" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

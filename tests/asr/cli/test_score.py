@@ -224,3 +224,16 @@ def test_a_run_by_a_field_of_the_manifest(
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["hall", "student", "5", "10", "50.00"] in [row[:5] for row in rows]
     assert ["unknown", "teacher", "5", "10", "0.00"] in [row[:5] for row in rows]
+
+
+def test_speakers_that_are_numbers_are_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        {"id": f"u{n}", "reference": "a b", "hypothesis": "a", "seconds": 1.0, "speaker": 1000 + n}
+        for n in range(20)
+    ]
+    path = tmp_path / "h.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert score_command.main([str(path), "--by", "speaker"]) == 0
+    assert "1019" in capsys.readouterr().out

@@ -28,7 +28,7 @@ def test_settings_of_deepspeed(recipe: Path, tmp_path: Path) -> None:
     assert "give trainer.precision" in said("trainer.deepspeed={bf16: {enabled: true}}")
 
 
-@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize("stage", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_the_clipping_threshold_follows_the_batch(train: Train, stage: int) -> None:
     """With SGD and a threshold that always clips, a step is learning rate x threshold long."""
     settings = [

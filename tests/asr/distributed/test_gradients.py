@@ -10,7 +10,7 @@ from engine_helpers import VOCABULARY, on_ranks, tiny_config
 from asr.planning.estimates import Network
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_gradient_that_is_not_finite_moves_nothing_and_leaves_nothing_behind(
     ranks: int, tmp_path: Path
 ) -> None:

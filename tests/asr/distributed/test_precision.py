@@ -11,6 +11,7 @@ from engine_helpers import on_ranks
 from safetensors.torch import load_file
 
 
+@pytest.mark.slow
 def test_bf16_trains_beside_fp32(train: Train) -> None:
     shorter = "trainer.total_hours=0.03"
     reference = train("reference", *PLAIN, shorter)

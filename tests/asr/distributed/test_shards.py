@@ -56,8 +56,8 @@ def twenty(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 _CUTS = [(s, r, m) for s in (0, 1, 2, 3) for r, m in ((1, 1), (2, 1), (1, 4), (2, 2))]
-_QUICK_CUTS = [(1, 2, 1), (2, 1, 4), (2, 2, 2), (3, 1, 1), (3, 2, 2)]
-"""Every stage, ranks and accumulation, alone and together."""
+_QUICK_CUTS = [(2, 2, 2), (3, 2, 2)]
+"""Stages, ranks and accumulation together; the slow ones alone, too, and stage 1."""
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,10 @@ def test_stages_ranks_and_accumulation_agree(
 @pytest.mark.parametrize(
     "legs",
     [
-        [(2, 0), (1, 0), (2, 0)],
-        [(2, 1), (1, 3), (2, 2), (1, 0)],
-        [(1, 0), (2, 3), (1, 1)],
+        # With kills between them in the test below.
+        pytest.param([(2, 0), (1, 0), (2, 0)], marks=pytest.mark.slow),
+        pytest.param([(2, 1), (1, 3), (2, 2), (1, 0)], marks=pytest.mark.slow),
+        pytest.param([(1, 0), (2, 3), (1, 1)], marks=pytest.mark.slow),
     ],
 )
 def test_a_run_goes_on_anywhere(train: Train, whole: Path, legs: list[tuple[int, int]]) -> None:

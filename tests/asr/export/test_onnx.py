@@ -14,6 +14,7 @@ from conftest import asr_command, read_lines
 
 import asr
 from asr.__main__ import main
+from asr.export.folders import ABOUT, published
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -166,3 +167,13 @@ def test_a_fault_leaves_nothing(
     assert main([*command, "--dev", str(tmp_path / "none.jsonl.gz")]) == 2
     assert "none.jsonl.gz" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path) -> None:
+    target, before = tmp_path / "out", tmp_path / ".out.before"
+    before.mkdir()
+    (before / ABOUT).write_text("{}")
+    with pytest.raises(RuntimeError), published(target, overwrite=True):
+        raise RuntimeError("of what follows")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (target / ABOUT).exists()

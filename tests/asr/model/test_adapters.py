@@ -65,6 +65,9 @@ def test_adapters_alone_are_trained_and_stored(family: str, tmp_path: Path) -> N
     assert generate(built(config), *features, most_tokens=[5, 5]) != written
     assert generate(again, *features, most_tokens=[5, 5]) == written
 
+    named = decoder_config(checkpoint, lora=LORA)
+    with pytest.raises(UserError, match="is a checkpoint of adapters"):
+        make_model(named, 1)
     base = load_file(tmp_path / "base/model.safetensors")
     name = next(name for name in base if "decoder.layers.0" in name)
     save_file({**base, name: base[name] + 1}, tmp_path / "base/model.safetensors", {"format": "pt"})

@@ -98,6 +98,7 @@ def test_the_stand_in_for_a_gpu_keeps_what_tensors_on_one_would() -> None:
         assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
 def test_a_rank_allocates_what_the_plan_says(tmp_path: Path) -> None:
     """DeepSpeed's buckets were missing, 2 GB beside 17 MB of weights; and 2 bytes of ZeRO 1's 28 in bf16."""
     measured = on_ranks("allocated", 1, tmp_path)

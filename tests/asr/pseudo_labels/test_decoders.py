@@ -177,6 +177,7 @@ def test_a_missing_model_stops_a_run_before_it_starts(
     )
 
 
+@pytest.mark.slow
 def test_runs_with_a_language_model(
     train: Train, recipe: Path, fluent: Path, letters_model: Path, corpus: Path
 ) -> None:

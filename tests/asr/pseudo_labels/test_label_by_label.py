@@ -137,6 +137,7 @@ def pauses(said: list[str]) -> int:
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_a_larger_batch_pauses_as_often_and_leaves_out_as_much() -> None:
     """With a decay between batches, and not within, it was 31, 18, 4 and 0 times in these labels."""
     speech = Speech()

@@ -29,8 +29,8 @@ def like(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-_QUICK = ("from_the_start", "topipl")
-"""Between them, a cache, samples, rounds and weights of their own."""
+_QUICK = ("from_the_start",)
+"""The method of the paper; test_schedules has each mechanism of the others."""
 
 
 @pytest.mark.parametrize(

@@ -380,7 +380,7 @@ slow = pytest.mark.slow
         pytest.param("rollback", "teacher", SOME_TOKEN, ROUNDS, marks=slow),
         pytest.param("rollback", "teacher", SOME_TOKEN, CACHE, marks=slow),
         pytest.param("rollback", "teacher", SOME_TOKEN, ("trainer.zero_stage=2",), marks=slow),
-        ("rollback", "student", SOME_TOKEN, SLIMIPL),
+        pytest.param("rollback", "student", SOME_TOKEN, SLIMIPL, marks=slow),
         pytest.param("rollback", "student", BLANK, SLIMIPL, marks=slow),
         pytest.param("rollback", "student", SOME_TOKEN, SLOW_AVERAGE, marks=slow),
         pytest.param("rollback", "student", NAN, SLOW_AVERAGE, marks=slow),

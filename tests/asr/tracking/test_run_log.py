@@ -23,6 +23,7 @@ from asr.tracking import MetricLogger, RunInfo
 class Own(MetricLogger):
     def __init__(self, run: RunInfo) -> None:
         super().__init__(run)
+        self.notes = []  # of its own
         self.file = (run.folder / "own.jsonl").open("a", encoding="utf-8")
         told = {"told": run.name, "batches": run.batches, "seed": run.settings["seed"]}
         self.file.write(json.dumps(told) + "\\n")

@@ -7,6 +7,7 @@ import random
 import subprocess
 from pathlib import Path
 
+import pytest
 from conftest import (
     Train,
     asr_command,
@@ -35,6 +36,7 @@ def test_a_killed_run_resumes_exactly(train: Train, recipe: Path, tmp_path: Path
     assert same_weights(final(killed) / "student.safetensors", final(whole) / "student.safetensors")
 
 
+@pytest.mark.slow
 def test_a_progressive_run_resumes_exactly(train: Train) -> None:
     """Also where it stopped just before a jump of kappa, under a threshold that goes with kappa."""
     scaled = [SCHEDULE, "scaling.gradient_clipping=sqrt", "optimizer.max_gradient_norm=5"]

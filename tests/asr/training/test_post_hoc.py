@@ -19,6 +19,7 @@ SUPERVISED = [
 ]
 
 
+@pytest.mark.slow
 def test_an_average_made_after_the_run_is_that_of_a_run_that_had_its_half_life(
     train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,7 +59,7 @@ def measured_run(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 OTHER_CUTS = [(stage, ranks, "fp32") for stage in range(4) for ranks in (1, 2)]
 OTHER_CUTS += [(stage, 1, "bf16") for stage in (1, 2)] + [(0, 1, "autocast")]
-QUICK_CUTS = [(3, 2, "fp32"), (3, 1, "bf16")]
+QUICK_CUTS = [(3, 2, "fp32")]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,7 @@ def test_measuring_changes_no_gradient_and_finds_the_same_on_any_ranks_and_stage
     assert whole == pytest.approx(first["gradient_norm"] ** 2, rel=2e-2 if low else 1e-3)
 
 
+@pytest.mark.slow
 def test_a_measured_run_that_was_killed_goes_on_exactly(train: Train, measured_run: Path) -> None:
     for hours in (0.017, 0.03):  # between two measurements
         run = train("resumed", *PLAIN, *MEASURED, f"trainer.total_hours={hours}")

@@ -28,16 +28,21 @@ class Base:
         (description / _FILE).write_text(json.dumps(saved) + "\n", encoding="utf-8")
 
 
+def has_base(description: Path) -> bool:
+    """Whether a description is of adapters beside another model's weights."""
+    return (description / _FILE).is_file()
+
+
 @contextmanager
 def base_of(description: Path) -> Iterator[Base | None]:
     """Whom the adapters of a description need; None where it has no adapters.
 
     What is loaded inside says its errors as the description's. Raises UserError where that is not readable.
     """
-    file = description / _FILE
-    if not file.is_file():
+    if not has_base(description):
         yield None
         return
+    file = description / _FILE
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
         base = Base(str(saved["source"]), str(saved["sha256"]))

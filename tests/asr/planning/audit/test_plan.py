@@ -52,3 +52,10 @@ def test_old_command_lines_make_the_old_cells(tmp_path: Path) -> None:
     ]
     only = make_plan(RECIPE, [], [1], seeds=2, hours=16, output=tmp_path)
     assert len(only.cells) == 2
+
+
+def test_no_cell_ends_before_the_others(tmp_path: Path) -> None:
+    impatient = ["trainer.early_stopping.patience_hours=1"]
+    plan = make_plan(RECIPE, impatient, [1, 2], seeds=1, hours=16, output=tmp_path)
+    for cell in plan.cells:
+        assert cell_config(plan, cell).trainer.early_stopping.patience_hours is None
