@@ -27,6 +27,7 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, fl
     return found
 
 
+@pytest.mark.slow
 def test_bf16_gradients_are_summed_in_fp32(exchange: dict[str, dict[str, float]]) -> None:
     """In bf16 the sum was wrong by more than 2e-3."""
     errors = exchange["errors"].copy()
@@ -35,6 +36,7 @@ def test_bf16_gradients_are_summed_in_fp32(exchange: dict[str, dict[str, float]]
     assert max(errors.values()) < 1e-6, errors
 
 
+@pytest.mark.slow
 def test_the_plan_counts_the_bytes_that_ranks_send(exchange: dict[str, dict[str, float]]) -> None:
     for case, sent in exchange["sent"].items():
         precision, stage, communication = case.split()

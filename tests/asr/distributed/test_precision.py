@@ -44,6 +44,7 @@ def test_the_teacher_of_a_bf16_student_moves_at_a_slow_momentum(train: Train, st
     assert any(bool((w != w.bfloat16().float()).any()) for w in student.values())
 
 
+@pytest.mark.slow
 def test_the_average_of_a_bf16_student_labels_in_bf16_and_is_evaluated_in_fp32(
     tmp_path: Path,
 ) -> None:

@@ -412,6 +412,7 @@ def test_a_collapse_is_noticed_and_survived(
     assert final_wer(run, "student") < 10
 
 
+@pytest.mark.slow
 def test_without_a_remedy_the_collapse_spreads(recipe: Path, fluent: Path, tmp_path: Path) -> None:
     warn = "pseudo_label.health.action=warn"
     run, said = run_with(recipe, fluent, tmp_path / "warned", "teacher", SOME_TOKEN, warn)

@@ -57,6 +57,7 @@ def rounds_of(run: Path) -> list[tuple[int, int]]:
     return [(batch, batches.count(batch)) for batch in sorted(set(batches))]
 
 
+@pytest.mark.slow
 def test_the_first_round_comes_with_the_first_untranscribed_speech(
     train: Train, fluent: Path
 ) -> None:

@@ -29,6 +29,7 @@ def test_what_is_kept_for_later_is_the_same_on_two_ranks(train: Train) -> None:
         assert relative_distance(*pair) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_run_stopped_between_two_updates_of_its_averages_goes_on_exactly(train: Train) -> None:
     whole = train("whole", *OPTIONS)
     momenta = [u["teacher_momentum"] for u in read_lines(whole / "metrics.jsonl") if "loss" in u]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from conftest import PLAIN, Train, asr_command, read_lines
 from training_helpers import updates
 
@@ -34,6 +35,7 @@ def test_a_resume_may_change_the_batch_but_not_the_reference(train: Train, recip
     assert "set scaling.reference_batch_seconds=15.0" in refused.stderr
 
 
+@pytest.mark.slow
 def test_another_reference_is_refused_and_more_ranks_are_welcome(
     trained: Path, recipe: Path, tmp_path: Path
 ) -> None:

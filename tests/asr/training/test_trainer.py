@@ -102,6 +102,7 @@ def test_updates_that_are_skipped_for_ever_stop_the_run(recipe: Path, tmp_path: 
     assert "4 updates had a gradient that is not finite" in stopped.stderr
 
 
+@pytest.mark.slow
 def test_a_progressive_run_keeps_stream_and_half_life(train: Train, recipe: Path) -> None:
     run = train("progressive", LONG, SCHEDULE)
     lines = updates(run)

@@ -13,11 +13,11 @@ from conftest import asr_command, read_lines
 def test_two_cells_give_a_report(recipe: Path, tmp_path: Path) -> None:
     output = tmp_path / "audit"
     command = [*asr_command(), "audit", str(recipe), "model.layers=1", "--output", str(output)]
-    command += ["trainer.evaluation_every_hours=0.01", "--hours", "0.01", "--kappa", "1,2"]
+    command += ["trainer.evaluation_every_hours=0.01", "--hours", "0.02", "--kappa", "1,2"]
     command += ["--rules", "full", "--seeds", "1", "--margin", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 cells of 0.01 h of audio, 0 finished before" in done.stdout
+    assert "2 cells of 0.02 h of audio, 0 finished before" in done.stdout
     assert len(json.loads((output / "audit.json").read_text())["cells"]) == 2
     assert "dev WER, teacher" in (output / "audit.md").read_text()
 
