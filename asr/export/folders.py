@@ -23,8 +23,7 @@ def published(target: Path, overwrite: bool) -> Iterator[Path]:
     check_target(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial, before = (target.with_name(f".{target.name}.{end}") for end in ("partial", "before"))
-    if before.is_dir() and not target.is_dir():  # a kill came between the two renames
-        before.rename(target)
+    _put_back(before, target)  # a kill may have come between the two renames
     for leftover in (partial, before):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
@@ -39,13 +38,17 @@ def published(target: Path, overwrite: bool) -> Iterator[Path]:
         try:
             partial.rename(target)
         except OSError:
-            if before.is_dir():
-                before.rename(target)
+            _put_back(before, target)
             raise
         shutil.rmtree(before, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _put_back(before: Path, target: Path) -> None:
+    if before.is_dir() and not target.is_dir():
+        before.rename(target)
 
 
 def check_target(target: Path, overwrite: bool) -> None:

@@ -115,8 +115,7 @@ def _add_lora(network: EncoderDecoder, lora: LoraConfig, sha256: str) -> None:
     """Adapters in encoder and decoder, beside weights of this hash."""
     encoder, decoder = network.encoder, network.decoder
     assert isinstance(encoder, PretrainedEncoder)
-    add_lora(encoder, lora)
-    encoder.base_sha256 = sha256
+    add_lora(encoder, lora, sha256)
     inject(decoder, lora, lambda name: name.startswith("layers."), decoder.attention)
     decoder.constants.hold_all_but_adapters()
 

@@ -16,12 +16,13 @@ from asr.model.encoders.pretrained.constants import weights_sha256
 from asr.model.encoders.pretrained.encoder import PretrainedEncoder
 
 
-def add_lora(encoder: PretrainedEncoder, lora: LoraConfig) -> None:
+def add_lora(encoder: PretrainedEncoder, lora: LoraConfig, sha256: str | None = None) -> None:
     """Put adapters into an encoder; at first they change no output.
 
-    Raises UserError where peft is not installed.
+    `sha256`: of the model's weights, where it has more than an encoder; None for the encoder's own. Raises
+    UserError where peft is not installed.
     """
-    sha256 = weights_sha256(encoder.network)
+    sha256 = weights_sha256(encoder.network) if sha256 is None else sha256
     inject(
         encoder.network,
         lora,
