@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import deepspeed
 import torch
 from torch import Tensor
 
@@ -23,6 +23,9 @@ from asr.model.criterion import Tokens
 from asr.model.speech_model import SpeechModel
 from asr.scaling.optimizers import OPTIMIZERS
 from asr.scaling.rule import Hyperparameters
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
 
 
 class Engine:
@@ -196,12 +199,16 @@ class Engine:
 
 def _initialised(
     student: SpeechModel, optimizer: torch.optim.Optimizer, config: Config
-) -> deepspeed.DeepSpeedEngine:
+) -> DeepSpeedEngine:
+    # No earlier: it decides between GPU and CPU where it is imported, and `join` tells it.
+    import deepspeed
+
     settings = _Settings(_deepspeed_config(config, sum(p.numel() for p in student.parameters())))
     try:
-        engine, *_ = deepspeed.initialize(
-            model=student, optimizer=optimizer, config=settings, dist_init_required=False
-        )
+        with redirect_stdout(sys.stderr):  # it prints how much memory it has
+            engine, *_ = deepspeed.initialize(
+                model=student, optimizer=optimizer, config=settings, dist_init_required=False
+            )
     except (ValueError, AssertionError, NotImplementedError) as error:
         own = config.trainer.deepspeed
         if not own:

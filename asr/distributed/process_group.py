@@ -70,7 +70,9 @@ def join(matmul_precision: str) -> Ranks:
     """
     cuda = has_gpu()
     os.environ.setdefault("LOCAL_RANK", "0")
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if cuda else "cpu")
+    os.environ["DS_ACCELERATOR"] = (
+        "cuda" if cuda else "cpu"
+    )  # DeepSpeed would take a GPU that is to be left alone
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
         if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():

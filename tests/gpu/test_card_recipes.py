@@ -1,19 +1,31 @@
-"""LibriSpeech's recipes on a card: speed as a share of its peak, and memory beside what `asr plan` says."""
+"""LibriSpeech's recipes on a card: speed as a share of its peak, idle time, and memory beside the plan's."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from gpu_helpers import DEVICES, flops_of_a_second, peak_flops, run_asr
+import torch
+from gpu_helpers import (
+    DEVICES,
+    busy_share,
+    flops_of_a_second,
+    kernels,
+    needs_card,
+    peak_flops,
+    run_asr,
+)
 
 from asr.__main__ import main
 from asr.config.recipe import load_config
+from asr.distributed.process_group import join
 from asr.planning.estimates import memory_gb_per_rank, parameter_count, vocabulary_size
+from asr.training.trainer import Trainer
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "librispeech"
 SHRUNK = ["model.width=32", "model.heads=2", "model.layers=2", "model.feed_forward_width=64"]
@@ -47,14 +59,18 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def settings_of(spoken: Path, folder: Path) -> list[str]:
+    settings = [f"corpus.directory={spoken}", "corpus.untranscribed=[train-clean-360]"]
+    settings += ["corpus.dev=[]", "corpus.test=[]", f"output={folder / 'run'}"]
+    return [*settings, "tokenizer.characters=SPECH"]
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["100h_860h_70m", "100h_860h"])
 def test_speed_and_memory_of_a_recipe(
     name: str, device: str, spoken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = [f"corpus.directory={spoken}", "corpus.untranscribed=[train-clean-360]"]
-    settings += ["corpus.dev=[]", "corpus.test=[]", f"output={tmp_path / 'run'}"]
-    settings += ["tokenizer.characters=SPECH"] + (SHRUNK if device == "cpu" else [])
+    settings = settings_of(spoken, tmp_path) + (SHRUNK if device == "cpu" else [])
     recipe, output = RECIPES / f"{name}.yaml", tmp_path / "bench.json"
     updates = "1" if device == "cpu" else "10"
     said = run_asr(
@@ -69,11 +85,13 @@ def test_speed_and_memory_of_a_recipe(
     for phase, speed in measured["speeds"].items():
         flops = flops_of_a_second(config, parameters) * speed["throughput"]
         share = f", MFU {flops / peak:.1%}" if peak else ""
-        print(f"{name}, {phase}, {measured['device']}: {flops / 1e12:.3g} TFLOP/s{share}")
+        with capsys.disabled():
+            print(f"{name}, {phase}, {measured['device']}: {flops / 1e12:.3g} TFLOP/s{share}")
         assert flops > 0
         assert peak is None or flops < peak
     planned = memory_gb_per_rank(config, size, 1, config.trainer.zero_stage)["total"]
-    print(f"{said}\nplanned {planned:.2f} GB, measured {measured['peak_memory_gb']:.2f} GB")
+    with capsys.disabled():
+        print(f"{said}\nplanned {planned:.2f} GB, measured {measured['peak_memory_gb']:.2f} GB")
     if device == "cuda":  # a CPU's figure is the process's
         # A micro-batch may be smaller than the plan's largest, and not larger.
         assert 0.5 * planned < measured["peak_memory_gb"] < 1.1 * planned
@@ -82,3 +100,45 @@ def test_speed_and_memory_of_a_recipe(
     assert main(plan) == 0
     alone, eight = json.loads(capsys.readouterr().out)
     assert alone["wall_hours"] > eight["wall_hours"]
+
+
+@needs_card
+@pytest.mark.parametrize("name", ["100h_860h_70m", "100h_860h"])
+def test_what_the_card_waits_for_is_shown(name: str, spoken: Path, tmp_path: Path) -> None:
+    """The share of some supervised updates in which it has nothing to do; a profiler slows the host, too."""
+    settings = [*settings_of(spoken, tmp_path), "batch.batch_seconds=290"]
+    settings += ["batch.batch_seconds_per_rank=null", "scaling.reference_batch_seconds=290"]
+    config = load_config(RECIPES / f"{name}.yaml", settings)
+    trainer = Trainer(config, join(config.trainer.matmul_precision))
+    batches = trainer.data.batches(trainer.state.position, 0, 1)
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    profiler = torch.profiler.profile(activities=activities)
+    walls = []
+    for number in range(25):
+        if number in (
+            10,
+            20,
+        ):  # cuDNN, cuBLAS and the allocator have settled; ten updates unwatched
+            torch.cuda.synchronize()
+            walls.append(time.perf_counter())
+            if number == 20:
+                profiler.start()
+        trainer.engine.set_learning_rate(1.0)
+        trainer.train_step.accumulate(next(batches), number, trainer.state.clock.hours)
+        assert trainer.engine.step()
+    torch.cuda.synchronize()
+    wall_seconds = time.perf_counter() - walls[1]
+    profiler.stop()
+    trace = tmp_path / "trace.json"
+    profiler.export_chrome_trace(str(trace))
+    found = kernels(trace)
+    assert found
+    begin = min(start for start, _ in found)
+    busy_seconds = busy_share(found, begin, begin + 1e6 * wall_seconds) * wall_seconds / 5
+    share = busy_seconds * 10 / (walls[1] - walls[0])
+    print(
+        f"{name}, {torch.cuda.get_device_name()}: an update of 290 s is {100 * (walls[1] - walls[0]):.1f} ms, "
+        f"{1e3 * busy_seconds:.1f} ms of it busy: idle {1 - share:.1%} ({len(found) / 5:.0f} launches)"
+    )
+    print(profiler.key_averages().table(sort_by="self_cuda_time_total", row_limit=14))
+    assert 0.0 < share <= 1.05

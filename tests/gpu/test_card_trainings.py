@@ -1,18 +1,13 @@
-"""A training on a card: the CPU's numbers at each precision, checkpoints that go on, and an idle share."""
+"""A training on a card: the CPU's numbers at each precision, and checkpoints that go on."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import DROP, final, losses, relative_distance
-from gpu_helpers import DEVICES, HAS_CARD, busy_share, kernels, needs_card, run_asr
-
-import asr
-from asr.distributed.process_group import join
-from asr.training.trainer import Trainer
+from gpu_helpers import DEVICES, HAS_CARD, busy_share, run_asr
 
 TOLERANCES = {"fp32": (2e-3, 2e-3), "autocast": (3e-2, 3e-2), "bf16": (3e-2, 3e-2)}
 """Of losses, and of weights by their norm, after the short run below."""
@@ -51,37 +46,6 @@ def test_a_checkpoint_goes_on(device: str, recipe: Path, tmp_path: Path) -> None
         assert losses(run) == pytest.approx(losses(whole), rel=of_losses)
         left, right = (final(one) / "teacher.safetensors" for one in (whole, run))
         assert relative_distance(left, right) < of_weights
-
-
-@needs_card
-def test_what_the_card_waits_for_is_shown(recipe: Path, tmp_path: Path) -> None:
-    """The share of ten updates in which it has nothing to do, of a network that is worth a card."""
-    width = {"model.width": 512, "model.heads": 8, "model.feed_forward_width": 2048}
-    settings = {"model.layers": 22, "trainer.precision": "bf16", "trainer.zero_stage": 1}
-    config = asr.load_config(recipe, {"output": str(tmp_path / "run"), **width, **settings})
-    trainer = Trainer(config, join(config.trainer.matmul_precision))
-    batches = trainer.data.batches(trainer.state.position, 0, 1)
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    profiler = torch.profiler.profile(activities=activities)
-    for number in range(15):
-        if number == 5:  # cuDNN, cuBLAS and the allocator have settled
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-            profiler.start()
-        trainer.engine.set_learning_rate(1.0)
-        trainer.train_step.accumulate(next(batches), number, trainer.state.clock.hours)
-        assert trainer.engine.step()
-    torch.cuda.synchronize()
-    wall_seconds = time.perf_counter() - started
-    profiler.stop()
-    trace = tmp_path / "trace.json"
-    profiler.export_chrome_trace(str(trace))
-    found = kernels(trace)
-    assert found
-    begin = min(start for start, _ in found)
-    share = busy_share(found, begin, begin + 1e6 * wall_seconds)
-    print(f"{torch.cuda.get_device_name()}: idle {1 - share:.1%} of {wall_seconds:.2f} s")
-    assert 0.0 < share <= 1.0
 
 
 def test_overlapping_work_is_counted_once() -> None:

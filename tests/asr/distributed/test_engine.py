@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,28 @@ def test_the_clipping_threshold_follows_the_batch(train: Train, stage: int) -> N
         ends.append(load_file(final(train(name, *settings, *options)) / "student.safetensors"))
     moved = math.sqrt(sum(float((ends[1][n] - ends[0][n]).square().sum()) for n in ends[0]))
     assert moved == pytest.approx(4 * 0.01 * 1e-3 / 2, rel=1e-3)
+
+
+def test_deepspeed_takes_the_device_that_was_chosen(recipe: Path, tmp_path: Path) -> None:
+    """It looks for a GPU where it is imported: with one there, `--device cpu` had its network on the GPU.
+
+    What it prints of its memory is not among our lines.
+    """
+    program = (
+        "import os, sys, asr.training.trainer\n"
+        "assert 'deepspeed' not in sys.modules\n"
+        "from asr.__main__ import main\n"
+        f"assert main(['train', {str(recipe)!r}, 'output={tmp_path / 'run'}', '--device', 'cpu',\n"
+        "    'trainer.precision=bf16', 'trainer.zero_stage=1', 'trainer.total_hours=0.009']) == 0\n"
+        "assert os.environ['DS_ACCELERATOR'] == 'cpu'\n"
+    )
+    environment = {**os.environ, "DS_ACCELERATOR": "cuda"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "CPU Virtual Memory" not in done.stdout
