@@ -12,6 +12,7 @@ import torch
 import torch.distributed
 
 from asr.distributed.meeting import meet, part
+from asr.errors import UserError
 from asr.utils.devices import has_gpu, sent
 from asr.utils.launcher import cores_of_this_process, ranks_announced
 
@@ -73,7 +74,7 @@ def join(matmul_precision: str) -> Ranks:
     os.environ["DS_ACCELERATOR"] = (
         "cuda" if cuda else "cpu"
     )  # DeepSpeed would take a GPU that is to be left alone
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
+    device = _own_gpu(int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
         if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
             # Hardly two micro-batches are alike: segments of fixed sizes leave more and more unused.
@@ -94,6 +95,21 @@ def join(matmul_precision: str) -> Ranks:
             torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     _quiet_deepspeed()
     return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+
+
+def _own_gpu(local_rank: int) -> torch.device:
+    """Raises UserError where a launcher has started more ranks here than there are GPUs."""
+    gpus = torch.cuda.device_count()
+    if local_rank >= gpus:
+        ranks = max(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), local_rank + 1)
+        error = UserError(
+            f"{ranks} ranks were started on this machine, which shows {gpus} GPU{'s' * (gpus != 1)} to them",
+            f"start as many as there are (--nproc-per-node {gpus}): more ranks change no result; "
+            "or compute on the CPU (--device cpu)",
+        )
+        error.is_said_elsewhere = local_rank > gpus
+        raise error
+    return torch.device("cuda", local_rank)
 
 
 def _quiet_deepspeed() -> None:

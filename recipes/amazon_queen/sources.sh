@@ -41,7 +41,8 @@ of_seed() {
         run=$exp/seed$1/$source
         mkdir -p "$exp/seed$1"
         read -ra more <<< "${settings[$source]:?there is no such source: $source}"
-        train "$run" recipes/amazon_queen/no_transcripts.yaml "seed=$1" "trainer.total_hours=$hours" "${more[@]}"
+        train "$run" recipes/amazon_queen/no_transcripts.yaml "seed=$1" "trainer.total_hours=$hours" \
+            "trainer.evaluation_every_hours=$hours" "${more[@]}"
         for model in teacher student; do
             [ -e "$run/decode/test_written/$model.jsonl" ] ||
                 $asr decode "$run" $data/test_written.jsonl.gz --model $model > /dev/null

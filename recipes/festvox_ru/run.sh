@@ -32,7 +32,6 @@ language_model=$data/letters.arpa # 6-gram of the labelled transcripts, for the 
 settings+=("seed=$seed" "corpus.directory=$data" "pseudo_label.beam.language_model=$language_model")
 
 cores=$(nproc)
-ranks=$((cores < 2 ? 1 : 2)) # of the burn-in; the same batches and gradients, faster
 echo "run.sh: $([ -n "$quick" ] && echo 'quick run, about 5 minutes' || echo 'about 35 minutes') on 2 cores," \
      "installation and download (180 MB) aside; this machine has $cores. Results: $exp/report/index.html"
 [ -n "$quick" ] && echo "run.sh: the results of a quick run prove nothing"
@@ -47,6 +46,8 @@ asr=.venv/bin/asr
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
 # Of torchrun: how long ranks that were told to stop may take to save, 30 otherwise.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-100}
+# Of the burn-in, at most one a GPU: the same batches and gradients, faster.
+ranks=$(.venv/bin/python -c "import torch; print(min(2, torch.cuda.device_count() or $cores))")
 # The burn-in ends where the recipe starts to pseudo-label.
 burn_in_hours=$(.venv/bin/python -c "from asr.config.recipe import load_config
 print(load_config('$recipes/pseudo_labelled.yaml').pseudo_label.start_hours)")
