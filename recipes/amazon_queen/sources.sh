@@ -2,7 +2,8 @@
 # Without transcripts, whose labels are best to learn from, at equal hours? The average's, those of the model as it was
 # (frozen), the student's own, or those on which the average and the model as it was agree.
 #   recipes/amazon_queen/sources.sh [--seeds "1 2 3"] [--hours 2.8] [--sources "average frozen student agreeing"]
-# After run.sh, whose data and model it takes. A core trains one seed: about 3 hours. Run it again after an interruption.
+# After run.sh, whose data and model it takes. A core trains one seed: about 3 hours (an H100 all three in 10 minutes, where the
+# script is started for each source at once). Run it again after an interruption.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -12,7 +13,7 @@ while [ $# -gt 0 ]; do
         --seeds) seeds=${2:?--seeds wants numbers}; shift ;;
         --hours) hours=${2:?--hours wants a number}; shift ;;
         --sources) sources=${2:?--sources wants names}; shift ;;
-        -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "sources.sh: unknown option '$1'; see --help" >&2; exit 2 ;;
     esac
     shift
@@ -36,7 +37,7 @@ case " $sources " in *" agreeing "*)
 esac
 
 of_seed() {
-    local source run more
+    local source run more model name
     for source in $sources; do
         run=$exp/seed$1/$source
         mkdir -p "$exp/seed$1"
@@ -44,11 +45,19 @@ of_seed() {
         train "$run" recipes/amazon_queen/no_transcripts.yaml "seed=$1" "trainer.total_hours=$hours" \
             "trainer.evaluation_every_hours=$hours" "${more[@]}"
         for model in teacher student; do
-            [ -e "$run/decode/test_written/$model.jsonl" ] ||
-                $asr decode "$run" $data/test_written.jsonl.gz --model $model > /dev/null
+            name=$source
+            [ $model = teacher ] || name+=_last
+            name=$exp/seed$1/decode/test_written/$name.jsonl
+            [ -e "$name" ] || $asr decode "$run" $data/test_written.jsonl.gz --model $model --output "$name" > /dev/null
         done
+        cp "$run/config.yaml" "$exp/seed$1" # it says how texts are scored
         echo "sources.sh: seed $1, $source: done after $((SECONDS / 60)) minutes"
     done
 }
 each_on_a_core of_seed $seeds
-.venv/bin/python tools/compare_methods.py $exp --baseline frozen --unit wer
+pairs=()
+for pair in average:frozen average:student average_last:student_last frozen_last:student_last agreeing_last:student_last; do
+    first=${pair%%:*} second=${pair##*:}
+    if [[ " $sources " == *" ${first%_last} "* && " $sources " == *" ${second%_last} "* ]]; then pairs+=(--compare "$pair"); fi
+done
+.venv/bin/python tools/over_seeds.py $exp/seed* "${pairs[@]}"
