@@ -86,6 +86,7 @@ ON_THE_HOST = {
     "texts and objects between ranks": "asr.distributed.agreement asr.distributed.meeting",
     "names of devices, no tensor": """asr.decoding.sharing.processes asr.planning.audit.runner
         asr.planning.checks.machine asr.tracking.environment""",
+    "has torch compile layers, no tensor": "asr.model.encoders.compiled",
     "put into a network before that is sent": """asr.model.encoders.pretrained.constants
         asr.model.encoders.pretrained.lora""",
     "exports what lies on the host": """asr.export.graphs asr.export.onnx_files asr.export.speech

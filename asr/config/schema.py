@@ -251,6 +251,10 @@ class Config(Section):
                 f"pseudo_label.token_weights {self.pseudo_label.token_weights} needs model.kind "
                 "encoder_decoder, which reads token by token: set it to none"
             )
+        if self.trainer.compile_layers and self.model.kind != "transformer":
+            raise ValueError(
+                f"trainer.compile_layers needs model.kind transformer: with {self.model.kind} set it to false"
+            )
         if self.features.source == "precomputed" and self.augmentation.speed_factors != [1.0]:
             raise ValueError(
                 "augmentation.speed_factors needs features.source=waveform: set it to [1.0], or take that"

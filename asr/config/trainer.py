@@ -64,6 +64,9 @@ class TrainerConfig(Section):
     activation_checkpointing: bool = False
     """Of an encoder's layer keep its input alone for the backward pass, which computes the rest again: less
     memory, a third more computing, the same gradients."""
+    compile_layers: bool = False
+    """Have torch.compile make one program of a layer (model.kind transformer): faster on a GPU, after a minute
+    in which it compiles; sums are rounded in another order. Wants a C++ compiler, on a GPU Triton."""
     loader_workers: Natural = 0
     """Processes a rank that read audio ahead, at most its cores; 0 reads in the training process."""
     non_finite_limit: Natural = 10
@@ -90,6 +93,10 @@ class TrainerConfig(Section):
         if self.precision == "bf16" and self.zero_stage == 0:
             raise ValueError(
                 "precision bf16 needs zero_stage 1, 2 or 3, which hold the fp32 masters"
+            )
+        if self.compile_layers and self.zero_stage == 3:
+            raise ValueError(
+                "compile_layers needs zero_stage 0, 1 or 2: at 3 a layer's weights come while it runs"
             )
         if self.gradient_communication == "bf16" and self.precision != "bf16":
             raise ValueError(

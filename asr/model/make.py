@@ -12,6 +12,7 @@ from asr.errors import UserError
 from asr.model.acoustic_model import AcousticModel
 from asr.model.encoder_decoder.loading import load_encoder_decoder
 from asr.model.encoder_decoder.windows import Windows
+from asr.model.encoders.compiled import compile_layers
 from asr.model.encoders.encoder import Encoder
 from asr.model.encoders.pretrained import PretrainedEncoder, load_encoder
 from asr.model.encoders.pretrained.base import has_base
@@ -33,6 +34,16 @@ def make_model(
     """
     found = _network(config, vocabulary_size, saved, with_weights)
     found.encoder.recomputes = config.trainer.activation_checkpointing
+    return found
+
+
+def make_trained_model(
+    config: Config, vocabulary_size: int, saved: Path | None = None, with_weights: bool = True
+) -> SpeechModel:
+    """`make_model`'s network as training runs it: its layers compiled where the recipe asks for it."""
+    found = make_model(config, vocabulary_size, saved, with_weights)
+    if config.trainer.compile_layers:
+        compile_layers(found.encoder)
     return found
 
 

@@ -15,7 +15,7 @@ from asr.data.transcripts import training_tokenizer
 from asr.distributed.agreement import together
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
-from asr.model.make import make_extractors, make_model
+from asr.model.make import make_extractors, make_trained_model
 from asr.model.speech_model import SpeechModel
 from asr.pseudo_labels.factory import make_factory
 from asr.pseudo_labels.ledger import LabelLedger
@@ -110,7 +110,7 @@ class Trainer:
 
     def _network(self, with_weights: bool) -> SpeechModel:
         size = self.tokenizer.vocabulary_size
-        return make_model(self.config, size, self.resumed_from, with_weights)
+        return make_trained_model(self.config, size, self.resumed_from, with_weights)
 
     def _new_network(self) -> SpeechModel:
         """Another one of the student's shapes, weights unset."""

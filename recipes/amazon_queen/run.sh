@@ -24,7 +24,7 @@ hours=() ctc_hours=() limit=() note=() # hours: of the recipes
 if [ "$seed" != 1 ]; then exp+=_seed$seed; fi
 if [ -n "$quick" ]; then
     exp+=_quick data+=_quick
-    limit=(--limit-minutes 4)
+    limit=(--limit-minutes 3)
     hours=(trainer.total_hours=0.05 trainer.evaluation_every_hours=0.05 optimizer.warmup_hours=0.01)
     ctc_hours=(trainer.total_hours=0.1 trainer.evaluation_every_hours=0.05 optimizer.warmup_hours=0.02)
     note=(--note "Quick run on a part of the audio and a fraction of the hours: its results prove nothing.")

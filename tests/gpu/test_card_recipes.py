@@ -35,10 +35,8 @@ SHRUNK += ["trainer.precision=fp32", "trainer.zero_stage=0"]
 """For a CPU."""
 
 
-@pytest.fixture(scope="module")
-def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_spoken(folder: Path) -> None:
     """Noise of LibriSpeech's lengths with texts of its rate, under the names of its sets: 40 minutes each."""
-    folder = tmp_path_factory.mktemp("librispeech")
     random = np.random.default_rng(1)
     for name in ("train-clean-100", "train-clean-360"):
         source = folder / "audio" / name
@@ -56,6 +54,12 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["prepare", "folder", "--root", str(source), "--output", str(out)]) == 0
         manifest = "labelled" if name == "train-clean-100" else "untranscribed"
         (out / f"{manifest}.jsonl.gz").rename(folder / f"{name}.jsonl.gz")
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("librispeech")
+    write_spoken(folder)
     return folder
 
 
