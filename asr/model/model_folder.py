@@ -32,6 +32,7 @@ from asr.model.speech_model import SpeechModel
 from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from asr.utils.devices import has_gpu
 from asr.utils.faults import first_line
+from asr.utils.files import refuse_pipe
 from asr.utils.hashes import files_sha256
 from asr.utils.yaml_text import parse_yaml
 
@@ -69,8 +70,7 @@ def read_config(checkpoint: Path) -> Config:
     """
     path = checkpoint / "config.yaml"
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise OSError("not a regular file")
+        refuse_pipe(path)
         tree = parse_yaml(path.read_text(encoding="utf-8"))
         tree.pop("pseudo_label", None)
         corpus = tree.get("corpus") or {}

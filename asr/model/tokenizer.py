@@ -11,6 +11,7 @@ from typing import Protocol
 
 from asr.config.schema import TokenizerConfig
 from asr.errors import UserError
+from asr.utils.files import read_json
 
 BLANK = 0
 _CHARACTERS_FILE = "tokenizer.json"
@@ -152,7 +153,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
         return PretrainedTokenizer(folder / PRETRAINED_FILE)
     try:
-        content = json.loads((folder / _CHARACTERS_FILE).read_text(encoding="utf-8"))
+        content = read_json(folder / _CHARACTERS_FILE)
         return CharacterTokenizer(content["characters"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

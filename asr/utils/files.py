@@ -105,8 +105,15 @@ def json_line(record: dict[str, Any]) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON document of ours."""
+    """Read a JSON document of ours. Raises OSError or ValueError where it is none."""
+    refuse_pipe(path)
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def refuse_pipe(path: Path) -> None:
+    """Raises OSError where there is something and no file: opening a pipe would wait for ever."""
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
 
 
 def write_tensors(

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from asr.utils.files import refuse_pipe
+
 
 def file_sha256(path: Path) -> str:
     """Of a file's content, as 64 hexadecimal digits."""
@@ -17,6 +19,7 @@ def files_sha256(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(1 << 20))
     for path in paths:
+        refuse_pipe(path)
         with path.open("rb", buffering=0) as stream:
             while count := stream.readinto(buffer):
                 digest.update(buffer[:count])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,34 @@ def test_a_pipe_in_place_of_latest(
     os.mkfifo(tmp_path / "latest")
     assert main(["decode", str(tmp_path), str(corpus / "dev.jsonl.gz")]) == 2
     assert "latest names no checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["state.json", "tokenizer.json", "config.yaml"])
+@pytest.mark.parametrize("command", ["decode", "train"])
+def test_a_pipe_in_place_of_a_checkpoint_s_file(
+    command: str,
+    name: str,
+    trained: Path,
+    recipe: Path,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Opening it would wait for ever."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    for checkpoint in run.glob("checkpoints/*"):
+        (checkpoint / name).unlink()
+        os.mkfifo(checkpoint / name)
+    (run / "complete.json").unlink()
+    words = {
+        "decode": ["decode", str(run), str(corpus / "dev.jsonl.gz")],
+        "train": ["train", str(recipe), f"output={run}", "trainer.total_hours=0.1"],
+    }
+    assert main(words[command]) == 2
+    said = capsys.readouterr().err
+    # A folder without state.json is no checkpoint.
+    assert (str(run) if name == "state.json" else name) in said
 
 
 def test_a_cut_that_lhotse_cannot_make(

@@ -13,7 +13,7 @@ from typing import Any
 
 from asr.errors import UserError
 from asr.model.lineage import STATE, best_of, identity_of, line_of, own_checkpoints
-from asr.utils.files import flush_to_disk, read_json, write_json, write_text
+from asr.utils.files import flush_to_disk, read_json, refuse_pipe, write_json, write_text
 
 _PARTIAL = ".partial-"
 _INTENT = ".publishing.json"
@@ -173,6 +173,7 @@ def _fault(folder: Path) -> UserError | None:
 
 def _text(path: Path) -> str | None:
     try:
+        refuse_pipe(path)
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import UserError
+from asr.utils.files import read_json
 
 _FILE = "base.json"
 
@@ -44,7 +45,7 @@ def base_of(description: Path) -> Iterator[Base | None]:
         return
     file = description / _FILE
     try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
+        saved = read_json(file)
         base = Base(str(saved["source"]), str(saved["sha256"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: not readable ({error})", "copy the checkpoint again") from None
