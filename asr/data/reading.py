@@ -23,6 +23,7 @@ from asr.data.manifest.admission import by_content
 from asr.data.sound.resampling import is_simple, resample
 from asr.errors import LostAudioError, UserError
 from asr.utils.faults import first_line
+from asr.utils.files import refuse_pipe
 from asr.utils.hashes import file_sha256
 
 FEATURES_SHA256 = "features_sha256"
@@ -130,6 +131,9 @@ def padded(parts: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
 
 
 def _samples(cut: MonoCut, speed: float) -> NDArray[np.float32]:
+    for source in cut.recording.sources if cut.has_recording else []:
+        if source.type == "file":
+            refuse_pipe(Path(source.source))
     rate_hz = cut.sampling_rate
     faster_hz = round(rate_hz * speed)
     if is_part(cut):
@@ -169,5 +173,5 @@ def _check_file(cut: MonoCut) -> None:
 
 def _why(cut: MonoCut, error: Exception) -> str:
     source = cut.recording.sources[0] if cut.has_recording else None
-    is_gone = source is not None and source.type == "file" and not Path(source.source).is_file()
+    is_gone = source is not None and source.type == "file" and not Path(source.source).exists()
     return "no such file" if is_gone else first_line(error)

@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from asr.evaluation.hypotheses import Utterance
 from asr.report.plots import INK, figure_of, plain, svg_of
 from asr.tracking.run_reader import is_number
+from asr.utils.files import refuse_pipe
 
 _LONGEST_SECONDS = 60.0
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.01
@@ -49,6 +51,7 @@ def read_sound(utterance: Utterance) -> Sound:
     import soundfile
 
     try:
+        refuse_pipe(Path(path))
         with soundfile.SoundFile(path) as file:
             rate = file.samplerate
             file.seek(round(begin * rate))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from collections.abc import Callable
 from itertools import islice
@@ -57,11 +58,18 @@ def at_another_rate(path: Path) -> None:
     soundfile.write(path, np.repeat(audio, 3), 3 * rate, subtype="PCM_16")
 
 
+def a_pipe(path: Path) -> None:
+    """Opening it would wait for ever."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGES = {
     "u0-003": removed,
     "u0-011": at_another_rate,
     "u1-007": garbled,
     "u1-020": cut_short,
+    "u1-031": a_pipe,
 }
 
 
