@@ -26,6 +26,7 @@ from asr.config.pseudo_label import with_start_in_full
 from asr.config.schema import Config
 from asr.config.tracking import with_loggers_in_place
 from asr.errors import UserError
+from asr.utils.files import refuse_pipe
 from asr.utils.yaml_text import parse_yaml
 
 _KIND_TAGS = {(1, kind) for kind in MODEL_KINDS}
@@ -124,8 +125,7 @@ def _read_recipe(
         return
     read.add(here)
     try:
-        if path.is_fifo() and not path.is_relative_to("/dev"):  # but for <(a command)
-            raise OSError("a pipe, which could be waited for without an end")
+        refuse_pipe(path)
         tree = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         named = f"fix the line 'base' of {above[-1]}" if above else "check the path"

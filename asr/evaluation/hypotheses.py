@@ -12,6 +12,7 @@ from typing import Any
 
 from asr.errors import UserError
 from asr.evaluation.transcript_lines import LineError, json_record, length_seconds
+from asr.utils.files import refuse_pipe
 from asr.utils.hashes import file_sha256
 
 ZERO_SHOT = "zero_shot"
@@ -35,6 +36,7 @@ class Utterance:
 def read_hypotheses(path: Path) -> list[Utterance]:
     """Read what `asr decode` wrote. Raises UserError with file, line and remedy."""
     try:
+        refuse_pipe(path)
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asr.errors import UserError
+from asr.utils.files import refuse_pipe
 from asr.utils.text_files import parse_json_line
 
 Role = Literal["reference", "hypothesis"]
@@ -39,6 +40,7 @@ class LineError(UserError):
 def numbered_lines(path: Path, also_empty: bool = False) -> Iterator[tuple[int, str]]:
     """Lines with something on them, or all, and their numbers, from 1."""
     try:
+        refuse_pipe(path)
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             for number, raw in enumerate(stream, start=1):
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
 from asr.pseudo_labels.records import LabelRecord, LabelUseRecord
-from asr.utils.files import link_or_copy, replacing
+from asr.utils.files import link_or_copy, refuse_pipe, replacing
 
 if TYPE_CHECKING:
     import pyarrow
@@ -255,6 +255,7 @@ def read_ledger(run: Path, name: str, without: Collection[str] = ()) -> pyarrow.
     tables = [nothing]  # its columns come first, and are null where an older run has not noted them
     for path in _files(run, name):
         try:
+            refuse_pipe(path)
             there = set(parquet.read_schema(path).names)
             columns = [column for column in nothing.column_names if column in there]
             tables.append(_in_todays_words(parquet.read_table(path, columns=columns)))

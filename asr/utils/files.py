@@ -111,9 +111,9 @@ def read_json(path: Path) -> Any:
 
 
 def refuse_pipe(path: Path) -> None:
-    """Raises OSError where there is something and no file: opening a pipe would wait for ever."""
-    if path.exists() and not path.is_file():
-        raise OSError("not a regular file")
+    """Raises OSError for a pipe, but for those of <(a command): opening it could wait for ever."""
+    if path.is_fifo() and not path.is_relative_to("/dev"):
+        raise OSError("a pipe, which could be waited for without an end")
 
 
 def write_tensors(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
+from asr.utils.files import refuse_pipe
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -22,6 +23,7 @@ def read_text(path: Path, name: str = "") -> str:
     """
     where = f"{name} {path}".strip()
     try:
+        refuse_pipe(path)
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)

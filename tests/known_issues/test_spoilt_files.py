@@ -63,6 +63,23 @@ def test_a_pipe_in_place_of_a_checkpoint_s_file(
     assert (str(run) if name == "state.json" else name) in said
 
 
+@pytest.mark.parametrize("place", ["decode/dev/teacher.jsonl", "pseudo_labels/labels"])
+def test_a_pipe_in_place_of_what_a_run_wrote(
+    place: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    found = run / place
+    if found.is_dir():
+        found = next(found.iterdir())
+        found.unlink()
+    found.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(found)
+    words = ["score", str(run)] if found.suffix == ".jsonl" else ["labels", "stats", str(run)]
+    assert main(words) == 2
+    assert f"{found}: not readable" in capsys.readouterr().err
+
+
 def test_a_cut_that_lhotse_cannot_make(
     recipe: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
