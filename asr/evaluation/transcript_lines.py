@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asr.errors import UserError
-from asr.utils.files import refuse_pipe
+from asr.utils.pipes import refuse_pipe
 from asr.utils.text_files import parse_json_line
 
 Role = Literal["reference", "hypothesis"]

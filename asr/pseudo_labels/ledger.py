@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
 from asr.pseudo_labels.records import LabelRecord, LabelUseRecord
-from asr.utils.files import link_or_copy, refuse_pipe, replacing
+from asr.utils.files import link_or_copy, replacing
+from asr.utils.pipes import refuse_pipe
 
 if TYPE_CHECKING:
     import pyarrow

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from asr.errors import UserError
+from asr.utils.pipes import refuse_pipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,12 +109,6 @@ def read_json(path: Path) -> Any:
     """Read a JSON document of ours. Raises OSError or ValueError where it is none."""
     refuse_pipe(path)
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def refuse_pipe(path: Path) -> None:
-    """Raises OSError for a pipe, but for those of <(a command): opening it could wait for ever."""
-    if path.is_fifo() and not path.is_relative_to("/dev"):
-        raise OSError("a pipe, which could be waited for without an end")
 
 
 def write_tensors(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import UserError
-from asr.utils.files import refuse_pipe
+from asr.utils.pipes import refuse_pipe
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
