@@ -13,12 +13,19 @@ from asr.data.loading.shared_memory import PREFETCH, REMEDY, SHARED, free_bytes
 from asr.errors import UserError
 from asr.model.model_folder import pointed_at, read_config
 from asr.planning.checks.finding import Finding, note
-from asr.planning.estimates import memory_gb_per_rank, vocabulary_size
+from asr.planning.estimates import (
+    memory_gb_per_rank,
+    micro_batches_per_rank,
+    played_seconds,
+    vocabulary_size,
+)
 from asr.training.resume_rules import check_compatible
 from asr.utils.devices import has_gpu
 
 _FIRST_WITH_BF16 = (8, 0)
 """Compute capability: Ampere. T4 and V100 emulate bf16, slowly."""
+_SAFE_SHARE = 0.8
+"""Of a GPU's memory: the estimate is one."""
 
 
 def check_memory(config: Config, ranks: int, memory_gb: float) -> Iterator[Finding]:
@@ -45,6 +52,35 @@ def check_memory(config: Config, ranks: int, memory_gb: float) -> Iterator[Findi
             "lower batch.max_seconds_per_micro_batch (the global batch stays as it is), raise "
             "trainer.zero_stage, or give the memory of the machine that will train with --memory-gb",
         )
+    elif _computes_on_a_gpu():
+        yield from _room_for_longer_passes(config, vocabulary, ranks, _SAFE_SHARE * memory_gb)
+
+
+def _computes_on_a_gpu() -> bool:
+    with contextlib.suppress(UserError):  # `check_here` says it
+        return has_gpu()
+    return False
+
+
+def _room_for_longer_passes(
+    config: Config, vocabulary: int, ranks: int, memory_gb: float
+) -> Iterator[Finding]:
+    """Fewer micro-batches in an update, where a GPU waits for the host between many small kernels."""
+    seconds = config.global_batch_seconds(ranks)
+    passes = micro_batches_per_rank(config, seconds, ranks)
+    for fewer in range(1, passes):
+        limit = 10.0 * math.ceil(played_seconds(config, seconds) / ranks / fewer / 10)
+        batch = config.batch.model_copy(update={"max_seconds_per_micro_batch": limit})
+        longer = config.model_copy(update={"batch": batch})
+        needed = memory_gb_per_rank(longer, vocabulary, ranks, config.trainer.zero_stage)
+        if needed["total"] < memory_gb:
+            yield note(
+                f"an update is {passes} micro-batches of a rank, and its GPU has room for longer ones: it "
+                "waits for the host between their many small kernels",
+                f"batch.max_seconds_per_micro_batch={limit:g} makes {fewer} of them: the same batches, "
+                f"about {needed['total']:.3g} GB",
+            )
+            return
 
 
 def check_shared_memory(config: Config, ranks: int) -> Iterator[Finding]:

@@ -65,4 +65,15 @@ def test_what_a_gpu_computes_fast_is_compared_with_the_recipe(
     assert main(["check", str(recipe), "trainer.precision=bf16", "trainer.zero_stage=1"]) == 2
     assert "T4 (compute capability 7.5) has no bf16 arithmetic" in capsys.readouterr().out
     assert main(["check", str(recipe)]) == 0
-    assert "leave a GPU's tensor cores idle" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "leave a GPU's tensor cores idle" in said
+    assert "has room for longer ones" not in said
+    assert main(["check", str(recipe), "batch.max_seconds_per_micro_batch=5"]) == 0
+    said = capsys.readouterr().out
+    assert "4 micro-batches of a rank, and its GPU has room for longer ones" in said
+    assert "batch.max_seconds_per_micro_batch=20 makes 1 of them" in said
+    assert (
+        main(["check", str(recipe), "batch.max_seconds_per_micro_batch=5", "--memory-gb=0.003"])
+        == 0
+    )
+    assert "has room for longer ones" not in capsys.readouterr().out
