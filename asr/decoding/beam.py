@@ -128,7 +128,9 @@ class BeamDecoder:
         settings, lexicon = self.settings, self._lexicon
         try:
             from torchaudio.models.decoder import ctc_decoder
-
+        except (ImportError, RuntimeError):  # torchaudio's own word for a missing flashlight-text
+            raise _not_installed() from None
+        try:
             with tempfile.TemporaryDirectory() as folder:
                 spellings = Path(folder) / "lexicon.txt"
                 spellings.write_text("".join(lexicon or []), encoding="utf-8")
@@ -152,7 +154,7 @@ class BeamDecoder:
                     blank_token=_BLANK_NAME,
                     sil_token=self._space_name,
                 )
-        except (ImportError, ModuleNotFoundError):
+        except ImportError:
             raise _not_installed() from None
         except (RuntimeError, UnicodeDecodeError) as error:
             if "not installed" in str(error):

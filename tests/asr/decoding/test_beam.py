@@ -222,3 +222,17 @@ def test_options_are_finite_numbers(
     with pytest.raises(SystemExit):
         main(["decode", "run", "dev.jsonl.gz", "--decoder", "beam", f"{option}={value}"])
     assert f"argument {option}: {value} is no finite number" in capsys.readouterr().err
+
+
+def test_a_search_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchaudio says it as a RuntimeError, which passed for a language model that cannot be used."""
+    from torchaudio.models import decoder
+
+    for name in [name for name in sys.modules if name.startswith("flashlight")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "torchaudio.models.decoder._ctc_decoder", raising=False)
+    for name in ("_ctc_decoder", "ctc_decoder"):
+        monkeypatch.delattr(decoder, name, raising=False)
+    with pytest.raises(UserError) as caught:
+        BeamDecoder(TOKENIZER, BeamSettings())
+    assert "asr-ema[beam]" in caught.value.remedy
