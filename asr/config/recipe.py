@@ -276,6 +276,8 @@ def _known_instead(parts: Sequence[Any], section: type[Section] | None) -> str:
     """What an unknown key may have been meant for, as an override names it."""
     before, last = ".".join(map(str, parts[:-1])), str(parts[-1])
     elsewhere = [path for path in _paths(Config()) if path.rpartition(".")[2] == last]
+    if f"{before}.{last}" in elsewhere:
+        return f"it is of another {before}.kind: leave it out"
     if elsewhere:
         return f"did you mean '{elsewhere[0]}'?"
     names = list(section.model_fields) if section else []

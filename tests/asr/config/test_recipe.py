@@ -23,6 +23,10 @@ def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
     [
         ("modle: {}", r"unknown key 'modle'; did you mean 'model'"),
         ("model: {widht: 3}", r"unknown key 'model.widht'; did you mean 'model.width'"),
+        (
+            "model: {kind: pretrained, encoder: some, layers: 3}",
+            r"unknown key 'model.layers'; it is of another model.kind: leave it out",
+        ),
         ("model: {dropout: 2}", r"'model.dropout' \(received 2\)"),
         ("model: {width: 30, heads: 4}", r"width 30 must be a multiple of heads 4"),
         ("model: {convolution_kernel: 8}", r"convolution_kernel 8 must be odd"),
