@@ -96,6 +96,11 @@ def find_checkpoint(folder: Path, best: bool = False) -> Path:
             if names
             else f"copy one into {folder}/checkpoints and write its name into it",
         )
+    if found is None and (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder}: a model of others (config.json), not trained here",
+            "`asr decode` and `asr label` take it as it is; or train from it, and name that run",
+        )
     if found is None:
         raise UserError(
             f"{folder}: neither a checkpoint (config.yaml, *.safetensors) nor a run with one",

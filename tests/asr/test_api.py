@@ -144,6 +144,10 @@ def test_a_model_that_cannot_be_had_is_refused(here: Path) -> None:
         asr.load_model(checkpoint, average=1)
     with pytest.raises(asr.UserError, match="neither a checkpoint"):
         asr.load_model("nowhere")
+    Path("theirs").mkdir()
+    Path("theirs/config.json").write_text("{}")
+    with pytest.raises(asr.UserError, match="a model of others"):
+        asr.load_model("theirs")
 
 
 def test_what_is_no_set_is_refused(here: Path) -> None:
