@@ -11,7 +11,7 @@ from asr.evaluation import bootstrap as statistics
 from asr.report import plots
 from asr.report.markdown import render_markdown
 from asr.report.tables import MODEL_NAMES, p_value
-from asr.utils.files import write_text
+from asr.utils.files import encodable, write_text
 
 
 def write_pages(
@@ -20,8 +20,8 @@ def write_pages(
     """Write index.html, report.md and results.json into `folder`; returns the page's path."""
     page = _render(template, {**_ALWAYS, **context})
     write_text(folder / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-    write_text(folder / "report.md", render_markdown(results))
-    write_text(folder / "index.html", page)
+    write_text(folder / "report.md", encodable(render_markdown(results)))
+    write_text(folder / "index.html", encodable(page))
     return folder / "index.html"
 
 

@@ -84,9 +84,17 @@ def write_text(path: Path, text: str) -> None:
         stream.write(text.encode())
 
 
+def encodable(text: str) -> str:
+    """For people: half a surrogate pair, of a damaged file or of a foreign name, becomes a question mark."""
+    return text.encode(errors="replace").decode()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write one JSON document, for people too."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    if encodable(text) != text:
+        text = json.dumps(content, indent=2)
+    write_text(path, text + "\n")
 
 
 def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
@@ -98,11 +106,7 @@ def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
 def json_line(record: dict[str, Any]) -> str:
     """One JSON object and the end of its line, such that it can be encoded."""
     line = json.dumps(record, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, as in a name that is not UTF-8
-        line = json.dumps(record)
-    return line + "\n"
+    return (line if encodable(line) == line else json.dumps(record)) + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -31,6 +31,8 @@ TEXTS = (
     "]]></style></script>",
     "[a]: http://evil.example\n\n- x",
 )
+HALF = "half a character \ud800"
+"""Of a damaged file; hypotheses with one are refused by their line."""
 
 
 class Page(HTMLParser):
@@ -72,15 +74,17 @@ def hostile_run(folder: Path) -> Path:
     lines = (test / "supervised.jsonl").read_text(encoding="utf-8")
     for model in NAMES:
         (test / f"{model}.jsonl").write_text(lines, encoding="utf-8")
-        (test / f"{model}.stamp.json").write_text(json.dumps({next(text): next(text)}))
+        (test / f"{model}.stamp.json").write_text(
+            json.dumps({next(text): next(text), "checkpoint": HALF, "decoder": HALF})
+        )
     for _ in NAMES:
         other = folder / "decode" / next(name)
         other.mkdir()
         (other / "teacher.jsonl").write_text(lines, encoding="utf-8")
     named = {one: one for one in TEXTS}
     card = {"kappa": 2.0, "rule": TEXTS[1], "reference": named, "in_force": {**named, TEXTS[0]: 1}}
-    (folder / "scaling.json").write_text(json.dumps(card))
-    (folder / "environment.json").write_text(json.dumps(named))
+    (folder / "scaling.json").write_text(json.dumps({**card, "rule": HALF, HALF: HALF}))
+    (folder / "environment.json").write_text(json.dumps({**named, "python": HALF, HALF: HALF}))
     (folder / "config.yaml").write_text(json.dumps({"name": TEXTS[0], **named}))
     return folder
 
