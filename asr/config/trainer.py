@@ -65,8 +65,8 @@ class TrainerConfig(Section):
     """Of an encoder's layer keep its input alone for the backward pass, which computes the rest again: less
     memory, a third more computing, the same gradients."""
     compile_layers: bool = False
-    """Have torch.compile make one program of a layer (model.kind transformer): faster on a GPU, after a minute
-    in which it compiles; sums are rounded in another order. Wants a C++ compiler, on a GPU Triton."""
+    """Have torch.compile make one program of a layer (model.kind transformer), in half a minute: less memory,
+    sums in another order, and on a GPU other draws of dropout. Wants a C++ compiler, on a GPU Triton."""
     loader_workers: Natural = 0
     """Processes a rank that read audio ahead, at most its cores; 0 reads in the training process."""
     non_finite_limit: Natural = 10

@@ -60,6 +60,13 @@ def load_waveforms(
     return padded([load_samples(cut, speed)[0] for cut, speed in zip(cuts, speeds, strict=True)])
 
 
+def refuse_pipes(cut: MonoCut) -> None:
+    """Raises OSError where a file of its recording is a pipe."""
+    for source in cut.recording.sources if cut.has_recording else []:
+        if source.type == "file":
+            refuse_pipe(Path(source.source))
+
+
 def load_features(cut: MonoCut) -> NDArray[np.float32]:
     """Stored features (T, F). Raises LostAudioError for what cannot be read, and UserError for none."""
     if not cut.has_features:
@@ -72,6 +79,7 @@ def load_features(cut: MonoCut) -> NDArray[np.float32]:
     where = Path(stored.storage_path) / stored.storage_key
     expected = (cut.custom or {}).get(FEATURES_SHA256)
     try:
+        refuse_pipe(where)
         if expected is not None and file_sha256(where) != expected:
             raise ValueError("SHA-256 is not that of its manifest")
         found_TF = np.array(cut.load_features(), dtype=np.float32)
@@ -131,9 +139,7 @@ def padded(parts: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
 
 
 def _samples(cut: MonoCut, speed: float) -> NDArray[np.float32]:
-    for source in cut.recording.sources if cut.has_recording else []:
-        if source.type == "file":
-            refuse_pipe(Path(source.source))
+    refuse_pipes(cut)
     rate_hz = cut.sampling_rate
     faster_hz = round(rate_hz * speed)
     if is_part(cut):

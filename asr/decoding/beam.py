@@ -26,6 +26,7 @@ from asr.decoding.greedy import Hypothesis
 from asr.errors import UserError
 from asr.model.arpa import no_number, section_order
 from asr.model.tokenizer import BLANK, Tokenizer
+from asr.utils.faults import first_line
 from asr.utils.hashes import file_sha256
 
 _BLANK_NAME, _SPACE_NAME = "<blank>", "|"
@@ -128,8 +129,13 @@ class BeamDecoder:
         settings, lexicon = self.settings, self._lexicon
         try:
             from torchaudio.models.decoder import ctc_decoder
-        except (ImportError, RuntimeError):  # torchaudio's own word for a missing flashlight-text
-            raise _not_installed() from None
+        except (ImportError, RuntimeError) as error:  # the latter is torchaudio's for the former
+            if isinstance(error.__cause__ or error, ImportError):
+                raise _not_installed() from None
+            raise UserError(
+                f"torchaudio's beam search cannot be used ({first_line(error.__cause__ or error)})",
+                "install torch and torchaudio of one build",
+            ) from None
         try:
             with tempfile.TemporaryDirectory() as folder:
                 spellings = Path(folder) / "lexicon.txt"

@@ -101,10 +101,14 @@ def _own_gpu(local_rank: int) -> torch.device:
     """Raises UserError where a launcher has started more ranks here than there are GPUs."""
     gpus = torch.cuda.device_count()
     if local_rank >= gpus:
-        ranks = max(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), local_rank + 1)
+        said = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get(
+            "LOCAL_SIZE", "1"
+        )  # torchrun, deepspeed
+        ranks = max(int(said), local_rank + 1)
         error = UserError(
             f"{ranks} ranks were started on this machine, which shows {gpus} GPU{'s' * (gpus != 1)} to them",
-            f"start as many as there are (--nproc-per-node {gpus}): more ranks change no result; "
+            f"start as many as there are (torchrun --nproc-per-node {gpus}, deepspeed --num_gpus {gpus}): more "
+            "ranks change no result; "
             "or compute on the CPU (--device cpu)",
         )
         error.is_said_elsewhere = local_rank > gpus

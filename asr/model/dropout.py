@@ -76,12 +76,17 @@ class Dropout(nn.Dropout):
         threshold = round(self.p * 256)
         if hidden.device.type != "cpu" or not self.training or threshold == 0:
             return super().forward(hidden)
-        draws = _draws.get()
-        if draws is None:
-            drawn = _random_bytes(hidden.numel(), None).view(hidden.shape)
-        else:
-            drawn = draws.bytes_like(hidden)
+        drawn = _drawn_bytes_like(hidden)
         return hidden * ((drawn >= threshold).to(hidden.dtype) * (256 / (256 - threshold)))
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # Inductor takes bytes of integers for integers
+def _drawn_bytes_like(hidden: Tensor) -> Tensor:
+    """Uniform bytes: the utterances' own draws, or torch's for the whole batch."""
+    draws = _draws.get()
+    if draws is not None:
+        return draws.bytes_like(hidden)
+    return _random_bytes(hidden.numel(), None).view(hidden.shape)
 
 
 def _random_bytes(count: int, generator: torch.Generator | None) -> Tensor:

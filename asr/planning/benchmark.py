@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import time
@@ -21,6 +20,7 @@ from asr.planning.estimates import (
 )
 from asr.scaling.card import plan_row
 from asr.scaling.rule import SECONDS_PER_HOUR
+from asr.utils.files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -232,7 +232,7 @@ class Bench:
     def read(cls, path: Path) -> Bench:
         """Raises UserError if the file is none of `asr bench`."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             throughputs = {
                 name: float(speed["compute_throughput"])
                 for name, speed in content["speeds"].items()

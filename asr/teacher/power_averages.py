@@ -22,6 +22,7 @@ from asr.distributed.shards import Shards
 from asr.errors import UserError
 from asr.teacher.student_samples import StudentSamples
 from asr.utils.files import flush_to_disk, link_or_copy, write_tensors
+from asr.utils.pipes import refuse_pipe
 
 FOLDER = "averages"
 FILE = "power_averages"
@@ -45,6 +46,7 @@ class Snapshot:
     def read(cls, path: Path) -> Snapshot:
         """What the file says of itself. Raises UserError where it is damaged."""
         try:
+            refuse_pipe(path)
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
             exponents = tuple(float(one) for one in about["exponents"].split())

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from asr.utils.files import naming
+from asr.utils.pipes import refuse_own_pipe
 
 _SECONDS_BETWEEN_LINES = 60.0
 
@@ -32,6 +33,7 @@ class Console:
         self._begin = clock(), hours
         self._said_at = clock()
         self.path = run / "train.log"
+        refuse_own_pipe(self.path)
         self._text = self.path.open("a", encoding="utf-8", errors="backslashreplace")
         self._bar = tqdm(
             total=round(total_hours, 2),

@@ -57,6 +57,7 @@ from asr.training.checkpoints.publishing import (
 )
 from asr.training.resume_rules import check_compatible
 from asr.utils.files import flush_to_disk, link_or_copy, write_tensors, write_text
+from asr.utils.pipes import refuse_pipe
 
 _ASIDE = ".aside-"
 _STUDENT, _OPTIMIZER, _TEACHER = "student", "optimizer", "teacher"
@@ -292,6 +293,7 @@ def read_checkpoint(folder: Path, config: Config, student: SpeechModel) -> Check
     check_compatible(read_config(folder), config, folder)
     try:
         moments: dict[str, dict[str, Tensor]] = {}
+        refuse_pipe(folder / "optimizer.safetensors")
         for path, values in load_file(folder / "optimizer.safetensors").items():
             moment, _, name = path.partition("/")
             moments.setdefault(moment, {})[name] = values

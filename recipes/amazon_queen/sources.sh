@@ -50,14 +50,15 @@ of_seed() {
             name=$exp/seed$1/decode/test_written/$name.jsonl
             [ -e "$name" ] || $asr decode "$run" $data/test_written.jsonl.gz --model $model --output "$name" > /dev/null
         done
-        cp "$run/config.yaml" "$exp/seed$1" # it says how texts are scored
+        cp "$run/config.yaml" "$run/config.copy" && mv "$run/config.copy" "$exp/seed$1/config.yaml" # how texts are scored
         echo "sources.sh: seed $1, $source: done after $((SECONDS / 60)) minutes"
     done
 }
-each_on_a_core of_seed $seeds
+read -ra seeds <<< "$seeds"
+each_on_a_core of_seed "${seeds[@]}"
 pairs=()
-for pair in average:frozen average:student average_last:student_last frozen_last:student_last agreeing_last:student_last; do
+for pair in average:frozen average:student average_last:student_last frozen_last:student_last agreeing_last:student_last average_last:frozen_last; do
     first=${pair%%:*} second=${pair##*:}
     if [[ " $sources " == *" ${first%_last} "* && " $sources " == *" ${second%_last} "* ]]; then pairs+=(--compare "$pair"); fi
 done
-.venv/bin/python tools/over_seeds.py $exp/seed* "${pairs[@]}"
+.venv/bin/python tools/over_seeds.py "${seeds[@]/#/$exp/seed}" "${pairs[@]}"

@@ -108,12 +108,12 @@ def test_damaged_features_json_is_said(recipe: Path, tmp_path: Path) -> None:
             check_stored_features(load_config(recipe), tmp_path, ["some.features"])
 
 
-@pytest.mark.parametrize("seconds", ["NaN", "Infinity", "-1.0", "0"])
+@pytest.mark.parametrize("seconds", ["NaN", "Infinity", "-1.0", "0", "1" + 400 * "0"])
 def test_a_duration_is_a_positive_number(tmp_path: Path, seconds: str) -> None:
     odd = line("u2").replace('"duration": 1.5, "channel": 0, "supervisions"', "@")
     odd = odd.replace("@", f'"duration": {seconds}, "channel": 0, "supervisions"')
     path = write(tmp_path / "some.jsonl.gz", [line("u1"), odd])
-    with pytest.raises(UserError, match="line 2: ValueError: a duration of"):
+    with pytest.raises(UserError, match=r"line 2: (ValueError: a duration of|OverflowError: int too large)"):
         SpeechSet.load(path)
 
 

@@ -42,7 +42,7 @@ def rows_of(start: int, block: bytes) -> Rows:
         found.read(lines)
     except UserError as error:
         return Rows(fault=(len(found.keys) + 1, error.what, error.remedy))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         what = f"{type(error).__name__}: {error}"
         return Rows(fault=(len(found.keys) + 1, what, "run `asr prepare` again"))
     lengths = np.fromiter(map(len, lines), np.int64, len(lines))

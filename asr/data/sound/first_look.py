@@ -18,6 +18,7 @@ from lhotse import MonoCut
 from numpy.typing import NDArray
 
 from asr.data.manifest.admission import by_content
+from asr.data.reading import refuse_pipes
 from asr.data.sequential import RATES_HZ
 from asr.errors import UserError
 from asr.utils.faults import first_line
@@ -78,6 +79,7 @@ def refuse_faults(
 
 def samples_of(cut: MonoCut, first: int, count: int) -> Audio:
     """So many samples (N,) of a cut, from one on, at its own rate."""
+    refuse_pipes(cut)
     rate, piece = cut.sampling_rate, cut
     if first or count < cut.num_samples:
         piece = cut.truncate(offset=first / rate, duration=count / rate, preserve_id=True)

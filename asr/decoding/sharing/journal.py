@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 from asr.errors import UserError
 from asr.utils.files import json_line, naming, read_json, replacing, write_json
 from asr.utils.locks import is_held, locked
+from asr.utils.pipes import refuse_own_pipe
 
 _STAMP = "stamp.json"
 
@@ -85,6 +86,7 @@ class Journal:
         found: dict[int, Line] = {}
         for path in sorted(self.folder.glob("rank-*.jsonl")):
             offset = 0
+            refuse_own_pipe(path)
             with path.open("rb") as stream:
                 for number, line in enumerate(stream, start=1):
                     if not line.endswith(b"\n"):

@@ -103,6 +103,12 @@ def check_here(config: Config, ranks: int) -> Iterator[Finding]:
     try:
         if has_gpu():
             yield from _check_precision(config)
+        if config.trainer.compile_layers:
+            from asr.model.encoders.compiled import missing_compiler
+
+            missing = missing_compiler()
+            if missing is not None:
+                yield Finding.of(missing)
     except UserError as error:
         yield Finding.of(error)
     yield from check_shared_memory(config, ranks)
