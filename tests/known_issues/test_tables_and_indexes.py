@@ -113,7 +113,9 @@ def test_a_duration_is_a_positive_number(tmp_path: Path, seconds: str) -> None:
     odd = line("u2").replace('"duration": 1.5, "channel": 0, "supervisions"', "@")
     odd = odd.replace("@", f'"duration": {seconds}, "channel": 0, "supervisions"')
     path = write(tmp_path / "some.jsonl.gz", [line("u1"), odd])
-    with pytest.raises(UserError, match=r"line 2: (ValueError: a duration of|OverflowError: int too large)"):
+    with pytest.raises(
+        UserError, match=r"line 2: (ValueError: a duration of|OverflowError: int too large)"
+    ):
         SpeechSet.load(path)
 
 
