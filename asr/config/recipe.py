@@ -26,7 +26,7 @@ from asr.config.pseudo_label import with_start_in_full
 from asr.config.schema import Config
 from asr.config.tracking import with_loggers_in_place
 from asr.errors import UserError
-from asr.utils.pipes import refuse_pipe
+from asr.utils.text_files import refuse_pipe
 from asr.utils.yaml_text import parse_yaml
 
 _KIND_TAGS = {(1, kind) for kind in MODEL_KINDS}

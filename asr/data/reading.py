@@ -24,7 +24,7 @@ from asr.data.sound.resampling import is_simple, resample
 from asr.errors import LostAudioError, UserError
 from asr.utils.faults import first_line
 from asr.utils.hashes import file_sha256
-from asr.utils.pipes import refuse_pipe
+from asr.utils.text_files import refuse_pipe
 
 FEATURES_SHA256 = "features_sha256"
 """What a cut says of the file of its stored features; older manifests do not."""

@@ -13,7 +13,7 @@ from typing import Any
 from asr.errors import UserError
 from asr.evaluation.transcript_lines import LineError, json_record, length_seconds
 from asr.utils.hashes import file_sha256
-from asr.utils.pipes import refuse_pipe
+from asr.utils.text_files import refuse_pipe
 
 ZERO_SHOT = "zero_shot"
 """What a pretrained model writes before it is trained here."""

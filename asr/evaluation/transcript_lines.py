@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asr.errors import UserError
-from asr.utils.pipes import refuse_pipe
-from asr.utils.text_files import parse_json_line
+from asr.utils.text_files import parse_json_line, refuse_pipe
 
 Role = Literal["reference", "hypothesis"]
 

@@ -33,7 +33,7 @@ from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
 from asr.utils.devices import has_gpu
 from asr.utils.faults import first_line
 from asr.utils.hashes import files_sha256
-from asr.utils.pipes import refuse_pipe
+from asr.utils.text_files import refuse_pipe
 from asr.utils.yaml_text import parse_yaml
 
 _TENSORS = ".safetensors"

@@ -22,7 +22,7 @@ from asr.distributed.process_group import Ranks
 from asr.errors import UserError
 from asr.pseudo_labels.records import LabelRecord, LabelUseRecord
 from asr.utils.files import link_or_copy, replacing
-from asr.utils.pipes import refuse_pipe
+from asr.utils.text_files import refuse_pipe
 
 if TYPE_CHECKING:
     import pyarrow

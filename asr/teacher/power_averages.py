@@ -22,7 +22,7 @@ from asr.distributed.shards import Shards
 from asr.errors import UserError
 from asr.teacher.student_samples import StudentSamples
 from asr.utils.files import flush_to_disk, link_or_copy, write_tensors
-from asr.utils.pipes import refuse_pipe
+from asr.utils.text_files import refuse_pipe
 
 FOLDER = "averages"
 FILE = "power_averages"

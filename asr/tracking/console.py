@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from asr.utils.files import naming
-from asr.utils.pipes import refuse_own_pipe
+from asr.utils.text_files import refuse_own_pipe
 
 _SECONDS_BETWEEN_LINES = 60.0
 

@@ -57,7 +57,7 @@ from asr.training.checkpoints.publishing import (
 )
 from asr.training.resume_rules import check_compatible
 from asr.utils.files import flush_to_disk, link_or_copy, write_tensors, write_text
-from asr.utils.pipes import refuse_pipe
+from asr.utils.text_files import refuse_pipe
 
 _ASIDE = ".aside-"
 _STUDENT, _OPTIMIZER, _TEACHER = "student", "optimizer", "teacher"

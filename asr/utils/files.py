@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from asr.errors import UserError
-from asr.utils.pipes import refuse_pipe
+from asr.utils.text_files import refuse_pipe
 
 if TYPE_CHECKING:
     from torch import Tensor

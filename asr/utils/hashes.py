@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from asr.utils.pipes import refuse_pipe
+from asr.utils.text_files import refuse_pipe
 
 
 def file_sha256(path: Path) -> str:

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 from asr.errors import UserError
 from asr.utils.files import json_line, naming, read_json, replacing, write_json
 from asr.utils.locks import is_held, locked
-from asr.utils.pipes import refuse_own_pipe
+from asr.utils.text_files import refuse_own_pipe
 
 _STAMP = "stamp.json"
 

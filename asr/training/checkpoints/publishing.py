@@ -14,7 +14,7 @@ from typing import Any
 from asr.errors import UserError
 from asr.model.lineage import STATE, best_of, identity_of, line_of, own_checkpoints
 from asr.utils.files import flush_to_disk, read_json, write_json, write_text
-from asr.utils.pipes import refuse_pipe
+from asr.utils.text_files import refuse_pipe
 
 _PARTIAL = ".partial-"
 _INTENT = ".publishing.json"
