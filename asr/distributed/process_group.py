@@ -71,9 +71,8 @@ def join(matmul_precision: str) -> Ranks:
     """
     cuda = has_gpu()
     os.environ.setdefault("LOCAL_RANK", "0")
-    os.environ["DS_ACCELERATOR"] = (
-        "cuda" if cuda else "cpu"
-    )  # DeepSpeed would take a GPU that is to be left alone
+    # By itself DeepSpeed would take a GPU that is to be left alone.
+    os.environ["DS_ACCELERATOR"] = "cuda" if cuda else "cpu"
     device = _own_gpu(int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
     if cuda:
         if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
@@ -101,15 +100,13 @@ def _own_gpu(local_rank: int) -> torch.device:
     """Raises UserError where a launcher has started more ranks here than there are GPUs."""
     gpus = torch.cuda.device_count()
     if local_rank >= gpus:
-        said = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get(
-            "LOCAL_SIZE", "1"
-        )  # torchrun, deepspeed
+        # What torchrun and deepspeed call it.
+        said = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE", "1")
         ranks = max(int(said), local_rank + 1)
         error = UserError(
             f"{ranks} ranks were started on this machine, which shows {gpus} GPU{'s' * (gpus != 1)} to them",
             f"start as many as there are (torchrun --nproc-per-node {gpus}, deepspeed --num_gpus {gpus}): more "
-            "ranks change no result; "
-            "or compute on the CPU (--device cpu)",
+            "ranks change no result; or compute on the CPU (--device cpu)",
         )
         error.is_said_elsewhere = local_rank > gpus
         raise error

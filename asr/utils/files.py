@@ -91,10 +91,7 @@ def encodable(text: str) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write one JSON document, for people too."""
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    if encodable(text) != text:
-        text = json.dumps(content, indent=2)
-    write_text(path, text + "\n")
+    write_text(path, _json(content, 2) + "\n")
 
 
 def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
@@ -105,8 +102,16 @@ def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> None:
 
 def json_line(record: dict[str, Any]) -> str:
     """One JSON object and the end of its line, such that it can be encoded."""
-    line = json.dumps(record, ensure_ascii=False)
-    return (line if encodable(line) == line else json.dumps(record)) + "\n"
+    return _json(record) + "\n"
+
+
+def _json(content: Any, indent: int | None = None) -> str:
+    text = json.dumps(content, indent=indent, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as in a name that is not UTF-8
+        text = json.dumps(content, indent=indent)
+    return text
 
 
 def read_json(path: Path) -> Any:

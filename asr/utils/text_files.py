@@ -12,8 +12,6 @@ from typing import Any
 from asr.errors import UserError
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-
-
 _OF_A_SHELL = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/(self|\d+)/fd/\d+")
 """What <(a command) is called: /dev/fd/N by bash, /proc/self/fd/N by zsh."""
 

@@ -119,10 +119,8 @@ def test_what_the_card_waits_for_is_shown(name: str, spoken: Path, tmp_path: Pat
     profiler = torch.profiler.profile(activities=activities)
     walls = []
     for number in range(25):
-        if number in (
-            10,
-            20,
-        ):  # cuDNN, cuBLAS and the allocator have settled; ten updates unwatched
+        # After ten cuDNN, cuBLAS and the allocator have settled; ten more are not watched.
+        if number in (10, 20):
             torch.cuda.synchronize()
             walls.append(time.perf_counter())
             if number == 20:
