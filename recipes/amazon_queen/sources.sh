@@ -61,4 +61,5 @@ for pair in average:frozen average:student average_last:student_last frozen_last
     first=${pair%%:*} second=${pair##*:}
     if [[ " $sources " == *" ${first%_last} "* && " $sources " == *" ${second%_last} "* ]]; then pairs+=(--compare "$pair"); fi
 done
-.venv/bin/python tools/over_seeds.py "${seeds[@]/#/$exp/seed}" "${pairs[@]}"
+# Of one source alone there is nothing to compare, and others may be under way.
+[ "${#pairs[@]}" = 0 ] || .venv/bin/python tools/over_seeds.py "${seeds[@]/#/$exp/seed}" "${pairs[@]}"
