@@ -110,7 +110,8 @@ def save(config: Config, ranks: Ranks, run: Path) -> Path:
             f"{files / _GIB:.2f} GiB  waits {waits:.2f} s  written {written:.1f} s  beside {slower:+.0%}",
             flush=True,
         )
-    return last
+        kept = last
+    return kept
 
 
 def loop() -> float:

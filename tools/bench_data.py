@@ -98,9 +98,8 @@ def open_run(folder: Path) -> dict[str, Any]:
     config = config_of(folder)
     data = TrainingData(config, make_tokenizer(config.tokenizer))
     batch = data.stream.next_batch(Position(), 8)
-    names = [data.utterance_id(segment) for segment in batch.segments]
     assert all(data.fingerprints.values())
-    return {"first_batch_utterances": len(names)}
+    return {"first_batch_utterances": sum(map(len, data.utterance_ids(batch).values()))}
 
 
 def plan(folder: Path) -> dict[str, Any]:
@@ -112,8 +111,8 @@ def plan(folder: Path) -> dict[str, Any]:
 
 
 def _planned(seconds: np.ndarray, config: Any, ranks: int) -> dict[str, float]:
-    from asr.data.batching import split_into_micro_batches
-    from asr.data.dataloader import padding_share
+    from asr.data.batching import padding_share
+    from asr.data.loading.planning import planned
     from asr.data.sampler import AudioStream, Position
     from asr.data.segments import GroupedCorpus, Kind
 
@@ -122,11 +121,9 @@ def _planned(seconds: np.ndarray, config: Any, ranks: int) -> dict[str, float]:
     stream = AudioStream(corpus, None, (1, 0), None, _SEED)
     position, batches, padding = Position(), 0, 0.0
     while position.labelled_pass == 0:
-        batch = stream.next_batch(position, ranks)
-        slots = split_into_micro_batches(
-            batch.segments, ranks, config.batch.max_seconds_per_micro_batch
-        )
-        position, batches, padding = batch.after, batches + 1, padding + padding_share(slots)
+        one = planned(config, stream, position, 0, ranks)
+        position, batches = one.batch.after, batches + 1
+        padding += padding_share(one.slots)
     wall = time.perf_counter() - started
     return {"batches": batches, "s": round(wall, 2), "padding_share": round(padding / batches, 4)}
 

@@ -32,7 +32,9 @@ import torch
 
 from asr.config.recipe import load_config
 from asr.data.cache_sampler import CachePlan
-from asr.data.dataloader import MicroBatch, TrainingData
+from asr.data.dataloader import TrainingData
+from asr.data.loading.micro_batch import MicroBatch
+from asr.data.loading.read_ahead import ReadAhead
 from asr.data.sampler import AudioStream, Position
 from asr.data.segments import GroupedCorpus, Kind, Segment
 from asr.distributed.process_group import Ranks
@@ -77,7 +79,7 @@ class Speech:
     """Names of made-up utterances, without a list of them."""
 
     def __init__(self, seconds: np.ndarray) -> None:
-        self.seconds = seconds
+        self.seconds, self.is_in_store = seconds, False
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -97,6 +99,7 @@ class Data(TrainingData):
             seconds = np.clip(np.where(random.random(count) < 0.66, long, short), 1.3, 24.5)
             corpora[kind] = GroupedCorpus(kind, seconds.round(3), config.group_seconds, 1)
         self.sets = {kind: Speech(corpus.seconds) for kind, corpus in corpora.items()}  # type: ignore[misc]
+        self.store = ReadAhead(self.sets, config.corpus.store)
         untranscribed, cache = corpora[Kind.UNTRANSCRIBED], None
         if has_cache:
             capacity = config.pseudo_label.cache.capacity_utterances
@@ -107,7 +110,14 @@ class Data(TrainingData):
         for spec in specs:
             ids = [f"utterance-{segment.index:08d}" for segment in spec.segments]
             yield MicroBatch(
-                spec.kind, spec.is_trained, spec.segments, ids, None, None, [], [""] * len(ids)
+                spec.kinds,
+                spec.is_trained,
+                spec.segments,
+                ids,
+                None,
+                None,
+                [[]] * len(ids),
+                [""] * len(ids),
             )
 
 
@@ -214,7 +224,9 @@ def measure(world: int, schedule: str, updates: int, recipe: Path, work_seconds:
     )  # fmt: skip
     ranks.__dict__.update(watch=watch, labeler=labeler)  # frozen
     position = filled(data, config, world) if chosen.has_cache else Position(seconds=1.0)
-    batches = data.batches(position, 0, world)
+    # The first rank's duties, and the last one's speech: where kinds share a slot, the first has what is
+    # transcribed.
+    batches = data.batches(position, world - 1, world)
     with tempfile.TemporaryDirectory() as folder:
         labeler.ledger = LabelLedger(Path(folder), 0, ranks)
         plans, labels, of_all, utterances = [], [], [], 0
@@ -270,10 +282,9 @@ def update(
                 ranks.deal(batch.batch, for_cache=True)
             labeler.share_labels()
             is_shared = True
-        if micro_batch.kind is Kind.UNTRANSCRIBED:
-            count = len(micro_batch.segments)
-            tokens, _, _ = labeler.targets(micro_batch, [1000] * count)
-            labeler.compare(micro_batch.segments, tokens, tokens)
+        part = micro_batch.part(Kind.UNTRANSCRIBED)
+        tokens, _, _ = labeler.targets(part, [1000] * len(part.segments))
+        labeler.compare(part.segments, tokens, tokens)
     with watch.pause():
         ranks.deal(batch.batch, for_cache=False)
     labeler.end_batch(batch.batch)

@@ -98,7 +98,7 @@ def waited_share(output: Path) -> float:
     """Of the updates that are counted, on average."""
     lines = map(json.loads, (output / "metrics.jsonl").read_text().splitlines())
     shares = [line["data_wait_share"] for line in lines if "loss" in line]
-    return statistics.mean(shares[_WARM_UP:])
+    return float(statistics.mean(shares[_WARM_UP:]))
 
 
 def main() -> None:
@@ -109,6 +109,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     updates = arguments.updates
+    if updates < _WARM_UP + 4:
+        parser.error(
+            f"--updates {updates}: the first {_WARM_UP} are not counted; ask for {_WARM_UP + 4} or more"
+        )
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

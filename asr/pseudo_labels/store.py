@@ -68,10 +68,9 @@ class LabelStore:
 
     def remember(self, made: Shared, utterances: Sequence[int]) -> None:
         """The same labels, where they are any, as the last ones of utterances."""
-        are_labels = made.are_labels
-        tokens = made.tokens[np.repeat(are_labels, made.lengths)]
-        of_labels = np.asarray(utterances, np.int64)[are_labels]
-        self.former.put(of_labels, tokens, made.lengths[are_labels])
+        ends, of_labels = np.cumsum(made.lengths), made.are_labels
+        places = np.asarray(utterances, np.int64)[of_labels]
+        self.former.put(places, made.tokens, ends[of_labels], made.lengths[of_labels])
 
     def discard(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -131,7 +130,8 @@ class LabelStore:
         }
         former = FormerLabels()
         names_of_former = ("key", "tokens", "lengths")
-        former.put(*(tensors[f"former/{name}"].numpy().copy() for name in names_of_former))
+        keys, of_all, lengths = (tensors[f"former/{one}"].numpy().copy() for one in names_of_former)
+        former.put(keys, of_all, np.cumsum(lengths), lengths)
         return cls(kept, former)
 
 

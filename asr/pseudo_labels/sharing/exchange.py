@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from asr.config.pseudo_label import HealthConfig
@@ -180,8 +180,8 @@ class BatchNotes:
         places, sizes_of_sure = shared.places, shared.confidence_lengths
         return replace(
             shared,
-            tokens=_joined(ranks, places, shared.lengths, tokens, torch.int32),
-            confidences=_joined(ranks, places, sizes_of_sure, sure, torch.float32),
+            tokens=_joined(ranks, places, shared.lengths, tokens, np.int32),
+            confidences=_joined(ranks, places, sizes_of_sure, sure, np.float32),
         )
 
 
@@ -194,16 +194,16 @@ def _joined(
     places: Ints,
     lengths: Ints,
     own: Sequence[tuple[int, Sequence[float]]],
-    dtype: torch.dtype,
+    dtype: DTypeLike,
 ) -> NDArray[Any]:
     """What all ranks have for each place, one behind the other. A collective, unless it is nothing."""
     ends = np.cumsum(lengths)
-    whole = torch.zeros(int(ends[-1]) if len(ends) else 0, dtype=dtype)
-    values = whole.numpy()
-    for place, of_label in own:
-        end = int(ends[np.searchsorted(places, place)])
+    # NumPy's zeros are pages that nobody has touched; torch writes each.
+    values = np.zeros(int(ends[-1]) if len(ends) else 0, dtype)
+    found = np.searchsorted(places, [place for place, _ in own])
+    for end, (_, of_label) in zip(ends[found].tolist(), own, strict=True):
         values[end - len(of_label) : end] = of_label
-    return _added_up(ranks, whole) if len(whole) else values
+    return _added_up(ranks, torch.from_numpy(values)) if len(values) else values
 
 
 def _added_up(ranks: Ranks, tensor: Tensor) -> NDArray[Any]:

@@ -27,8 +27,11 @@ class FormerLabels(Mapping[int, bytes]):
             np.full(0, _NONE, np.int64) for _ in range(4)
         )
 
-    def put(self, utterances: Ints, tokens: NDArray[np.int32], lengths: Ints) -> None:
-        """Newer labels, one behind the other in `tokens`; of an utterance that comes twice the last one."""
+    def put(self, utterances: Ints, tokens: NDArray[np.int32], ends: Ints, lengths: Ints) -> None:
+        """Newer labels, `lengths` of `tokens` before `ends`; of an utterance that comes twice the last one.
+
+        `tokens` is kept, and not copied: hundreds of ranks make millions in an update.
+        """
         if not len(utterances):
             return
         self._grow(int(utterances.max()) + 1)
@@ -42,7 +45,7 @@ class FormerLabels(Mapping[int, bytes]):
         self._number += 1
         self._parts[self._number], self._in_use[self._number] = tokens, len(last)
         self._part[utterances] = self._number
-        self._start[utterances] = (np.cumsum(lengths) - lengths)[last]
+        self._start[utterances] = (ends - lengths)[last]
         self._length[utterances] = lengths[last]
         outdated = before[before != _NONE]
         self._count += len(last) - len(outdated)

@@ -47,16 +47,24 @@ def test_averages_are_those_of_one_label_after_the_other_to_the_last_bit(
 @settings(deadline=None)
 @given(
     st.lists(
-        st.lists(st.tuples(st.integers(0, 30), st.lists(st.integers(1, 9), max_size=4)), max_size=8)
+        st.lists(
+            st.tuples(st.integers(0, 30), st.lists(st.integers(1, 9), max_size=4), st.booleans()),
+            max_size=8,
+        )
     )
 )
-def test_former_labels_are_a_dictionary(batches: list[list[tuple[int, list[int]]]]) -> None:
+def test_former_labels_are_a_dictionary(
+    batches: list[list[tuple[int, list[int], bool]]],
+) -> None:
+    """Of those of a batch that are labels; the others' tokens lie between theirs."""
     former, expected = FormerLabels(), dict[int, bytes]()
     for batch in batches:
-        tokens = np.array([t for _, label in batch for t in label], np.int32)
-        utterances, lengths = ([n for n, _ in batch], [len(label) for _, label in batch])
-        former.put(np.array(utterances, np.int64), tokens, np.array(lengths, np.int64))
-        expected |= {n: np.array(label, np.int32).tobytes() for n, label in batch}
+        tokens = np.array([t for _, label, _ in batch for t in label], np.int32)
+        is_label = np.array([one for *_, one in batch], bool)
+        utterances = np.array([n for n, *_ in batch], np.int64)[is_label]
+        lengths = np.array([len(label) for _, label, _ in batch], np.int64)
+        former.put(utterances, tokens, np.cumsum(lengths)[is_label], lengths[is_label])
+        expected |= {n: np.array(label, np.int32).tobytes() for n, label, is_in in batch if is_in}
     assert list(former.items()) == list(expected.items())
     assert len(former) == len(expected)
     assert former.get(31) is None
