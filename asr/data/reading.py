@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 import torch
 from lhotse import MonoCut, Recording
-from lhotse.utils import fastcopy
+from lhotse.utils import fastcopy, perturb_num_samples
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -144,8 +144,13 @@ def _samples(cut: MonoCut, speed: float) -> NDArray[np.float32]:
     faster_hz = round(rate_hz * speed)
     if is_part(cut):
         return resample(load_part(cut)[None], faster_hz, rate_hz)
-    _check_file(cut)
     is_lhotses = speed == 1.0 or is_simple(faster_hz, rate_hz)
+    plain_1N = _plain(cut)
+    if plain_1N is not None:
+        made_1N = resample(plain_1N, faster_hz, rate_hz)
+        samples = perturb_num_samples(plain_1N.shape[1], speed) if is_lhotses else None
+        if samples is None or made_1N.shape[1] >= samples:
+            return made_1N[:, :samples]
     with by_content():
         audio_1N: NDArray[np.float32] = (
             cut.perturb_speed(speed) if is_lhotses and speed != 1.0 else cut
@@ -160,15 +165,24 @@ def _file_of(cut: MonoCut) -> str:
     return str(source.source) if source.type == "file" else "a shard"
 
 
-def _check_file(cut: MonoCut) -> None:
-    """Raises ValueError for a file that is not the recording that its manifest knew.
+def _plain(cut: MonoCut) -> NDArray[np.float32] | None:
+    """(1, N) of a cut, which is no part, if it is a file of one channel; None where Lhotse has more to do.
 
-    Lhotse would mirror up to half a second of what has been cut off.
+    Raises ValueError for a file that is not the recording that its manifest knew: Lhotse would mirror up to
+    half a second of what has been cut off.
     """
     recording = cut.recording
     if recording.sources[0].type != "file" or recording.transforms:
-        return
-    there = soundfile.info(recording.sources[0].source)
+        return None
+    with soundfile.SoundFile(recording.sources[0].source) as there:
+        _check_file(recording, there)
+        if there.channels > 1 or len(recording.sources) > 1:
+            return None
+        found_N: NDArray[np.float32] = there.read(dtype="float32")
+    return found_N[None] if len(found_N) == recording.num_samples else None
+
+
+def _check_file(recording: Recording, there: soundfile.SoundFile) -> None:
     wrong = abs(there.frames - recording.num_samples) > _MOST_MISSING_SECONDS * there.samplerate
     if there.samplerate != recording.sampling_rate or (wrong and there.format in EXACT):
         raise ValueError(

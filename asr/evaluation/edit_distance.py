@@ -68,12 +68,10 @@ class Aligned:
 
 def align(utterances: Sequence[Utterance]) -> list[Aligned]:
     """The utterances in their order, each with its edits."""
-    found = []
-    for utterance in utterances:
-        one, other = spaced(utterance.reference), spaced(utterance.hypothesis)
-        _check_length(one, other, f"utterance '{utterance.id}'")
-        found.append(Aligned(utterance, *_edits(one, other)))
-    return found
+    return [
+        Aligned(one, *_edits(one.reference, one.hypothesis, "utterance", one.id))
+        for one in utterances
+    ]
 
 
 def spaced(text: str) -> str:
@@ -81,12 +79,12 @@ def spaced(text: str) -> str:
     return " ".join(text.split())
 
 
-def _check_length(reference: str, hypothesis: str, what: str) -> None:
+def _check_length(reference: str, hypothesis: str, what: str, name: str) -> None:
     """Raises UserError where an alignment would take minutes to hours."""
     if len(reference) * len(hypothesis) > _MOST_PAIRS and reference != hypothesis:
         raise UserError(
-            f"{what}: a reference of {len(reference):,} characters and a hypothesis of {len(hypothesis):,} are "
-            "too long to be aligned",
+            f"{what} '{name}': a reference of {len(reference):,} characters and a hypothesis of "
+            f"{len(hypothesis):,} are too long to be aligned",
             f"score it in pieces, of at most {math.isqrt(_MOST_PAIRS):,} characters each, or mend the file's "
             "ends of lines",
         )
@@ -98,17 +96,18 @@ def count_edits(
     """Edits of each utterance: of words, and of characters (spaces included, as jiwer has it)."""
     words, characters = [], []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
-        one, other = spaced(reference), spaced(hypothesis)
-        _check_length(one, other, f"the text '{one[:40]} ...'")
-        of_words, of_characters = _edits(one, other)
+        of_words, of_characters = _edits(reference, hypothesis, "the text", f"{reference[:40]} ...")
         words.append(of_words)
         characters.append(of_characters)
     return words, characters
 
 
-def _edits(reference: str, hypothesis: str) -> tuple[Counts, Counts]:
-    """Of texts as `spaced` leaves them."""
-    return _counts(reference.split(), hypothesis.split()), _counts(reference, hypothesis)
+def _edits(reference: str, hypothesis: str, what: str, name: str) -> tuple[Counts, Counts]:
+    """Of words, and of the characters of what `spaced` leaves. Raises UserError as `_check_length` does."""
+    words, heard = reference.split(), hypothesis.split()
+    one, other = " ".join(words), " ".join(heard)
+    _check_length(one, other, what, name)
+    return _counts(words, heard), _counts(one, other)
 
 
 def _counts(reference: Sequence[str], hypothesis: Sequence[str]) -> Counts:

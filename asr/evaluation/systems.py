@@ -110,12 +110,12 @@ def make_system(
 
 def normalised(utterances: Iterable[Utterance], normaliser: Normaliser) -> list[Utterance]:
     """As they are compared; their fields stay as the file has them."""
-    return [
-        replace(
-            u, reference=normaliser.apply(u.reference), hypothesis=normaliser.apply(u.hypothesis)
-        )
-        for u in utterances
-    ]
+    found = []
+    for one in utterances:
+        texts = normaliser.apply(one.reference), normaliser.apply(one.hypothesis)
+        is_changed = texts != (one.reference, one.hypothesis)
+        found.append(replace(one, reference=texts[0], hypothesis=texts[1]) if is_changed else one)
+    return found
 
 
 def _pair(
