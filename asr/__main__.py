@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asr.utils.processes import leave_working_directory
+from asr.utils.processes import allow_open_files, leave_working_directory
 
 if __name__ == "__main__":  # before anything else is imported, which could lie in it
     leave_working_directory()
@@ -162,6 +162,7 @@ def run() -> None:
     finished run failed. What was registered to be done at the exit is done.
     """
     open_streams()
+    allow_open_files()
     raise_when_signalled()
     try:
         status = main()

@@ -12,9 +12,16 @@ class UserError(ValueError):
         self.what, self.remedy = what, remedy
         self.is_said_elsewhere = False
         """Whether another rank of the same run tells people of it."""
+        self.is_of_all_ranks = False
+        """Whether all of them raise it, and so can save together."""
 
     def __str__(self) -> str:
         return f"{self.what}; {self.remedy}"
+
+    def of_all(self, is_first: bool) -> UserError:
+        """The same error, which all ranks raise and the first one says; `is_first`: this rank is that one."""
+        self.is_of_all_ranks, self.is_said_elsewhere = True, not is_first
+        return self
 
     def at(self, place: str) -> UserError:
         """The same error, said of a place: a file, a setting, an utterance."""
@@ -33,6 +40,3 @@ class StoreAwayError(UserError):
 
     What trains on it saves and ends.
     """
-
-    is_of_all_ranks = False
-    """Whether all of them raise it, and so can save together."""

@@ -19,6 +19,12 @@ Layers = Annotated[int, Field(ge=1, le=1_000)]
 """More of them than any model has would be built for hours before memory is lacking."""
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Natural = Annotated[int, Field(ge=0)]
+Stride = Annotated[int, Field(ge=1, le=1_000)]
+Kernel = Annotated[int, Field(ge=0, le=65_536)]
+Rate = Annotated[int, Field(ge=1_000, le=192_000)]
+"""Samples a second: 16 is meant in kHz, and a folder of others may ask for what no memory holds."""
+Milliseconds = Annotated[float, Field(ge=1, le=1_000)]
+Bins = Annotated[int, Field(ge=1, le=1_024)]
 
 
 class Section(BaseModel):

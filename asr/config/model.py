@@ -9,12 +9,13 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from asr.config.fields import (
     Count,
     Fraction,
+    Kernel,
     Layers,
-    Natural,
     NonNegative,
     Positive,
     Section,
     Share,
+    Stride,
     Width,
 )
 
@@ -59,11 +60,11 @@ class TransformerConfig(_Regularised):
     """Inner width of the feed-forward network."""
     activation: Literal["relu", "silu"] = "relu"
     """Of the feed-forward network."""
-    stride: Count = 3
+    stride: Stride = 3
     """Feature frames per encoder frame."""
     front_end_kernel: Width = 7
     """Kernel of the front end's convolution, in feature frames; odd."""
-    convolution_kernel: Natural = 0
+    convolution_kernel: Kernel = 0
     """Kernel of each block's convolution module, in encoder frames; odd; 0 for none."""
     norm: Literal["pre", "post"] = "post"
     """Where the layer normalisation stands."""
@@ -93,7 +94,7 @@ class TransformerConfig(_Regularised):
 class LoraConfig(Section):
     """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685): they alone are trained, averaged and stored."""
 
-    rank: Count = 8
+    rank: Width = 8
     """Of each adapter."""
     alpha: Positive = 16.0
     """Adapters count alpha / rank."""

@@ -26,7 +26,7 @@ from asr.config.pseudo_label import with_start_in_full
 from asr.config.schema import Config
 from asr.config.tracking import with_loggers_in_place
 from asr.errors import UserError
-from asr.utils.text_files import refuse_pipe
+from asr.utils.text_files import decoded, refuse_pipe
 from asr.utils.yaml_text import parse_yaml
 
 _KIND_TAGS = {(1, kind) for kind in MODEL_KINDS}
@@ -126,11 +126,11 @@ def _read_recipe(
     read.add(here)
     try:
         refuse_pipe(path)
-        tree = parse_yaml(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(decoded(path.read_bytes(), str(path)))
     except FileNotFoundError:
         named = f"fix the line 'base' of {above[-1]}" if above else "check the path"
         raise UserError(f"{path}: no such recipe", named) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not readable as YAML: {_reason(error)}", "fix it there") from None
     if not isinstance(tree, dict):
         raise UserError(

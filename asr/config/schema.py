@@ -14,11 +14,13 @@ from pydantic import Field, model_validator
 
 from asr.config.augmentation import AugmentationConfig
 from asr.config.fields import (
-    Count,
+    Bins,
     Fraction,
+    Milliseconds,
     Natural,
     NonNegative,
     Positive,
+    Rate,
     Section,
     Share,
     check_schedule,
@@ -91,13 +93,13 @@ class TokenizerConfig(Section):
 
 
 class FeatureConfig(Section):
-    sample_rate_hz: Count = 16_000
+    sample_rate_hz: Rate = 16_000
     """Rate to which preparation has resampled all audio."""
-    window_ms: Positive = 25.0
+    window_ms: Milliseconds = 25.0
     """Length of the analysis window."""
-    hop_ms: Positive = 10.0
+    hop_ms: Milliseconds = 10.0
     """Distance between feature frames."""
-    mel_bins: Count = 80
+    mel_bins: Bins = 80
     """Mel filters, F."""
     normalise: Literal["utterance", "none"] = "utterance"
     """Zero mean and unit variance of each mel bin over each utterance."""

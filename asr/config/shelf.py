@@ -56,7 +56,11 @@ def copy_recipe(name: str, target: Path) -> list[Path]:
     for place, file in new.items():
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = place.with_name(f".{place.name}.partial")
-        shutil.copyfile(file, partial)
+        try:
+            shutil.copyfile(file, partial)
+        except OSError as error:
+            error.filename = str(place)  # the library names what is copied
+            raise
         partial.chmod(0o755 if place.suffix == ".sh" else 0o644)
         partial.replace(place)
     return list(new)

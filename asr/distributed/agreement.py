@@ -88,15 +88,11 @@ def _compare(ranks: Ranks, stage: Stage, fault: Exception | None) -> None:
     if fault is not None and not isinstance(fault, UserError):
         raise fault
     if failed:
-        raise _said_once(ranks, _of_the_failed(failed, len(outcomes)))
+        raise _of_the_failed(failed, len(outcomes)).of_all(ranks.is_first)
     if len({one.digest for one in outcomes}) > 1:
-        raise _said_once(ranks, _of_the_differing(outcomes, ranks.gather([stage.facts])))
+        facts = ranks.gather([stage.facts])
+        raise _of_the_differing(outcomes, facts).of_all(ranks.is_first)
     stage.told = outcomes[0].tells
-
-
-def _said_once(ranks: Ranks, error: UserError) -> UserError:
-    error.is_said_elsewhere = not ranks.is_first
-    return error
 
 
 def _of_the_failed(failed: list[_Outcome], world: int) -> UserError:

@@ -13,7 +13,8 @@ import re
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -37,6 +38,8 @@ class _Met:
     rank: int
     store: Any  # torch's, without a public type
     done: threading.Event
+    fault: str = ""
+    """Of this rank alone, in Python's hands still: told to the others when the process ends with it."""
 
 
 _met: _Met | None = None
@@ -79,10 +82,31 @@ def meet(backend: str) -> None:
     threading.Thread(target=_watch, args=(_met,), daemon=True).start()
 
 
-def part() -> None:
-    """All is done: who leaves from here on is no failure."""
+@contextmanager
+def told_at_the_end() -> Iterator[None]:
+    """Where an error of this rank alone leaves the block, the others hear of it as the process ends.
+
+    Not before: a script may catch it.
+    """
+    if _met is not None:
+        _met.fault = ""
+    try:
+        yield
+    except BaseException as error:
+        if _met is not None and not getattr(error, "is_of_all_ranks", False):
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            _met.fault = kind + first_line(error)
+        raise
+
+
+def part() -> bool:
+    """Whether all is done, so that who leaves from here on is no failure; else the others are told of it."""
+    if _met is not None and _met.fault:
+        fail(_met.fault)
+        return False
     if _met is not None:
         _met.done.set()
+    return True
 
 
 def fail(text: str) -> bool:

@@ -124,7 +124,6 @@ def _quiet_deepspeed() -> None:
 
 
 def leave() -> None:
-    """Leave the process group."""
-    part()
-    if torch.distributed.is_initialized():
+    """Leave the process group; where this rank has failed it is left as it is, since peers may be gone."""
+    if part() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -85,6 +85,11 @@ def guess_format(path: Path) -> str:
                 f"{path}: a folder without *.trans.txt", "name a file, or give --format"
             )
         return "librispeech"
+    if path.is_fifo():  # <(a command)
+        raise UserError(
+            f"{path}: a pipe is read once, and its format is not known",
+            f"name it: {FORMAT_OPTIONS}; or write it to a file",
+        )
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder", "check the path")
     name = path.name.removesuffix(".gz")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asr.errors import UserError
-from asr.utils.files import current_umask, flush_to_disk
+from asr.utils.files import current_umask, flush_to_disk, naming
 
 ABOUT = "export.json"
 """In every exported folder: what was exported and how it was checked."""
@@ -28,7 +28,8 @@ def published(target: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
-        yield partial
+        with naming(target):
+            yield partial
         mask = current_umask()
         for path in filter(Path.is_file, partial.rglob("*")):
             path.chmod(0o666 & ~mask)  # libraries of weights keep them from all others

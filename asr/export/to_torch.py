@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from asr.export.sherpa import TOKENS, write_tokens
 from asr.export.speech import CheckSpeech, batched, difference, texts_of
 from asr.export.tracing import free_axes
 from asr.model.loaded_model import LoadedModel
+from asr.utils.files import naming
 
 TOLERANCE = 1e-4
 """Of log-probabilities, the program against the model."""
@@ -53,7 +55,12 @@ def write_torch(model: LoadedModel, place: Path, speech: CheckSpeech) -> dict[st
     for name, (module, arguments) in parts.items():
         program = torch.export.export(module, arguments, dynamic_shapes=free_axes(arguments))
         path = place / f"{name}.pt2"
-        torch.export.save(program, path)
+        content = io.BytesIO()
+        torch.export.save(
+            program, content
+        )  # into a file it aborts the process where the disk is full
+        with naming(path):
+            path.write_bytes(content.getvalue())
         given = heard if name == "model" else (waveforms_BN, samples_B)
         log_probs, frames = torch.export.load(path).module()(*given)
         largest = difference(log_probs, frames, expected, frames_B)

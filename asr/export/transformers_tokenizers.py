@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from asr.model.encoder_decoder.tokenizer import PretrainedTokenizer
 from asr.model.encoders.pretrained import PretrainedEncoder
 from asr.model.loaded_model import LoadedModel
 from asr.model.tokenizer import CharacterTokenizer, Tokenizer
-from asr.utils.files import write_json
+from asr.utils.files import copy_file, write_json
 
 _BLANK = "<pad>"
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
@@ -62,7 +61,7 @@ def _write_pieces(tokenizer: Tokenizer, place: Path) -> None:
 def write_decoder_tokenizer(model: LoadedModel, encoder: PretrainedEncoder, place: Path) -> None:
     """The pretrained model's own file, and which class of transformers' reads it."""
     assert isinstance(model.tokenizer, PretrainedTokenizer)
-    shutil.copyfile(model.tokenizer.path, place / "tokenizer.json")
+    copy_file(model.tokenizer.path, place / "tokenizer.json")
     is_whisper = encoder.config.model_type == "whisper"
     about: dict[str, Any] = {
         "tokenizer_class": "WhisperTokenizer" if is_whisper else "PreTrainedTokenizerFast"

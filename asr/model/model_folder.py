@@ -198,8 +198,7 @@ def read_weights(path: Path, network: SpeechModel | None = None) -> dict[str, Te
     Raises UserError where it is no such file, does not fit, or holds a NaN or an infinity.
     """
     try:
-        if not path.is_file():  # opening a pipe would wait for ever
-            raise OSError("missing" if not path.exists() else "not a regular file")
+        refuse_pipe(path)
         weights = dict(load_file(path))
         for name, values in weights.items():
             if not bool(torch.isfinite(values).all()):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from asr.config.schema import TokenizerConfig
 from asr.errors import UserError
-from asr.utils.files import read_json
+from asr.utils.files import copy_file, read_json
 
 BLANK = 0
 _CHARACTERS_FILE = "tokenizer.json"
@@ -121,7 +120,7 @@ class SentencePieceTokenizer:
     def save(self, folder: Path) -> None:
         target = folder / _SENTENCEPIECE_FILE
         if target.resolve() != self.model.resolve():
-            shutil.copyfile(self.model, target)
+            copy_file(self.model, target)
 
 
 def make_tokenizer(config: TokenizerConfig) -> Tokenizer:

@@ -12,6 +12,7 @@ from asr.config.recipe import dump_config
 from asr.config.schema import Config
 from asr.data.segments import Kind
 from asr.distributed.agreement import together
+from asr.distributed.meeting import told_at_the_end
 from asr.distributed.process_group import Ranks, join
 from asr.errors import UserError
 from asr.pseudo_labels.ledger import copy_ledger
@@ -56,7 +57,7 @@ def train(config: Config, say: Say = lambda message: None, show_progress: bool =
         f"{run}: another process is training there",
         "wait for it, stop it, or choose another folder (output=FOLDER)",
     )
-    with naming(run), ExitStack() as held:
+    with told_at_the_end(), naming(run), ExitStack() as held:
         with together(ranks):
             if ranks.is_first:
                 _make(run)

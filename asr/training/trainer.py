@@ -193,8 +193,7 @@ class Trainer:
     def _update(self, batch: RankBatch, started: float) -> bool:
         """One global batch, asked for at `started`; True if somebody asked to stop."""
         waited = time.perf_counter() - started
-        state, seconds = self.state, batch.batch.seconds
-        before_hours = state.clock.hours
+        state, seconds, before_hours = self.state, batch.batch.seconds, self.state.clock.hours
         if batch.nominal_seconds != state.batch_seconds:
             self._change_batch(batch.nominal_seconds)
         enter_phase(self.config, self.engine.student, self.data.stream, state)
@@ -317,6 +316,7 @@ class Trainer:
     def _save_at_once(self) -> None:  # where an error ends the run; one of saving would be graver
         self._checkpoint(None)
         self._say_what_is_saved(waits=True)
+        self.ranks.barrier()  # the first one has saved, before another one ends
 
     def _checkpoint(self, dev_wer: float | None) -> None:
         labeler = self.labeler

@@ -132,7 +132,7 @@ class DevSets:
                 f"dev set '{speech.name}': {count:.0f} of {len(speech)} utterances cannot be read, such as "
                 f"{first}",
                 "mount or restore the audio, and run the same command: it goes on from its last checkpoint",
-            )
+            ).of_all(self.ranks.is_first)
         word_errors, words, character_errors, characters, loss, spoken = sums
         return DevMetrics(
             wer=100 * word_errors / max(1.0, words),

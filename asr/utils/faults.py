@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
 
@@ -9,6 +10,7 @@ from asr.errors import UserError
 
 _LOST = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\)")
 
+_TOO_MANY = "Too many open files"
 _SENDS_TENSORS = ("torch/multiprocessing/reductions.py", "multiprocessing/resource_sharer.py")
 
 
@@ -30,6 +32,12 @@ def of_the_machine(error: BaseException) -> UserError | None:
         return _lost_loader_worker(text)
     if isinstance(error, (OSError, EOFError)) and _was_receiving(error):
         return _lost_loader_worker("a process that reads audio was killed")
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE) or _TOO_MANY in text:
+        return UserError(
+            f"too many files are open ({text[:120]})",
+            "allow more (ulimit -n 65536, or LimitNOFILE of a service), or set trainer.loader_workers lower; "
+            "the same command goes on",
+        )
     if "BrokenProcessPool" in kinds:
         return UserError(
             "a worker process was killed, most likely since memory ran out",

@@ -163,10 +163,19 @@ def flush_to_disk(folder: Path, only_itself: bool = False) -> None:
             os.close(descriptor)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """A file's content to another place. Of a full disk the library names the source, and this the target."""
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        error.filename = error.filename2 or error.filename or str(target)
+        raise
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """The same file in another place; a copy where the file system cannot link."""
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        copy_file(source, target)

@@ -1,9 +1,15 @@
-"""Python in another process: it must not import what lies in the working directory."""
+"""This process and those that it starts: what they may import and open.
+
+Nothing is imported from the working directory, not by this file either.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+
+_OPEN_FILES = 65_536
+"""Some systems allow a thousand million, over each of which other programs may go in a loop."""
 
 
 def python() -> list[str]:
@@ -45,6 +51,22 @@ def leave_working_directory() -> None:
     if not sys.flags.safe_path and sys.path and os.path.realpath(sys.path[0] or here) == here:
         sys.path.append(sys.path.pop(0))
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+
+
+def allow_open_files() -> None:
+    """As many as the system's own limit allows, and not the 1,024 or 256 that a shell begins with.
+
+    What loaders' workers read ahead is a file for each tensor, and shards and manifests come on top.
+    """
+    from contextlib import suppress
+
+    with suppress(ImportError, ValueError, OSError):
+        from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
+
+        soft, hard = getrlimit(RLIMIT_NOFILE)
+        wanted = _OPEN_FILES if hard == RLIM_INFINITY else min(hard, _OPEN_FILES)
+        if soft != RLIM_INFINITY and soft < wanted:
+            setrlimit(RLIMIT_NOFILE, (wanted, hard))
 
 
 def _home() -> str:

@@ -52,7 +52,8 @@ def prepare_folder(
 def check_folder(root: Path, output: Path) -> None:
     """Raises UserError for a root that is none, and an output that is the root."""
     if not root.is_dir():
-        raise UserError(f"--root {root}: no such folder", "check the path")
+        what = "is a file" if root.is_file() else "no such folder"
+        raise UserError(f"--root {root}: {what}", "name the folder that the recordings are in")
     if output.resolve() == root.resolve():
         raise UserError(f"--output {output} is the corpus itself", "name another folder")
 

@@ -39,7 +39,7 @@ from asr.data.manifest.shar import (
 from asr.data.store.addresses import checked
 from asr.errors import UserError
 from asr.utils.faults import first_line
-from asr.utils.files import read_json, write_json, write_text
+from asr.utils.files import copy_file, read_json, write_json, write_text
 from asr.utils.signals import begin_worker
 
 from ..contents import folder_to_ourselves
@@ -113,7 +113,7 @@ def prepare_shar(
         references = data / "references" / f"{name}.tsv"
         if references.is_file() and output.resolve() != data.resolve():
             (output / "references").mkdir(exist_ok=True)
-            shutil.copyfile(references, output / "references" / references.name)
+            copy_file(references, output / "references" / references.name)
 
 
 def _keeps_tars(target: Path) -> bool:

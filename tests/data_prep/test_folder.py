@@ -138,6 +138,9 @@ def test_wrong_options_are_explained(tmp_path: Path, more: list[str], message: s
 def test_wrong_roots_are_explained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         prepare(tmp_path / "missing", tmp_path / "out")
+    write_audio(tmp_path / "a.wav", seconds=1.0)
+    with pytest.raises(UserError, match=r"a\.wav: is a file; name the folder"):
+        prepare(tmp_path / "a.wav", tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no audio found"):
         prepare(tmp_path / "empty", tmp_path / "out")

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from lhotse import CutSet
 
 import asr
 from asr.__main__ import main
+from asr.data.reading import load_features
+from asr.errors import LostAudioError
 
 Record = dict[str, Any]
 COMMAND = "touch {there}; cat {audio}"
@@ -125,6 +128,32 @@ def test_what_a_manifest_names_is_not_run(
     if how is not tar:  # which Lhotse itself does not know
         with pytest.raises(asr.UserError, match="is not read: its"):
             asr.decode(asr.load_model(fluent, device="cpu"), CutSet.from_file(dev))
+    assert not there.exists()
+
+
+class Pickled:
+    """What is run where it is read by pickle."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_stored_features_are_not_unpickled(corpus: Path, tmp_path: Path, there: Path) -> None:
+    data = Path(shutil.copytree(corpus, tmp_path / "data"))
+    assert main(["prepare", "features", "--data", str(data), "--sets", "dev"]) == 0
+    manifest = data / "dev.features.jsonl.gz"
+    records = records_of(manifest)
+    for record in records:
+        record["custom"] = {}  # no checksum, as where others have stored them
+    write(manifest, records)
+    stored = records[0]["features"]
+    where = Path(stored["storage_path"]) / stored["storage_key"]
+    np.save(where, np.array([Pickled(there)], dtype=object), allow_pickle=True)
+    with pytest.raises(LostAudioError, match=f"{where.name}.*pickle"):
+        load_features(CutSet.from_file(manifest)[0])
     assert not there.exists()
 
 

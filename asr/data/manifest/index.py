@@ -205,7 +205,12 @@ def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex
             rates={int(rate): name for rate, name in meta["rates"].items()},
             rejects=meta["rejects"],
         )
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if getattr(error, "errno", None) in (
+            errno.EMFILE,
+            errno.ENFILE,
+        ):  # it would be made again and again
+            raise
         return None
 
 

@@ -22,6 +22,7 @@ from asr.data.reading import refuse_pipes
 from asr.data.sequential import RATES_HZ
 from asr.errors import UserError
 from asr.utils.faults import first_line
+from asr.utils.text_files import refuse_pipe
 
 Audio = NDArray[np.float32]
 
@@ -99,8 +100,7 @@ def _in_threads(look: Callable[[Any], Look], items: Iterable[Any]) -> list[Look]
 
 def _look_at_file(path: Path) -> Look:
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for without an end
-            return Look(fault="is no file of audio")
+        refuse_pipe(path)
         with soundfile.SoundFile(path) as sound:
             rate, samples, channels = sound.samplerate, sound.frames, sound.channels
             if rate not in RATES_HZ:

@@ -1,7 +1,8 @@
 """What has been done so far, on the disk: a file a process, a line a micro-batch.
 
 FOLDER/stamp.json        what the work depends on
-       rank-KKKKK.jsonl  {"batch": number, "labels": [...]}, or what else it is that is made
+       rank-KKKKK.jsonl  {"batch": number, "labels": [...]}, or what else it is that is made; null instead of
+                         it where the batch is to be tried again, since some of its audio could not be read
 
 A line is on the disk before the next micro-batch is begun. A process that is killed while it writes leaves
 half a line, which nobody reads and its successor cuts off.
@@ -11,14 +12,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from asr.errors import UserError
-from asr.utils.files import json_line, naming, read_json, replacing, write_json
+from asr.utils.files import json_line, naming, read_json, write_json
 from asr.utils.locks import is_held, locked
 from asr.utils.text_files import refuse_own_pipe
 
@@ -32,6 +34,8 @@ class Line(NamedTuple):
     offset: int
     utterances: int
     """In it: those whose audio could be read."""
+    is_open: bool = False
+    """Whether the batch is to be tried again, and has not been."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,11 @@ class Journal:
             yield
 
     def noted(self) -> dict[int, Line]:
-        """The line of each micro-batch that is done, by its number; where some of its audio could not be read
+        """The line of each micro-batch that has one, by its number; where some of its audio could not be read
         and it was done again, that of most. Raises UserError for a damaged file.
         """
         found: dict[int, Line] = {}
+        to_try = Counter[int]()
         for path in sorted(self.folder.glob("rank-*.jsonl")):
             offset = 0
             refuse_own_pipe(path)
@@ -93,7 +98,9 @@ class Journal:
                         break
                     try:
                         record = json.loads(line)
-                        batch, here = record["batch"], Line(path, offset, len(record[self.what]))
+                        batch, made = record["batch"], record[self.what]
+                        here = Line(path, offset, -1 if made is None else len(made))
+                        to_try[batch] += 1 if made is None else -1
                     except (ValueError, KeyError, TypeError):
                         raise UserError(
                             f"{path}, line {number}: damaged",
@@ -103,15 +110,25 @@ class Journal:
                         found.get(batch, here), here, key=lambda line: line.utterances
                     )
                     offset += len(line)
-        return found
+        return {batch: line._replace(is_open=to_try[batch] >= 0) for batch, line in found.items()}
 
-    def forget(self, batches: Collection[int]) -> None:
-        """As if these were not done; nobody may be writing."""
-        if batches:
-            for path in self.folder.glob("rank-*.jsonl"):
-                with path.open("rb") as before, replacing(path) as after:
-                    whole = (line for line in before if line.endswith(b"\n"))
-                    after.writelines(x for x in whole if json.loads(x)["batch"] not in batches)
+    def done(self) -> dict[int, Line]:
+        """Those of them that need not be tried again. Raises as `noted`."""
+        return {batch: line for batch, line in self.noted().items() if not line.is_open}
+
+    def reopen(self, rank: int, batches: Mapping[int, Sized]) -> dict[int, int]:
+        """Of these micro-batches those that are not made, or not whole: how much of each is; -1 for nothing.
+
+        Those that are not whole are done once they have been tried again. Within `locked`. Raises as `noted`.
+        """
+        noted = self.noted()
+        known = {n: noted[n].utterances if n in noted else -1 for n in batches}
+        lacking = {n: count for n, count in known.items() if count < len(batches[n])}
+        if closed := [n for n in lacking if n in noted and not noted[n].is_open]:
+            with self.writer(rank) as stream:
+                for batch in closed:
+                    self.note(stream, batch, None)
+        return lacking
 
     def read(self, line: Line) -> list[Any]:
         """What is in a line."""
@@ -119,10 +136,6 @@ class Journal:
             stream.seek(line.offset)
             made: list[Any] = json.loads(stream.readline())[self.what]
             return made
-
-    def done(self) -> dict[int, list[Any]]:
-        """What has been made of each micro-batch that is done. Raises as `noted`."""
-        return {number: self.read(line) for number, line in self.noted().items()}
 
     @contextmanager
     def writer(self, rank: int) -> Iterator[BinaryIO]:
@@ -134,8 +147,8 @@ class Journal:
             file.seek(0, os.SEEK_END)
             yield file
 
-    def note(self, stream: BinaryIO, batch: int, made: list[Any]) -> None:
-        """A micro-batch is done."""
+    def note(self, stream: BinaryIO, batch: int, made: list[Any] | None) -> None:
+        """A micro-batch is done; where it was tried again, of what more was made then."""
         stream.write(json_line({"batch": batch, self.what: made}).encode())
         stream.flush()
         os.fsync(stream.fileno())

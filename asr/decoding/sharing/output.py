@@ -109,29 +109,29 @@ class SharedOutput:
             return None
         depends_on = {**stamp, **work.lines, "content": content_of(work.speech)}
         journal.begin({**depends_on, "batches": _hash_of(batches)}, starts_anew=True)
-        known = {number: line.utterances for number, line in journal.noted().items()}
-        share = range(rank, len(batches), self.processes.world)
-        own = [number for number in share if known.get(number, -1) < len(batches[number])]
-        before = sum(known.get(number, 0) for number in share)
-        if before:
-            self._say(f"going on: {before} utterances of this process's share are done")
-        if own:
-            with journal.writer(rank) as stream:
-                for number, found in self._decoded(work, own):
-                    if len(found) > known.get(number, -1):
-                        journal.note(stream, number, [list(one) for one in found])
+        share = {n: batches[n] for n in range(rank, len(batches), self.processes.world)}
         try:
             with journal.locked():
-                noted = journal.noted()
-                if len(noted) == len(batches):
-                    return self._finish(work, noted, stamp, tuning)
-                if not noted:  # others have finished meanwhile
+                own = journal.reopen(rank, share)
+            before = sum(max(0, own.get(n, len(batch))) for n, batch in share.items())
+            if before:
+                self._say(f"going on: {before} utterances of this process's share are done")
+            if own:
+                with journal.writer(rank) as stream:
+                    for number, found in self._decoded(work, list(own)):
+                        more = found if len(found) > own[number] else []
+                        journal.note(stream, number, [list(one) for one in more])
+            with journal.locked():
+                done = journal.done()
+                if len(done) == len(batches):
+                    return self._finish(work, done, stamp, tuning)
+                if not done:  # others have finished meanwhile
                     return None
         except FileNotFoundError as error:
             if journal.folder.is_dir() or error.filename != str(journal.folder):
                 raise
             return None  # the same
-        self._say(f"process {rank} has done its share; {len(noted)} of {len(batches)} parts are")
+        self._say(f"process {rank} has done its share; {len(done)} of {len(batches)} parts are")
         return None
 
     def _decoded(
@@ -152,15 +152,15 @@ class SharedOutput:
     def _finish(
         self,
         work: Work,
-        noted: Mapping[int, Line],
+        done: Mapping[int, Line],
         stamp: Mapping[str, Any],
         tuning: Mapping[str, Any] | None,
     ) -> list[tuple[str, str]]:
         texts, places = list[tuple[str, str]](), set[int]()
 
         def in_order() -> Iterator[dict[str, Any]]:
-            for number in range(len(noted)):
-                for place, record in self._journal.read(noted[number]):
+            for number in range(len(done)):
+                for place, record in self._journal.read(done[number]):
                     places.add(place)
                     texts.append((record["reference"], record["hypothesis"]))
                     yield record
@@ -168,9 +168,7 @@ class SharedOutput:
         unfinished = self.path.with_name(f"{self.path.name}.incomplete")
         write_jsonl(unfinished, in_order())
         # Once that is said, they are to be tried again.
-        self._journal.forget(
-            {n for n, line in noted.items() if line.utterances < len(work.batches[n])}
-        )
+        self._journal.reopen(self.processes.rank, dict(enumerate(work.batches)))
         self._check_lost(work.speech, places, unfinished)
         unfinished.replace(self.path)
         if tuning is not None:

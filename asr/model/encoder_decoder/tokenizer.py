@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterable
 from functools import cached_property
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from typing import Any
 from asr.errors import UserError
 from asr.model.encoder_decoder.network import SpecialTokens
 from asr.model.tokenizer import PRETRAINED_FILE
+from asr.utils.files import copy_file
 
 _MULTILINGUAL_TOKENS = 51_865
 """Whisper's with one language have one token less."""
@@ -89,7 +89,7 @@ class PretrainedTokenizer:
     def save(self, folder: Path) -> None:
         target = folder / PRETRAINED_FILE
         if target.resolve() != self.path.resolve():
-            shutil.copyfile(self.path, target)
+            copy_file(self.path, target)
 
 
 def _is_special(added: Any) -> bool:

@@ -78,21 +78,24 @@ class SetLabeller:
         journal, batches = Journal(self.output / "journal", "labels"), self._batches()
         journal.begin(self._stamp)
         rank, world = self.processes.rank, self.processes.world
-        done = journal.done()
-        known = [len(done[n]) if n in done else -1 for n in range(len(batches))]
-        own = [n for n in range(rank, len(batches), world) if known[n] < len(batches[n])]
+        with journal.locked():
+            own = journal.reopen(rank, {n: batches[n] for n in range(rank, len(batches), world)})
+            done = journal.done()
         # Of many processes that find nothing to do, one writes.
-        if not own and len(done) == len(batches) and rank:
+        if len(done) == len(batches) and rank:
             return Labelled([], 0)
         with journal.writer(rank) as stream:
-            for number, labels in self._labelled([(n, batches[n], known[n]) for n in own]):
+            for number, labels in self._labelled([(n, batches[n], own[n]) for n in own]):
                 journal.note(stream, number, labels)
         with journal.locked():
             done = journal.done()
             if len(done) < len(batches):
                 return Labelled([], 0)
-            lost = len(self.speech) - sum(map(len, done.values()))
-            return Labelled(self._write(done, exports) if lost < len(self.speech) else [], lost)
+            labels = [one for line in done.values() for one in journal.read(line)]
+            lost = len(self.speech) - len(labels)
+            written = self._write(labels, exports) if labels else []
+            journal.reopen(rank, dict(enumerate(batches)))
+            return Labelled(written, lost)
 
     @property
     def _stamp(self) -> dict[str, Any]:
@@ -121,15 +124,15 @@ class SetLabeller:
     ) -> Iterator[tuple[int, list[Any]]]:
         """The labels of each micro-batch, whose audio is read while the one before it is labelled.
 
-        Of one of which so many are known already, only where more can be read now.
+        Of one of which so many are known already, none where no more can be read now.
         """
         total = sum(one.seconds for _, batch, _ in work for one in batch)
         seconds, said, lost = 0.0, time.monotonic(), 0
         audio = each_made_ahead(self._read, [batch for _, batch, _ in work])
         for (number, batch, known), heard in zip(work, audio, strict=True):
             lost = self._count_lost(lost, heard)
-            if len(heard.kept) > known:
-                yield number, self._labels([batch[kept] for kept in heard.kept], heard)
+            kept = heard.kept if len(heard.kept) > known else []
+            yield number, self._labels([batch[place] for place in kept], heard)
             seconds += sum(one.seconds for one in batch)
             if time.monotonic() - said > _SAY_EVERY_SECONDS:
                 said = time.monotonic()
@@ -168,9 +171,9 @@ class SetLabeller:
             for segment, one in zip(batch, self.recogniser(waveforms_BN, samples_B), strict=True)
         ]
 
-    def _write(self, done: dict[int, list[Any]], exports: Sequence[str]) -> list[Path]:
+    def _write(self, labels: Sequence[list[Any]], exports: Sequence[str]) -> list[Path]:
         """The ledger, one row an utterance, in the order of the sets; and the same in other formats."""
-        found = {place: rest for labels in done.values() for place, *rest in labels}
+        found = {place: rest for place, *rest in labels}
         records = [self._record(place, *found[place]) for place in sorted(found)]
         ledger = LabelLedger(self.output, 0)
         ledger.note_labels(1, records)

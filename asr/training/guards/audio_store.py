@@ -62,7 +62,4 @@ def _end_together(ranks: Ranks, away: StoreAwayError | None) -> None:
     try:
         fail_together(ranks, said)
     except UserError as error:
-        ending = StoreAwayError(error.what, error.remedy)
-        ending.is_of_all_ranks = True
-        ending.is_said_elsewhere = error.is_said_elsewhere
-        raise ending from None
+        raise StoreAwayError(error.what, error.remedy).of_all(ranks.is_first) from None

@@ -54,4 +54,4 @@ class LostAudioGuard:
                 + f"), such as {first}",
                 "mount or restore the audio, or prepare its set again where files were converted; the same "
                 "command then goes on from its last checkpoint",
-            )
+            ).of_all(self.ranks.is_first)

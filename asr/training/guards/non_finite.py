@@ -59,4 +59,4 @@ class NonFinite:
                 f"{count} {what}, more than trainer.non_finite_limit={limit}, at "
                 f"{self.state.clock.hours:.2f} h",
                 f"{remedy}; the last checkpoint in {self.checkpoints} is untouched",
-            )
+            ).of_all(self.ranks.is_first)

@@ -52,6 +52,13 @@ def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
         ),
         ("model: {layers: 1000000}", r"'model.layers' \(received 1000000\)"),
         ("model: {width: 1000000000}", r"'model.width' \(received 1000000000\)"),
+        ("model: {convolution_kernel: 1000000001}", r"'model.convolution_kernel'"),
+        ("model: {stride: 1000000}", r"'model.stride'"),
+        ("features: {sample_rate_hz: 16}", r"'features.sample_rate_hz' \(received 16\).* 1000"),
+        ("features: {sample_rate_hz: 1000000000}", r"'features.sample_rate_hz'"),
+        ("features: {mel_bins: 10000000}", r"'features.mel_bins'"),
+        ("features: {window_ms: 1.0e-9}", r"'features.window_ms'"),
+        ("features: {hop_ms: 0.001}", r"'features.hop_ms' \(received 0.001\)"),
         ("[1, 2]", r"a recipe is a mapping"),
         ("a: [", r"not readable as YAML"),
     ],
@@ -79,6 +86,18 @@ def test_aliases_that_stand_for_more_than_can_be_read_are_refused(tmp_path: Path
 def test_a_missing_recipe_is_the_user_s_to_fix(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "nowhere.yaml"]) == 2
     assert "nowhere.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("encoding", "says"),
+    [("utf-16", "is UTF-16 and not UTF-8; convert it"), ("latin-1", r"yaml:2: not UTF-8 .*iconv")],
+)
+def test_a_recipe_in_another_encoding_is_said_with_its_remedy(
+    tmp_path: Path, encoding: str, says: str
+) -> None:
+    (tmp_path / "own.yaml").write_text("seed: 1\nname: café\n", encoding=encoding)
+    with pytest.raises(UserError, match=says):
+        load_config(tmp_path / "own.yaml")
 
 
 def test_a_base_is_merged_below_and_overrides_above(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from asr.config.recipe import load_config
+from asr.distributed import agreement
 from asr.distributed.agreement import Stage, recipe_facts, together
 from asr.distributed.process_group import Ranks
 from asr.errors import UserError
@@ -127,6 +129,21 @@ def test_manifests_are_compared_by_their_content(
     facts = [facts_at_the_start(config, two) for config in (here, there)]
     differing = {name for name in facts[0] if facts[0][name] != facts[1].get(name)}
     assert differing == {"corpus.directory", "dev.jsonl.gz"}
+
+
+def test_another_program_on_one_rank_is_named_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = agreement.program_facts()
+    assert "asr/distributed/agreement.py" in here
+    copy = shutil.copytree(Path(agreement.__file__).parent, tmp_path / "asr/distributed")
+    with (copy / "agreement.py").open("a") as file:
+        file.write("# changed\n")
+    monkeypatch.setattr(agreement, "__file__", str(copy / "agreement.py"))
+    there = agreement.program_facts()
+    same = there.keys() - {"asr/distributed/agreement.py"}
+    assert {name: there[name] for name in same} == {name: here[name] for name in same}
+    assert there["asr/distributed/agreement.py"] != here["asr/distributed/agreement.py"]
 
 
 def test_all_ranks_must_see_the_checkpoint_of_the_first(trained: Path, tmp_path: Path) -> None:

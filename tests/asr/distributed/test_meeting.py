@@ -86,6 +86,60 @@ def test_a_rank_that_fails_takes_the_others_with_it(
         assert lines(texts[1]) == [f"asr ours: rank 1 on {host}: this disk is full; free it"]
 
 
+SCRIPT = """
+import os, sys, time
+
+import asr
+from asr.training.train_step import TrainStep
+
+accumulate = TrainStep.accumulate
+
+def fails(self, *arguments):
+    if os.environ["RANK"] == "1":
+        raise ValueError("this rank's own")
+    return accumulate(self, *arguments)
+
+TrainStep.accumulate = fails
+config = asr.load_config(sys.argv[1], [f"output={sys.argv[2]}", *sys.argv[3:]])
+try:
+    asr.train(config)
+except asr.UserError as error:
+    print("all ranks:", error, flush=True)
+    time.sleep(2 * int(os.environ["RANK"] == "0"))
+    print("goes on", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["seed=1", "corpus.labelled=[nowhere]"])
+def test_a_script_s_rank_that_fails_takes_the_others_with_it(
+    recipe: Path, tmp_path: Path, setting: str
+) -> None:
+    """`asr.train` of Python: nobody told them. What all ranks raise each may catch, and go on."""
+    script, port = tmp_path / "script.py", free_port()
+    script.write_text(SCRIPT, encoding="utf-8")
+    place = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(recipe), str(tmp_path / "run"), setting],
+            env={**place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    texts = [rank.communicate(timeout=120) for rank in ranks]
+    statuses = [rank.returncode for rank in ranks]
+    if setting == "seed=1":
+        assert statuses == [2, 1], texts
+        assert "rank 1 on" in texts[0][1]
+        assert "has ended: ValueError: this rank's own" in texts[0][1]
+    else:
+        assert statuses == [0, 0], texts
+        assert all(out.endswith("goes on\n") for out, _ in texts)
+
+
 def test_what_all_ranks_say_is_said_once(tmp_path: Path) -> None:
     port = free_port()
     ranks = [start(tmp_path, "together", rank, port) for rank in (0, 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,9 @@ def test_a_librispeech_folder() -> None:
 def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         read_transcripts(tmp_path / "no.trn", "reference")
+    os.mkfifo(tmp_path / "pipe")  # as <(a command); it was said not to be there
+    with pytest.raises(UserError, match=r"pipe is read once.*--reference-format of references"):
+        read_transcripts(tmp_path / "pipe", "reference")
     with pytest.raises(UserError, match="folder without"):
         read_transcripts(tmp_path, "reference")
     with pytest.raises(UserError, match="no utterance in it"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -21,6 +22,8 @@ KILLED = "DataLoader worker (pid 77) is killed by signal: "
         (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "(pid 7, 8)"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "the GPU's memory"),
         (MemoryError(), "this machine's memory ran out"),
+        (OSError(errno.EMFILE, "Too many open files", "a.wav"), "'a.wav'); allow more (ulimit -n"),
+        (RuntimeError("unable to open shared memory: Too many open files (24)"), "ulimit -n"),
         (
             RuntimeError(
                 "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"

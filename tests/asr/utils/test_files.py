@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from asr.utils.files import replacing, replacing_text, write_jsonl, write_tensors, write_text
+from asr.utils.files import (
+    copy_file,
+    replacing,
+    replacing_text,
+    write_jsonl,
+    write_tensors,
+    write_text,
+)
 
 
 def test_an_error_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -55,3 +62,12 @@ def test_a_full_disk_is_said_with_the_file(tmp_path: Path) -> None:
         replacing(tmp_path / "a.txt"),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+def test_a_full_disk_is_said_of_the_copy_and_not_of_what_is_copied(tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("pieces")
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+        copy_file(tmp_path / "model", Path("/dev/full"))
+    with pytest.raises(FileNotFoundError, match="none"):
+        copy_file(tmp_path / "none", tmp_path / "copy")

@@ -138,7 +138,7 @@ def not_a_number(folder: Path) -> None:
         (without_samples, "a.wav (holds no audio)"),
         (no_audio, "5 cannot be used: a0.mp3 (not readable as audio"),
         (truncated, "a.flac ("),
-        (a_pipe, "a.wav (is no file of audio)"),
+        (a_pipe, "a.wav (not readable as audio (a pipe,"),
         (a_film, "a.wav (not readable as audio (Format not recognised.))"),
         (of_one_hertz, "a.wav (its header says 1 Hz)"),
         (linked_to_itself, "a.wav (not readable as audio ("),

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from asr.data.dataset import SpeechSet
 from asr.data_prep import cli
-from asr.errors import UserError
+from asr.errors import LostAudioError, UserError
 from asr.evaluation.normalisers import Normaliser, make_normaliser
 from asr.pseudo_labels.label import LabelMetrics
 from asr.pseudo_labels.labelling.label_sets import Processes, SetLabeller
@@ -218,3 +218,34 @@ def test_lost_recordings_are_named_left_out_and_labelled_once_they_are_back(
     assert [row["utterance"] for row in rows(tmp_path / "out")] == names
     labels = read_labels(file_of(tmp_path / "out", "tsv"))
     assert len(labels) == 12
+
+
+def test_of_several_processes_none_writes_before_lost_recordings_were_tried_again(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one, with nothing to do, said that they lack; its launcher ended the one that read them."""
+    from asr.pseudo_labels.labelling import label_sets
+
+    lost, whole = {1, 6}, label_sets.Readable.of
+
+    def without(cuts: Any, places: list[int]) -> label_sets.Readable:
+        heard = whole(cuts, places)
+        gone = {k: LostAudioError("gone", "") for k, place in enumerate(places) if place in lost}
+        kept = [place for place in heard.kept if place not in gone]
+        return replace(heard, kept=kept, lost=gone) if gone else heard
+
+    monkeypatch.setattr(label_sets.Readable, "of", without)
+
+    def label(rank: int) -> tuple[int, int, int]:
+        recogniser = Counting(is_batched=False)
+        found = labeller(corpus, tmp_path, recogniser, rank, 2).run([])
+        return len(recogniser.heard), found.lost, len(found.files)
+
+    assert [label(rank)[1:] for rank in (0, 1)] == [(0, 0), (2, 1)]
+    lost.remove(1)  # of the second process
+    assert label(0) == (0, 0, 0), "which does not know yet whether it can be read"
+    assert label(1) == (1, 1, 1)
+    assert label(1) == (0, 0, 0), "its share is whole"
+    lost.clear()
+    assert label(0) == (1, 0, 1)
+    assert [row["utterance"] for row in rows(tmp_path)] == ids(corpus)
