@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -32,6 +32,8 @@ from .voice_activity import chosen
 
 _SHOWN = 20
 _LOOK_EVERY_SECONDS = 0.5
+_FEWEST_BYTES_FOR_PROCESSES = 64_000_000
+"""Of recordings, half an hour of them and more: a process takes seconds to start, in which one has cut that."""
 _told: Any = None
 """In a worker: the seconds of audio that all workers have done."""
 
@@ -133,6 +135,8 @@ def cut_in_parallel(
     context, started = get_context("spawn"), time.perf_counter()
     told = context.Value("d", 0.0)
     jobs = max(1, min(settings.jobs, len(recordings)))
+    if sum(map(_bytes, recordings)) < _FEWEST_BYTES_FOR_PROCESSES:
+        jobs = 1
     pool: Executor
     if jobs == 1:
         pool = ThreadPoolExecutor(1, initializer=_tell, initargs=(told,))
@@ -149,6 +153,13 @@ def cut_in_parallel(
             f"cut {len(recordings):,} recordings, {hours:.2f} h, in {60 * minutes:.1f} s: "
             f"{hours / minutes:.2f} hours of audio a minute, {jobs} at a time"
         )
+
+
+def _bytes(recording: Utterance) -> int:
+    """Of its file; none where that is lost, which its cutter says."""
+    with suppress(OSError):
+        return recording.path.stat().st_size
+    return 0
 
 
 def _in_order(futures: list[Future[Outcome]], told: Any, doing: str) -> Iterator[Outcome]:

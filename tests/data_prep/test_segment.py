@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from asr.data.dataset import SpeechSet
 from asr.data.mp3_frames import mp3_frames
 from asr.data.reading import load_samples
 from asr.data_prep import cli
+from asr.data_prep.segmentation import prepare as module
 from asr.data_prep.segmentation import recording
 from asr.data_prep.segmentation.utterances import Limits, utterances
 from asr.data_prep.segmentation.voice_activity import FRAME, Activity
@@ -180,6 +182,18 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         segment(tmp_path / "none", tmp_path / "out")
     with pytest.raises(UserError, match="a name becomes a file"):
         segment(root, tmp_path / "out", "--set-name", "a/b")
+
+
+@pytest.mark.slow
+def test_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        write(tmp_path / f"in/{name}.wav", talk())
+    assert segment(tmp_path / "in", tmp_path / "one") == 0
+    monkeypatch.setattr(module, "_FEWEST_BYTES_FOR_PROCESSES", 0)
+    assert segment(tmp_path / "in", tmp_path / "two", "--jobs", "2") == 0
+    name = "untranscribed.jsonl.gz"
+    one, two = (gzip.decompress((tmp_path / out / name).read_bytes()) for out in ("one", "two"))
+    assert one == two
 
 
 def test_it_shares_its_folder_with_the_sets_of_prepare_folder(
