@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +110,14 @@ def write_pretrained(folder: Path, family: str) -> Any:
     return model
 
 
-def pretrained_checkpoint(folder: Path, family: str, **model: Any) -> Path:
+def pretrained_checkpoint(
+    folder: Path, family: str, tokenizer_settings: Mapping[str, Any] | None = None, **model: Any
+) -> Path:
     """A checkpoint that nobody has trained, on a tiny pretrained model of a family."""
     source = folder / "source"
     write_pretrained(source, family)
-    config = parse_config({"model": {"kind": "pretrained", "encoder": str(source), **model}}, "t")
+    settings = {"model": {"kind": "pretrained", "encoder": str(source), **model}}
+    config = parse_config({**settings, "tokenizer": tokenizer_settings or {}}, "t")
     tokenizer = training_tokenizer(config)
     torch.manual_seed(1)
     network = make_model(config, tokenizer.vocabulary_size)

@@ -61,6 +61,31 @@ def test_transformers_computes_what_a_pretrained_student_does(family: str, tmp_p
     assert tokenizer.decode(path) == "ONE TOO"
 
 
+def test_pieces_of_words_are_read_as_ours_are(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sentencepiece = pytest.importorskip("sentencepiece")
+    from pretrained_helpers import pretrained_checkpoint
+
+    texts = ["the cat sat on the mat", "a dog and the other cat", "no dog sat there at all"]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts * 20),
+        model_prefix=str(tmp_path / "pieces"),
+        vocab_size=30,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    pieces = {"kind": "sentencepiece", "sentencepiece_model": str(tmp_path / "pieces.model")}
+    checkpoint = pretrained_checkpoint(tmp_path, "wav2vec2", pieces)
+    output = tmp_path / "model"
+    export(checkpoint, output)
+    ours = asr.load_model(checkpoint, device="cpu").tokenizer
+    theirs = transformers.AutoTokenizer.from_pretrained(output)
+    for text in texts:
+        tokens = ours.encode(text)
+        path = [place for token in tokens for place in (0, token, token)]
+        assert theirs.decode(path) == ours.decode(tokens) == text
+
+
 def test_adapters_are_merged(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     from pretrained_helpers import pretrained_checkpoint
