@@ -89,8 +89,8 @@ ON_THE_HOST = {
     "has torch compile layers, no tensor": "asr.model.encoders.compiled",
     "put into a network before that is sent": """asr.model.encoders.pretrained.constants
         asr.model.encoders.pretrained.lora""",
-    "exports what lies on the host": """asr.export.graphs asr.export.onnx_files asr.export.speech
-        asr.export.to_hugging_face asr.export.to_onnx asr.export.to_torch asr.export.tracing
+    "exports what lies on the host": """asr.export.graphs asr.export.moonshine asr.export.onnx_files
+        asr.export.speech asr.export.to_hugging_face asr.export.to_onnx asr.export.to_torch
         asr.export.transformers_models""",
     "shapes alone": "asr.planning.checks.corpora asr.planning.network",
     "an interface": "asr.model.encoders.encoder asr.model.masks",

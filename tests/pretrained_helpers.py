@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers as t
+from safetensors.torch import save_file
+
+from asr.config.recipe import dump_config, parse_config
+from asr.data.transcripts import training_tokenizer
+from asr.model.make import make_model
 
 WAVES = {
     "hidden_size": 32,
@@ -103,6 +108,30 @@ def write_pretrained(folder: Path, family: str) -> Any:
     model.save_pretrained(folder)
     make_extractor().save_pretrained(folder)
     return model
+
+
+def pretrained_checkpoint(
+    folder: Path, family: str, tokenizer_settings: Mapping[str, Any] | None = None, **model: Any
+) -> Path:
+    """A checkpoint that nobody has trained, on a tiny pretrained model of a family."""
+    source = folder / "source"
+    write_pretrained(source, family)
+    settings = {"model": {"kind": "pretrained", "encoder": str(source), **model}}
+    config = parse_config({**settings, "tokenizer": tokenizer_settings or {}}, "t")
+    tokenizer = training_tokenizer(config)
+    torch.manual_seed(1)
+    network = make_model(config, tokenizer.vocabulary_size)
+    with torch.no_grad():  # else adapters would be zero
+        for _, weight in network.named_weights():
+            weight.add_(0.05 * torch.randn_like(weight))
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    tokenizer.save(checkpoint)
+    network.save_description(checkpoint)
+    weights = {name: weight.detach().clone() for name, weight in network.named_weights()}
+    save_file(weights, checkpoint / "teacher.safetensors")
+    return checkpoint
 
 
 def speech(samples: int, seed: int = 0) -> np.ndarray:

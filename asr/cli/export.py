@@ -11,9 +11,10 @@ _DESCRIPTION = """\
 Write a folder of a trained model that other software loads, with a model card (README.md), after it was
 checked that it computes what the model does.
 
-  --to onnx   CTC models: waveform.onnx (waveforms in), model.onnx (features in), and sherpa.onnx with
-              tokens.txt for sherpa-onnx; their weights are one file (pip install 'asr-ema[onnx]'). --int8: a
-              smaller one of each beside them, and what that costs in WER on the dev set.
+  --to onnx   CTC models: waveform.onnx (waveforms in), model.onnx (features in), and two ways into
+              sherpa-onnx: moonshine_*.onnx (the same text) and sherpa.onnx (with times); their weights are
+              one file (pip install 'asr-ema[onnx]'). --int8: a smaller one of each beside them, and what
+              that costs in WER on the dev set.
   --to hf     pretrained families: a folder that transformers loads (of Whisper also CTranslate2, and so
               faster-whisper); our own encoder: one that asr.load_model loads, without the training's state.
   --to torch  CTC models: programs of torch.export, waveform.pt2 and model.pt2.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from asr.config.model import EncoderDecoderConfig
 from asr.model.encoder_decoder.network import EncoderDecoder
 from asr.model.loaded_model import LoadedModel
 
@@ -23,19 +24,32 @@ instead; all graphs share `weights.bin`. Give utterances of up to {max_seconds:g
 cut longer audio."""
 _SHERPA = """\
 
-With sherpa-onnx:
+With sherpa-onnx, by its recogniser of Moonshine models, which hands the waveform to the graph as it is: the
+text is that of `asr transcribe`, without times.
 
 ```python
 import sherpa_onnx, soundfile
-recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc("FOLDER/sherpa.onnx", "FOLDER/tokens.txt")
+recogniser = sherpa_onnx.OfflineRecognizer.from_moonshine(
+    preprocessor="FOLDER/moonshine_preprocessor.onnx",
+    encoder="FOLDER/moonshine_encoder.onnx",
+    uncached_decoder="FOLDER/moonshine_decoder.onnx",
+    cached_decoder="FOLDER/moonshine_decoder.onnx",
+    tokens="FOLDER/moonshine_tokens.txt",
+)
 wave, rate_hz = soundfile.read("speech.wav", dtype="float32")
 stream = recogniser.create_stream()
 stream.accept_waveform(rate_hz, wave)
 recogniser.decode_stream(stream)
-print(stream.result.text)
+print(" ".join(stream.result.text.split()))
 ```
 
-sherpa-onnx takes the mean off a waveform before the graph sees it. {mean}"""
+With times of the tokens, by its recogniser of CTC models:
+
+```python
+recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc("FOLDER/sherpa.onnx", "FOLDER/tokens.txt")
+```
+
+That one takes the mean off a waveform before the graph sees it. {mean}"""
 _MEAN_HEARD = """\
 This model hears the mean (a constant offset of a
 recording) in its lowest bands: a text may differ where the model is unsure."""
@@ -72,11 +86,20 @@ ct2-transformers-converter --model FOLDER --output_dir CT2 \\
 ```
 
 ```python
+import numpy, soundfile
 from faster_whisper import WhisperModel
 model = WhisperModel("CT2")
-segments, _ = model.transcribe("speech.wav", {options})
+wave, rate_hz = soundfile.read("speech.wav", dtype="float32")  # 16000 Hz, one channel
+wave = numpy.pad(wave, (0, max(0, 30 * rate_hz - len(wave))))
+segments, _ = model.transcribe(wave, {options})
 print(" ".join(segment.text.strip() for segment in segments))
-```"""
+```
+
+The silence behind the speech is there since faster-whisper fills its window of 30 s with features that are no
+silence, which changes texts.{window}"""
+_OTHER_WINDOW = """ `asr transcribe` writes within windows of {seconds:g} s here
+(`model.generation_window_seconds`), so that texts may differ still."""
+_FASTER_WHISPER_SECONDS = 30.0
 
 
 def how_to_load(model: LoadedModel, target: str, place: Path) -> str:
@@ -107,7 +130,7 @@ def how_to_load(model: LoadedModel, target: str, place: Path) -> str:
 
 def _by_faster_whisper(model: LoadedModel) -> str:
     """Empty of other families. Options are those of our own decoding."""
-    network = model.network
+    network, config = model.network, model.config.model
     family = getattr(getattr(network.encoder, "config", None), "model_type", None)
     if not isinstance(network, EncoderDecoder) or family != "whisper":
         return ""
@@ -118,8 +141,11 @@ def _by_faster_whisper(model: LoadedModel) -> str:
     }
     if not network.generation_settings.get("suppress_tokens"):
         options["suppress_tokens"] = []
-    language = getattr(model.config.model, "language", None)
-    if language:
-        options["language"] = language
+    assert isinstance(config, EncoderDecoderConfig)
+    if config.language:
+        options["language"] = config.language
     written = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    return "\n" + _CTRANSLATE.format(options=written)
+    seconds = config.least_read_seconds
+    is_other = seconds != _FASTER_WHISPER_SECONDS
+    window = _OTHER_WINDOW.format(seconds=seconds) if is_other else ""
+    return "\n" + _CTRANSLATE.format(options=written, window=window)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.errors import UserError
-from asr.export.tracing import free_axes
+from asr.export.graphs import free_axes
 
 OPSET = 18
 """The first one that has all operators that are used; runtimes of 2023 know it."""
@@ -157,3 +157,12 @@ def describe(proto: Any, entries: Mapping[str, object]) -> None:
     del proto.metadata_props[:]
     for name, value in entries.items():
         proto.metadata_props.add(key=name, value=str(value))
+
+
+def session(path: Path) -> Any:
+    """The graph in onnxruntime, on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # its advice is for who wrote the graph's operators
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 
 from asr.errors import UserError
-from asr.export.graphs import Features, ctc_network, example
+from asr.export.graphs import Features, ctc_network, example, free_axes
 from asr.export.sherpa import TOKENS, write_tokens
 from asr.export.speech import CheckSpeech, batched, difference, texts_of
-from asr.export.tracing import free_axes
 from asr.model.loaded_model import LoadedModel
 from asr.utils.files import naming
 
@@ -25,7 +24,8 @@ class _Whole(torch.nn.Module):
 
     def __init__(self, model: LoadedModel) -> None:
         super().__init__()
-        self.features, self.network = Features(model.front_end), ctc_network(model)
+        self.features = Features(model.front_end, torch.float32)
+        self.network = ctc_network(model)
 
     def forward(
         self, waveforms: torch.Tensor, samples: torch.Tensor

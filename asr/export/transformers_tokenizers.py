@@ -14,6 +14,7 @@ from asr.utils.files import copy_file, write_json
 
 _BLANK = "<pad>"
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
+_CONTROLS = {"<unk>", "<s>", "</s>"}
 
 
 def write_ctc_tokenizer(tokenizer: Tokenizer, place: Path) -> None:
@@ -53,7 +54,13 @@ def _write_pieces(tokenizer: Tokenizer, place: Path) -> None:
     scored = [(_BLANK, 0.0), *((piece, -1.0 / max(1, len(piece))) for piece in pieces)]
     backend = Backend(models.Unigram(scored, unk_id=0))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE)
-    backend.decoder = decoders.Metaspace(_SPACE)
+    # sentencepiece says nothing for <s> and </s>, and for <unk> a sign that stands alone.
+    written = {piece: tokenizer.decode([token]) for token, piece in enumerate(pieces, 1)}
+    said = {
+        name: f" {written[name]} " if written[name] else "" for name in _CONTROLS & written.keys()
+    }
+    steps = [decoders.Replace(name, text) for name, text in sorted(said.items())]
+    backend.decoder = decoders.Sequence([*steps, decoders.Metaspace(_SPACE)])
     made = transformers.ParakeetTokenizer(tokenizer_object=backend, pad_token=_BLANK)
     made.save_pretrained(place)
 

@@ -146,7 +146,7 @@ class LogMel(FrontEnd):
         shortfall = self.mel.n_fft - waveforms_BN.shape[1]
         if shortfall > 0:
             waveforms_BN = nn.functional.pad(waveforms_BN, (0, shortfall))
-        energies_BFT: Tensor = self.mel(waveforms_BN.float())
+        energies_BFT: Tensor = self.mel(waveforms_BN.to(self.mel.mel_scale.fb.dtype))
         return energies_BFT.clamp(min=_LOG_FLOOR).log().transpose(1, 2)
 
 

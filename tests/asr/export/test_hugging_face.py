@@ -9,13 +9,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import final, same_weights
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import asr
 from asr.__main__ import main
-from asr.config.recipe import dump_config, parse_config
-from asr.data.transcripts import training_tokenizer
-from asr.model.make import make_model
 
 
 def export(folder: Path, output: Path, *options: str) -> dict[str, Any]:
@@ -39,35 +36,12 @@ def test_our_own_encoder_is_loaded_by_asr(fluent: Path, tmp_path: Path) -> None:
     assert "license: mit" in card
 
 
-def pretrained_checkpoint(folder: Path, family: str, **model: Any) -> Path:
-    """A checkpoint that nobody has trained, on a tiny pretrained model of a family."""
-    from pretrained_helpers import write_pretrained
-
-    source = folder / "source"
-    write_pretrained(source, family)
-    config = parse_config({"model": {"kind": "pretrained", "encoder": str(source), **model}}, "t")
-    tokenizer = training_tokenizer(config)
-    torch.manual_seed(1)
-    network = make_model(config, tokenizer.vocabulary_size)
-    with torch.no_grad():  # else adapters would be zero
-        for _, weight in network.named_weights():
-            weight.add_(0.05 * torch.randn_like(weight))
-    checkpoint = folder / "checkpoint"
-    checkpoint.mkdir()
-    (checkpoint / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-    tokenizer.save(checkpoint)
-    network.save_description(checkpoint)
-    weights = {name: weight.detach().clone() for name, weight in network.named_weights()}
-    save_file(weights, checkpoint / "teacher.safetensors")
-    return checkpoint
-
-
 @pytest.mark.parametrize(
     "family", ["wav2vec2", "wavlm", "data2vec-audio", "wav2vec2-bert", "parakeet"]
 )
 def test_transformers_computes_what_a_pretrained_student_does(family: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    from pretrained_helpers import speech
+    from pretrained_helpers import pretrained_checkpoint, speech
 
     checkpoint = pretrained_checkpoint(tmp_path, family)
     output = tmp_path / "model"
@@ -87,8 +61,35 @@ def test_transformers_computes_what_a_pretrained_student_does(family: str, tmp_p
     assert tokenizer.decode(path) == "ONE TOO"
 
 
+def test_pieces_of_words_are_read_as_ours_are(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sentencepiece = pytest.importorskip("sentencepiece")
+    from pretrained_helpers import pretrained_checkpoint
+
+    texts = ["the cat sat on the mat", "a dog and the other cat", "no dog sat there at all"]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts * 20),
+        model_prefix=str(tmp_path / "pieces"),
+        vocab_size=30,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    pieces = {"kind": "sentencepiece", "sentencepiece_model": str(tmp_path / "pieces.model")}
+    checkpoint = pretrained_checkpoint(tmp_path, "wav2vec2", pieces)
+    output = tmp_path / "model"
+    export(checkpoint, output)
+    ours = asr.load_model(checkpoint, device="cpu").tokenizer
+    theirs = transformers.AutoTokenizer.from_pretrained(output)
+    for text in texts:
+        tokens = ours.encode(text)
+        path = [place for token in tokens for place in (0, token, token)]
+        assert theirs.decode(path) == ours.decode(tokens) == text
+
+
 def test_adapters_are_merged(tmp_path: Path) -> None:
     pytest.importorskip("peft")
+    from pretrained_helpers import pretrained_checkpoint
+
     checkpoint = pretrained_checkpoint(tmp_path, "wav2vec2", lora={"rank": 2, "alpha": 4})
     output = tmp_path / "model"
     about = export(checkpoint, output)
@@ -116,7 +117,9 @@ def test_an_encoder_decoder_keeps_its_tied_weights_once(tmp_path: Path) -> None:
     special = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|notimestamps|>"])
     text = tokenizer.encode(" so", add_special_tokens=False)
     assert tokenizer.decode([*special, *text], skip_special_tokens=True) == " so"
-    assert "faster_whisper" in (output / "README.md").read_text("utf-8")
+    card = (output / "README.md").read_text("utf-8")
+    assert "faster_whisper" in card
+    assert "windows of 2 s" in card  # and faster-whisper's are of 30 s
 
 
 def test_graphs_of_frames_want_a_ctc_model(

@@ -1,10 +1,15 @@
-"""`asr export --to onnx`: what onnxruntime and sherpa-onnx read is what `asr transcribe` does."""
+"""`asr export --to onnx`: what onnxruntime and sherpa-onnx read is what `asr transcribe` does.
+
+On a run and a prepared set of one's own: ASR_TEST_RUN and ASR_TEST_SET, which the repository does not have.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +19,14 @@ from conftest import asr_command, read_lines
 
 import asr
 from asr.__main__ import main
+from asr.data.dataset import SpeechSet
+from asr.data.reading import Readable
 from asr.export.folders import ABOUT, published
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+
+RUN, SET = (Path(os.environ.get(f"ASR_TEST_{name}", "/none")) for name in ("RUN", "SET"))
 
 
 @pytest.fixture(scope="module")
@@ -129,22 +138,97 @@ def test_the_card_says_what_is_known(exported: Path) -> None:
     assert "| dev |" in card
 
 
-def test_sherpa_onnx_reads_the_same(fluent: Path, exported: Path, corpus: Path) -> None:
+def read_by(recogniser: Any, wave: np.ndarray) -> tuple[str, list[float]]:
+    """Text and times."""
+    stream = recogniser.create_stream()
+    stream.accept_waveform(16_000, wave)
+    recogniser.decode_stream(stream)
+    return " ".join(stream.result.text.split()), stream.result.timestamps
+
+
+def ctc(graph: Path) -> Any:
+    """sherpa-onnx's recogniser of CTC models that take waveforms."""
     sherpa_onnx = pytest.importorskip("sherpa_onnx")
+    return sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
+        str(graph), str(graph.with_name("tokens.txt"))
+    )
+
+
+def moonshine(exported: Path, end: str = "") -> Any:
+    """sherpa-onnx's recogniser of Moonshine models, with the files of an exported one."""
+    sherpa_onnx = pytest.importorskip("sherpa_onnx")
+    parts = ("preprocessor", f"encoder{end}", "decoder", "decoder")
+    files = [str(exported / f"moonshine_{part}.onnx") for part in parts]
+    return sherpa_onnx.OfflineRecognizer.from_moonshine(
+        *files, str(exported / "moonshine_tokens.txt")
+    )
+
+
+def test_sherpa_onnx_reads_the_same(fluent: Path, exported: Path, corpus: Path) -> None:
+    model, recogniser = asr.load_model(fluent, device="cpu"), moonshine(exported)
+    texts = set()
+    for wave in utterances(corpus):
+        for given in (wave, wave + np.float32(0.02), wave[:300]):
+            expected = asr.transcribe(model, (given, 16_000)).text
+            assert read_by(recogniser, given)[0] == expected
+            texts.add(expected)
+    assert len(texts) > 4
+    assert read_by(moonshine(exported, ".int8"), utterances(corpus)[0])[0]
+
+
+def test_sherpa_onnx_reads_the_same_with_times(fluent: Path, exported: Path, corpus: Path) -> None:
     model = asr.load_model(fluent, device="cpu")
     for name in ("sherpa.onnx", "sherpa.int8.onnx"):
-        recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
-            str(exported / name), str(exported / "tokens.txt")
-        )
+        recogniser = ctc(exported / name)
         for wave in utterances(corpus):
             wave = wave - wave.mean()  # which it takes off, and the model hears
-            expected = asr.transcribe(model, (wave, 16_000))
-            stream = recogniser.create_stream()
-            stream.accept_waveform(16_000, wave)
-            recogniser.decode_stream(stream)
+            text, times = read_by(recogniser, wave)
             if "int8" not in name:
-                assert " ".join(stream.result.text.split()) == expected.text
-            assert all(time <= len(wave) / 16_000 for time in stream.result.timestamps)
+                assert text == asr.transcribe(model, (wave, 16_000)).text
+            assert all(time <= len(wave) / 16_000 for time in times)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "family",
+    ["whisper", "wav2vec2", "hubert", "wavlm", "wav2vec2-bert", "parakeet"],
+)
+def test_pretrained_families_are_read_the_same(family: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from pretrained_helpers import pretrained_checkpoint, speech
+
+    checkpoint, exported = pretrained_checkpoint(tmp_path, family), tmp_path / "exported"
+    assert main(["export", str(checkpoint), "--to", "onnx", "--output", str(exported)]) == 0
+    model, recogniser = asr.load_model(checkpoint, device="cpu"), moonshine(exported)
+    for seed, samples in enumerate((9_000, 20_000, 48_123)):
+        wave = speech(samples, seed) + np.float32(0.01 * seed)
+        expected = asr.transcribe(model, (wave, 16_000)).text
+        assert expected
+        assert read_by(recogniser, wave)[0] == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RUN.is_dir() or not SET.is_file(), reason="no run, or no set")
+def test_a_whole_set_is_read_the_same(tmp_path: Path) -> None:
+    exported = tmp_path / "exported"
+    command = ["export", str(RUN), "--to", "onnx", "--output", str(exported), "--dev", str(SET)]
+    assert main(command) == 0
+    model = asr.load_model(RUN, device="cpu")
+    session = onnxruntime.InferenceSession(exported / "waveform.onnx")
+    with_times, exact = ctc(exported / "sherpa.onnx"), moonshine(exported)
+    speech = SpeechSet.load(SET).at_rate(16_000).within(0.0, model.config.corpus.max_seconds)
+    others = {"onnxruntime": 0, "sherpa-onnx": 0, "sherpa-onnx with times": 0}
+    for place in range(len(speech)):
+        wave = Readable.of(speech.cuts, [place]).waveforms_BN[0].numpy()
+        expected = asr.transcribe(model, (wave, 16_000)).text
+        given = {"waveforms": wave[None], "samples": np.array([len(wave)])}
+        log_probs, frames = session.run(None, given)
+        path = log_probs[0, : frames[0]].argmax(-1)
+        others["onnxruntime"] += text_of(exported / "tokens.txt", path) != expected
+        others["sherpa-onnx"] += read_by(exact, wave)[0] != expected
+        others["sherpa-onnx with times"] += read_by(with_times, wave)[0] != expected
+    print(f"of {len(speech)} texts differ:", others)
+    assert others["onnxruntime"] == others["sherpa-onnx"] == 0
 
 
 def test_a_folder_is_not_written_over(
