@@ -1,4 +1,7 @@
-"""Whoever installs the wheel needs no clone: it carries the recipes, and copies of them run."""
+"""Whoever installs the wheel needs no clone: it carries the recipes, and copies of them run.
+
+ASR_TEST_FESTVOX_RU: the package of that speech (.deb), or a folder that it was unpacked into, for a whole run.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ import pytest
 from recipe_paths import RECIPES
 
 ROOT = RECIPES.parent
+FESTVOX_RU = Path(os.environ.get("ASR_TEST_FESTVOX_RU", "/none"))
 WITHOUT_KENLM = """
 import importlib.metadata as metadata
 of_any = metadata.version
@@ -144,6 +148,25 @@ def test_a_missing_extra_is_named_before_anything_is_fetched(
         pth.unlink()
     assert done.returncode == 2
     assert "kenlm is missing; pip install 'asr-ema[beam]'" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FESTVOX_RU.exists(), reason="no speech")
+def test_a_copied_recipe_ends_in_an_exported_model(installed: Path, tmp_path: Path) -> None:
+    """Minutes of training, on 2 cores."""
+    pytest.importorskip("onnxscript")
+    quick = "exp/festvox_ru_quick"
+    for command in (
+        ["asr", "recipes", "copy", "festvox_ru"],
+        ["bash", "recipes/festvox_ru/run.sh", "--quick", "--source", FESTVOX_RU],
+        ["asr", "report", quick],
+        ["asr", "export", quick, "--to", "hf", "--output", "hf"],
+        ["asr", "export", quick, "--to", "onnx", "--output", "onnx"],
+    ):
+        done = run(command, tmp_path, installed)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / quick / "report/index.html").is_file()
+    assert "moonshine other texts: 0 of" in done.stdout
 
 
 @pytest.mark.slow
