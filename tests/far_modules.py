@@ -69,10 +69,12 @@ BY_TRAININGS = [
     "asr.training.augmentation",
     "asr.training.checkpoint",
     "asr.training.gradient_sketch",
-    "asr.training.objectives",
+    "asr.training.objectives.objective",
+    "asr.training.objectives.texts",
     "asr.training.train_step",
     "asr.training.trainer",
-    "asr.training.validation",
+    "asr.training.validation.dev_sets",
+    "asr.training.validation.texts",
 ]
 ON_THE_HOST = {
     "audio, before it is sent": """asr.data.audio asr.data.dataloader asr.data.loading.micro_batch

@@ -24,6 +24,7 @@ from asr.config.fields import (
     check_schedule,
 )
 from asr.config.model import ModelSection, TransformerConfig
+from asr.config.objective import ObjectiveConfig
 from asr.config.patience import PlateauConfig
 from asr.config.pseudo_label import PseudoLabelConfig
 from asr.config.store import StoreConfig
@@ -206,6 +207,7 @@ class Config(Section):
     """Run or checkpoint whose weights alone a new run starts from: those of its average, or name its
     student.safetensors. With another tokenizer the head is made anew; else the average begins as these weights,
     without a warm-up (teacher.warmup_share)."""
+    objective: ObjectiveConfig = ObjectiveConfig()
     corpus: CorpusConfig = CorpusConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     features: FeatureConfig = FeatureConfig()

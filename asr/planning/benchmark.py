@@ -144,7 +144,7 @@ def _put_usual_labels(trainer: Trainer) -> None:
     be faster than those of a run.
     """
     from asr.data.segments import Kind
-    from asr.training.objectives import PseudoLabels, TextObjective, Texts
+    from asr.training.objectives.texts import PseudoLabels, TextObjective, Texts
 
     tokens_per_second = trainer.data.tokens_per_second
 

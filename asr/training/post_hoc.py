@@ -153,7 +153,7 @@ def evaluate_average(
     a file: a run's folder may come from a stranger, and runs nothing.
     """
     from asr.model.model_folder import load_model
-    from asr.training.validation import DevSets
+    from asr.training.validation.texts import TextDevSets
 
     model = load_model(made.folder, device=None)
     ranks = Ranks(0, 1, model.device)
@@ -163,7 +163,7 @@ def evaluate_average(
         recorded_normaliser(name, f"{made.folder / 'config.yaml'}, corpus.scoring_normaliser")
     corpus = config.corpus.model_copy(update={"scoring_normaliser": name})
     config = config.model_copy(update={"corpus": corpus})
-    dev = DevSets.load(config, model.front_end, model.tokenizer, ranks)
+    dev = TextDevSets.load(config, model.front_end, model.tokenizer, ranks)
     records = []
     for speech in dev.sets:
         metrics = dev.evaluate(model.network, speech)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -32,6 +32,7 @@ from asr.training.guards.audio_store import StoreGuard
 from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
 from asr.training.guards.lost_audio import LostAudioGuard
 from asr.training.guards.non_finite import NonFinite
+from asr.training.objectives.kinds import make_dev_sets, make_objective
 from asr.training.post_hoc import make_averages
 from asr.training.records import Update, mean_of, note_card_in_force
 from asr.training.regularisation import enter_phase
@@ -40,7 +41,7 @@ from asr.training.start.agreed import agreed_checkpoint
 from asr.training.start.warm_start import is_whole_model, warm_start_of
 from asr.training.state import TrainingState
 from asr.training.train_step import TrainStep
-from asr.training.validation import DevSets
+from asr.training.validation.texts import TextDevSets
 from asr.utils.signals import StopRequest
 
 
@@ -79,16 +80,17 @@ class Trainer:
         encoder = self.engine.student.encoder
         with together(ranks):
             self.features, read_features = make_extractors(config, encoder, ranks.device)
-            self.dev = DevSets.load(config, read_features.front_end, self.tokenizer, ranks)
+            self.dev = make_dev_sets(config, read_features.front_end, self.tokenizer, ranks)
+        models = TeacherContext(config, self.engine, self.averages, ranks, self._new_network)
         self.labeler: PseudoLabeler | None = None
         self.label_guard: LabelGuard | None = None
-        """None in a supervised run, both."""
+        """None where nothing is pseudo-labelled, both."""
         if factory is not None:
-            models = TeacherContext(config, self.engine, self.averages, ranks, self._new_network)
+            assert isinstance(self.dev, TextDevSets)
             self.labeler = factory.make(models, self.data, read_features, self._say)
-            seen = self.averages, self.engine, self.dev
-            self.label_guard = LabelGuard(config, self.labeler, *seen, self._say)
-        self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
+            self.label_guard = LabelGuard(config, self.labeler, self.dev, self._say)
+        self.objective = make_objective(models, self.labeler, read_features)
+        self.train_step = TrainStep(config, self.engine, self.features, ranks, self.objective)
         self.state = TrainingState.at_the_start(config, batch_seconds)
         self.lost_audio = LostAudioGuard(config, ranks, self.data.utterances, self._say)
         self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
@@ -105,8 +107,6 @@ class Trainer:
             self.notes += saved.put(self.engine, self.averages)
             self.notes += self.state.restore(saved.state, self.store.is_own)
             self._restore_labels(saved)
-            if self.label_guard is not None:
-                self.label_guard.load(saved.state.get("label_guard"), self.state.dev_wer)
 
     def _network(self, with_weights: bool) -> SpeechModel:
         size = self.tokenizer.vocabulary_size
@@ -117,6 +117,8 @@ class Trainer:
         return self._network(with_weights=False)
 
     def _restore_labels(self, saved: Checkpoint) -> None:
+        if self.label_guard is not None:
+            self.label_guard.load(saved.state.get("label_guard"), self.state.dev_score)
         labels = saved.state.get("labelling")
         if self.labeler is None or labels is None:
             self.state.forget_cache()
@@ -220,8 +222,7 @@ class Trainer:
                     teacher_update.evaluation_momentum,
                     (teacher_update.from_hours, teacher_update.to_hours),
                 )
-            if self.labeler is not None:
-                self.labeler.teacher.stepped(state.clock.hours, teacher_update is not None)
+            self.objective.stepped(state.clock.hours, teacher_update is not None)
         else:
             self.non_finite.count_skipped()
         state.batches_drawn += 1
@@ -258,7 +259,8 @@ class Trainer:
         if self.log is not None:
             label_metrics = self.labeler.metrics() if self.labeler else no_metrics()
             label_metrics |= label_guard_metrics(self.label_guard)
-            record = update.record(self.config, self.state, label_metrics)
+            found = self.objective.metrics(update.stats, update.seconds)
+            record = update.record(self.config, self.state, found, label_metrics)
             is_noted = self.config.trainer.utterance_ledger  # an id is read from the manifest
             ids = self.data.utterance_ids(batch.batch) if is_noted else {}
             self.log.training(record, ids, update.seconds / update.wall_seconds)
@@ -279,34 +281,31 @@ class Trainer:
                     self._save_at_once()
                 raise
             if self.is_complete:  # by what was found
-                self._checkpoint(self.state.dev_wer)
+                self._checkpoint(self.state.dev_score)
 
     def _evaluate_and_save(self) -> None:
         self._evaluate()
         self._evaluation_is_due = False
-        self._checkpoint(self.state.dev_wer)
+        self._checkpoint(self.state.dev_score)
 
     def _evaluate(self) -> None:
-        """Student and teacher on every dev set; the teacher's mean WER picks the best checkpoint."""
+        """Student and teacher on every dev set; the teacher's mean score picks the best checkpoint."""
         distance = self.averages.shipped.distance()
         reading = self.label_guard.reading(self.state.clock.hours) if self.label_guard else None
         with self.engine.evaluating() as student, self.averages.shipped.evaluating() as average:
             models = {"student": student, "teacher": average}
-            wers: dict[str, list[float]] = {model: [] for model in models}
+            scores: dict[str, list[float]] = {model: [] for model in models}
             for speech in self.dev.sets:
                 for model, network in models.items():
                     watch = reading if reading is not None and reading.model == model else None
-                    metrics = self.dev.evaluate(network, speech, watch)
-                    wers[model].append(metrics.wer)
-                    if watch is not None:
-                        watch.metrics.append(metrics)
+                    metrics = self.dev.evaluate_beside(network, average, speech, watch)
+                    scores[model].append(metrics.score)
                     if self.log:
                         place = {**self.state.place(), "set": speech.name, "model": model}
                         record = {**place, **asdict(metrics), "teacher_student_distance": distance}
                         self.log.evaluation(record)
-        self.state.dev_wer = mean_of(wers["teacher"])
-        if self.labeler is not None:
-            self.labeler.teacher.evaluated(self.state.clock.hours, mean_of(wers["student"]))
+        self.state.dev_score = mean_of(scores["teacher"])
+        self.objective.evaluated(self.state.clock.hours, mean_of(scores["student"]))
         if self.label_guard is not None and reading is not None:
             self.label_guard.take(reading)
             self._tell_the_stream()
@@ -318,16 +317,15 @@ class Trainer:
         self._checkpoint(None)
         self._say_what_is_saved(waits=True)
 
-    def _checkpoint(self, dev_wer: float | None) -> None:
+    def _checkpoint(self, dev_score: float | None) -> None:
         labeler = self.labeler
         if self.log:
             self.log.flush_to_disk()
         if labeler is not None and labeler.ledger is not None:
             labeler.ledger.write(self.state.batches_drawn)
         state = {
-            **self.state.to_json(),
+            **replace(self.state, dev_score=dev_score).to_json(),
             "averages": self.averages.state(),
-            "dev_wer": dev_wer,
             "evaluation_is_due": self._evaluation_is_due,
             "corpora": self.data.fingerprints,
             "labelling": labeler.state() if labeler else None,

@@ -1,0 +1,43 @@
+"""What a recipe's `objective:` can say: what the student is trained for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from asr.config.fields import Count, NonNegative, Positive, Section, Share
+
+
+class LatentConfig(Section):
+    """For kind latent; the defaults are data2vec's of speech (Baevski et al. 2022, arXiv 2202.03555)."""
+
+    teacher: Literal["ema", "student"] = "ema"
+    """Whose representations are predicted: the average's, or to compare the student's own, which collapse."""
+    top_blocks: Count = 8
+    """The mean of the outputs of so many blocks, counted from the last, is predicted; each normalised over the
+    utterance's frames."""
+    mask_share: Annotated[Share, Field(gt=0)] = 0.65
+    """Spans of masked frames, together, over the utterance's frames: as they overlap, about half are masked."""
+    mask_ms: Positive = 200.0
+    """Length of a span; in an encoder's frames it is rounded."""
+    smooth_l1_beta: NonNegative = 0.0
+    """Error below which the smooth L1 loss is quadratic; 0 for the squared error everywhere."""
+
+
+class ObjectiveConfig(Section):
+    kind: Literal["text", "latent"] = "text"
+    """What the student predicts: the texts of speech (transcripts and pseudo-labels); or of masked, augmented
+    speech what the average makes of the clean one, which needs no transcript (self-supervised)."""
+    latent: LatentConfig = LatentConfig()
+    """Masks, targets and loss, for kind latent."""
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether transcripts, labels and so a tokenizer are needed."""
+        return self.kind == "text"
+
+    @property
+    def score_name(self) -> str:
+        """What checkpoints are compared by, as state.json and complete.json have it."""
+        return "dev_wer" if self.has_texts else "dev_loss"
