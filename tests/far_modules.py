@@ -54,7 +54,10 @@ BY_TRAININGS = [
     "asr.distributed.fine_tuning",
     "asr.distributed.process_group",
     "asr.distributed.shards",
+    "asr.model.encoders.outputs",
     "asr.model.encoders.recompute",
+    "asr.model.latent.network",
+    "asr.model.latent.targets",
     "asr.model.speech_model",
     "asr.pseudo_labels.maker",
     "asr.pseudo_labels.pseudo_labeler",
@@ -69,11 +72,14 @@ BY_TRAININGS = [
     "asr.training.augmentation",
     "asr.training.checkpoint",
     "asr.training.gradient_sketch",
+    "asr.training.objectives.latent",
     "asr.training.objectives.objective",
+    "asr.training.objectives.prediction",
     "asr.training.objectives.texts",
     "asr.training.train_step",
     "asr.training.trainer",
     "asr.training.validation.dev_sets",
+    "asr.training.validation.latent",
     "asr.training.validation.texts",
 ]
 ON_THE_HOST = {
@@ -84,7 +90,7 @@ ON_THE_HOST = {
         asr.decoding.tuning""",
     "labels, after they were read": """asr.pseudo_labels.labelling.decoding
         asr.pseudo_labels.labelling.label_sets asr.pseudo_labels.sharing.smoothing asr.pseudo_labels.store""",
-    "draws that are sent": "asr.training.regularisation",
+    "draws that are sent": "asr.training.objectives.spans asr.training.regularisation",
     "texts and objects between ranks": "asr.distributed.agreement asr.distributed.meeting",
     "names of devices, no tensor": """asr.decoding.sharing.processes asr.planning.audit.runner
         asr.planning.checks.machine asr.tracking.environment""",

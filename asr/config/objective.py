@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from asr.config.fields import Count, NonNegative, Positive, Section, Share
+
+if TYPE_CHECKING:
+    from asr.config.schema import Config
 
 
 class LatentConfig(Section):
@@ -41,3 +44,25 @@ class ObjectiveConfig(Section):
     def score_name(self) -> str:
         """What checkpoints are compared by, as state.json and complete.json have it."""
         return "dev_wer" if self.has_texts else "dev_loss"
+
+
+def check_objective(config: Config) -> Config:
+    """The recipe. Raises ValueError where another part of the recipe does not go with its objective."""
+    objective, model = config.objective, config.model
+    if objective.has_texts:
+        return config
+    if model.kind != "transformer":
+        raise ValueError(
+            f"objective.kind {objective.kind} needs model.kind transformer so far, and it is {model.kind}"
+        )
+    if objective.latent.top_blocks > model.layers:
+        raise ValueError(
+            f"objective.latent.top_blocks {objective.latent.top_blocks} is more than model.layers "
+            f"{model.layers}: set it to that or less"
+        )
+    if config.pseudo_label.start.is_set:
+        raise ValueError(
+            f"objective.kind {objective.kind} labels nothing, and pseudo_label.start is set: set "
+            "pseudo_label.start_hours to null"
+        )
+    return config

@@ -24,7 +24,7 @@ from asr.config.fields import (
     check_schedule,
 )
 from asr.config.model import ModelSection, TransformerConfig
-from asr.config.objective import ObjectiveConfig
+from asr.config.objective import ObjectiveConfig, check_objective
 from asr.config.patience import PlateauConfig
 from asr.config.pseudo_label import PseudoLabelConfig
 from asr.config.store import StoreConfig
@@ -222,6 +222,7 @@ class Config(Section):
     tracking: TrackingConfig = TrackingConfig()
 
     _older_names = model_validator(mode="before")(with_loggers_in_place)
+    _goes_with_objective = model_validator(mode="after")(check_objective)
 
     @model_validator(mode="before")
     @classmethod
@@ -310,9 +311,18 @@ class Config(Section):
 
     def has_role(self, role: str) -> bool:
         """Whether sets of corpus.labelled, or of corpus.untranscribed, are trained on."""
+        if not self.objective.has_texts:
+            return role == "untranscribed"
         if role == "untranscribed":
             return self.pseudo_label.start.is_set
         return not self.has_no_transcripts
+
+    def sets_of(self, role: str) -> list[str]:
+        """Sets that have a role; without texts to train on, that of the untranscribed ones."""
+        corpus = self.corpus
+        if self.objective.has_texts:
+            return corpus.labelled if role == "labelled" else corpus.untranscribed
+        return [*corpus.untranscribed, *corpus.labelled] if role == "untranscribed" else []
 
     @property
     def group_seconds(self) -> float:

@@ -62,8 +62,9 @@ class Share:
     features_BTF: Tensor
     lengths_B: Tensor
     seconds: list[float]
-    mine: list[Segment]
-    """The same utterances; none where they are a neighbour's, and not to be counted."""
+    segments: list[Segment]
+    is_mine: bool
+    """Else it is a neighbour's, and not to be counted."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,9 @@ class DevSets(ABC):
             features_BTF, lengths_B = self.front_end(
                 sent(heard.waveforms_BN, device), heard.samples_B
             )
-            yield Share(
-                features_BTF,
-                lengths_B,
-                [share[place].seconds for place in heard.kept] or [1.0],
-                [mine[place] for place in heard.kept] if mine else [],
-            )
+            read = [share[place] for place in heard.kept]
+            seconds = [segment.seconds for segment in read] or [1.0]
+            yield Share(features_BTF, lengths_B, seconds, read, is_mine=bool(mine and read))
 
     def count_lost(self, speech: SpeechSet, lost: Sequence[str]) -> int:
         """Over all ranks. A collective. Raises UserError where they are more than may be."""

@@ -71,16 +71,16 @@ class TextDevSets(DevSets):
         sums, lost = [0.0] * 6, list[str]()
         for share in self.shares(speech, lost):
             found = read(network, share.features_BTF, share.lengths_B, share.seconds)
-            if share.mine:
-                references = [speech.references[s.index] for s in share.mine]
+            if share.is_mine:
+                references = [speech.references[s.index] for s in share.segments]
                 frames = network.encoder.output_lengths(share.lengths_B).tolist()
                 counts = (
                     *self._errors(found, references),
-                    *self._loss(network, found, references, frames, share.mine),
+                    *self._loss(network, found, references, frames, share.segments),
                 )
                 sums = [total + count for total, count in zip(sums, counts, strict=True)]
                 if watch is not None:
-                    watch(found, share.mine, references)
+                    watch(found, share.segments, references)
         word_errors, words, character_errors, characters, loss, spoken = self.ranks.sum(sums)
         metrics = TextMetrics(
             wer=100 * word_errors / max(1.0, words),
