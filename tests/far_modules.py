@@ -54,7 +54,6 @@ BY_TRAININGS = [
     "asr.distributed.fine_tuning",
     "asr.distributed.process_group",
     "asr.distributed.shards",
-    "asr.model.encoders.outputs",
     "asr.model.encoders.recompute",
     "asr.model.latent.network",
     "asr.model.latent.targets",
@@ -101,7 +100,8 @@ ON_THE_HOST = {
         asr.export.to_hugging_face asr.export.to_onnx asr.export.to_torch asr.export.tracing
         asr.export.transformers_models""",
     "shapes alone": "asr.planning.checks.corpora asr.planning.network",
-    "an interface": "asr.model.encoders.encoder asr.model.masks",
+    "an interface": "asr.model.encoders.encoder asr.model.encoders.outputs asr.model.masks",
+    "has weights kept and put back by asr.teacher.snapshots": "asr.training.guards.collapse",
     "calls torch's optimizers": "asr.distributed.optimizers",
     "files": "asr.training.post_hoc asr.tracking.tensorboard asr.utils.files",
     "a runtime of its own, CTranslate2": "asr.pseudo_labels.labelling.faster_whisper",

@@ -12,6 +12,28 @@ if TYPE_CHECKING:
     from asr.config.schema import Config
 
 
+class CollapseConfig(Section):
+    """When representations count as collapsed, over about the last reference batches of audio; and what is
+    done about it. The bounds of variances are those at which data2vec's code ends a run."""
+
+    min_target_variance: NonNegative = 0.01
+    """Alarm below this variance of what is predicted, over masked frames, on average over the channels."""
+    min_prediction_variance: NonNegative = 1e-4
+    """Alarm below this variance of the predictions, likewise."""
+    max_dead_share: Share = 0.5
+    """Alarm above this share of frames whose representation is hardly more than their utterance's mean."""
+    min_effective_rank: NonNegative = 2.0
+    """Alarm, at evaluations, below this effective rank of the average's output over a dev set's frames: 1 is a
+    line, model.width the most."""
+    action: Literal["warn", "rollback", "stop"] = "warn"
+    """Say so; or also put student and average back to their last healthy state, and stop where that has not
+    helped; or stop."""
+    snapshot_hours: Positive = 1.0
+    """Audio between two states that rollback keeps; it goes back to the last but one."""
+    grace_hours: NonNegative = 0.0
+    """Audio from the start within which nothing is said."""
+
+
 class LatentConfig(Section):
     """For kind latent; the defaults are data2vec's of speech (Baevski et al. 2022, arXiv 2202.03555)."""
 
@@ -26,6 +48,8 @@ class LatentConfig(Section):
     """Length of a span; in an encoder's frames it is rounded."""
     smooth_l1_beta: NonNegative = 0.0
     """Error below which the smooth L1 loss is quadratic; 0 for the squared error everywhere."""
+    health: CollapseConfig = CollapseConfig()
+    """Whether the representations have collapsed, and what is done then."""
 
 
 class ObjectiveConfig(Section):

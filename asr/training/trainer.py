@@ -34,13 +34,14 @@ from asr.training.guards.lost_audio import LostAudioGuard
 from asr.training.guards.non_finite import NonFinite
 from asr.training.objectives.kinds import make_dev_sets, make_objective
 from asr.training.post_hoc import make_averages
-from asr.training.records import Update, mean_of, note_card_in_force
+from asr.training.records import Update, note_card_in_force
 from asr.training.regularisation import enter_phase
 from asr.training.resume_rules import check_corpora
 from asr.training.start.agreed import agreed_checkpoint
 from asr.training.start.warm_start import is_whole_model, warm_start_of
 from asr.training.state import TrainingState
 from asr.training.train_step import TrainStep
+from asr.training.validation.dev_sets import DevMetrics, mean_score
 from asr.training.validation.texts import TextDevSets
 from asr.utils.signals import StopRequest
 
@@ -106,7 +107,7 @@ class Trainer:
         if saved is not None:
             self.notes += saved.put(self.engine, self.averages)
             self.notes += self.state.restore(saved.state, self.store.is_own)
-            self._restore_labels(saved)
+            self._restore_objective(saved)
 
     def _network(self, with_weights: bool) -> SpeechModel:
         size = self.tokenizer.vocabulary_size
@@ -116,7 +117,8 @@ class Trainer:
         """Another one of the student's shapes, weights unset."""
         return self._network(with_weights=False)
 
-    def _restore_labels(self, saved: Checkpoint) -> None:
+    def _restore_objective(self, saved: Checkpoint) -> None:
+        self.objective.load(saved.state, saved.extra)
         if self.label_guard is not None:
             self.label_guard.load(saved.state.get("label_guard"), self.state.dev_score)
         labels = saved.state.get("labelling")
@@ -230,6 +232,7 @@ class Trainer:
         norm, threshold = self.engine.gradient_norm, self.engine.values.max_gradient_norm
         state.observe_gradient(self.config, norm, threshold, seconds, self.train_step.measured)
         self._say(*state.plateau.observe(stats, state.clock.hours))
+        self._say(*self.objective.watch(stats, state.clock.hours, seconds))
         wall_seconds = time.perf_counter() - started
         wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
         about = norm, batch.padding_share, wait_share, wall_seconds
@@ -294,18 +297,18 @@ class Trainer:
         reading = self.label_guard.reading(self.state.clock.hours) if self.label_guard else None
         with self.engine.evaluating() as student, self.averages.shipped.evaluating() as average:
             models = {"student": student, "teacher": average}
-            scores: dict[str, list[float]] = {model: [] for model in models}
+            found: dict[str, list[DevMetrics]] = {model: [] for model in models}
             for speech in self.dev.sets:
                 for model, network in models.items():
                     watch = reading if reading is not None and reading.model == model else None
                     metrics = self.dev.evaluate_beside(network, average, speech, watch)
-                    scores[model].append(metrics.score)
+                    found[model].append(metrics)
                     if self.log:
                         place = {**self.state.place(), "set": speech.name, "model": model}
                         record = {**place, **asdict(metrics), "teacher_student_distance": distance}
                         self.log.evaluation(record)
-        self.state.dev_score = mean_of(scores["teacher"])
-        self.objective.evaluated(self.state.clock.hours, mean_of(scores["student"]))
+        self.state.dev_score = mean_score(found["teacher"])
+        self._say(*self.objective.evaluated(self.state.clock.hours, found))
         if self.label_guard is not None and reading is not None:
             self.label_guard.take(reading)
             self._tell_the_stream()
@@ -318,29 +321,27 @@ class Trainer:
         self._say_what_is_saved(waits=True)
 
     def _checkpoint(self, dev_score: float | None) -> None:
-        labeler = self.labeler
         if self.log:
             self.log.flush_to_disk()
-        if labeler is not None and labeler.ledger is not None:
-            labeler.ledger.write(self.state.batches_drawn)
+        if self.labeler is not None and self.labeler.ledger is not None:
+            self.labeler.ledger.write(self.state.batches_drawn)
         state = {
             **replace(self.state, dev_score=dev_score).to_json(),
             "averages": self.averages.state(),
             "evaluation_is_due": self._evaluation_is_due,
             "corpora": self.data.fingerprints,
-            "labelling": labeler.state() if labeler else None,
+            **self.objective.state(),
             "label_guard": self.label_guard.state() if self.label_guard else None,
             "ranks": self.ranks.world,
             "batch_seconds": self.state.batch_seconds,
         }
         is_new = not self.store.has_weights_at(self.state.clock.seconds, self.state.batches_drawn)
         self._say_what_is_saved(waits=is_new)
-        extras = labeler.tensors() if labeler else {}
+        extras = self.objective.tensors()
         if is_new:
             extras |= self.averages.tensors(self.state.schedule.pending_seconds > 0)
         parts = self.engine, self.averages.shipped, self.tokenizer, self.config, state, self.ranks
-        files = labeler.teacher.files() if labeler else []
-        self.store.save(*parts, extras, files)
+        self.store.save(*parts, extras, self.objective.files())
         self._say_what_is_saved()
 
     def _say_what_is_saved(self, waits: bool = False) -> None:

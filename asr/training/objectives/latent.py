@@ -8,6 +8,7 @@ Shape suffixes: B utterances, S encoder frames, D model width, K sums of a chann
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,9 +23,12 @@ from asr.model.latent.targets import Representations, representations
 from asr.model.masks import masked_by
 from asr.teacher.teachers import TeacherContext, named_teacher
 from asr.training.batch_stats import BatchStats
+from asr.training.guards.collapse import CollapseGuard
 from asr.training.objectives.objective import Objective, StudentInput, without_non_finite
 from asr.training.objectives.prediction import predicted, variances
 from asr.training.objectives.spans import frame_ms, span_mask, span_masks
+from asr.training.validation.dev_sets import DevMetrics
+from asr.training.validation.latent import LatentMetrics
 from asr.utils.devices import fetched
 
 
@@ -39,6 +43,7 @@ class LatentObjective(Objective):
         student = models.engine.student
         assert isinstance(student, LatentModel)
         self.student = student
+        self.guard = CollapseGuard(self.policy.health, models)
         self.frame_ms = frame_ms(features.front_end, student.encoder)
 
     def begin_batch(self, batch: RankBatch, number: int, hours: float) -> float:
@@ -100,6 +105,25 @@ class LatentObjective(Objective):
             "dead_share": stats.dead_frames / frames,
             "masked_share": stats.masked_frames / frames,
         }
+
+    def watch(self, stats: BatchStats, hours: float, seconds: float) -> list[str]:
+        if not stats.masked_frames:
+            return []
+        return self.guard.watch(self.metrics(stats, seconds), hours, seconds)
+
+    def evaluated(self, hours: float, found: Mapping[str, Sequence[DevMetrics]]) -> list[str]:
+        ranks = [one.effective_rank for one in found["teacher"] if isinstance(one, LatentMetrics)]
+        return self.guard.evaluated(sum(ranks) / len(ranks), hours) if ranks else []
+
+    def state(self) -> dict[str, Any]:
+        return {"collapse": self.guard.state()}
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        return self.guard.tensors()
+
+    def load(self, state: Mapping[str, Any], read: Callable[[str], Mapping[str, Tensor]]) -> None:
+        if state.get("collapse"):
+            self.guard.load(state["collapse"], read)
 
     def stepped(self, hours: float, average_moved: bool) -> None:
         self.teacher.stepped(hours, average_moved)

@@ -6,8 +6,9 @@ Shape suffixes: B utterances, S encoder frames or places of tokens, V vocabulary
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from asr.data.dataloader import RankBatch
 from asr.data.loading.micro_batch import MicroBatch
 from asr.distributed.process_group import Ranks
 from asr.training.batch_stats import BatchStats
+from asr.training.validation.dev_sets import DevMetrics
 
 Targets = list[list[int]]
 """Token ids of each utterance."""
@@ -73,8 +75,31 @@ class Objective(ABC):
     def stepped(self, hours: float, average_moved: bool) -> None:
         """An update was applied, at `hours` of audio."""
 
-    def evaluated(self, hours: float, student_score: float | None) -> None:
-        """The student was evaluated: its mean over the dev sets; None without dev sets."""
+    def watch(self, stats: BatchStats, hours: float, seconds: float) -> list[str]:
+        """After an update of so many seconds of audio, over all ranks, which ended at `hours`: judge, and act.
+
+        Lines for people. A collective.
+        """
+        return []
+
+    def evaluated(self, hours: float, found: Mapping[str, Sequence[DevMetrics]]) -> list[str]:
+        """Student and teacher were, on each dev set. Lines for people. A collective."""
+        return []
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for state.json, by their names there."""
+        return {}
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Copies of more tensors for a checkpoint, by the name of their file. A collective."""
+        return {}
+
+    def files(self) -> list[Path]:
+        """Files of the run's folder, for the checkpoint's."""
+        return []
+
+    def load(self, state: Mapping[str, Any], read: Callable[[str], Mapping[str, Tensor]]) -> None:
+        """Go on from a checkpoint's state.json; `read` gives tensors by the name of their file."""
 
 
 def without_non_finite(

@@ -8,8 +8,9 @@ Shape suffixes: B utterances, S encoder frames or places of tokens, V vocabulary
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from asr.training.objectives.objective import (
     Targets,
     without_non_finite,
 )
+from asr.training.validation.dev_sets import DevMetrics, mean_score
 from asr.utils.devices import fetched, sent
 
 
@@ -166,9 +168,19 @@ class TextObjective(Objective):
         if self.labeler is not None:
             self.labeler.teacher.stepped(hours, average_moved)
 
-    def evaluated(self, hours: float, student_score: float | None) -> None:
+    def evaluated(self, hours: float, found: Mapping[str, Sequence[DevMetrics]]) -> list[str]:
         if self.labeler is not None:
-            self.labeler.teacher.evaluated(hours, student_score)
+            self.labeler.teacher.evaluated(hours, mean_score(found["student"]))
+        return []
+
+    def state(self) -> dict[str, Any]:
+        return {"labelling": self.labeler.state() if self.labeler else None}
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        return self.labeler.tensors() if self.labeler else {}
+
+    def files(self) -> list[Path]:
+        return self.labeler.teacher.files() if self.labeler else []
 
     def _texts(self, given: StudentInput, stats: BatchStats) -> Texts:
         """Of the whole micro-batch. A collective."""

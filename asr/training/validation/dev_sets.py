@@ -55,6 +55,11 @@ class DevMetrics(ABC):
         """What checkpoints are compared by; the lower, the better."""
 
 
+def mean_score(found: Sequence[DevMetrics]) -> float | None:
+    """Over dev sets; None without."""
+    return sum(one.score for one in found) / len(found) if found else None
+
+
 @dataclass(frozen=True)
 class Share:
     """Some utterances of a dev set, as a model hears them."""
