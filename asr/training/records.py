@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Update:
             "learning_rate": self.learning_rate,
             "teacher_momentum": self.teacher and self.teacher.scheduled_momentum,
             "average_momentum": self.teacher and self.teacher.momentum,
+            "half_life_hours": _finite(state.schedule.half_life.at(state.clock.hours)),
             **objective_metrics,
             "gradient_norm": self.gradient_norm if math.isfinite(self.gradient_norm) else None,
             "micro_batches": int(stats.micro_batches),
@@ -67,6 +68,10 @@ class Update:
         }
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _validity(config: Config, state: TrainingState) -> dict[str, Any]:
     """What the gradients say of the rule's assumptions at the batch in force (asr/scaling/validity.py)."""
     gradient, batch_seconds = state.noise_scale.gradient, state.batch_seconds
@@ -80,11 +85,6 @@ def _validity(config: Config, state: TrainingState) -> dict[str, Any]:
         "step_deviation_percent": None if deviation is None else 100.0 * deviation,
         "clipped_share": state.clipped.share,
     }
-
-
-def mean_of(values: Sequence[float]) -> float | None:
-    """None of no values."""
-    return sum(values) / len(values) if values else None
 
 
 def note_card_in_force(run: Path, config: Config, world: int, state: TrainingState) -> str | None:
