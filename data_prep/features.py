@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from asr.config.features import FeatureConfig
 from asr.config.recipe import load_config
-from asr.config.schema import FeatureConfig
 from asr.errors import UserError
 from asr.utils.files import write_json
 

@@ -55,6 +55,8 @@ BY_TRAININGS = [
     "asr.distributed.process_group",
     "asr.distributed.shards",
     "asr.model.encoders.recompute",
+    "asr.model.latent.network",
+    "asr.model.latent.targets",
     "asr.model.speech_model",
     "asr.pseudo_labels.maker",
     "asr.pseudo_labels.pseudo_labeler",
@@ -69,10 +71,15 @@ BY_TRAININGS = [
     "asr.training.augmentation",
     "asr.training.checkpoint",
     "asr.training.gradient_sketch",
-    "asr.training.objectives",
+    "asr.training.objectives.latent",
+    "asr.training.objectives.objective",
+    "asr.training.objectives.prediction",
+    "asr.training.objectives.texts",
     "asr.training.train_step",
     "asr.training.trainer",
-    "asr.training.validation",
+    "asr.training.validation.dev_sets",
+    "asr.training.validation.latent",
+    "asr.training.validation.texts",
 ]
 ON_THE_HOST = {
     "audio, before it is sent": """asr.data.audio asr.data.dataloader asr.data.loading.micro_batch
@@ -82,7 +89,7 @@ ON_THE_HOST = {
         asr.decoding.tuning""",
     "labels, after they were read": """asr.pseudo_labels.labelling.decoding
         asr.pseudo_labels.labelling.label_sets asr.pseudo_labels.sharing.smoothing asr.pseudo_labels.store""",
-    "draws that are sent": "asr.training.regularisation",
+    "draws that are sent": "asr.training.objectives.spans asr.training.regularisation",
     "texts and objects between ranks": "asr.distributed.agreement asr.distributed.meeting",
     "names of devices, no tensor": """asr.decoding.sharing.processes asr.planning.audit.runner
         asr.planning.checks.machine asr.tracking.environment""",
@@ -93,7 +100,8 @@ ON_THE_HOST = {
         asr.export.speech asr.export.to_hugging_face asr.export.to_onnx asr.export.to_torch
         asr.export.transformers_models""",
     "shapes alone": "asr.planning.checks.corpora asr.planning.network",
-    "an interface": "asr.model.encoders.encoder asr.model.masks",
+    "an interface": "asr.model.encoders.encoder asr.model.encoders.outputs asr.model.masks",
+    "has weights kept and put back by asr.teacher.snapshots": "asr.training.guards.collapse",
     "calls torch's optimizers": "asr.distributed.optimizers",
     "files": "asr.training.post_hoc asr.tracking.tensorboard asr.utils.files",
     "a runtime of its own, CTranslate2": "asr.pseudo_labels.labelling.faster_whisper",

@@ -51,7 +51,10 @@ def main(argv: list[str]) -> int:
                 "snapshots do not hold it; ask for a half-life nearer to the recipe's"
             )
         if not arguments.no_dev:
-            for record in evaluate_average(arguments.run, made, arguments.normaliser):
+            found = evaluate_average(arguments.run, made, arguments.normaliser)
+            if not found:
+                print("  no dev set is decoded: there is none, or this model says no text")
+            for record in found:
                 print(f"  {record['set']}: WER {record['wer']:.2f} %, CER {record['cer']:.2f} %")
     return 0
 

@@ -13,19 +13,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from asr.config.augmentation import AugmentationConfig
+from asr.config.features import FeatureConfig
 from asr.config.fields import (
-    Bins,
     Fraction,
-    Milliseconds,
     Natural,
     NonNegative,
     Positive,
-    Rate,
     Section,
     Share,
     check_schedule,
 )
 from asr.config.model import ModelSection, TransformerConfig
+from asr.config.objective import ObjectiveConfig, check_objective
 from asr.config.patience import PlateauConfig
 from asr.config.pseudo_label import PseudoLabelConfig
 from asr.config.store import StoreConfig
@@ -90,21 +89,6 @@ class TokenizerConfig(Section):
     """The characters, for kind characters. The space is always a token and is not written here."""
     sentencepiece_model: str | None = None
     """Path of the .model file, for kind sentencepiece."""
-
-
-class FeatureConfig(Section):
-    sample_rate_hz: Rate = 16_000
-    """Rate to which preparation has resampled all audio."""
-    window_ms: Milliseconds = 25.0
-    """Length of the analysis window."""
-    hop_ms: Milliseconds = 10.0
-    """Distance between feature frames."""
-    mel_bins: Bins = 80
-    """Mel filters, F."""
-    normalise: Literal["utterance", "none"] = "utterance"
-    """Zero mean and unit variance of each mel bin over each utterance."""
-    source: Literal["waveform", "precomputed"] = "waveform"
-    """Compute on the training device, or read what `asr prepare features` stored."""
 
 
 class OptimizerConfig(Section):
@@ -208,6 +192,7 @@ class Config(Section):
     """Run or checkpoint whose weights alone a new run starts from: those of its average, or name its
     student.safetensors. With another tokenizer the head is made anew; else the average begins as these weights,
     without a warm-up (teacher.warmup_share)."""
+    objective: ObjectiveConfig = ObjectiveConfig()
     corpus: CorpusConfig = CorpusConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     features: FeatureConfig = FeatureConfig()
@@ -222,6 +207,7 @@ class Config(Section):
     tracking: TrackingConfig = TrackingConfig()
 
     _older_names = model_validator(mode="before")(with_loggers_in_place)
+    _goes_with_objective = model_validator(mode="after")(check_objective)
 
     @model_validator(mode="before")
     @classmethod
@@ -310,9 +296,18 @@ class Config(Section):
 
     def has_role(self, role: str) -> bool:
         """Whether sets of corpus.labelled, or of corpus.untranscribed, are trained on."""
+        if not self.objective.has_texts:
+            return role == "untranscribed"
         if role == "untranscribed":
             return self.pseudo_label.start.is_set
         return not self.has_no_transcripts
+
+    def sets_of(self, role: str) -> list[str]:
+        """Sets that have a role; without texts to train on, that of the untranscribed ones."""
+        corpus = self.corpus
+        if self.objective.has_texts:
+            return corpus.labelled if role == "labelled" else corpus.untranscribed
+        return [*corpus.untranscribed, *corpus.labelled] if role == "untranscribed" else []
 
     @property
     def group_seconds(self) -> float:

@@ -16,9 +16,10 @@ class TeacherConfig(Section):
     half_life_hours: HalfLifeHours = 100.0
     """Hours of audio after which the weight of a past student in the average has halved; or a schedule:
     [[0, 20], [100, 50]]."""
-    half_life_growth: Literal["none", "cosine"] = "none"
-    """cosine: the rate at which the average forgets falls to 0 at the end of training by half a cosine, as
-    BYOL's momentum does (arXiv 2006.07733)."""
+    half_life_growth: Literal["none", "linear", "cosine"] = "none"
+    """linear: between two pieces of a schedule the rate at which the average forgets goes evenly from one's to
+    the other's, as 1 - decay does in data2vec (arXiv 2202.03555); [[0, 20], [100, 200]] grows for 100 hours.
+    cosine: that rate falls to 0 at the end of training by half a cosine, as BYOL's does (arXiv 2006.07733)."""
     warmup_share: Share = 0.1
     """Until that is longer than the half-life, the half-life is this share of the audio so far: a young average
     forgets the random start, and the first students after it. 0 for the half-life from the start on, which is
@@ -47,6 +48,10 @@ class TeacherConfig(Section):
         if self.half_life_growth == "cosine" and isinstance(self.half_life_hours, list):
             raise ValueError(
                 "half_life_growth cosine needs one number as half_life_hours, not a schedule"
+            )
+        if self.half_life_growth == "linear" and len(half_life_pieces(self.half_life_hours)) < 2:
+            raise ValueError(
+                "half_life_growth linear needs a schedule as half_life_hours, as [[0, 20], [100, 200]]"
             )
         return self
 

@@ -198,7 +198,13 @@ class TrainingData:
     def _loaded(self, specs: Iterator[MicroBatchSpec]) -> Iterator[MicroBatch]:
         workers = workers_possible(min(self.config.trainer.loader_workers, cores_of_this_process()))
         loader: DataLoader[MicroBatch | UserError] = DataLoader(
-            Reader(self.sets, self.tokenizer, self.config.features, self.sound),
+            Reader(
+                self.sets,
+                self.tokenizer,
+                self.config.features,
+                self.sound,
+                has_one_speed=not self.config.objective.has_texts,
+            ),
             sampler=specs,
             batch_size=None,
             num_workers=workers,

@@ -272,7 +272,7 @@ def unmatched(names: Sequence[str], keys: NDArray[np.uint64]) -> list[str]:
 
 def load_role(config: Config, kind: Kind) -> SpeechSet:
     """All sets of one role, joined in the order of their names. Raises UserError where an id occurs twice."""
-    names = config.corpus.labelled if kind is Kind.LABELLED else config.corpus.untranscribed
+    names = config.sets_of(kind)
     if not names:
         raise UserError(f"corpus.{kind} is empty", "name at least one prepared set")
     directory = Path(config.corpus.directory)

@@ -17,7 +17,7 @@ from asr.data.spelling import (
 )
 from asr.errors import UserError
 from asr.evaluation.normalisers import make_normaliser
-from asr.model.tokenizer import Tokenizer, make_tokenizer
+from asr.model.tokenizer import NoTokenizer, Tokenizer, make_tokenizer
 
 _MOST_TRANSCRIPTS_COUNTED = 10_000
 
@@ -28,6 +28,8 @@ def training_tokenizer(config: Config, saved: Path | None = None) -> Tokenizer:
     Raises UserError where it cannot be had.
     """
     model = config.model
+    if not config.objective.has_texts:
+        return NoTokenizer()
     if isinstance(model, EncoderDecoderConfig):
         from asr.model.encoder_decoder.tokenizer import pretrained_tokenizer
 

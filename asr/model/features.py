@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
-from asr.config.schema import FeatureConfig
+from asr.config.features import FeatureConfig
 from asr.utils.devices import sent
 
 _LOG_FLOOR = 1e-6

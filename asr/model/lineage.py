@@ -41,7 +41,8 @@ class Identity:
     """Of audio, where it stands."""
     ancestors: tuple[str, ...] | None
     """The parent last; None of an older one, which does not know them."""
-    dev_wer: float | None
+    dev_score: float | None
+    """What checkpoints are compared by: dev WER, or dev loss; the lower, the better."""
 
     def descends_from(self, other: Identity) -> bool:
         """Or is the same."""
@@ -136,12 +137,13 @@ def identity_of(folder: Path) -> Identity:
     """Of the checkpoint in a folder. Raises UserError where state.json is damaged."""
     state = read_state(folder)
     try:
-        seconds, dev_wer = float(state["clock"]["seconds"]), state["dev_wer"]
+        seconds, score = float(state["clock"]["seconds"]), state["dev_wer"]
+        score = state.get("dev_loss") if score is None else score
         own = state.get("identity")
         if own is None:
             digest = file_sha256(folder / STATE)
-            return Identity(digest, checkpoint_name(seconds), seconds, None, dev_wer)
-        return Identity(own["id"], own["name"], seconds, tuple(own["ancestors"]), dev_wer)
+            return Identity(digest, checkpoint_name(seconds), seconds, None, score)
+        return Identity(own["id"], own["name"], seconds, tuple(own["ancestors"]), score)
     except _DAMAGE as error:
         raise _unreadable(folder / STATE, error) from None
 
@@ -198,9 +200,9 @@ def line_of(last: Path) -> list[Path]:
 
 
 def best_of(line: Iterable[Path]) -> Path | None:
-    """That with the lowest dev WER, the first of several; None where none was evaluated."""
-    rated = [(identity_of(path).dev_wer, path) for path in line]
-    known = [(wer, path) for wer, path in rated if wer is not None]
+    """That with the lowest dev score, the first of several; None where none was evaluated."""
+    rated = [(identity_of(path).dev_score, path) for path in line]
+    known = [(score, path) for score, path in rated if score is not None]
     return min(known, key=lambda one: one[0])[1] if known else None
 
 

@@ -20,13 +20,14 @@ from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
 from asr.model.encoders.pretrained.lora import add_lora
 from asr.model.encoders.transformer import TransformerEncoder
 from asr.model.features import FeatureExtractor, FrontEnd, LogMel
+from asr.model.latent.network import LatentModel
 from asr.model.speech_model import SpeechModel
 
 
 def make_model(
     config: Config, vocabulary_size: int, saved: Path | None = None, with_weights: bool = True
 ) -> SpeechModel:
-    """The network of a recipe; `vocabulary_size` of its tokenizer, the blank included.
+    """The network of a recipe; `vocabulary_size` of its tokenizer, the blank included; of no texts it is 0.
 
     `with_weights`: those that it was pretrained with; else somebody will load others. `saved`: a checkpoint of
     ours that has what describes a pretrained model, which then need not be there any more. Raises
@@ -53,6 +54,8 @@ def _network(
     model = config.model
     if isinstance(model, TransformerConfig):
         encoder = TransformerEncoder(config.features.mel_bins, model)
+        if not config.objective.has_texts:
+            return LatentModel(encoder)
         return AcousticModel(encoder, vocabulary_size)
     # Beside adapters the model's own weights are constants, which nobody loads later.
     with_weights = with_weights or (model.lora is not None and not is_of_shapes_alone())

@@ -1,4 +1,4 @@
-"""SpecAugment inside of an encoder: where its input is a waveform, its own front end's output is masked.
+"""Masks inside of an encoder, on its front end's output: spans, and SpecAugment where its input is a waveform.
 
 Shape suffixes: B utterances, S encoder frames, D width.
 """
@@ -22,13 +22,13 @@ class Masks(Protocol):
         """Features (B, T, F) with masks; a masked frame becomes `filling_F`, or zeros."""
 
 
-_masks: ContextVar[Masks | None] = ContextVar("masks", default=None)
+_masks: ContextVar[tuple[Masks, ...]] = ContextVar("masks", default=())
 
 
 @contextmanager
 def masked_by(masks: Masks | None) -> Iterator[None]:
-    """Encoders that mask inside do so by `masks` in forward passes inside of it; None is no mask."""
-    token = _masks.set(masks)
+    """Encoders that mask inside do so by `masks`, too, in forward passes inside of it; None is no mask."""
+    token = _masks.set(_masks.get() if masks is None else (*_masks.get(), masks))
     try:
         yield
     finally:
@@ -37,5 +37,6 @@ def masked_by(masks: Masks | None) -> Iterator[None]:
 
 def masked(hidden_BSD: Tensor, frames_B: Tensor, filling_D: Tensor | None) -> Tensor:
     """Hidden states with the masks of the moment, if there are any."""
-    masks = _masks.get()
-    return hidden_BSD if masks is None else masks(hidden_BSD, frames_B, filling_F=filling_D)
+    for masks in _masks.get():
+        hidden_BSD = masks(hidden_BSD, frames_B, filling_F=filling_D)
+    return hidden_BSD

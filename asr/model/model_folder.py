@@ -73,8 +73,9 @@ def read_config(checkpoint: Path) -> Config:
         refuse_pipe(path)
         tree = parse_yaml(path.read_text(encoding="utf-8"))
         tree.pop("pseudo_label", None)
-        corpus = tree.get("corpus") or {}
-        if corpus.get("untranscribed") and not corpus.get("labelled"):
+        corpus, objective = tree.get("corpus") or {}, tree.get("objective") or {}
+        has_texts = objective.get("kind", "text") == "text"
+        if has_texts and corpus.get("untranscribed") and not corpus.get("labelled"):
             tree["pseudo_label"] = {"start": {"hours": 0.0}}  # such a run can begin no other way
     except (OSError, UnicodeDecodeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(
@@ -224,7 +225,13 @@ def _loaded(checkpoints: list[Path], weights: Weights, device: torch.device) -> 
     check_files(
         last, states[-1], [name for name in noted_files(states[-1]) if not name.endswith(_TENSORS)]
     )
-    config, tokenizer = read_config(last), _tokenizer_of(last, states[-1])
+    config = read_config(last)
+    if not config.objective.has_texts:
+        raise UserError(
+            f"{last}: was trained by objective.kind {config.objective.kind}, and says no text",
+            f"train a recipe with transcripts from it: init_from={last}",
+        )
+    tokenizer = _tokenizer_of(last, states[-1])
     network = make_model(config, tokenizer.vocabulary_size, last, with_weights=False)
     mean: dict[str, Tensor] = {}
     for checkpoint, state in zip(checkpoints, states, strict=True):

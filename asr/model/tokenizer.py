@@ -123,6 +123,24 @@ class SentencePieceTokenizer:
             copy_file(self.model, target)
 
 
+class NoTokenizer:
+    """Of a network that says no text: it spells nothing, and leaves no file."""
+
+    vocabulary_size = 0
+
+    def encode(self, text: str) -> list[int]:
+        raise UserError(f"text '{text:.40}': this objective has no texts", "leave it out")
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        return ""
+
+    def piece(self, token: int) -> str:
+        return ""
+
+    def save(self, folder: Path) -> None:
+        """Nothing: who trains by texts from these weights makes a tokenizer of its own."""
+
+
 def make_tokenizer(config: TokenizerConfig) -> Tokenizer:
     """The tokenizer that a recipe asks for."""
     if config.kind == "characters":

@@ -55,7 +55,8 @@ def measure(config: Config, ranks: Ranks, updates: int) -> dict[str, Any]:
     """The content of a bench's file: so many updates of each kind, timed. A collective."""
     from asr.tracking.environment import environment
 
-    phases: dict[str, float | None] = {} if config.has_no_transcripts else {"supervised": None}
+    own = "supervised" if config.objective.has_texts else config.objective.kind
+    phases: dict[str, float | None] = {} if config.has_no_transcripts else {own: None}
     if config.pseudo_label.start_hours is not None:
         phases["pseudo_labelled"] = 0.0
     network = _measure_network(ranks) if ranks.world > 1 else None
@@ -144,7 +145,7 @@ def _put_usual_labels(trainer: Trainer) -> None:
     be faster than those of a run.
     """
     from asr.data.segments import Kind
-    from asr.training.objectives import PseudoLabels, TextObjective, Texts
+    from asr.training.objectives.texts import PseudoLabels, TextObjective, Texts
 
     tokens_per_second = trainer.data.tokens_per_second
 
@@ -237,7 +238,7 @@ class Bench:
                 name: float(speed["compute_throughput"])
                 for name, speed in content["speeds"].items()
             }
-            if not throughputs["supervised"] > 0 or not min(throughputs.values()) > 0:
+            if not throughputs or not min(throughputs.values()) > 0:
                 raise ValueError
             network = Network(**content["network"]) if content["network"] else None
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -249,9 +250,16 @@ class Bench:
 
     def throughput(self, config: Config) -> float:
         """Over the whole run: that of its supervised hours and of its pseudo-labelled ones, mixed."""
+        kind = "supervised" if config.objective.has_texts else config.objective.kind
+        if kind not in self.throughputs:
+            raise UserError(
+                f"--bench: has measured {', '.join(self.throughputs)}, and the recipe's objective.kind is "
+                f"{config.objective.kind}",
+                "make one of this recipe: asr bench RECIPE --output FILE",
+            )
         total, start = config.trainer.total_hours, config.pseudo_label.start_hours
         supervised = total if start is None else min(start, total)
-        supervised_speed = self.throughputs["supervised"]
+        supervised_speed = self.throughputs[kind]
         labelling_speed = self.throughputs.get("pseudo_labelled", supervised_speed)
         return total / (supervised / supervised_speed + (total - supervised) / labelling_speed)
 

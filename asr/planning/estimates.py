@@ -25,10 +25,12 @@ _PADDING = 1.1
 
 
 def vocabulary_size(config: Config) -> int | None:
-    """Tokens, the blank included; None where the tokenizer's model is not there yet."""
+    """Tokens, the blank included; 0 without texts, None where the tokenizer's model is not there yet."""
     from asr.model.tokenizer import make_tokenizer
 
     try:
+        if not config.objective.has_texts:
+            return 0
         if isinstance(config.model, EncoderDecoderConfig):
             from asr.data.transcripts import training_tokenizer
 
@@ -54,8 +56,15 @@ def parameter_count(config: Config, vocabulary: int) -> int:
     norms = (3 if kernel else 2) * 2 * width
     block = attention + feed_forward + norms + (convolution if kernel else 0)
     final_norm = 2 * width if model.norm == "pre" else 0
-    head = width * vocabulary + vocabulary
-    return front_end + model.layers * block + final_norm + head
+    outputs = _outputs(config, vocabulary)
+    head = width * outputs + outputs
+    mask = 0 if config.objective.has_texts else width
+    return front_end + model.layers * block + final_norm + head + mask
+
+
+def _outputs(config: Config, vocabulary: int) -> int:
+    """Of the head: a token's logit each, or a channel of what is predicted."""
+    return vocabulary if config.objective.has_texts else getattr(config.model, "width", 0)
 
 
 def activation_bytes(config: Config, vocabulary: int, stage: int) -> float:
@@ -85,7 +94,8 @@ def activation_bytes(config: Config, vocabulary: int, stage: int) -> float:
     branches = 3 if model.convolution_kernel else 2
     block = branches * branch + attention + convolution + feed_forward
     features = config.features.mel_bins * model.stride * (_FP32 + (size if precision.is_low else 0))
-    ends = features + width * (2 * size + input_size + mask) + vocabulary * (size + _FP32)
+    ends = features + width * (2 * size + input_size + mask)
+    ends += _outputs(config, vocabulary) * (size + _FP32)
     ends += (width * norm_size + 8) if model.norm == "pre" else 0
     working = inner * size  # of the first gradients
     frames_per_second = 1000.0 / config.features.hop_ms / model.stride
@@ -202,7 +212,8 @@ class Network:
         # Stages 2 and 3 reduce each micro-batch's gradients; stage 3 gathers the weights twice for each.
         reduces = micro_batches if stage >= 2 else 1
         gathers = {0: 0, 3: 2 * micro_batches}.get(stage, 1)
-        labels = stage > 0 and config.pseudo_label.start_hours is not None
+        is_asked = config.pseudo_label.start_hours is not None or not config.objective.has_texts
+        labels = stage > 0 and is_asked
         refreshes = 1 / update_steps if labels else 0.0
         bytes_sent = _ring_bytes(config, vocabulary, ranks, reduces, gathers, refreshes)
         messages = 2 * (ranks - 1) * (reduces + gathers + refreshes)

@@ -34,7 +34,8 @@ def full_row(config: Config, ranks: int) -> dict[str, Any]:
     starts = [hours for hours, _ in config.batch_schedule(ranks)]
     pieces = [plan_row(config, ranks, hours) for hours in starts]
     row = pieces[0].copy()
-    vocabulary = vocabulary_size(config) or UNKNOWN_VOCABULARY
+    known = vocabulary_size(config)
+    vocabulary = UNKNOWN_VOCABULARY if known is None else known
     stages = [s for s in range(4) if s or not Precision.of(config).wants_masters_apart]
     found = {note: None for piece in pieces for note in notes(config, piece)}
     if len(pieces) > 1:

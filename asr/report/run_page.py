@@ -22,6 +22,7 @@ from asr.report import tables as report_figures
 from asr.report.audio_player import NoSoundError, player_source, read_sound, spectrogram
 from asr.report.head import head_cards
 from asr.report.render import drawn, write_pages
+from asr.report.representations import half_life_chart, representation_charts
 from asr.report.run_warnings import run_warnings
 from asr.tracking.run_reader import Run, RunReader
 
@@ -106,7 +107,7 @@ def _context(
         "loss": drawn(curves.loss_chart(main_run, baseline_run, marks)),
         "start_hours": start_hours,
         "warnings": run_warnings(main_run, config),
-        **_about_labels(main_run),
+        **_about_the_average(main_run, marks),
         "card": report_figures.scaling_card(card),
         "validity": drawn(validity.validity_charts(main_run)),
         "validity_rows": validity.validity_rows(main_run),
@@ -129,9 +130,12 @@ def _context(
     }
 
 
-def _about_labels(run: Run) -> dict[str, Any]:
+def _about_the_average(run: Run, marks: curves.Marks) -> dict[str, Any]:
+    """What it is used for, labels or representations, and its half-life."""
     lines = run.with_pseudo_labels
     return {
+        "representations": drawn(representation_charts(run, marks)),
+        "half_life": drawn(half_life_chart(run, marks)),
         "labels": drawn(curves.pseudo_label_charts(run)),
         "labelled_lines": len(lines),
         "last_label": lines[-1] if lines else {},

@@ -7,6 +7,9 @@ EMA scaling rule, rho^kappa (Busbridge et al. 2023, arXiv 2307.13813, Definition
 A young average is warmed up: with tau(t) a share of the hours so far it forgets the random start and the first
 students, which are the worst, at any kappa alike (a power-function average: Karras et al. 2024, arXiv
 2312.02696).
+
+It may grow: BYOL's momentum goes to 1 by half a cosine (arXiv 2006.07733), data2vec's decay grows evenly (arXiv
+2202.03555), and so the rate of forgetting falls evenly.
 """
 
 from __future__ import annotations
@@ -24,6 +27,38 @@ _SMALLEST_STEP = 1e-4
 
 
 @dataclass(frozen=True)
+class _Span:
+    """Hours in which the rate of forgetting, in half-lives an hour, goes evenly from one to another."""
+
+    start: float
+    end: float
+    rate_at_start: float
+    rate_at_end: float
+
+    @property
+    def _slope(self) -> float:
+        return (self.rate_at_end - self.rate_at_start) / (self.end - self.start)
+
+    def rate(self, hours: float) -> float:
+        return self.rate_at_start + self._slope * (hours - self.start)
+
+    def reached(self, share: float) -> float:
+        """The first hour of the span at which `share` of the hours so far is the half-life; else infinite."""
+        if share * self.start * self.rate_at_start >= 1.0:
+            return self.start
+        # share t (rate at 0 + slope t) = 1
+        slope = self._slope
+        at_zero = self.rate_at_start - slope * self.start
+        if slope == 0.0:
+            return 1.0 / (share * at_zero)
+        square = at_zero**2 + 4.0 * slope / share
+        if square < 0.0:
+            return math.inf
+        roots = [(-at_zero + sign * math.sqrt(square)) / (2.0 * slope) for sign in (1.0, -1.0)]
+        return min((t for t in roots if t >= self.start), default=math.inf)
+
+
+@dataclass(frozen=True)
 class HalfLife:
     """A half-life over hours of audio."""
 
@@ -31,6 +66,8 @@ class HalfLife:
     """(from this hour on, half-life in hours); from hour 0 on."""
     growth_end_hours: float | None = None
     """Where it becomes infinite, by half a cosine of its inverse; None where it does not grow."""
+    is_linear: bool = False
+    """Whether between two pieces its inverse, the rate of forgetting, goes from one's to the other's evenly."""
     warmup_share: float = 0.0
     """Of the hours so far: the half-life, until that reaches what is scheduled; 0 for no warm-up."""
     stretch: float = 1.0
@@ -43,18 +80,17 @@ class HalfLife:
 
     def at(self, hours: float) -> float:
         """The scheduled half-life at an hour; infinite at the end of a growth."""
-        share = self._rate_share(hours)
-        found = [half_life for start, _, half_life in self._spans if start <= hours][-1]
-        return found * self.stretch / share if share > 0.0 else math.inf
+        rate = self._rate_share(hours) * self._rate(hours)
+        return self.stretch / rate if rate > 0.0 else math.inf
 
     @cached_property
     def warmup_end_hours(self) -> float:
         """Where the warm-up reaches the schedule; 0 without one, infinite where it never does."""
         if self.warmup_share == 0.0:
             return 0.0
-        for start, end, half_life in self._spans:
-            found = max(start, self._reaches(half_life))
-            if found < end:
+        for span in self._spans:
+            found = max(span.start, self._reaches(span))
+            if found < span.end:
                 break
         return found
 
@@ -84,17 +120,23 @@ class HalfLife:
         """Of the pieces, growth aside."""
         return max(half_life for _, half_life in self.pieces) * self.stretch
 
-    @property
-    def _spans(self) -> list[tuple[float, float, float]]:
-        """(from this hour, to this hour, half-life)."""
-        ends = [*(start for start, _ in self.pieces[1:]), math.inf]
-        return [(start, end, h) for (start, h), end in zip(self.pieces, ends, strict=True)]
+    @cached_property
+    def _spans(self) -> list[_Span]:
+        ends = [*self.pieces[1:], (math.inf, self.pieces[-1][1])]
+        return [
+            _Span(start, end, 1.0 / half_life, 1.0 / (after if self.is_linear else half_life))
+            for (start, half_life), (end, after) in zip(self.pieces, ends, strict=True)
+        ]
 
-    def _reaches(self, half_life: float) -> float:
-        """The hour at which the warm-up has this half-life, or what a growth has made of it by then."""
-        end = self.growth_end_hours
+    def _rate(self, hours: float) -> float:
+        """Half-lives an hour by the pieces, growth aside."""
+        return [span for span in self._spans if span.start <= hours][-1].rate(hours)
+
+    def _reaches(self, span: _Span) -> float:
+        """The hour at which the warm-up has a span's half-life, or what a growth has made of it by then."""
+        end, half_life = self.growth_end_hours, 1.0 / span.rate_at_start
         if end is None:
-            return half_life / self.warmup_share
+            return span.reached(self.warmup_share)
         for step in range(1, _STEPS + 1):
             hours = end * step / _STEPS
             if self.warmup_share * hours * self._rate_share(hours) >= half_life:
@@ -103,15 +145,13 @@ class HalfLife:
 
     def _scheduled(self, from_hours: float, to_hours: float) -> float:
         """Half-lives by the schedule alone, not stretched."""
-        return math.fsum(
-            (
-                self._weighted_hours(min(to_hours, end))
-                - self._weighted_hours(max(from_hours, start))
-            )
-            / half_life
-            for start, end, half_life in self._spans
-            if max(from_hours, start) < min(to_hours, end)
-        )
+        parts = []
+        for span in self._spans:
+            start, end = max(from_hours, span.start), min(to_hours, span.end)
+            if start < end:
+                hours = self._weighted_hours(end) - self._weighted_hours(start)
+                parts.append(hours * (span.rate(start) + span.rate(end)) / 2.0)
+        return math.fsum(parts)
 
     def _rate_share(self, hours: float) -> float:
         """Of the rate of forgetting, what a growth leaves; BYOL's momentum (arXiv 2006.07733), in audio."""
@@ -131,8 +171,9 @@ class HalfLife:
 def labelling_half_life(teacher: TeacherConfig, total_hours: float) -> HalfLife:
     """Of the average that labels; `total_hours` is the end of training."""
     pieces = tuple(half_life_pieces(teacher.half_life_hours))
-    growth_end_hours = total_hours if teacher.half_life_growth == "cosine" else None
-    return HalfLife(pieces, growth_end_hours, teacher.warmup_share)
+    growth = teacher.half_life_growth
+    growth_end_hours = total_hours if growth == "cosine" else None
+    return HalfLife(pieces, growth_end_hours, growth == "linear", teacher.warmup_share)
 
 
 def evaluation_half_life(teacher: TeacherConfig) -> HalfLife | None:

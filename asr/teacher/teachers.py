@@ -275,6 +275,11 @@ _OURS: dict[str, type[Teacher]] = {
 }
 
 
+def named_teacher(name: str) -> type[Teacher]:
+    """One of ours."""
+    return _OURS[name]
+
+
 def teacher_class(config: Config) -> type[Teacher]:
     """What `pseudo_label.teacher` names. Raises UserError if it cannot be had."""
     return find_class("pseudo_label.teacher", config.pseudo_label.teacher, _OURS, Teacher)

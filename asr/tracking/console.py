@@ -44,7 +44,8 @@ class Console:
             disable=None if shows else True,  # None: where there is no terminal
             bar_format="{desc} {n:.2f}/{total:.2f} h |{bar:20}| {elapsed}<{remaining}{postfix}",
         )
-        self._wer: dict[str, float] = {}
+        self._score: dict[str, str] = {}
+        """Of student and teacher, when they were last evaluated."""
 
     def say(self, message: str) -> None:
         """On standard error and in train.log."""
@@ -61,7 +62,7 @@ class Console:
         """One update, trained at so many times real time: moves the bar; each minute a line says the same."""
         postfix = {
             "loss": f"{record['loss']:.3f}",
-            **{f"WER {model}": f"{wer:.1f}" for model, wer in self._wer.items()},
+            **self._score,
             "x real time": f"{real_time:.0f}",
             "wait": f"{record['data_wait_share']:.0%}",
             "padding": f"{record['padding_share']:.0%}",
@@ -102,13 +103,19 @@ class Console:
 
     def evaluation(self, record: Mapping[str, Any]) -> None:
         """One model on one dev set: a message."""
-        self._wer[record["model"]] = record["wer"]
+        model, wer = record["model"], record.get("wer")
+        if wer is None:
+            self._score[f"dev loss {model}"] = f"{record['dev_loss']:.3f}"
+            found = (
+                f"dev loss {record['dev_loss']:.4f}  effective rank {record['effective_rank']:.1f}  variance "
+                f"{record['target_variance']:.3f}, predicted {record['prediction_variance']:.3f}"
+            )
+        else:
+            self._score[f"WER {model}"] = f"{wer:.1f}"
+            found = f"WER {wer:6.2f} %  CER {record['cer']:6.2f} %"
         count = record.get("lost_utterances")
         lost = f"  without {count} utterances that cannot be read" if count else ""
-        self.say(
-            f"{record['hours']:8.2f} h  {record['set']:<12} {record['model']:<8} "
-            f"WER {record['wer']:6.2f} %  CER {record['cer']:6.2f} %{lost}"
-        )
+        self.say(f"{record['hours']:8.2f} h  {record['set']:<12} {model:<8} {found}{lost}")
 
     def close(self) -> None:
         self._bar.close()

@@ -68,7 +68,7 @@ def read_run(folder: Path) -> Run:
             run.unreadable_lines += 1
             continue
         try:
-            if "wer" in record and "set" in record:
+            if "set" in record and ("wer" in record or "dev_loss" in record):
                 evaluations[step, record["set"], record.get("model")] = record
             else:
                 training[record.get("batch", step)] = record

@@ -19,6 +19,16 @@ class BatchStats:
     labelled_seconds: float = 0.0
     pseudo_labelled_seconds: float = 0.0
     """Untranscribed audio whose label was trained on."""
+    loss_latent: float = 0.0
+    """Of masked prediction, over its masked frames."""
+    heard_seconds: float = 0.0
+    """Audio of which frames were predicted; its encoder frames, and of these:"""
+    heard_frames: float = 0.0
+    masked_frames: float = 0.0
+    dead_frames: float = 0.0
+    """Whose representation is that of the whole utterance."""
+    channel_sums: list[float] = field(default_factory=list)
+    """Over masked frames, by channel: of targets, their squares, predictions, theirs; empty with texts."""
     micro_batches: int = 0
     """Those that were trained on."""
     labelled_frames: float = 0.0
@@ -43,8 +53,13 @@ class BatchStats:
 
     @property
     def trained_seconds(self) -> float:
-        """Audio whose transcript or label was trained on."""
-        return self.labelled_seconds + self.pseudo_labelled_seconds
+        """Audio whose transcript, label or representation was trained on."""
+        return self.labelled_seconds + self.pseudo_labelled_seconds + self.heard_seconds
+
+    def add_channel_sums(self, sums: list[float]) -> None:
+        """Of a micro-batch."""
+        before = self.channel_sums or [0.0] * len(sums)
+        self.channel_sums = [a + b for a, b in zip(before, sums, strict=True)]
 
     def note_output(self, said: Sequence[Said], transcripts: Sequence[Sequence[int]]) -> None:
         """What the student says of transcribed speech."""
@@ -55,6 +70,10 @@ class BatchStats:
 
     def summed(self, ranks: Ranks) -> BatchStats:
         """The same over all ranks. A collective."""
-        names = [f.name for f in fields(self) if f.name not in ("non_finite_ids", "lost")]
-        sums = ranks.sum([float(getattr(self, name)) for name in names])
-        return BatchStats(**dict(zip(names, sums, strict=True)))  # type: ignore[arg-type]
+        names = [
+            f.name for f in fields(self) if f.name not in ("non_finite_ids", "lost", "channel_sums")
+        ]
+        sums = ranks.sum([*(float(getattr(self, name)) for name in names), *self.channel_sums])
+        found = BatchStats(**dict(zip(names, sums, strict=False)))  # type: ignore[arg-type]
+        found.channel_sums = sums[len(names) :]
+        return found

@@ -138,7 +138,8 @@ def _write_model(
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder / "teacher.safetensors", weights)
     write_text(folder / "config.yaml", (checkpoint / "config.yaml").read_text(encoding="utf-8"))
-    load_tokenizer(checkpoint).save(folder)
+    if read_config(checkpoint).objective.has_texts:
+        load_tokenizer(checkpoint).save(folder)
     copy_description(checkpoint, folder)
     state = {**state, "tokenizer_sha256": tokenizer_sha256(folder)}
     write_json(folder / "state.json", sealed(state, folder, folder.name, parent=None))
@@ -147,14 +148,16 @@ def _write_model(
 def evaluate_average(
     run: Path, made: MadeAverage, normaliser: str | None = None
 ) -> list[dict[str, Any]]:
-    """Its metrics on the recipe's dev sets, which the report's curve is made of.
+    """Its metrics on the recipe's dev sets, which the report's curve is made of; none of one that says no text.
 
     Texts are compared under `normaliser`, by default the recipe's. Raises UserError where that is a function of
     a file: a run's folder may come from a stranger, and runs nothing.
     """
     from asr.model.model_folder import load_model
-    from asr.training.validation import DevSets
+    from asr.training.validation.texts import TextDevSets
 
+    if not read_config(made.folder).objective.has_texts:
+        return []
     model = load_model(made.folder, device=None)
     ranks = Ranks(0, 1, model.device)
     config = model.config
@@ -163,7 +166,7 @@ def evaluate_average(
         recorded_normaliser(name, f"{made.folder / 'config.yaml'}, corpus.scoring_normaliser")
     corpus = config.corpus.model_copy(update={"scoring_normaliser": name})
     config = config.model_copy(update={"corpus": corpus})
-    dev = DevSets.load(config, model.front_end, model.tokenizer, ranks)
+    dev = TextDevSets.load(config, model.front_end, model.tokenizer, ranks)
     records = []
     for speech in dev.sets:
         metrics = dev.evaluate(model.network, speech)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,34 +35,29 @@ class Update:
     wall_seconds: float
 
     def record(
-        self, config: Config, state: TrainingState, label_metrics: Mapping[str, Any]
+        self,
+        config: Config,
+        state: TrainingState,
+        objective_metrics: Mapping[str, Any],
+        label_metrics: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """In the order of the file. `state` is that after the update.
-
-        Losses are in nats per second of audio: `loss` over all of the batch's, the others over what was
-        trained on.
-        """
+        """In the order of the file. `state` is that after the update."""
         stats = self.stats
-        loss = stats.loss_labelled + stats.loss_pseudo_labelled
-        pseudo_labelled = stats.pseudo_labelled_seconds
         return {
             **state.place(),
             "kappa": kappa_of(config, state.batch_seconds),
             "learning_rate": self.learning_rate,
             "teacher_momentum": self.teacher and self.teacher.scheduled_momentum,
             "average_momentum": self.teacher and self.teacher.momentum,
-            "loss": loss / self.seconds,
-            "loss_labelled": _per_second(stats.loss_labelled, stats.labelled_seconds),
-            "loss_pseudo_labelled": _per_second(stats.loss_pseudo_labelled, pseudo_labelled),
+            "half_life_hours": _finite(state.schedule.half_life.at(state.clock.hours)),
+            **objective_metrics,
             "gradient_norm": self.gradient_norm if math.isfinite(self.gradient_norm) else None,
             "micro_batches": int(stats.micro_batches),
             **_validity(config, state),
             "batch_seconds": self.seconds,
-            "pseudo_labelled_share": pseudo_labelled / max(1e-9, stats.trained_seconds),
             **label_metrics,
             **state.plateau.metrics(state.clock.hours),
             **state.patience.metrics(config),
-            "infeasible_transcripts": int(stats.infeasible_transcripts),
             "lost_utterances": int(stats.lost_utterances),
             "refetched": int(stats.refetched),
             "non_finite": state.non_finite,
@@ -71,6 +66,10 @@ class Update:
             "data_wait_share": round(self.data_wait_share, 3),
             "wall_seconds": round(self.wall_seconds, 3),
         }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _validity(config: Config, state: TrainingState) -> dict[str, Any]:
@@ -86,15 +85,6 @@ def _validity(config: Config, state: TrainingState) -> dict[str, Any]:
         "step_deviation_percent": None if deviation is None else 100.0 * deviation,
         "clipped_share": state.clipped.share,
     }
-
-
-def _per_second(loss: float, seconds: float) -> float | None:
-    return loss / seconds if seconds > 0 else None
-
-
-def mean_of(values: Sequence[float]) -> float | None:
-    """None of no values."""
-    return sum(values) / len(values) if values else None
 
 
 def note_card_in_force(run: Path, config: Config, world: int, state: TrainingState) -> str | None:

@@ -24,6 +24,7 @@ _PINNED = (
     "tokenizer",
     "features",
     "model",
+    *("objective.kind", "objective.latent.teacher", "objective.latent.top_blocks"),
     "scaling.reference_batch_seconds",
     "optimizer.kind",
     "batch.group_seconds",

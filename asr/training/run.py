@@ -95,7 +95,8 @@ def _train(config: Config, ranks: Ranks, say: Say, show_progress: bool) -> bool:
         say(f"stopped at {hours:.2f} h; the same command goes on from there")
         return False
     if ranks.is_first:
-        summary: dict[str, Any] = {"hours": hours, "steps": steps, "dev_wer": trainer.state.dev_wer}
+        score = {trainer.state.score_name: trainer.state.dev_score}
+        summary: dict[str, Any] = {"hours": hours, "steps": steps, **score}
         if patience.stops(config):
             summary["stopped_early"] = patience.why_stopped(config)
         write_json(trainer.run / "complete.json", summary)

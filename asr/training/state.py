@@ -38,13 +38,16 @@ class TrainingState:
     """Updates that the engine did not apply, since their gradient was not finite."""
     gradient_norms: list[float] = field(default_factory=list)
     """Of the last updates, before clipping, as they are at the batch in force."""
-    dev_wer: float | None = None
-    """Of the teacher, in percent: the mean over the dev sets."""
+    dev_score: float | None = None
+    """Of the teacher: the mean over the dev sets of what checkpoints are compared by, the lower the better."""
+    score_name: str = "dev_wer"
+    """What that is, in state.json."""
 
     @classmethod
     def at_the_start(cls, config: Config, batch_seconds: float) -> TrainingState:
         """Of a run that has no checkpoint."""
-        return cls(batch_seconds, TeacherSchedule.for_batch(config, batch_seconds))
+        schedule = TeacherSchedule.for_batch(config, batch_seconds)
+        return cls(batch_seconds, schedule, score_name=config.objective.score_name)
 
     def change_batch(self, config: Config, batch_seconds: float) -> None:
         """From here on batches of another size; the audio that no teacher update has seen is kept."""
@@ -79,9 +82,9 @@ class TrainingState:
         return learning_rate_share(config.optimizer, total_hours, hours, self.patience.decays)
 
     def note_evaluation(self, config: Config, waits: bool) -> list[str]:
-        """Of `dev_wer`, at this place; with `waits` nobody is impatient yet. Lines for people."""
+        """Of `dev_score`, at this place; with `waits` nobody is impatient yet. Lines for people."""
         batch_hours = self.batch_seconds / SECONDS_PER_HOUR
-        return self.patience.observe(config, self.clock.hours, batch_hours, self.dev_wer, waits)
+        return self.patience.observe(config, self.clock.hours, batch_hours, self.dev_score, waits)
 
     def place(self) -> dict[str, Any]:
         """Where a record stands in the run."""
@@ -106,7 +109,8 @@ class TrainingState:
             "non_finite": self.non_finite,
             "skipped_updates": self.skipped_updates,
             "gradient_norms": self.gradient_norms,
-            "dev_wer": self.dev_wer,
+            "dev_wer": None,  # which older versions look for
+            self.score_name: self.dev_score,
         }
 
     def restore(self, saved: Mapping[str, Any], is_own: bool = True) -> list[str]:
@@ -130,7 +134,7 @@ class TrainingState:
         self.non_finite = saved["non_finite"]
         self.skipped_updates = saved.get("skipped_updates", 0)
         self.gradient_norms = list(saved.get("gradient_norms", []))
-        self.dev_wer = saved["dev_wer"]
+        self.dev_score = saved[self.score_name]
         if saved["noise_scale"].get("noise") and not self.noise_scale.weights:
             return [
                 "the checkpoint's gradient noise scale is of an older version, which measured it on sorted "

@@ -22,13 +22,12 @@ from asr.distributed.process_group import Ranks
 from asr.model.dropout import drawn_by
 from asr.model.features import FeatureExtractor
 from asr.model.masks import Masks, masked_by
-from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.scaling.validity import GradientNoise
 from asr.training.augmentation import spec_augment
 from asr.training.batch_stats import BatchStats
 from asr.training.gradient_sketch import GradientSketch
 from asr.training.noise_scale import gradient_noise
-from asr.training.objectives import Objective, StudentInput, Targets, make_objective
+from asr.training.objectives.objective import Objective, StudentInput, Targets
 from asr.training.regularisation import dropout_draws, kept_layers
 from asr.utils.devices import sent
 from asr.utils.seeds import SeedTag, hash_seed
@@ -42,26 +41,17 @@ class TrainStep:
     engine: Engine
     features: FeatureExtractor
     ranks: Ranks
-    labeler: PseudoLabeler | None = None
-    """None in a supervised run."""
-    objective: Objective = field(init=False)
+    objective: Objective
     measured: GradientNoise | None = field(init=False, default=None)
     """Of the last batch; None where it was not measured."""
 
-    def __post_init__(self) -> None:
-        weight = self.config.pseudo_label.loss_weight
-        self.objective = make_objective(self.ranks, self.labeler, weight)
-
     def accumulate(self, batch: RankBatch, number: int, hours: float) -> BatchStats:
-        """Gradient of the global loss: the sum of the losses over the global batch's audio seconds.
+        """Gradient of the global loss: the sum of the losses over the objective's divisor.
 
-        The divisor is global and known beforehand, so ranks and accumulation only change the order of
-        summation. `number` counts the batches of the run.
+        `number` counts the batches of the run.
         """
         stats = BatchStats()
-        are_labels_shared = True
-        if self.labeler is not None:
-            self.labeler.begin_batch(batch.batch, number, hours, batch.places)
+        divisor = self.objective.begin_batch(batch, number, hours)
         self.engine.student.train()
         self.engine.begin_batch()
         sketch = self._sketch(batch, number)
@@ -70,23 +60,17 @@ class TrainStep:
             micro_batch = next(batch.micro_batches)
             stats.wait_seconds += time.perf_counter() - started
             if not micro_batch.is_trained:
-                assert self.labeler is not None
-                self.labeler.label_for_cache(micro_batch)
-                are_labels_shared = False
+                self.objective.prepare(micro_batch)
                 continue
-            if not are_labels_shared and self.labeler is not None:
-                self.labeler.share_labels()
-                are_labels_shared = True
             before = stats.trained_seconds
             given = self._given(micro_batch, (number, slot), hours)
             loss = self.objective.loss(given, stats)
             if sketch is not None:
                 sketch.part = batch.part_of_slot[slot]
-            self.engine.backward(loss / batch.batch.seconds, is_last=slot == batch.slots - 1)
+            self.engine.backward(loss / divisor, is_last=slot == batch.slots - 1)
             stats.micro_batches += stats.trained_seconds > before
         self.measured = None if sketch is None else self._noise(sketch, batch)
-        if self.labeler is not None:
-            self.labeler.end_batch(batch.batch)
+        self.objective.end_batch(batch)
         stats.lost, stats.lost_utterances = dict(batch.lost), len(batch.lost)
         stats.refetched = batch.refetched
         batch.lost.clear()
@@ -123,7 +107,6 @@ class TrainStep:
                 place,
                 hours if masks_inside else None,
             ),
-            self.engine.student.criterion,
             self.engine.is_cut,
         )
 

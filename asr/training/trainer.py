@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -32,15 +32,17 @@ from asr.training.guards.audio_store import StoreGuard
 from asr.training.guards.label_guard import LabelGuard, label_guard_metrics
 from asr.training.guards.lost_audio import LostAudioGuard
 from asr.training.guards.non_finite import NonFinite
+from asr.training.objectives.kinds import make_dev_sets, make_objective
 from asr.training.post_hoc import make_averages
-from asr.training.records import Update, mean_of, note_card_in_force
+from asr.training.records import Update, note_card_in_force
 from asr.training.regularisation import enter_phase
 from asr.training.resume_rules import check_corpora
 from asr.training.start.agreed import agreed_checkpoint
 from asr.training.start.warm_start import is_whole_model, warm_start_of
 from asr.training.state import TrainingState
 from asr.training.train_step import TrainStep
-from asr.training.validation import DevSets
+from asr.training.validation.dev_sets import DevMetrics, mean_score
+from asr.training.validation.texts import TextDevSets
 from asr.utils.signals import StopRequest
 
 
@@ -79,16 +81,17 @@ class Trainer:
         encoder = self.engine.student.encoder
         with together(ranks):
             self.features, read_features = make_extractors(config, encoder, ranks.device)
-            self.dev = DevSets.load(config, read_features.front_end, self.tokenizer, ranks)
+            self.dev = make_dev_sets(config, read_features.front_end, self.tokenizer, ranks)
+        models = TeacherContext(config, self.engine, self.averages, ranks, self._new_network)
         self.labeler: PseudoLabeler | None = None
         self.label_guard: LabelGuard | None = None
-        """None in a supervised run, both."""
+        """None where nothing is pseudo-labelled, both."""
         if factory is not None:
-            models = TeacherContext(config, self.engine, self.averages, ranks, self._new_network)
+            assert isinstance(self.dev, TextDevSets)
             self.labeler = factory.make(models, self.data, read_features, self._say)
-            seen = self.averages, self.engine, self.dev
-            self.label_guard = LabelGuard(config, self.labeler, *seen, self._say)
-        self.train_step = TrainStep(config, self.engine, self.features, ranks, self.labeler)
+            self.label_guard = LabelGuard(config, self.labeler, self.dev, self._say)
+        self.objective = make_objective(models, self.labeler, read_features)
+        self.train_step = TrainStep(config, self.engine, self.features, ranks, self.objective)
         self.state = TrainingState.at_the_start(config, batch_seconds)
         self.lost_audio = LostAudioGuard(config, ranks, self.data.utterances, self._say)
         self.non_finite = NonFinite(config, self.state, ranks, self.store.folder, self._say)
@@ -104,9 +107,7 @@ class Trainer:
         if saved is not None:
             self.notes += saved.put(self.engine, self.averages)
             self.notes += self.state.restore(saved.state, self.store.is_own)
-            self._restore_labels(saved)
-            if self.label_guard is not None:
-                self.label_guard.load(saved.state.get("label_guard"), self.state.dev_wer)
+            self._restore_objective(saved)
 
     def _network(self, with_weights: bool) -> SpeechModel:
         size = self.tokenizer.vocabulary_size
@@ -116,7 +117,10 @@ class Trainer:
         """Another one of the student's shapes, weights unset."""
         return self._network(with_weights=False)
 
-    def _restore_labels(self, saved: Checkpoint) -> None:
+    def _restore_objective(self, saved: Checkpoint) -> None:
+        self.objective.load(saved.state, saved.extra)
+        if self.label_guard is not None:
+            self.label_guard.load(saved.state.get("label_guard"), self.state.dev_score)
         labels = saved.state.get("labelling")
         if self.labeler is None or labels is None:
             self.state.forget_cache()
@@ -219,8 +223,7 @@ class Trainer:
                     teacher_update.evaluation_momentum,
                     (teacher_update.from_hours, teacher_update.to_hours),
                 )
-            if self.labeler is not None:
-                self.labeler.teacher.stepped(state.clock.hours, teacher_update is not None)
+            self.objective.stepped(state.clock.hours, teacher_update is not None)
         else:
             self.non_finite.count_skipped()
         state.batches_drawn += 1
@@ -228,6 +231,7 @@ class Trainer:
         norm, threshold = self.engine.gradient_norm, self.engine.values.max_gradient_norm
         state.observe_gradient(self.config, norm, threshold, seconds, self.train_step.measured)
         self._say(*state.plateau.observe(stats, state.clock.hours))
+        self._say(*self.objective.watch(stats, state.clock.hours, seconds))
         wall_seconds = time.perf_counter() - started
         wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
         about = norm, batch.padding_share, wait_share, wall_seconds
@@ -257,7 +261,8 @@ class Trainer:
         if self.log is not None:
             label_metrics = self.labeler.metrics() if self.labeler else no_metrics()
             label_metrics |= label_guard_metrics(self.label_guard)
-            record = update.record(self.config, self.state, label_metrics)
+            found = self.objective.metrics(update.stats, update.seconds)
+            record = update.record(self.config, self.state, found, label_metrics)
             is_noted = self.config.trainer.utterance_ledger  # an id is read from the manifest
             ids = self.data.utterance_ids(batch.batch) if is_noted else {}
             self.log.training(record, ids, update.seconds / update.wall_seconds)
@@ -278,34 +283,31 @@ class Trainer:
                     self._save_at_once()
                 raise
             if self.is_complete:  # by what was found
-                self._checkpoint(self.state.dev_wer)
+                self._checkpoint(self.state.dev_score)
 
     def _evaluate_and_save(self) -> None:
         self._evaluate()
         self._evaluation_is_due = False
-        self._checkpoint(self.state.dev_wer)
+        self._checkpoint(self.state.dev_score)
 
     def _evaluate(self) -> None:
-        """Student and teacher on every dev set; the teacher's mean WER picks the best checkpoint."""
+        """Student and teacher on every dev set; the teacher's mean score picks the best checkpoint."""
         distance = self.averages.shipped.distance()
         reading = self.label_guard.reading(self.state.clock.hours) if self.label_guard else None
         with self.engine.evaluating() as student, self.averages.shipped.evaluating() as average:
             models = {"student": student, "teacher": average}
-            wers: dict[str, list[float]] = {model: [] for model in models}
+            found: dict[str, list[DevMetrics]] = {model: [] for model in models}
             for speech in self.dev.sets:
                 for model, network in models.items():
                     watch = reading if reading is not None and reading.model == model else None
-                    metrics = self.dev.evaluate(network, speech, watch)
-                    wers[model].append(metrics.wer)
-                    if watch is not None:
-                        watch.metrics.append(metrics)
+                    metrics = self.dev.evaluate_beside(network, average, speech, watch)
+                    found[model].append(metrics)
                     if self.log:
                         place = {**self.state.place(), "set": speech.name, "model": model}
                         record = {**place, **asdict(metrics), "teacher_student_distance": distance}
                         self.log.evaluation(record)
-        self.state.dev_wer = mean_of(wers["teacher"])
-        if self.labeler is not None:
-            self.labeler.teacher.evaluated(self.state.clock.hours, mean_of(wers["student"]))
+        self.state.dev_score = mean_score(found["teacher"])
+        self._say(*self.objective.evaluated(self.state.clock.hours, found))
         if self.label_guard is not None and reading is not None:
             self.label_guard.take(reading)
             self._tell_the_stream()
@@ -318,31 +320,28 @@ class Trainer:
         self._say_what_is_saved(waits=True)
         self.ranks.barrier()  # the first one has saved, before another one ends
 
-    def _checkpoint(self, dev_wer: float | None) -> None:
-        labeler = self.labeler
+    def _checkpoint(self, dev_score: float | None) -> None:
         if self.log:
             self.log.flush_to_disk()
-        if labeler is not None and labeler.ledger is not None:
-            labeler.ledger.write(self.state.batches_drawn)
+        if self.labeler is not None and self.labeler.ledger is not None:
+            self.labeler.ledger.write(self.state.batches_drawn)
         state = {
-            **self.state.to_json(),
+            **replace(self.state, dev_score=dev_score).to_json(),
             "averages": self.averages.state(),
-            "dev_wer": dev_wer,
             "evaluation_is_due": self._evaluation_is_due,
             "corpora": self.data.fingerprints,
-            "labelling": labeler.state() if labeler else None,
+            **self.objective.state(),
             "label_guard": self.label_guard.state() if self.label_guard else None,
             "ranks": self.ranks.world,
             "batch_seconds": self.state.batch_seconds,
         }
         is_new = not self.store.has_weights_at(self.state.clock.seconds, self.state.batches_drawn)
         self._say_what_is_saved(waits=is_new)
-        extras = labeler.tensors() if labeler else {}
+        extras = self.objective.tensors()
         if is_new:
             extras |= self.averages.tensors(self.state.schedule.pending_seconds > 0)
         parts = self.engine, self.averages.shipped, self.tokenizer, self.config, state, self.ranks
-        files = labeler.teacher.files() if labeler else []
-        self.store.save(*parts, extras, files)
+        self.store.save(*parts, extras, self.objective.files())
         self._say_what_is_saved()
 
     def _say_what_is_saved(self, waits: bool = False) -> None:

@@ -34,6 +34,8 @@ class SeedTag(IntEnum):
     """Noise, rooms, bands, codecs and volume of the student's speech."""
     SET_WEIGHTS = 40
     """Which utterances of a set a pass plays that plays a part of it."""
+    SPANS = 50
+    """Spans of frames that are masked where representations are predicted."""
     EXPORT_CHECK = 60
     """Noise by which an exported model is checked where there is no speech."""
 

@@ -12,7 +12,7 @@ import torch
 from data_prep_helpers import cuts_of, write_audio
 from lhotse.qa import validate
 
-from asr.config.schema import FeatureConfig
+from asr.config.features import FeatureConfig
 from asr.data.reading import load_features
 from asr.data_prep import cli, manifests
 from asr.errors import UserError

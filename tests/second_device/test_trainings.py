@@ -119,6 +119,32 @@ def test_a_training_there_is_one_here_and_goes_on(recipe: Path, tmp_path: Path) 
                 assert other[name] == pytest.approx(one[name], rel=1e-3), name
 
 
+def test_masked_prediction_there_is_what_it_is_here(recipe: Path, tmp_path: Path) -> None:
+    settings = {
+        "objective.kind": "latent",
+        "objective.latent.top_blocks": 2,
+        "pseudo_label.start_hours": None,
+        "trainer.total_hours": 0.012,
+        "trainer.evaluation_every_hours": 0.008,
+    }
+    runs = {}
+    for device in (CPU, FAR):
+        with far_device() if device == FAR else nullcontext(), marked():
+            waits.clear()
+            runs[device] = tmp_path / device.type
+            trained(recipe, runs[device], device, **settings, **NOTHING_RARE)
+            parts = [part for own, _ in of_batches(waits) for part in own]
+    assert max(map(len, parts)) <= A_MICRO_BATCH
+    here, there = runs[CPU], runs[FAR]
+    assert losses(there) == pytest.approx(losses(here), rel=1e-4)
+    last = [
+        [line for line in read_lines(run / "metrics.jsonl") if "set" in line][-1]
+        for run in (here, there)
+    ]
+    for name in ("dev_loss", "effective_rank", "target_variance"):
+        assert last[1][name] == pytest.approx(last[0][name], rel=1e-3), name
+
+
 @pytest.mark.parametrize("stage", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_the_host_seldom_waits(stage: int, recipe: Path, tmp_path: Path) -> None:
     settings = {"trainer.total_hours": 0.02, "trainer.zero_stage": stage}

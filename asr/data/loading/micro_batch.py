@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from asr.config.schema import FeatureConfig
+from asr.config.features import FeatureConfig
 from asr.data.dataset import SpeechSet
 from asr.data.loading.shared_memory import shared
 from asr.data.reading import load_features, load_samples, padded
@@ -37,8 +37,8 @@ class MicroBatch:
     student_input: tuple[Tensor, Tensor] | None
     """Waveforms (B, N) and samples (B,), or precomputed features (B, T, F) and frames (B,); or None."""
     teacher_input: tuple[Tensor, Tensor] | None
-    """Of the untranscribed utterances alone, at the original speed and otherwise clean, where they are labelled
-    now."""
+    """Of the untranscribed utterances alone, clean, where the teacher hears them now: at the original speed, or
+    where frame is compared with frame at the student's."""
     targets: list[list[int]]
     """Token ids of each utterance; none of untranscribed ones."""
     references: list[str]
@@ -90,12 +90,14 @@ class Reader(Dataset["MicroBatch | UserError"]):
         tokenizer: Tokenizer,
         features: FeatureConfig,
         sound: SoundAugmentation | None,
+        has_one_speed: bool = False,
     ) -> None:
-        """`sound`: what is done to the student's waveforms, where anything is."""
+        """`sound`: what is done to the student's waveforms, where anything is. `has_one_speed`: the teacher
+        hears speech as fast as the student does, frame by frame."""
         self.sets = sets
         self.tokenizer = tokenizer
         self.features, self.precomputed = features, features.source == "precomputed"
-        self.sound = sound
+        self.sound, self.has_one_speed = sound, has_one_speed
 
     def __getitem__(self, spec: MicroBatchSpec) -> MicroBatch | UserError:
         try:
@@ -113,7 +115,8 @@ class Reader(Dataset["MicroBatch | UserError"]):
                 student_input = self._audio(segments, everywhere, False, lost)
         places = [p for p in everywhere if segments[p].kind is Kind.UNTRANSCRIBED]
         if places and spec.needs_pseudo_label:
-            if student_input is not None and all(segments[p].speed == 1.0 for p in places):
+            is_same = self.has_one_speed or all(segments[p].speed == 1.0 for p in places)
+            if student_input is not None and is_same:
                 teacher_input = _rows(student_input, places)
             else:
                 teacher_input = self._audio(segments, places, True, lost)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from asr.model.dropout import Layer, through_kept
+from asr.model.encoders.outputs import note_output
 from asr.model.encoders.recompute import recomputed
 
 
@@ -66,7 +67,7 @@ class Encoder(nn.Module, ABC):
         if self.recomputes and torch.is_grad_enabled():
             device = hidden_BSD.device
             layer = recomputed(layer, lambda: self._drawing(device))
-        return through_kept(layer, hidden_BSD, mask_BS, kept_B)
+        return note_output(through_kept(layer, hidden_BSD, mask_BS, kept_B))
 
     def _drawing(self, device: torch.device) -> AbstractContextManager[object]:
         """What layers are computed in."""

@@ -19,6 +19,7 @@ from asr.model.attention import SelfAttention, rotary_tables, sinusoidal_positio
 from asr.model.dropout import Dropout
 from asr.model.encoders.encoder import Encoder
 from asr.model.features import frame_mask
+from asr.model.masks import masked
 
 
 class FrontEnd(nn.Module):
@@ -162,9 +163,9 @@ class TransformerEncoder(Encoder):
         kept_BL: Tensor | None = None,
         reach: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        hidden_BSD = self.front_end(features_BTF)
-        frames = hidden_BSD.shape[1]
         output_lengths_B = self.output_lengths(lengths_B)
+        hidden_BSD = masked(self.front_end(features_BTF), output_lengths_B, filling_D=None)
+        frames = hidden_BSD.shape[1]
         # An utterance without frames still needs one key to attend to, else softmax gives NaN.
         mask_BS = frame_mask(output_lengths_B.clamp(min=1), frames)
         rotary = None

@@ -29,7 +29,9 @@ def check_beginning(config: Config) -> tuple[Config, list[Finding]]:
         keeps_head = warm_start.keeps_head(training_tokenizer(config))
     except UserError:  # said of the tokenizer itself
         return config, found
-    but = "" if keeps_head else " but for the head, since the tokenizer is another"
+    same = warm_start.config.objective.kind == config.objective.kind
+    why = "the tokenizer is another" if same else "that was trained for another objective"
+    but = "" if keeps_head else f" but for the head, since {why}"
     return config, [
         *found,
         note(f"init_from: the run begins with {warm_start.weights}{but}"),

@@ -65,14 +65,18 @@ class Corpora:
                 yield from self._shards(speech, role)
                 yield from self._audio(speech, role)
                 yield from self._lengths(speech, role)
+        if self.config.objective.has_texts:
+            yield from self._texts()
+        yield from self._overlaps()
+        yield from self._groups()
+        yield from self._policy()
+
+    def _texts(self) -> Iterator[Finding]:
         for speech in self.sets.get("labelled", []):
             yield from self._transcripts(speech)
         for role in ("dev", "test"):
             for speech in self.sets.get(role, []):
                 yield from _references(speech, role)
-        yield from self._overlaps()
-        yield from self._groups()
-        yield from self._policy()
 
     def kept(self, speech: SpeechSet) -> SpeechSet:
         """What of a set is trained on."""
@@ -80,7 +84,9 @@ class Corpora:
 
     @property
     def labelled_hours(self) -> float:
-        """Of what is trained on."""
+        """Of the transcribed speech that is trained on."""
+        if not self.config.objective.has_texts:
+            return 0.0
         return sum(float(self.kept(s).seconds.sum()) for s in self.sets.get("labelled", [])) / 3600
 
     def _read(self) -> Iterator[Finding]:
@@ -238,7 +244,10 @@ class Corpora:
 
     def _groups(self) -> Iterator[Finding]:
         for kind in Kind:
-            kept = [self.kept(speech) for speech in self.sets.get(str(kind), [])]
+            roles = [kind] if self.config.objective.has_texts else list(Kind)
+            if not self.config.has_role(kind) and roles != [kind]:
+                continue  # without texts all sets are one corpus
+            kept = [self.kept(speech) for role in roles for speech in self.sets.get(role, [])]
             seconds = [speech.seconds for speech in kept]
             if not seconds or not sum(map(len, seconds)):
                 continue

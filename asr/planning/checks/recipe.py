@@ -185,7 +185,12 @@ def _roles(config: Config) -> Iterator[Finding]:
             "corpus.labelled is empty, and the student begins with random weights: nothing can write labels",
             "name a set with transcripts, or a pretrained model (model.kind encoder_decoder)",
         )
-    elif not corpus.labelled and not config.has_no_transcripts:
+    elif not config.objective.has_texts and not config.sets_of("untranscribed"):
+        yield Finding(
+            f"corpus.untranscribed is empty, and objective.kind {config.objective.kind} learns from its audio",
+            "name at least one prepared set",
+        )
+    elif config.objective.has_texts and not corpus.labelled and not config.has_no_transcripts:
         yield Finding("corpus.labelled is empty", "name at least one prepared set with transcripts")
     if not corpus.dev:
         yield note(

@@ -15,7 +15,6 @@ from asr.config.schema import Config
 from asr.data.sampler import AudioStream, Position
 from asr.data.segments import Segment
 from asr.decoding import reading
-from asr.distributed.engine import Engine
 from asr.evaluation.calibration.word_errors import UNFIT_WER, Calibration, Read
 from asr.evaluation.edit_distance import error_counts
 from asr.model.speech_model import SpeechModel
@@ -24,7 +23,7 @@ from asr.pseudo_labels.label import Label
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.scaling.rule import SECONDS_PER_HOUR
 from asr.teacher.averages import Averages
-from asr.training.validation import DevMetrics, DevSets
+from asr.training.validation.texts import TextDevSets, TextMetrics
 
 _MEASURED_DECISIONS = ("greedy", "sample", "beam")
 """What decides labels of dev speech just as those of untranscribed speech."""
@@ -48,7 +47,7 @@ class Reading:
     """This rank's share."""
     blank_shares: list[float] = field(default_factory=list)
     """Of the same utterances."""
-    metrics: list[DevMetrics] = field(default_factory=list)
+    metrics: list[TextMetrics] = field(default_factory=list)
     """By dev set."""
     label: Callable[[reading.Reading, LabelRequest], Sequence[Label]] | None = None
     """As labels are decided; None for a decision that dev sets say nothing of."""
@@ -76,10 +75,7 @@ class LabelGuard:
 
     config: Config
     labeler: PseudoLabeler
-    averages: Averages
-    engine: Engine
-    """The student's."""
-    dev: DevSets
+    dev: TextDevSets
     say: Callable[[str], None]
     wer: float | None = None
     """Of the weights that label, in percent, the mean over the dev sets; None where it was not measured."""
@@ -112,9 +108,8 @@ class LabelGuard:
         ranks = self.labeler.ranks
         if reading.model is None:
             with self._labelling() as network:
-                reading.metrics = [
-                    self.dev.evaluate(network, speech, reading) for speech in self.dev.sets
-                ]
+                for speech in self.dev.sets:
+                    self.dev.evaluate(network, speech, reading)
         count = len(reading.metrics)
         self.wer = sum(metrics.wer for metrics in reading.metrics) / count
         self.cer = sum(metrics.cer for metrics in reading.metrics) / count
@@ -135,8 +130,12 @@ class LabelGuard:
         if self.labeler.is_begun:
             return self.labeler.teacher.labelling()
         if self.config.pseudo_label.teacher == "student":
-            return self.engine.evaluating()
+            return self.labeler.teacher.models.engine.evaluating()
         return nullcontext(self.averages.labelling.model())
+
+    @property
+    def averages(self) -> Averages:
+        return self.labeler.teacher.models.averages
 
     # When labelling begins.
 

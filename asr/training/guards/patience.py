@@ -1,5 +1,7 @@
 """How long the dev WER has not fallen, in hours of audio: for a decay on a plateau, and an early end.
 
+Without texts it is the dev loss.
+
 All is decided at evaluations, from numbers that ranks share and checkpoints hold. An evaluation comes up to a
 batch after the hour at which it is due; so a batch is added to what was waited, and a patience that is a
 multiple of the evaluations' distance runs out at the same one whatever the batch.
@@ -77,8 +79,8 @@ class Patience:
             self.decays += 1
             self.decaying.begin_again(hours)
             said.append(
-                f"{hours:8.2f} h  {_why(self.decaying)} for {plateau.patience_hours:g} h: learning rate x "
-                f"{plateau.factor:g} (optimizer.plateau)"
+                f"{hours:8.2f} h  {_why(self.decaying, config)} for {plateau.patience_hours:g} h: learning "
+                f"rate x {plateau.factor:g} (optimizer.plateau)"
             )
         if self.stops(config):
             said.append(f"{hours:8.2f} h  stopping early: {self.why_stopped(config)}")
@@ -91,7 +93,7 @@ class Patience:
     def why_stopped(self, config: Config) -> str:
         """Where it `stops`."""
         return (
-            f"{_why(self.stopping)} for {config.trainer.early_stopping.patience_hours:g} h "
+            f"{_why(self.stopping, config)} for {config.trainer.early_stopping.patience_hours:g} h "
             "(trainer.early_stopping.patience_hours)"
         )
 
@@ -100,5 +102,8 @@ class Patience:
         return {"plateau_decays": self.decays} if config.optimizer.decay == "plateau" else {}
 
 
-def _why(waiting: Waiting) -> str:
-    return f"no dev WER below {waiting.best_wer:.2f} %, that of {waiting.best_hours:.2f} h,"
+def _why(waiting: Waiting, config: Config) -> str:
+    best = f"WER below {waiting.best_wer:.2f} %"
+    if not config.objective.has_texts:
+        best = f"loss below {waiting.best_wer:.4g}"
+    return f"no dev {best}, that of {waiting.best_hours:.2f} h,"

@@ -53,14 +53,18 @@ def about_passes(given: Config, config: Config) -> Iterator[str]:
 
 
 def _in_hours(config: Config) -> Config:
-    """Passes over the labelled speech, as much of it as is trained on, as hours of audio."""
+    """Passes over the labelled speech, as much of it as is trained on, as hours of audio.
+
+    Without texts to train on: over all of it.
+    """
     from asr.data.dataset import load_role
     from asr.data.segments import Kind
     from asr.data.set_weights import set_weights
 
     corpus = config.corpus
-    speech = load_role(config, Kind.LABELLED).within(corpus.min_seconds, corpus.max_seconds)
-    weights = set_weights(config, Kind.LABELLED, [speech])
+    kind = Kind.LABELLED if config.objective.has_texts else Kind.UNTRANSCRIBED
+    speech = load_role(config, kind).within(corpus.min_seconds, corpus.max_seconds)
+    weights = set_weights(config, kind, [speech])
     played = speech.seconds if weights is None else speech.seconds * weights.of_utterance
     hours = float(played.sum()) / 3600
     trainer, policy = config.trainer, config.pseudo_label

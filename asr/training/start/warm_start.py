@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from asr.config.schema import Config
 from asr.data.transcripts import training_tokenizer
 from asr.errors import UserError
 from asr.model.encoder_decoder.ctc_head import PREFIX as CTC_HEAD
+from asr.model.latent.network import PREFIX as LATENT_HEAD
 from asr.model.lineage import STATE, check_files, read_state
 from asr.model.model_folder import find_checkpoint, read_config, read_weights
 from asr.model.speech_model import SpeechModel
@@ -17,7 +19,12 @@ from asr.model.tokenizer import Tokenizer, tokenizer_sha256
 from asr.training.checkpoint import CheckpointStore
 from asr.training.resume_rules import architecture
 
-_HEAD, _CTC_HEAD = "head.", f"{CTC_HEAD}."
+_HEAD = "head."
+_OTHER_HEADS = {
+    f"{CTC_HEAD}.": "the CTC head",
+    f"{LATENT_HEAD}.": "the head that predicts representations",
+}
+"""By their prefix; what people call them."""
 
 
 @dataclass(frozen=True)
@@ -89,35 +96,43 @@ class WarmStart:
             weights = read_weights(self.weights)
         except UserError as error:
             raise error.at("init_from") from None
+        own = {n: p.detach() for n, p in student.named_weights()}
+        anew = [] if keeps_head else _of(_HEAD, own)
+        # Of the other heads each may be in one of the two alone.
+        anew += [n for head in _OTHER_HEADS for n in _of(head, own) if n not in weights]
+        left = [n for head in (_HEAD, *_OTHER_HEADS) for n in _of(head, weights) if n not in own]
+        kept = {n: w for n, w in weights.items() if n not in {*anew, *left}}
         try:
-            has_ctc_head = any(name.startswith(_CTC_HEAD) for name in weights)
-            # An encoder-decoder may have one here and not there.
-            own_ctc = {n: p.detach() for n, p in student.named_weights() if n.startswith(_CTC_HEAD)}
-            if has_ctc_head != bool(own_ctc):
-                kept = {n: w for n, w in weights.items() if not n.startswith(_CTC_HEAD)}
-                weights = kept | own_ctc
-            if not keeps_head:
-                own = {n: p.detach() for n, p in student.named_weights() if n.startswith(_HEAD)}
-                weights = {n: w for n, w in weights.items() if not n.startswith(_HEAD)} | own
-            student.load_weights(weights)
+            student.load_weights(kept | {n: own[n] for n in anew})
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"init_from: {self.weights} does not fit the recipe's network ({reason})",
                 "copy the checkpoint again, or begin without init_from",
             ) from None
+        return Begun(keeps_head, self._note(keeps_head, anew, left))
+
+    def _note(self, keeps_head: bool, anew: list[str], left: list[str]) -> str:
+        """For people: what of the student is from here, and what is not."""
         note = f"weights from {self.weights}"
-        if has_ctc_head != bool(own_ctc):
-            note += ", but for the CTC head, which is " + (
-                "left out" if has_ctc_head else "made anew"
-            )
+        for head, name in _OTHER_HEADS.items():
+            if _of(head, left):
+                note += f", but for {name}, which is left out"
+            if _of(head, anew):
+                note += f", but for {name}, which is made anew"
+        if _of(_HEAD, left):
+            note += ", but for the head for texts, which is left out"
         if keeps_head:
-            return Begun(True, f"{note}, head included; the averages begin as these")
-        return Begun(
-            False,
-            f"{note}; the tokenizer is another, so the head is made anew, and the averages warm up as from "
-            "random weights",
-        )
+            return f"{note}, head included; the averages begin as these"
+        if self.config.objective.has_texts and _of(_HEAD, anew):
+            note += "; the tokenizer is another, so the head is made anew"
+        elif _of(_HEAD, anew):
+            note += "; it had no head for texts, so that is made anew"
+        return f"{note}, and the averages warm up as from random weights"
+
+
+def _of(prefix: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(prefix)]
 
 
 def warm_start_of(config: Config) -> WarmStart | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from model_helpers import VARIANTS, padded, small_model, waveforms
 
-from asr.config.schema import FeatureConfig
+from asr.config.features import FeatureConfig
 from asr.model.features import LogMel
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from model_helpers import VARIANTS, padded, small_model, waveforms
 
+from asr.config.features import FeatureConfig
 from asr.config.model import TransformerConfig
-from asr.config.schema import FeatureConfig
 from asr.model.acoustic_model import AcousticModel
 from asr.model.encoders.transformer import TransformerEncoder
 from asr.model.features import LogMel

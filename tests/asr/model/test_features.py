@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_helpers import padded, waveforms
 
-from asr.config.schema import FeatureConfig
+from asr.config.features import FeatureConfig
 from asr.model.features import LogMel
 
 

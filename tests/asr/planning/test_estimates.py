@@ -11,6 +11,7 @@ from engine_helpers import VOCABULARY, memory_config, on_ranks
 from memory_helpers import activation_bytes_of_a_gpu
 from recipe_paths import FESTVOX, LIBRISPEECH
 
+from asr.config.objective import ObjectiveConfig
 from asr.config.recipe import load_config, parse_config
 from asr.config.schema import Config
 from asr.data.batching import split_into_micro_batches
@@ -22,6 +23,7 @@ from asr.planning.estimates import (
     activation_bytes,
     memory_gb_per_rank,
     parameter_count,
+    vocabulary_size,
     wall_hours,
 )
 from asr.planning.plan import full_row
@@ -55,6 +57,14 @@ def test_parameters_are_those_of_the_model(variant: dict[str, object]) -> None:
     config = small(**variant)
     model = make_model(config, 33)
     assert parameter_count(config, 33) == sum(p.numel() for p in model.parameters())
+
+
+def test_without_texts_the_head_predicts_channels() -> None:
+    latent = {"kind": "latent", "latent": {"top_blocks": 2}}
+    config = small().model_copy(update={"objective": ObjectiveConfig.model_validate(latent)})
+    assert vocabulary_size(config) == 0
+    model = make_model(config, 0)
+    assert parameter_count(config, 0) == sum(p.numel() for p in model.parameters())
 
 
 def test_the_librispeech_network_has_its_parameters() -> None:

@@ -16,10 +16,10 @@ from asr.utils.files import read_json
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from asr.training.validation import DevSets
+from asr.training.validation.texts import TextDevSets
 from asr.__main__ import main
 
-evaluate, calls = DevSets.evaluate, []
+evaluate, calls = TextDevSets.evaluate, []
 RUN = Path(sys.argv[-1].removeprefix("output="))
 
 def killed(self, *arguments):
@@ -30,7 +30,7 @@ def killed(self, *arguments):
         os._exit(9)
     return evaluate(self, *arguments)
 
-DevSets.evaluate = killed
+TextDevSets.evaluate = killed
 main(sys.argv[1:])
 """
 OFTEN = ["trainer.checkpoint_every_hours=0.02", "trainer.total_hours=0.03"]

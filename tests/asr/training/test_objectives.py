@@ -15,7 +15,8 @@ from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
 from asr.model.criterion import Ctc
 from asr.training.batch_stats import BatchStats
-from asr.training.objectives import StudentInput, make_objective
+from asr.training.objectives.objective import StudentInput
+from asr.training.objectives.texts import TextObjective
 
 RANKS = Ranks(0, 1, torch.device("cpu"))
 FRAMES = [9, 6, 3]
@@ -49,7 +50,7 @@ def given(student: Student, *kinds: Kind) -> StudentInput:
     targets = [t if k is Kind.LABELLED else [] for t, k in zip(TARGETS, kinds, strict=True)]
     present = tuple(kind for kind in Kind if kind in kinds)
     micro_batch = MicroBatch(present, True, segments, ids, None, None, targets, [""] * 3)
-    return StudentInput(micro_batch, FRAMES, student.forward, Ctc(), True)
+    return StudentInput(micro_batch, FRAMES, student.forward, True)
 
 
 def reference_loss(student: Student, places: list[int]) -> Tensor:
@@ -67,7 +68,7 @@ def reference_loss(student: Student, places: list[int]) -> Tensor:
 
 def test_transcripts_that_do_not_fit_are_counted_and_the_rest_is_torch_s_loss() -> None:
     student, stats = Student(), BatchStats()
-    loss = make_objective(RANKS, None, 1.0).loss(given(student, *[Kind.LABELLED] * 3), stats)
+    loss = TextObjective(RANKS, Ctc()).loss(given(student, *[Kind.LABELLED] * 3), stats)
     assert loss.item() == pytest.approx(reference_loss(student, [0, 1]).item(), rel=1e-6)
     assert student.asked == [[0, 1]]
     assert (stats.infeasible_transcripts, stats.labelled_seconds) == (1, 3.0)
@@ -77,12 +78,12 @@ def test_transcripts_that_do_not_fit_are_counted_and_the_rest_is_torch_s_loss() 
 def test_an_utterance_whose_loss_is_not_finite_is_named_and_left_out() -> None:
     student, stats = Student(), BatchStats()
     student.spoilt = {0}
-    loss = make_objective(RANKS, None, 1.0).loss(given(student, *[Kind.LABELLED] * 3), stats)
+    loss = TextObjective(RANKS, Ctc()).loss(given(student, *[Kind.LABELLED] * 3), stats)
     assert loss.item() == pytest.approx(reference_loss(student, [1]).item(), rel=1e-6)
     assert student.asked == [[0, 1], [1]]
     assert (stats.non_finite, stats.non_finite_ids, stats.labelled_seconds) == (1, ["u0"], 2.0)
     student.spoilt = {0, 1}
-    nothing = make_objective(RANKS, None, 1.0).loss(given(student, *[Kind.LABELLED] * 3), stats)
+    nothing = TextObjective(RANKS, Ctc()).loss(given(student, *[Kind.LABELLED] * 3), stats)
     assert nothing.item() == 0.0
     nothing.backward()
     assert student.logits_BSV.grad is not None, "other ranks' passes wait for this one's graph"
@@ -95,7 +96,7 @@ def test_labels_weigh_as_the_recipe_says_and_are_compared_with_the_student() -> 
         targets=lambda micro_batch, frames: (TARGETS, [1], [None] * 3),
         compare=lambda *arguments: compared.append(arguments),
     )
-    objective = make_objective(RANKS, labeler, 0.25)  # type: ignore[arg-type]
+    objective = TextObjective(RANKS, Ctc(), labeler, 0.25)  # type: ignore[arg-type]
     loss = objective.loss(given(student, *[Kind.UNTRANSCRIBED] * 3), stats)
     plain = reference_loss(student, [1]).item()
     assert loss.item() == pytest.approx(0.25 * plain, rel=1e-6)
@@ -118,7 +119,7 @@ def test_both_kinds_are_heard_in_one_pass_and_weigh_each_as_it_should() -> None:
 
     compared: list[Any] = []
     labeler = SimpleNamespace(targets=targets, compare=lambda *all_of: compared.append(all_of))
-    objective = make_objective(RANKS, labeler, 0.25)  # type: ignore[arg-type]
+    objective = TextObjective(RANKS, Ctc(), labeler, 0.25)  # type: ignore[arg-type]
     mixture = given(student, Kind.LABELLED, Kind.UNTRANSCRIBED, Kind.LABELLED)
     loss = objective.loss(mixture, stats)
     transcript, label = (reference_loss(student, [place]).item() for place in (0, 1))

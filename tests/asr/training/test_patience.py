@@ -51,7 +51,7 @@ def shares(config: Config, wers: dict[float, float], late: float = 0.0) -> dict[
     state = TrainingState.at_the_start(config, 360.0)
     found = {}
     for hours, wer in wers.items():
-        state.clock.seconds, state.dev_wer = 3600 * hours + 360 * late, wer
+        state.clock.seconds, state.dev_score = 3600 * hours + 360 * late, wer
         state.note_evaluation(config, waits=False)
         found[hours] = state.learning_rate_share(config, 0.0)
     return found

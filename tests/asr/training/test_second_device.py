@@ -18,6 +18,7 @@ from asr.distributed.process_group import Ranks
 from asr.model.features import FeatureExtractor
 from asr.model.make import make_front_end, make_model
 from asr.training.batch_stats import BatchStats
+from asr.training.objectives.texts import TextObjective
 from asr.training.train_step import TrainStep
 from asr.utils.devices import fetched
 
@@ -49,7 +50,9 @@ class Step:
         self.network = moved(network) if is_far else network
         features = FeatureExtractor(moved(front_end) if is_far else front_end, False, device)
         engine: Any = SimpleNamespace(student=self.network, logits=self.network, is_cut=False)
-        self.train_step = TrainStep(config, engine, features, ranks, labeler)
+        weight = config.pseudo_label.loss_weight
+        objective = TextObjective(ranks, self.network.criterion, labeler, weight)
+        self.train_step = TrainStep(config, engine, features, ranks, objective)
         self.stats = BatchStats()
 
     def loss(self, kinds: list[Kind]) -> float:

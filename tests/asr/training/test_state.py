@@ -28,7 +28,7 @@ def test_a_state_comes_back_through_json() -> None:
     state.position = Position(labelled_group=3, seconds=19.5)
     state.noise_scale.observe(GradientNoise(4.0, 1.0))
     state.clipped.observe(2.0, 1.0, 19.5, 10.0)
-    state.batches_drawn, state.non_finite, state.skipped_updates, state.dev_wer = 2, 1, 1, 50.0
+    state.batches_drawn, state.non_finite, state.skipped_updates, state.dev_score = 2, 1, 1, 50.0
     saved = json.loads(json.dumps({**state.to_json(), "batch_seconds": state.batch_seconds}))
     again = TrainingState.at_the_start(CONFIG, 20.0)
     assert again.restore(saved) == []

@@ -23,6 +23,7 @@ def test_the_numbers_are_those_of_every_run_so_far() -> None:
         "GENERATION": 12,
         "SOUND": 20,
         "SET_WEIGHTS": 40,
+        "SPANS": 50,
         "EXPORT_CHECK": 60,
     }
     expected = np.random.default_rng([7, 6, 2]).permutation(9)

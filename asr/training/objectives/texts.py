@@ -1,7 +1,6 @@
-"""What the student is trained for: a micro-batch and the student -> a loss.
+"""Texts as what is to be recognised: the student's criterion on transcripts, and on pseudo-labels.
 
-The training step knows the protocol alone. Whence an utterance's text is depends on its kind; both kinds of a
-micro-batch are heard in one pass.
+Whence an utterance's text is depends on its kind; both kinds of a micro-batch are heard in one pass.
 
 Shape suffixes: B utterances, S encoder frames or places of tokens, V vocabulary.
 """
@@ -9,42 +8,29 @@ Shape suffixes: B utterances, S encoder frames or places of tokens, V vocabulary
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from asr.data.dataloader import RankBatch
 from asr.data.loading.micro_batch import MicroBatch
 from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
 from asr.model.criterion import Criterion, Output, Said, TokenWeights
 from asr.pseudo_labels.pseudo_labeler import PseudoLabeler
 from asr.training.batch_stats import BatchStats
+from asr.training.objectives.objective import (
+    Objective,
+    StudentInput,
+    Targets,
+    without_non_finite,
+)
+from asr.training.validation.dev_sets import DevMetrics, mean_score
 from asr.utils.devices import fetched, sent
-
-Targets = list[list[int]]
-"""Token ids of each utterance."""
-
-
-@dataclass(frozen=True)
-class StudentInput:
-    """A micro-batch as the student receives it: read, and augmented."""
-
-    micro_batch: MicroBatch
-    frames: list[int]
-    """Encoder frames of each utterance."""
-    forward: Callable[[list[int], Targets], tuple[Tensor, ...]]
-    """Places of the utterances to look at, and their targets -> their logits (B, S, V) and lengths (B,), and
-    what else the student says as it trains (Output).
-
-    It always draws the same dropout. Without places, logits of silence: with them a rank
-    that has nothing to train on takes part in the passes of the others.
-    """
-    criterion: Criterion
-    """Of the student."""
-    is_collective: bool
-    """Whether `forward` communicates, so that all ranks must call it as often."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +45,6 @@ class TrainedOn:
     targets: Targets
     said: list[Said]
     """By the student as it trains."""
-
-
-class Objective(ABC):
-    """What turns a micro-batch and the student into a loss."""
-
-    @abstractmethod
-    def loss(self, given: StudentInput, stats: BatchStats) -> Tensor:
-        """The loss summed over the micro-batch, in nats, with its graph; what was done goes into `stats`.
-
-        A collective: every rank calls it, also with an empty micro-batch, and gets a loss with a graph.
-        """
 
 
 @dataclass(frozen=True)
@@ -103,37 +78,59 @@ class TextSource(ABC):
 class TextObjective(Objective):
     """The student's criterion on the texts that the sources of each kind have."""
 
-    def __init__(self, ranks: Ranks, sources: Mapping[Kind, TextSource]) -> None:
-        self.ranks, self.sources = ranks, dict(sources)
+    def __init__(
+        self,
+        ranks: Ranks,
+        criterion: Criterion,
+        labeler: PseudoLabeler | None = None,
+        loss_weight: float = 1.0,
+    ) -> None:
+        """`criterion`: the student's. With a `labeler` its labels are texts, too, and weigh so much."""
+        self.ranks, self.criterion, self.labeler = ranks, criterion, labeler
+        self.sources: dict[Kind, TextSource] = {Kind.LABELLED: Transcripts()}
+        if labeler is not None:
+            self.sources[Kind.UNTRANSCRIBED] = PseudoLabels(labeler, loss_weight)
+        self._are_labels_shared = True
+
+    def begin_batch(self, batch: RankBatch, number: int, hours: float) -> float:
+        """The batch's audio, in seconds."""
+        if self.labeler is not None:
+            self.labeler.begin_batch(batch.batch, number, hours, batch.places)
+        return super().begin_batch(batch, number, hours)
+
+    def prepare(self, micro_batch: MicroBatch) -> None:
+        """Label it for the cache."""
+        assert self.labeler is not None
+        self.labeler.label_for_cache(micro_batch)
+        self._are_labels_shared = False
 
     def loss(self, given: StudentInput, stats: BatchStats) -> Tensor:
-        """Utterances whose loss is NaN or infinite are counted, named, and left out."""
+        """In nats. Utterances whose loss is NaN or infinite are counted, named, and left out."""
+        if not self._are_labels_shared and self.labeler is not None:
+            self.labeler.share_labels()
+            self._are_labels_shared = True
         texts = self._texts(given, stats)
-        kept = texts.kept
-        losses_B = torch.empty(0)
-        while True:
+
+        def attempt(kept: list[int]) -> tuple[Tensor, tuple[Output, Tensor, Tensor]]:
             chosen = [texts.targets[i] for i in kept]
-            output = Output(*given.forward(kept, chosen))
+            output, losses_B = Output(*given.forward(kept, chosen)), torch.empty(0)
             if kept:
                 own = [texts.weights[i] for i in kept]
                 frames = [given.frames[i] for i in kept]
-                losses_B = given.criterion.training_losses(output, chosen, frames, own)
+                losses_B = self.criterion.training_losses(output, chosen, frames, own)
             # The one wait for the device.
             best_BS, nats_B = fetched(output.logits_BSV.argmax(dim=-1), losses_B.detach())
-            finite = torch.isfinite(nats_B).tolist()
-            lost = float(len(finite) - sum(finite))
-            # Where the forward pass is a collective all ranks go round together; else nobody waits for others.
-            if not (self.ranks.sum([lost])[0] if given.is_collective else lost):
-                break
-            bad = [i for i, good in zip(kept, finite, strict=True) if not good]
-            stats.non_finite += len(bad)
-            stats.non_finite_ids += [given.micro_batch.ids[i] for i in bad]
-            kept = [i for i in kept if i not in bad]
-            losses_B = torch.empty(0)
+            return nats_B, (output, losses_B, best_BS)
+
+        kept, nats_B, (output, losses_B, best_BS) = without_non_finite(
+            attempt, texts.kept, given, stats, self.ranks
+        )
         if not kept:
             return output.nothing()
+        chosen = [texts.targets[i] for i in kept]
+        frames = [given.frames[i] for i in kept]
         segments = [given.micro_batch.segments[i] for i in kept]
-        said = given.criterion.said(best_BS, frames, chosen)
+        said = self.criterion.said(best_BS, frames, chosen)
         weights = [self.sources[segment.kind].weight for segment in segments]
         for kind in given.micro_batch.kinds:
             rows = [row for row, segment in enumerate(segments) if segment.kind is kind]
@@ -150,6 +147,41 @@ class TextObjective(Objective):
             return losses_B.sum() * weights[0]
         return (losses_B * sent(torch.tensor(weights), losses_B.device)).sum()
 
+    def metrics(self, stats: BatchStats, seconds: float) -> dict[str, Any]:
+        """Losses in nats a second of audio: `loss` over all of the batch's, others over what was trained on."""
+        loss = stats.loss_labelled + stats.loss_pseudo_labelled
+        pseudo_labelled = stats.pseudo_labelled_seconds
+        return {
+            "loss": loss / seconds,
+            "loss_labelled": _per_second(stats.loss_labelled, stats.labelled_seconds),
+            "loss_pseudo_labelled": _per_second(stats.loss_pseudo_labelled, pseudo_labelled),
+            "pseudo_labelled_share": pseudo_labelled / max(1e-9, stats.trained_seconds),
+            "infeasible_transcripts": int(stats.infeasible_transcripts),
+        }
+
+    def end_batch(self, batch: RankBatch) -> None:
+        if self.labeler is not None:
+            self.labeler.end_batch(batch.batch)
+            self._are_labels_shared = True
+
+    def stepped(self, hours: float, average_moved: bool) -> None:
+        if self.labeler is not None:
+            self.labeler.teacher.stepped(hours, average_moved)
+
+    def evaluated(self, hours: float, found: Mapping[str, Sequence[DevMetrics]]) -> list[str]:
+        if self.labeler is not None:
+            self.labeler.teacher.evaluated(hours, mean_score(found["student"]))
+        return []
+
+    def state(self) -> dict[str, Any]:
+        return {"labelling": self.labeler.state() if self.labeler else None}
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        return self.labeler.tensors() if self.labeler else {}
+
+    def files(self) -> list[Path]:
+        return self.labeler.teacher.files() if self.labeler else []
+
     def _texts(self, given: StudentInput, stats: BatchStats) -> Texts:
         """Of the whole micro-batch. A collective."""
         whole = given.micro_batch
@@ -159,7 +191,7 @@ class TextObjective(Objective):
         for kind in whole.kinds:
             places = whole.places_of(kind)
             frames = [given.frames[place] for place in places]
-            own = self.sources[kind].texts(whole.part(kind), frames, given.criterion, stats)
+            own = self.sources[kind].texts(whole.part(kind), frames, self.criterion, stats)
             for place, target, weight in zip(places, own.targets, own.weights, strict=True):
                 targets[place], weights[place] = target, weight
             kept += [places[at] for at in own.kept]
@@ -202,11 +234,5 @@ class PseudoLabels(TextSource):
         self.labeler.compare(trained.segments, paths, trained.targets)
 
 
-def make_objective(
-    ranks: Ranks, labeler: PseudoLabeler | None, loss_weight: float
-) -> TextObjective:
-    """Of transcripts, and with a labeler of its labels, too, which weigh so much."""
-    sources: dict[Kind, TextSource] = {Kind.LABELLED: Transcripts()}
-    if labeler is not None:
-        sources[Kind.UNTRANSCRIBED] = PseudoLabels(labeler, loss_weight)
-    return TextObjective(ranks, sources)
+def _per_second(loss: float, seconds: float) -> float | None:
+    return loss / seconds if seconds > 0 else None

@@ -1,0 +1,92 @@
+"""What a recipe's `objective:` can say: what the student is trained for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from asr.config.fields import Count, NonNegative, Positive, Section, Share
+
+if TYPE_CHECKING:
+    from asr.config.schema import Config
+
+
+class CollapseConfig(Section):
+    """When representations count as collapsed, over about the last reference batches of audio; and what is
+    done about it. The bounds of variances are those at which data2vec's code ends a run."""
+
+    min_target_variance: NonNegative = 0.01
+    """Alarm below this variance of what is predicted, over masked frames, on average over the channels."""
+    min_prediction_variance: NonNegative = 1e-4
+    """Alarm below this variance of the predictions, likewise."""
+    max_dead_share: Share = 0.5
+    """Alarm above this share of frames whose representation is hardly more than their utterance's mean."""
+    min_effective_rank: NonNegative = 2.0
+    """Alarm, at evaluations, below this effective rank of the average's output over a dev set's frames: 1 is a
+    line, model.width the most."""
+    action: Literal["warn", "rollback", "stop"] = "warn"
+    """Say so; or also put student and average back to their last healthy state, and stop where that has not
+    helped; or stop."""
+    snapshot_hours: Positive = 1.0
+    """Audio between two states that rollback keeps; it goes back to the last but one."""
+    grace_hours: NonNegative = 0.0
+    """Audio from the start within which nothing is said."""
+
+
+class LatentConfig(Section):
+    """For kind latent; the defaults are data2vec's of speech (Baevski et al. 2022, arXiv 2202.03555)."""
+
+    teacher: Literal["ema", "student"] = "ema"
+    """Whose representations are predicted: the average's, or to compare the student's own, which collapse."""
+    top_blocks: Count = 8
+    """The mean of the outputs of so many blocks, counted from the last, is predicted; each normalised over the
+    utterance's frames."""
+    mask_share: Annotated[Share, Field(gt=0)] = 0.65
+    """Spans of masked frames, together, over the utterance's frames: as they overlap, about half are masked."""
+    mask_ms: Positive = 200.0
+    """Length of a span; in an encoder's frames it is rounded."""
+    smooth_l1_beta: NonNegative = 0.0
+    """Error below which the smooth L1 loss is quadratic; 0 for the squared error everywhere."""
+    health: CollapseConfig = CollapseConfig()
+    """Whether the representations have collapsed, and what is done then."""
+
+
+class ObjectiveConfig(Section):
+    kind: Literal["text", "latent"] = "text"
+    """What the student predicts: the texts of speech (transcripts and pseudo-labels); or of masked, augmented
+    speech what the average makes of the clean one, which needs no transcript (self-supervised)."""
+    latent: LatentConfig = LatentConfig()
+    """Masks, targets and loss, for kind latent."""
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether transcripts, labels and so a tokenizer are needed."""
+        return self.kind == "text"
+
+    @property
+    def score_name(self) -> str:
+        """What checkpoints are compared by, as state.json and complete.json have it."""
+        return "dev_wer" if self.has_texts else "dev_loss"
+
+
+def check_objective(config: Config) -> Config:
+    """The recipe. Raises ValueError where another part of the recipe does not go with its objective."""
+    objective, model = config.objective, config.model
+    if objective.has_texts:
+        return config
+    if model.kind != "transformer":
+        raise ValueError(
+            f"objective.kind {objective.kind} needs model.kind transformer so far, and it is {model.kind}"
+        )
+    if objective.latent.top_blocks > model.layers:
+        raise ValueError(
+            f"objective.latent.top_blocks {objective.latent.top_blocks} is more than model.layers "
+            f"{model.layers}: set it to that or less"
+        )
+    if config.pseudo_label.start.is_set:
+        raise ValueError(
+            f"objective.kind {objective.kind} labels nothing, and pseudo_label.start is set: set "
+            "pseudo_label.start_hours to null"
+        )
+    return config

@@ -1,0 +1,1 @@
+"""A network that predicts representations of speech, and what is predicted: no text is in here."""

@@ -1,0 +1,71 @@
+"""What is predicted of a frame: the mean of the top blocks' outputs, each normalised over its utterance.
+
+Shape suffixes: B utterances, T input frames, F features of a frame, S encoder frames, D model width.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from asr.model.encoders.outputs import outputs_into
+from asr.model.features import frame_mask
+from asr.model.latent.network import LatentModel
+
+_EPS = 1e-5
+"""torch's of an instance normalisation."""
+_DEAD = 1e-4
+"""Of a frame's squared norm: what it has beyond the utterance's mean, a hundredth of its length."""
+
+
+@dataclass(frozen=True)
+class Representations:
+    """Of a batch of utterances."""
+
+    targets_BSD: Tensor
+    """fp32; zero where padded."""
+    frames_B: Tensor
+    hidden_BSD: Tensor
+    """The encoder's own output."""
+    dead_BS: Tensor
+    """Booleans: frames that say nothing but the mean of their utterance."""
+
+
+@torch.no_grad()
+def representations(
+    network: LatentModel, features_BTF: Tensor, lengths_B: Tensor, top_blocks: int
+) -> Representations:
+    """Of speech as it is, by a network in evaluation mode.
+
+    Each block's output has, over an utterance's own frames, mean 0 and variance 1 in every channel (instance
+    normalisation), so that no block and no channel outweighs the others, and a constant is no answer
+    (arXiv 2202.03555, section 3.3, and its code for speech).
+    """
+    blocks: deque[Tensor] = deque(maxlen=top_blocks + 1)
+    with outputs_into(blocks):
+        _, frames_B = network(features_BTF, lengths_B)  # all of it: else ZeRO 3 misses weights
+    hidden_BSD = blocks.pop()
+    mask_BS1 = frame_mask(frames_B, hidden_BSD.shape[1])[:, :, None]
+    count_B11 = frames_B.clamp(min=1)[:, None, None].float()
+    targets_BSD = mean_BSD = torch.zeros((), device=hidden_BSD.device)
+    for block_BSD in blocks:
+        block_BSD = block_BSD.float().masked_fill(~mask_BS1, 0.0)
+        mean_BSD = mean_BSD + block_BSD / len(blocks)
+        targets_BSD = targets_BSD + _normalised(block_BSD, mask_BS1, count_B11) / len(blocks)
+    own_BSD = _centred(mean_BSD, mask_BS1, count_B11)
+    dead_BS = own_BSD.square().sum(-1) <= _DEAD * mean_BSD.square().sum(-1)
+    return Representations(targets_BSD, frames_B, hidden_BSD, dead_BS & mask_BS1[:, :, 0])
+
+
+def _centred(values_BSD: Tensor, mask_BS1: Tensor, count_B11: Tensor) -> Tensor:
+    mean_B1D = values_BSD.sum(1, keepdim=True) / count_B11
+    return (values_BSD - mean_B1D).masked_fill(~mask_BS1, 0.0)
+
+
+def _normalised(values_BSD: Tensor, mask_BS1: Tensor, count_B11: Tensor) -> Tensor:
+    centred_BSD = _centred(values_BSD, mask_BS1, count_B11)
+    variance_B1D = centred_BSD.square().sum(1, keepdim=True) / count_B11
+    return centred_BSD * (variance_B1D + _EPS).rsqrt()

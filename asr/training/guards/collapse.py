@@ -1,0 +1,178 @@
+"""Whether representations have collapsed: said once, and where the recipe wants it undone, or the run ended.
+
+A student that predicts its own average may make that easy: all frames alike, all channels alike. Variances and
+dead frames are watched in every update, the effective rank at evaluations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from asr.config.objective import CollapseConfig
+from asr.errors import UserError
+from asr.scaling.clock import crossed
+from asr.teacher.snapshots import Snapshots
+from asr.teacher.teachers import TeacherContext
+
+_HALF_LIFE_REFERENCE_BATCHES = 2.0
+_ENOUGH = 0.9
+"""Of the weight of all audio, in what is judged: at the start, and after a way back, updates are few."""
+_SETTINGS = "objective.latent.health"
+_REMEDY = (
+    "lengthen teacher.half_life_hours or optimizer.warmup_hours, lower optimizer.learning_rate, or mask more "
+    "(objective.latent.mask_share)"
+)
+_STUDENT, _AVERAGE = "healthy_student", "healthy"
+
+
+@dataclass
+class Signs:
+    """Smoothed over audio. Plain numbers: a checkpoint holds `asdict(self)`."""
+
+    target_variance: float = 0.0
+    prediction_variance: float = 0.0
+    dead_share: float = 0.0
+    weight: float = 0.0
+
+    def observe(self, metrics: Mapping[str, float], reference_batches: float) -> None:
+        """An update over so many reference batches of audio."""
+        keep = 0.5 ** (reference_batches / _HALF_LIFE_REFERENCE_BATCHES)
+        for name in ("target_variance", "prediction_variance", "dead_share"):
+            setattr(self, name, keep * getattr(self, name) + (1.0 - keep) * metrics[name])
+        self.weight = keep * self.weight + (1.0 - keep)
+
+    def faults(self, policy: CollapseConfig) -> list[str]:
+        """Which are outside of their bands, for people."""
+        target, found = self.target_variance / self.weight, self.prediction_variance / self.weight
+        dead = self.dead_share / self.weight
+        told = {
+            f"targets have a variance of {target:.2g} ({_SETTINGS}.min_target_variance "
+            f"{policy.min_target_variance:g})": target < policy.min_target_variance,
+            f"predictions have a variance of {found:.2g} ({_SETTINGS}.min_prediction_variance "
+            f"{policy.min_prediction_variance:g})": found < policy.min_prediction_variance,
+            f"{dead:.0%} of the frames say nothing of their own ({_SETTINGS}.max_dead_share "
+            f"{policy.max_dead_share:.0%})": dead > policy.max_dead_share,
+        }
+        return [text for text, is_so in told.items() if is_so]
+
+
+@dataclass
+class CollapseGuard:
+    """Of one run."""
+
+    policy: CollapseConfig
+    models: TeacherContext
+    signs: Signs = field(default_factory=Signs)
+    ill: list[str] = field(default_factory=list)
+    """By what: signs, rank, or both."""
+    kept_hours: float = 0.0
+    """Of audio, when a healthy state was last kept."""
+    has_rolled_back: bool = False
+    """And no healthy state has been kept since."""
+    states: dict[str, Snapshots] = field(default_factory=dict)
+    """Of student and average, where they can go back."""
+
+    def __post_init__(self) -> None:
+        if self.policy.action == "rollback":
+            shards, ranks = self.models.engine.shards, self.models.ranks
+            pairs = {_STUDENT: shards.masters, _AVERAGE: self.models.average.average}
+            self.states = {name: Snapshots(own, shards, ranks) for name, own in pairs.items()}
+
+    def watch(self, metrics: Mapping[str, float], hours: float, seconds: float) -> list[str]:
+        """After an update of so many seconds of audio, at `hours`. Lines for people; the same on all ranks.
+
+        Raises UserError where the run is to end.
+        """
+        reference_seconds = self.models.config.scaling.reference_batch_seconds
+        self.signs.observe(metrics, seconds / reference_seconds)
+        if self.signs.weight < _ENOUGH:
+            return []
+        return self._judge("signs", self.signs.faults(self.policy), hours)
+
+    def evaluated(self, effective_rank: float, hours: float) -> list[str]:
+        """The average was, on all dev sets: the mean. Likewise."""
+        least = self.policy.min_effective_rank
+        fault = (
+            f"the average's output has an effective rank of {effective_rank:.2f} "
+            f"({_SETTINGS}.min_effective_rank {least:g})"
+        )
+        return self._judge("rank", [fault] if effective_rank < least else [], hours)
+
+    def _judge(self, by: str, faults: list[str], hours: float) -> list[str]:
+        if hours < self.policy.grace_hours:
+            return []
+        was_ill = bool(self.ill)
+        is_new, self.ill = (
+            bool(faults) and by not in self.ill,
+            [one for one in self.ill if one != by],
+        )
+        if faults:
+            self.ill.append(by)
+        if not self.ill:
+            self._keep_if_due(hours)
+            return [f"{hours:8.2f} h  representations are healthy again"] if was_ill else []
+        if not is_new:
+            return []
+        said = [f"{hours:8.2f} h  warning: representations have collapsed: {'; '.join(faults)}"]
+        return [*said, *self._act(said[0], hours)]
+
+    def _act(self, what: str, hours: float) -> list[str]:
+        can_go_back = bool(self.states) and not self.has_rolled_back
+        can_go_back = can_go_back and all(states.kept for states in self.states.values())
+        if self.policy.action == "warn":
+            return [f"{hours:8.2f} h  {_REMEDY}"]
+        if not can_go_back:
+            again = ", and going back has not helped" if self.has_rolled_back else ""
+            raise UserError(
+                f"{what.partition('warning: ')[2]}{again}",
+                f"{_REMEDY}; the checkpoints before it are untouched (asr fork)",
+            ).of_all(self.models.ranks.is_first)
+        for states in self.states.values():
+            states.roll_back()
+        averages = self.models.averages
+        self.models.engine.shards.reset_moments()  # they are those of what collapsed
+        averages.labelling.moved()
+        averages.samples.settle()
+        if averages.shipped is not averages.labelling:
+            averages.shipped.reset_to_student()
+        self.signs, self.ill = Signs(), []
+        self.kept_hours, self.has_rolled_back = hours, True
+        return [f"{hours:8.2f} h  student and average are put back to their last healthy state"]
+
+    def _keep_if_due(self, hours: float) -> None:
+        every, origin = self.policy.snapshot_hours, self.policy.grace_hours
+        is_first = not all(states.kept for states in self.states.values())
+        if self.states and (is_first or crossed(self.kept_hours - origin, hours - origin, every)):
+            for states in self.states.values():
+                states.keep()
+            self.kept_hours, self.has_rolled_back = hours, False
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for state.json."""
+        return {
+            "signs": asdict(self.signs),
+            "ill": list(self.ill),
+            "kept_hours": self.kept_hours,
+            "has_rolled_back": self.has_rolled_back,
+            "kept": {name: states.kept for name, states in self.states.items()},
+        }
+
+    def load(self, state: Mapping[str, Any], read: Callable[[str], Mapping[str, Tensor]]) -> None:
+        """Go on from a checkpoint; `read` gives tensors by the name of their file."""
+        self.signs, self.ill = Signs(**state["signs"]), list(state["ill"])
+        self.kept_hours, self.has_rolled_back = state["kept_hours"], state["has_rolled_back"]
+        for name, states in self.states.items():
+            count = state["kept"].get(name, 0)
+            states.load([read(f"{name}-{number}") for number in range(count)])
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """The healthy states, whole, by the name of their file. A collective."""
+        return {
+            f"{name}-{number}": states.whole(number)
+            for name, states in self.states.items()
+            for number in range(states.kept)
+        }

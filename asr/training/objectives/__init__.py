@@ -1,0 +1,1 @@
+"""What the student is trained for: texts, or the average's view of the same speech."""

@@ -1,0 +1,71 @@
+"""Predictions of masked frames beside what they should be: the losses, and what tells a collapse.
+
+Shape suffixes: B utterances, S encoder frames, D model width, M masked frames of all utterances, K = 4 sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from asr.utils.devices import sent
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of the masked frames of some utterances."""
+
+    losses_M: Tensor
+    """With its graph: the mean over the channels."""
+    losses_B: Tensor
+    """Their sums by utterance, without a graph."""
+    sums_KD: Tensor
+    """By channel, in double: of targets, of their squares, of predictions, of theirs; without a graph."""
+
+
+def predicted(
+    predictions_BSD: Tensor,
+    targets_BSD: Tensor,
+    masks_BS: Tensor,
+    rows: Sequence[int],
+    smooth_l1_beta: float,
+) -> Prediction:
+    """`masks_BS` on the host: of predictions; the targets of the same utterances are in `rows` of theirs.
+
+    The loss is the squared error, or smooth L1 (quadratic below `smooth_l1_beta`), as data2vec's
+    (arXiv 2202.03555, section 3.4), but for its factor: a mean over channels, not their sum over sqrt(D).
+    """
+    places_M2, device = masks_BS.nonzero(), predictions_BSD.device
+    utterance_M, frame_M = places_M2[:, 0], places_M2[:, 1]
+    in_targets_M = (
+        torch.tensor(rows, dtype=torch.long)[utterance_M] * targets_BSD.shape[1] + frame_M
+    )
+    in_predictions_M = utterance_M * predictions_BSD.shape[1] + frame_M
+    target_MD = targets_BSD.flatten(0, 1).index_select(0, sent(in_targets_M, device)).float()
+    found_MD = predictions_BSD.flatten(0, 1).index_select(0, sent(in_predictions_M, device)).float()
+    if smooth_l1_beta > 0:
+        errors_MD = functional.smooth_l1_loss(
+            found_MD, target_MD, reduction="none", beta=smooth_l1_beta
+        )
+    else:
+        errors_MD = functional.mse_loss(found_MD, target_MD, reduction="none")
+    losses_M = errors_MD.mean(-1)
+    with torch.no_grad():
+        losses_B = torch.zeros(len(masks_BS), device=device)
+        losses_B.index_add_(0, sent(utterance_M, device), losses_M.detach())
+        pair = target_MD.double(), found_MD.detach().double()
+        sums_KD = torch.stack([v for x_MD in pair for v in (x_MD.sum(0), x_MD.square().sum(0))])
+    return Prediction(losses_M, losses_B, sums_KD)
+
+
+def variances(sums_KD: Tensor, frames: float) -> tuple[float, float]:
+    """Of targets and of predictions over so many frames: the mean of their channels' variances."""
+    means_KD = sums_KD / max(1.0, frames)
+    target, found = (
+        float((means_KD[k + 1] - means_KD[k].square()).clamp(min=0.0).mean()) for k in (0, 2)
+    )
+    return target, found
