@@ -73,6 +73,7 @@ def race_all(only: str | None, rounds: int) -> None:
     """Print the table, row by row."""
     warnings.filterwarnings("ignore")
     import torch
+
     from peers.race import run
 
     torch.set_num_threads(1)

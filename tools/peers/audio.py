@@ -10,9 +10,9 @@ import soundfile
 import torch
 import torchaudio
 from lhotse import MonoCut, Recording
-from peers.race import Race
 
 from asr.data.reading import load_samples
+from peers.race import Race
 
 _RATE_HZ, _FILES, _SECONDS, _SPEED = 16_000, 8, 14.0, 1.1
 

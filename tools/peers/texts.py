@@ -7,12 +7,12 @@ import random
 from collections.abc import Iterator
 
 import torch
-from peers.race import Race
 
 from asr.decoding.greedy import greedy
 from asr.evaluation.edit_distance import error_counts
 from asr.evaluation.score import score
 from asr.model.ctc import best_paths
+from peers.race import Race
 
 _UTTERANCES, _WORDS, _ERRORS, _DRAWS = 2_600, 20, 0.1, 1_000
 """As many as LibriSpeech's test-clean has; a tenth of the words is wrong."""
