@@ -250,7 +250,9 @@ class Bench:
 
     def throughput(self, config: Config) -> float:
         """Over the whole run: that of its supervised hours and of its pseudo-labelled ones, mixed."""
-        kind = "supervised" if config.objective.has_texts else config.objective.kind
+        kind: str = config.objective.kind
+        if config.objective.has_texts:
+            kind = "pseudo_labelled" if config.has_no_transcripts else "supervised"
         if kind not in self.throughputs:
             raise UserError(
                 f"--bench: has measured {', '.join(self.throughputs)}, and the recipe's objective.kind is "

@@ -83,6 +83,12 @@ class HalfLife:
         rate = self._rate_share(hours) * self._rate(hours)
         return self.stretch / rate if rate > 0.0 else math.inf
 
+    def in_force(self, hours: float) -> float:
+        """The same, or that of the warm-up while it lasts."""
+        if hours < self.warmup_end_hours:
+            return self.warmup_share * hours * self.stretch
+        return self.at(hours)
+
     @cached_property
     def warmup_end_hours(self) -> float:
         """Where the warm-up reaches the schedule; 0 without one, infinite where it never does."""

@@ -49,7 +49,7 @@ class Update:
             "learning_rate": self.learning_rate,
             "teacher_momentum": self.teacher and self.teacher.scheduled_momentum,
             "average_momentum": self.teacher and self.teacher.momentum,
-            "half_life_hours": _finite(state.schedule.half_life.at(state.clock.hours)),
+            "half_life_hours": _finite(state.schedule.half_life.in_force(state.clock.hours)),
             **objective_metrics,
             "gradient_norm": self.gradient_norm if math.isfinite(self.gradient_norm) else None,
             "micro_batches": int(stats.micro_batches),

@@ -41,7 +41,8 @@ _FREE_OF_MODEL = (
 def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
     """Raises UserError where `config` cannot continue a checkpoint that was saved with `saved`."""
     keys: dict[str, tuple[str, str]] = {}
-    for path in _PINNED:
+    has_texts = config.objective.has_texts
+    for path in _PINNED if has_texts else [one for one in _PINNED if one != "tokenizer"]:
         keys |= _changed(path, saved, config)
     if keys:
         told = ", ".join(f"{key} {old} and not {new}" for key, (old, new) in keys.items())
@@ -51,7 +52,7 @@ def check_compatible(saved: Config, config: Config, checkpoint: Path) -> None:
             f"set {back}, {_ANOTHER}",
         )
     model = config.tokenizer.sentencepiece_model
-    if config.tokenizer.kind == "sentencepiece" and model is not None:
+    if has_texts and config.tokenizer.kind == "sentencepiece" and model is not None:
         inside = checkpoint / "tokenizer.model"
         there = inside.is_file() and Path(model).is_file()
         if not there or inside.read_bytes() != Path(model).read_bytes():

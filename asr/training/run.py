@@ -88,7 +88,12 @@ def _train(config: Config, ranks: Ranks, say: Say, show_progress: bool) -> bool:
     _introduce(trainer, say)
     if ranks.is_first and not trainer.is_complete:
         _describe_run(trainer, say)
-    finished = trainer.train()
+    try:
+        finished = trainer.train()
+    except Exception as error:
+        if getattr(error, "is_of_all_ranks", False):
+            ranks.barrier()  # the first one has written its last checkpoint, before another one ends
+        raise
     hours, steps = trainer.state.clock.hours, trainer.state.clock.steps
     patience = trainer.state.patience
     if not finished:

@@ -32,8 +32,8 @@ from .voice_activity import chosen
 
 _SHOWN = 20
 _LOOK_EVERY_SECONDS = 0.5
-_FEWEST_BYTES_FOR_PROCESSES = 64_000_000
-"""Of recordings, half an hour of them and more: a process takes seconds to start, in which one has cut that."""
+_FEWEST_BYTES_FOR_PROCESSES = 8_000_000
+"""Of recordings, 4 minutes of WAV to 45 of Opus. A process takes seconds to start: time for as much."""
 _told: Any = None
 """In a worker: the seconds of audio that all workers have done."""
 

@@ -34,8 +34,13 @@ class Line(NamedTuple):
     offset: int
     utterances: int
     """In it: those whose audio could be read."""
-    is_open: bool = False
-    """Whether the batch is to be tried again, and has not been."""
+    done: int = 0
+    """How often the batch was made, less how often somebody wanted it tried again."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is to be tried again, and has not been."""
+        return self.done <= 0
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Journal:
         and it was done again, that of most. Raises UserError for a damaged file.
         """
         found: dict[int, Line] = {}
-        to_try = Counter[int]()
+        done = Counter[int]()
         for path in sorted(self.folder.glob("rank-*.jsonl")):
             offset = 0
             refuse_own_pipe(path)
@@ -100,7 +105,7 @@ class Journal:
                         record = json.loads(line)
                         batch, made = record["batch"], record[self.what]
                         here = Line(path, offset, -1 if made is None else len(made))
-                        to_try[batch] += 1 if made is None else -1
+                        done[batch] += -1 if made is None else 1
                     except (ValueError, KeyError, TypeError):
                         raise UserError(
                             f"{path}, line {number}: damaged",
@@ -110,7 +115,7 @@ class Journal:
                         found.get(batch, here), here, key=lambda line: line.utterances
                     )
                     offset += len(line)
-        return {batch: line._replace(is_open=to_try[batch] >= 0) for batch, line in found.items()}
+        return {batch: line._replace(done=done[batch]) for batch, line in found.items()}
 
     def done(self) -> dict[int, Line]:
         """Those of them that need not be tried again. Raises as `noted`."""
@@ -127,7 +132,10 @@ class Journal:
         if closed := [n for n in lacking if n in noted and not noted[n].is_open]:
             with self.writer(rank) as stream:
                 for batch in closed:
-                    self.note(stream, batch, None)
+                    for _ in range(
+                        noted[batch].done
+                    ):  # an older version wrote it once more instead
+                        self.note(stream, batch, None)
         return lacking
 
     def read(self, line: Line) -> list[Any]:

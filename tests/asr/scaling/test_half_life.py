@@ -147,6 +147,7 @@ def test_a_warm_up_is_a_share_of_the_hours_until_it_reaches_the_schedule(name: s
         0.25 * t * half_life.stretch if t < end else half_life.at(float(t))
         for t in middles.tolist()
     ]
+    assert taus == [half_life.in_force(t) for t in middles.tolist()]
     expected = sum(1.0 / tau for tau in taus) * (hours[1] - hours[0])
     assert half_life.elapsed(0.5, 8.0) == pytest.approx(float(expected), rel=1e-4)
     assert half_life.momentum(0.0, 0.5) == 0.0, "nothing is left of the start"

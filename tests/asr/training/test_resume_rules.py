@@ -11,7 +11,9 @@ import pytest
 from conftest import PLAIN, Train, asr_command, read_lines
 from training_helpers import updates
 
-from asr.training.resume_rules import check_corpora
+from asr.config.recipe import parse_config
+from asr.errors import UserError
+from asr.training.resume_rules import check_compatible, check_corpora
 
 
 def ids(run: Path) -> list[str]:
@@ -69,3 +71,16 @@ def test_other_noise_is_said() -> None:
     assert check_corpora(Path("hours-1"), state, {**corpora, "reverberation": "d"}) == []
     [said] = check_corpora(Path("hours-1"), state, {**corpora, "noise": "d"})
     assert said.startswith("augmentation.noise.sources: not the recordings that hours-1 knew")
+
+
+def test_where_nothing_is_spelt_no_tokenizer_is_asked_for(tmp_path: Path) -> None:
+    """A base recipe names one that may not even be there yet."""
+    tokenizer = {"kind": "sentencepiece", "sentencepiece_model": str(tmp_path / "lost.model")}
+    tree = {"corpus": {"labelled": ["train"]}, "tokenizer": tokenizer}
+    spelt = parse_config({**tree, "pseudo_label": {"start_hours": None}}, "test")
+    heard = parse_config(
+        {**tree, "objective": {"kind": "latent"}, "pseudo_label": {"start_hours": None}}, "test"
+    )
+    with pytest.raises(UserError, match="is not the sentencepiece model"):
+        check_compatible(spelt, spelt, tmp_path)
+    check_compatible(heard, heard, tmp_path)
