@@ -13,6 +13,9 @@ from torch.nn import functional
 
 from asr.config.model import TransformerConfig
 
+_SHORT_FRAMES = 512
+"""Beyond these the weights of attention by products fill caches and memory."""
+
 
 def sinusoidal_positions(frames: int, width: int, device: torch.device) -> Tensor:
     """Absolute positions of Vaswani et al. 2017, section 3.5, shape (S, D), fp32."""
@@ -75,6 +78,8 @@ class SelfAttention(nn.Module):
             query, key = rotate(query, rotary), rotate(key, rotary)
         if reach is not None and reach < frames:
             attended_BHSK = _attention_within(reach, query, key, value, mask_BS)
+        elif _are_products_faster(query) and not (self.training and self.dropout):
+            attended_BHSK = _attention_by_products(query, key, value, mask_BS)
         else:
             attended_BHSK = functional.scaled_dot_product_attention(
                 query,
@@ -84,6 +89,23 @@ class SelfAttention(nn.Module):
                 dropout_p=self.dropout if self.training else 0.0,
             )
         return self.output(attended_BHSK.transpose(1, 2).reshape(batch, frames, width))
+
+
+def _are_products_faster(query_BHSK: Tensor) -> bool:
+    """Than torch's fused kernel: of short utterances in bf16 on a CPU, where that is slow."""
+    is_short = query_BHSK.shape[2] <= _SHORT_FRAMES
+    return query_BHSK.device.type == "cpu" and query_BHSK.dtype == torch.bfloat16 and is_short
+
+
+def _attention_by_products(
+    query_BHSK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask_BS: Tensor
+) -> Tensor:
+    """Attention to the valid frames, with its weights (B, H, S, S) in memory; sums are in fp32 as elsewhere."""
+    with torch.autocast(query_BHSK.device.type, enabled=False):  # softmax would be in fp32 outside
+        scores_BHSS = query_BHSK * query_BHSK.shape[3] ** -0.5 @ key_BHSK.transpose(-2, -1)
+        beyond_BS = torch.zeros_like(mask_BS, dtype=scores_BHSS.dtype)
+        beyond_BS = beyond_BS.masked_fill_(~mask_BS, -torch.inf)
+        return scores_BHSS.add_(beyond_BS[:, None, None, :]).softmax(dim=-1) @ value_BHSK
 
 
 def _attention_within(

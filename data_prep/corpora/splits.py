@@ -11,6 +11,7 @@ from pathlib import Path
 import soundfile
 
 from asr.errors import UserError
+from asr.utils.text_files import refuse_pipe
 
 from ..manifests import Listing, Utterance
 
@@ -61,6 +62,7 @@ def first_minutes(utterances: Iterable[Utterance], minutes: float) -> set[str]:
 def stated_seconds(path: Path) -> float:
     """Length that a file's header states; 0 where it cannot be read (validation says why)."""
     try:
+        refuse_pipe(path)
         return float(soundfile.info(path).duration)
     except (OSError, soundfile.SoundFileError):
         return 0.0

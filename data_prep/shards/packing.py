@@ -41,6 +41,7 @@ from asr.errors import UserError
 from asr.utils.faults import first_line
 from asr.utils.files import copy_file, read_json, write_json, write_text
 from asr.utils.signals import begin_worker
+from asr.utils.text_files import refuse_own_pipe
 
 from ..contents import folder_to_ourselves
 from .upload import Upload, writable
@@ -269,7 +270,11 @@ def _write_shard(making: _Making, folder: Path, number: int) -> UserError | None
             ) as writer,
         ):
             for cut in speech.cuts[start : start + size]:
+                for source in (one for one in cut.recording.sources if one.type == "file"):
+                    refuse_own_pipe(Path(source.source))
                 writer.write(in_memory(cut) if is_part(cut) else cut)
+    except UserError as error:
+        return error
     except OSError as error:
         where = error.filename or scratch
         return UserError(

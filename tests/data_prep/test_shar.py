@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import pytest
 import soundfile
 from conftest import PLAIN, Train, final, losses, read_lines, same_weights
 from data_prep_helpers import Mirror, served
-from lhotse import MonoCut, Recording
+from lhotse import CutSet, MonoCut, Recording
 from lhotse.shar import SharWriter
 
 from asr.__main__ import main
@@ -279,6 +280,20 @@ def test_other_transcripts_and_a_second_call_meanwhile_are_refused(
     assert main(["prepare", "shar", *options]) == 2
     assert main(["prepare", "shar", *options[:3], "labelled.shar"]) == 2
     assert "in shards already" in capsys.readouterr().err
+
+
+def test_a_pipe_in_place_of_a_recording_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was waited for without an end."""
+    (tmp_path / "audio").mkdir()
+    cuts = [made_cut(tmp_path / "audio", f"u{number}", number) for number in range(2)]
+    CutSet.from_cuts(cuts).to_file(tmp_path / "set.jsonl.gz")
+    path = Path(cuts[1].recording.sources[0].source)
+    path.unlink()
+    os.mkfifo(path)
+    assert main(["prepare", "shar", "--data", str(tmp_path), "--sets", "set", "--jobs", "1"]) == 2
+    assert f"{path}: a pipe" in capsys.readouterr().err
 
 
 def mark_of(manifest: Path, shard_size: int) -> str:

@@ -8,6 +8,7 @@ from model_helpers import VARIANTS, padded, small_model, waveforms
 
 from asr.config.features import FeatureConfig
 from asr.config.model import TransformerConfig
+from asr.model import attention
 from asr.model.acoustic_model import AcousticModel
 from asr.model.encoders.transformer import TransformerEncoder
 from asr.model.features import LogMel
@@ -62,3 +63,29 @@ def test_a_fixed_key_bias_is_not_felt() -> None:
             block.attention.query_key_value.bias[32:64] += 1.0
     after, _ = model(features, lengths)
     assert (before - after).abs().max() < 1e-5
+
+
+def test_attention_by_products_in_bf16_is_as_near_to_fp32_as_the_fused_kernel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = TransformerConfig(width=64, heads=2, layers=1, feed_forward_width=64, dropout=0.0)
+    torch.manual_seed(0)
+    own = attention.SelfAttention(config)
+    hidden = torch.randn(3, 50, 64)
+    mask = torch.arange(50) < torch.tensor([50, 30, 1])[:, None]
+
+    def found(autocast: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        given = hidden.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            output = own(given, mask, None)
+        output.float()[mask].square().sum().backward()
+        assert given.grad is not None
+        return output.float()[mask], given.grad
+
+    exact, products = found(False), found(True)
+    monkeypatch.setattr(attention, "_SHORT_FRAMES", 0)
+    fused = found(True)
+    for right, here, there in zip(exact, products, fused, strict=True):
+        allowed = 2.0 * float((there - right).detach().norm())
+        assert 0 < float((here - right).detach().norm()) < allowed
+        assert not torch.equal(here, there)
