@@ -161,6 +161,24 @@ def test_a_line_that_is_no_cut_costs_itself_alone(corpus: Path, tmp_path: Path) 
     [(_, lost)] = packed.rejects.items()
     assert (lost["count"], lost["first"]) == (1, cuts[1].id)
     assert "no cut" in lost["reason"]
+    path.write_bytes(gzip.compress(b"\n".join([*lines, lines[1]])))
+    packed = SpeechSet.load(folder)
+    assert list(packed.ids) == [cut.id for cut in cuts]
+    [(_, lost)] = packed.rejects.items()
+    assert lost["reason"] == f"has '{cuts[1].id}' twice"
+
+
+@pytest.mark.parametrize("name", ["recording.000000.tar", "places.000000.json"])
+def test_a_pipe_and_half_a_character_among_shards(sharded: Path, name: str) -> None:
+    folder = sharded / "labelled.shar"
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(UserError, match="a pipe"):
+        SpeechSet.load(folder)
+    (folder / name).unlink()
+    if name.startswith("places"):
+        (folder / name).write_text('{"\\ud800": [0, 1]}')
+        assert not SpeechSet.load(folder).rejects
 
 
 def test_the_same_run_and_a_resume_across_both(train: Train, sharded: Path) -> None:

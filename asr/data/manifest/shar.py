@@ -28,6 +28,7 @@ from asr.data.store.bringing import DamagedError, Part, bring, check
 from asr.data.store.folders import bring_beside
 from asr.errors import LostAudioError, UserError
 from asr.utils.files import read_json
+from asr.utils.text_files import refuse_own_pipe, refuse_pipe
 
 SHAR_SUFFIX = ".shar"
 ADDRESS = "recording.url"
@@ -85,6 +86,8 @@ def _sound_lines(
     folder: Path, number: str, address: str | None, rejects: dict[str, Any]
 ) -> Iterator[bytes]:
     cuts, tar = folder / f"cuts.{number}.jsonl.gz", folder / f"recording.{number}.tar"
+    for path in (cuts, tar, places_file(tar)):
+        refuse_own_pipe(path)
     noted = _noted_places(places_file(tar))
     places, where, rate_hz = _as_noted(tar, noted), tar.name, None
     if not places:
@@ -103,6 +106,9 @@ def _sound_lines(
                     channels = recording.get("channel_ids") or [0]
                     recording["sampling_rate"] = rate_hz or recording["sampling_rate"]
                     place = places.get(name)
+                    if name in seen:
+                        fault = f"has '{name}' twice"
+                        continue
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     fault = f"has a line that is no cut ({type(error).__name__})"
                     continue
@@ -153,6 +159,7 @@ def _noted_places(path: Path) -> dict[str, Place]:
     """(begin, bytes[, SHA-256]) of each; shards of an older version have no checks."""
     try:
         noted = {str(name): tuple(place) for name, place in read_json(path).items()}
+        "".join(noted).encode()  # a name is half a character, and so of no utterance
         if any(len(place) not in (2, 3) for place in noted.values()):
             return {}
         return noted
@@ -249,6 +256,7 @@ def remote_part(record: dict[str, Any]) -> Part | None:
 
 
 def _read_local(tar: Path, begin: int, count: int, sha256: str | None = None) -> bytes:
+    refuse_pipe(tar)
     with tar.open("rb", buffering=0) as file:
         content = os.pread(file.fileno(), count, begin)
     check(content, count, sha256)
