@@ -19,8 +19,11 @@ from latent_helpers import LATENT
 
 from asr.config.objective import CollapseConfig
 from asr.config.recipe import load_config
+from asr.distributed.process_group import Ranks
 from asr.errors import CollapseError
+from asr.model.make import make_front_end, make_model
 from asr.training.guards.collapse import CollapseGuard
+from asr.training.validation.latent import LatentDevSets
 from asr.utils.files import read_json
 
 HEALTHY = {"target_variance": 0.9, "prediction_variance": 0.2, "dead_share": 0.0}
@@ -153,6 +156,16 @@ def test_nan_is_a_fault_and_not_for_ever(recipe: Path, name: str) -> None:
     assert "healthy again" in watch.watch(HEALTHY, 1.0, 15.0)[0]
 
 
+def test_what_is_not_finite_on_dev_is_a_fault_and_no_traceback(recipe: Path) -> None:
+    config = load_config(recipe, [*LATENT, *PLAIN])
+    network, ranks = make_model(config, 0).eval(), Ranks(0, 1, torch.device("cpu"))
+    dev = LatentDevSets.load(config, make_front_end(config, network.encoder), ranks)
+    assert dev.evaluate(network, dev.sets[0]).effective_rank > 2
+    with torch.no_grad():
+        next(network.encoder.parameters()).fill_(math.nan)
+    assert math.isnan(dev.evaluate(network, dev.sets[0]).effective_rank)
+
+
 INJECTED = """
 import sys
 from dataclasses import replace
@@ -236,6 +249,13 @@ def test_a_collapse_that_lasts_ends_the_run_with_its_remedy(recipe: Path, tmp_pa
         assert "representations have collapsed" in done.stderr
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+        lines = read_lines(tmp_path / action / "metrics.jsonl")
+        logged = [line for line in lines if "masked_share" in line]
+        if action == "stop":
+            ends = guard(recipe, "scaling.reference_batch_seconds=5")
+            found = [ends.watch(one, one["hours"], one["batch_seconds"]) for one in logged]
+            assert found[-1], "the update that ended it is the last one there"
+            assert not any(found[:-1])
 
 
 @pytest.mark.slow
