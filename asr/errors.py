@@ -35,6 +35,10 @@ class LostAudioError(UserError):
     """
 
 
+class CollapseError(UserError):
+    """Of the representations that a run trains: it ends, and saves nothing of them."""
+
+
 class StoreAwayError(UserError):
     """An object store that does not answer, or refuses: its audio is not lost.
 

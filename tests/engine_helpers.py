@@ -108,6 +108,31 @@ def is_same(one: tuple[list[Tensor], Any], other: tuple[list[Tensor], Any]) -> b
     return len(one[0]) == len(other[0]) and one[1] == other[1] and all(a.equal(b) for a, b in pairs)
 
 
+def networks_behind_their_masters(ranks: Ranks) -> list[str]:
+    """Where the next pass does not have masters that were put back to those before a step."""
+    found = []
+    for precision, stage in PRECISIONS_AND_STAGES:
+        engine = tiny_engine(tiny_config(precision, stage), ranks)
+        update(engine, 1)
+        kept, said = engine.shards.copy_of_masters(), _said(engine)
+        update(engine, 2)
+        moved = not _said(engine).equal(said)
+        with torch.no_grad():
+            for master, before in zip(engine.shards.masters, kept, strict=True):
+                master.copy_(before)
+        engine.masters_changed()
+        if not (moved and _said(engine).equal(said) and update(engine, 3)):
+            found.append(f"{precision}, ZeRO {stage}")
+    return ranks.gather(found)
+
+
+def _said(engine: Engine) -> Tensor:
+    with engine.evaluating() as student, torch.no_grad():
+        features_BTF, lengths_B = own_features(7, engine.ranks)
+        logits_BSV: Tensor = student(features_BTF.to(engine.dtype), lengths_B)[0]
+    return logits_BSV.clone()
+
+
 _SPOILS = (float("nan"), float("inf"), 1e30)  # the last one's squares overflow
 
 

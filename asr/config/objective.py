@@ -29,7 +29,8 @@ class CollapseConfig(Section):
     """Say so; or also put student and average back to their last healthy state, and stop where that has not
     helped; or stop."""
     snapshot_hours: Positive = 1.0
-    """Audio between two states that rollback keeps; it goes back to the last but one."""
+    """Audio between two states that rollback keeps, at evaluations where there are dev sets; it goes back to
+    the last but one."""
     grace_hours: NonNegative = 0.0
     """Audio from the start within which nothing is said."""
 

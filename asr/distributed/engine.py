@@ -187,6 +187,11 @@ class Engine:
         self._has_stepped = True
         return is_finite
 
+    def masters_changed(self) -> None:
+        """By other means than a step: the next pass has them. A collective."""
+        self.shards.put_into_network()
+        self._has_stepped = True
+
     def _norm(self) -> float:
         """Of the global gradient. A collective under ZeRO 1 to 3, where each rank has its part."""
         own = torch.nn.utils.get_total_norm(self.shards.gradients())

@@ -133,6 +133,18 @@ class Shards:
                     part = values[row * place.columns :][: place.columns]
                 own[start : start + len(part)] = part.to(own.device)
 
+    @torch.no_grad()
+    def put_into_network(self) -> None:
+        """Put the masters into what forward and backward passes use, as a step does. A collective."""
+        optimizer = self._optimizer
+        if hasattr(optimizer, "update_lp_params"):  # stages 1 and 2
+            optimizer.update_lp_params()
+        elif self.is_sharded:
+            optimizer._partition_all_parameters()
+            for group in range(len(self.masters)):
+                optimizer._reassign_or_swap_out_partitioned_parameters(group)
+            optimizer._post_step(())  # small ones are whole on every rank
+
     def gradients(self) -> list[Tensor]:
         """This rank's part of the summed gradient, between the last backward pass and the step."""
         optimizer = self._optimizer

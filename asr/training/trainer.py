@@ -15,6 +15,7 @@ from asr.data.transcripts import training_tokenizer
 from asr.distributed.agreement import together
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
+from asr.errors import CollapseError
 from asr.model.make import make_extractors, make_trained_model
 from asr.model.speech_model import SpeechModel
 from asr.pseudo_labels.factory import make_factory
@@ -150,7 +151,8 @@ class Trainer:
             self._batches = self._batches_from_here()
             self._tell_the_stream()
             if self._evaluation_is_due:
-                self._evaluate_and_save()
+                self._evaluate()
+                self._checkpoint(self.state.dev_score)
             is_stopped = False
             while not (self.is_complete or is_stopped):
                 started = time.perf_counter()
@@ -231,11 +233,11 @@ class Trainer:
         norm, threshold = self.engine.gradient_norm, self.engine.values.max_gradient_norm
         state.observe_gradient(self.config, norm, threshold, seconds, self.train_step.measured)
         self._say(*state.plateau.observe(stats, state.clock.hours))
-        self._say(*self.objective.watch(stats, state.clock.hours, seconds))
         wall_seconds = time.perf_counter() - started
         wait_share = stats.wait_seconds / self.ranks.world / wall_seconds
         about = norm, batch.padding_share, wait_share, wall_seconds
         self._record(batch, Update(seconds, stats, learning_rate, teacher_update, *about))
+        self._say(*self.objective.watch(stats, state.clock.hours, seconds))
         self._do_what_is_due(before_hours)
         return stats.stop_signals > 0 or self._stop.is_heard_by_all(self.ranks.world)
 
@@ -270,25 +272,22 @@ class Trainer:
     def _do_what_is_due(self, before_hours: float) -> None:
         trainer, hours = self.config.trainer, self.state.clock.hours
         is_due = crossed(before_hours, hours, trainer.checkpoint_every_hours)
-        if self.is_complete or (is_due and self.store.may_save(trainer, self.ranks)):
-            self._evaluation_is_due = True
+        saves = self.is_complete or (is_due and self.store.may_save(trainer, self.ranks))
+        if not (saves or is_due or crossed(before_hours, hours, trainer.evaluation_every_hours)):
+            return
+        self._evaluation_is_due = True
+        saves_first = saves and not self.objective.acts_on_evaluations
+        if saves_first:
             self._checkpoint(None)  # before what may fail
-            self._evaluate_and_save()
-        elif is_due or crossed(before_hours, hours, trainer.evaluation_every_hours):
-            try:
-                self._evaluate()
-            except Exception as error:  # of one process: several could not save together
-                self._evaluation_is_due = True
-                if self.ranks.world == 1 or getattr(error, "is_of_all_ranks", False):
-                    self._save_at_once()
-                raise
-            if self.is_complete:  # by what was found
-                self._checkpoint(self.state.dev_score)
-
-    def _evaluate_and_save(self) -> None:
-        self._evaluate()
-        self._evaluation_is_due = False
-        self._checkpoint(self.state.dev_score)
+        try:
+            self._evaluate()
+        except Exception as error:  # of one process: several could not save together
+            is_wanted = not (saves_first or isinstance(error, CollapseError))
+            if is_wanted and (self.ranks.world == 1 or getattr(error, "is_of_all_ranks", False)):
+                self._save_at_once()
+            raise
+        if saves or self.is_complete:  # by what was found
+            self._checkpoint(self.state.dev_score)
 
     def _evaluate(self) -> None:
         """Student and teacher on every dev set; the teacher's mean score picks the best checkpoint."""
@@ -306,14 +305,15 @@ class Trainer:
                         place = {**self.state.place(), "set": speech.name, "model": model}
                         record = {**place, **asdict(metrics), "teacher_student_distance": distance}
                         self.log.evaluation(record)
-        self.state.dev_score = mean_score(found["teacher"])
         self._say(*self.objective.evaluated(self.state.clock.hours, found))
+        self.state.dev_score = mean_score(found["teacher"]) if self.objective.is_sound else None
         if self.label_guard is not None and reading is not None:
             self.label_guard.take(reading)
             self._tell_the_stream()
             self.label_guard.warn(self.data.stream, self.state.position)
         waits = self.labeler is not None and not self.labeler.is_begun
         self._say(*self.state.note_evaluation(self.config, waits))
+        self._evaluation_is_due = False
 
     def _save_at_once(self) -> None:  # where an error ends the run; one of saving would be graver
         self._checkpoint(None)

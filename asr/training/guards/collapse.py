@@ -6,6 +6,7 @@ dead frames are watched in every update, the effective rank at evaluations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from asr.config.objective import CollapseConfig
-from asr.errors import UserError
+from asr.errors import CollapseError
 from asr.scaling.clock import crossed
 from asr.teacher.snapshots import Snapshots
 from asr.teacher.teachers import TeacherContext
@@ -42,22 +43,25 @@ class Signs:
         """An update over so many reference batches of audio."""
         keep = 0.5 ** (reference_batches / _HALF_LIFE_REFERENCE_BATCHES)
         for name in ("target_variance", "prediction_variance", "dead_share"):
-            setattr(self, name, keep * getattr(self, name) + (1.0 - keep) * metrics[name])
+            before = getattr(self, name)
+            if math.isnan(before):  # it would be for ever
+                before = self.weight * metrics[name]
+            setattr(self, name, keep * before + (1.0 - keep) * metrics[name])
         self.weight = keep * self.weight + (1.0 - keep)
 
     def faults(self, policy: CollapseConfig) -> list[str]:
-        """Which are outside of their bands, for people."""
+        """Which are outside of their bands, or NaN, for people."""
         target, found = self.target_variance / self.weight, self.prediction_variance / self.weight
         dead = self.dead_share / self.weight
         told = {
             f"targets have a variance of {target:.2g} ({_SETTINGS}.min_target_variance "
-            f"{policy.min_target_variance:g})": target < policy.min_target_variance,
+            f"{policy.min_target_variance:g})": target >= policy.min_target_variance,
             f"predictions have a variance of {found:.2g} ({_SETTINGS}.min_prediction_variance "
-            f"{policy.min_prediction_variance:g})": found < policy.min_prediction_variance,
+            f"{policy.min_prediction_variance:g})": found >= policy.min_prediction_variance,
             f"{dead:.0%} of the frames say nothing of their own ({_SETTINGS}.max_dead_share "
-            f"{policy.max_dead_share:.0%})": dead > policy.max_dead_share,
+            f"{policy.max_dead_share:.0%})": dead <= policy.max_dead_share,
         }
-        return [text for text, is_so in told.items() if is_so]
+        return [text for text, is_within in told.items() if not is_within]
 
 
 @dataclass
@@ -68,7 +72,9 @@ class CollapseGuard:
     models: TeacherContext
     signs: Signs = field(default_factory=Signs)
     ill: list[str] = field(default_factory=list)
-    """By what: signs, rank, or both."""
+    """By what: signs, rank, or both; where that is only said."""
+    is_sound: bool = True
+    """Whether the last evaluation found nothing: the dev loss of what has collapsed is near 0."""
     kept_hours: float = 0.0
     """Of audio, when a healthy state was last kept."""
     has_rolled_back: bool = False
@@ -85,54 +91,55 @@ class CollapseGuard:
     def watch(self, metrics: Mapping[str, float], hours: float, seconds: float) -> list[str]:
         """After an update of so many seconds of audio, at `hours`. Lines for people; the same on all ranks.
 
-        Raises UserError where the run is to end.
+        Raises CollapseError where the run is to end.
         """
-        reference_seconds = self.models.config.scaling.reference_batch_seconds
-        self.signs.observe(metrics, seconds / reference_seconds)
+        config = self.models.config
+        self.signs.observe(metrics, seconds / config.scaling.reference_batch_seconds)
         if self.signs.weight < _ENOUGH:
             return []
-        return self._judge("signs", self.signs.faults(self.policy), hours)
+        said = self._judge("signs", self.signs.faults(self.policy), hours)
+        if not config.corpus.dev:  # else the rank has a say, too
+            self._keep_if_due(hours)
+        return said
 
     def evaluated(self, effective_rank: float, hours: float) -> list[str]:
         """The average was, on all dev sets: the mean. Likewise."""
-        least = self.policy.min_effective_rank
-        fault = (
-            f"the average's output has an effective rank of {effective_rank:.2f} "
-            f"({_SETTINGS}.min_effective_rank {least:g})"
-        )
-        return self._judge("rank", [fault] if effective_rank < least else [], hours)
+        least, faults = self.policy.min_effective_rank, list[str]()
+        if not effective_rank >= least:  # NaN, too
+            faults.append(
+                f"the average's output has an effective rank of {effective_rank:.2f} "
+                f"({_SETTINGS}.min_effective_rank {least:g})"
+            )
+        self.is_sound = not faults and "signs" not in self.ill
+        said = self._judge("rank", faults, hours)
+        self._keep_if_due(hours)
+        return said
 
     def _judge(self, by: str, faults: list[str], hours: float) -> list[str]:
         if hours < self.policy.grace_hours:
             return []
-        was_ill = bool(self.ill)
-        is_new, self.ill = (
-            bool(faults) and by not in self.ill,
-            [one for one in self.ill if one != by],
-        )
-        if faults:
-            self.ill.append(by)
-        if not self.ill:
-            self._keep_if_due(hours)
-            return [f"{hours:8.2f} h  representations are healthy again"] if was_ill else []
-        if not is_new:
-            return []
-        said = [f"{hours:8.2f} h  warning: representations have collapsed: {'; '.join(faults)}"]
-        return [*said, *self._act(said[0], hours)]
+        was_ill, was_so = bool(self.ill), by in self.ill
+        others = [one for one in self.ill if one != by]
+        if not faults:
+            self.ill = others
+            is_over = was_ill and not others
+            return [f"{hours:8.2f} h  representations are healthy again"] if is_over else []
+        what = f"representations have collapsed: {'; '.join(faults)}"
+        warning = f"{hours:8.2f} h  warning: {what}"
+        if self.policy.action != "warn":
+            return [warning, self._go_back(what, hours)]
+        self.ill = [*others, by]
+        return [] if was_so else [warning, f"{hours:8.2f} h  {_REMEDY}"]
 
-    def _act(self, what: str, hours: float) -> list[str]:
-        can_go_back = bool(self.states) and not self.has_rolled_back
-        can_go_back = can_go_back and all(states.kept for states in self.states.values())
-        if self.policy.action == "warn":
-            return [f"{hours:8.2f} h  {_REMEDY}"]
-        if not can_go_back:
-            again = ", and going back has not helped" if self.has_rolled_back else ""
-            raise UserError(
-                f"{what.partition('warning: ')[2]}{again}",
+    def _go_back(self, what: str, hours: float) -> str:
+        if self.policy.action == "stop" or self.has_rolled_back or not self._has_kept:
+            raise CollapseError(
+                f"{what}{self._why_not()}",
                 f"{_REMEDY}; the checkpoints before it are untouched (asr fork)",
             ).of_all(self.models.ranks.is_first)
         for states in self.states.values():
             states.roll_back()
+        self.models.engine.masters_changed()
         averages = self.models.averages
         self.models.engine.shards.reset_moments()  # they are those of what collapsed
         averages.labelling.moved()
@@ -141,12 +148,30 @@ class CollapseGuard:
             averages.shipped.reset_to_student()
         self.signs, self.ill = Signs(), []
         self.kept_hours, self.has_rolled_back = hours, True
-        return [f"{hours:8.2f} h  student and average are put back to their last healthy state"]
+        return f"{hours:8.2f} h  student and average are put back to their last healthy state"
+
+    def _why_not(self) -> str:
+        """It does not go back."""
+        if self.policy.action == "stop":
+            return ""
+        if self.has_rolled_back:
+            return ", and going back has not helped"
+        return (
+            ", and no healthy state was there to go back to (the first is kept after "
+            f"{_SETTINGS}.grace_hours {self.policy.grace_hours:g}, at an evaluation where there are dev sets)"
+        )
+
+    @property
+    def _has_kept(self) -> bool:
+        return all(states.kept for states in self.states.values())
 
     def _keep_if_due(self, hours: float) -> None:
+        """A healthy state, by what has just been judged."""
         every, origin = self.policy.snapshot_hours, self.policy.grace_hours
-        is_first = not all(states.kept for states in self.states.values())
-        if self.states and (is_first or crossed(self.kept_hours - origin, hours - origin, every)):
+        is_told = hours >= origin and self.signs.weight >= _ENOUGH
+        if not self.states or self.ill or not is_told:
+            return
+        if not self._has_kept or crossed(self.kept_hours - origin, hours - origin, every):
             for states in self.states.values():
                 states.keep()
             self.kept_hours, self.has_rolled_back = hours, False

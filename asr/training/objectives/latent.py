@@ -46,6 +46,14 @@ class LatentObjective(Objective):
         self.guard = CollapseGuard(self.policy.health, models)
         self.frame_ms = frame_ms(features.front_end, student.encoder)
 
+    @property
+    def acts_on_evaluations(self) -> bool:
+        return self.policy.health.action != "warn"
+
+    @property
+    def is_sound(self) -> bool:
+        return self.guard.is_sound
+
     def begin_batch(self, batch: RankBatch, number: int, hours: float) -> float:
         """Masked frames of all ranks, by the lengths in the manifests; what cannot be read counts, too."""
         assert batch.places is not None

@@ -46,6 +46,16 @@ class StudentInput:
 class Objective(ABC):
     """What turns a micro-batch and the student into a loss."""
 
+    @property
+    def acts_on_evaluations(self) -> bool:
+        """Whether `evaluated` may change weights or end the run: then nothing is saved before it."""
+        return False
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the dev score of the last evaluation says how good the model is."""
+        return True
+
     def begin_batch(self, batch: RankBatch, number: int, hours: float) -> float:
         """Before its micro-batches: what the global batch's summed loss is divided by. A collective.
 

@@ -5,6 +5,7 @@ Shape suffixes: B utterances, S encoder frames, D model width, K = 4 sums of a c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,7 +123,8 @@ class _Totals:
         found = predicted(predictions_BSD, told.targets_BSD, masks_BS, rows, policy.smooth_l1_beta)
         mask_BS = frame_mask(own.frames_B, own.hidden_BSD.shape[1])
         mask_BS[len(masks_BS) :] = False
-        hidden_ND = (own.hidden_BSD * mask_BS[:, :, None]).flatten(0, 1).double()
+        # No product: that of NaN and 0 is NaN.
+        hidden_ND = own.hidden_BSD.masked_fill(~mask_BS[:, :, None], 0.0).flatten(0, 1).double()
         sums_4 = [
             found.losses_M.double().sum(),
             torch.ones_like(found.losses_M).double().sum(),
@@ -149,8 +151,11 @@ class _Totals:
 def effective_rank(squared_DD: Tensor) -> float:
     """Of representations Z (N, D), by their Z^T Z in double: exp of the entropy of its singular values.
 
-    RankMe (Garrido et al. 2023, arXiv 2210.02885, equation 2): 1 where all lie on a line, D at most.
+    RankMe (Garrido et al. 2023, arXiv 2210.02885, equation 2): 1 where all lie on a line, D at most. NaN where
+    any of it is not finite.
     """
+    if not squared_DD.isfinite().all():
+        return math.nan
     values_D = torch.linalg.eigvalsh(squared_DD).clamp(min=0.0).sqrt()
     shares_D = values_D / values_D.sum().clamp(min=1e-300) + _EPS
     return float(torch.exp(-(shares_D * shares_D.log()).sum()))

@@ -19,9 +19,16 @@ from conftest import (
     read_lines,
     relative_distance,
 )
+from engine_helpers import on_ranks
 from torch import nn
 
 from asr.distributed.shards import Shards
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_masters_that_are_put_back_are_in_the_next_pass(ranks: int, tmp_path: Path) -> None:
+    assert on_ranks("networks_behind_their_masters", ranks, tmp_path) == []
 
 
 def test_second_moment_policies() -> None:

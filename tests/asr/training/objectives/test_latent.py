@@ -73,3 +73,10 @@ def test_the_effective_rank_is_the_number_of_directions() -> None:
     shares = singular / singular.sum() + 1e-7
     expected = math.exp(-float((shares * shares.log()).sum()))
     assert effective_rank(whole.T @ whole) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_the_effective_rank_of_what_is_not_finite_is_nan(value: float) -> None:
+    squared = torch.eye(4, dtype=torch.float64)
+    squared[1, 2] = value
+    assert math.isnan(effective_rank(squared))
