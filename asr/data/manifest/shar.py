@@ -160,11 +160,15 @@ def _noted_places(path: Path) -> dict[str, Place]:
     try:
         noted = {str(name): tuple(place) for name, place in read_json(path).items()}
         "".join(noted).encode()  # a name is half a character, and so of no utterance
-        if any(len(place) not in (2, 3) for place in noted.values()):
-            return {}
-        return noted
+        return noted if all(map(_is_place, noted.values())) else {}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
+
+
+def _is_place(given: tuple[Any, ...]) -> bool:
+    begin, count, sha256 = (*given, "")[:3] if len(given) in (2, 3) else ("", "", "")
+    are_numbers = isinstance(begin, int) and isinstance(count, int)
+    return are_numbers and isinstance(sha256, str) and sha256.isascii()
 
 
 def _as_noted(tar: Path, noted: dict[str, Place]) -> dict[str, Place]:
