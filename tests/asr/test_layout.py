@@ -34,7 +34,11 @@ def test_every_package_is_installed() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     own = {".".join(m.parent.relative_to(ROOT).parts) for m in MODULES if m.name == "__init__.py"}
     found = {f"asr.{name}" if name.startswith("data_prep") else name for name in own}
-    files = {"asr.recipes", "asr.tools"}  # tests/recipes/test_wheel.py looks at these
+    files = {
+        "asr.recipes",
+        "asr.tools",
+        "asr.tools.peers",
+    }  # tests/recipes/test_wheel.py looks at these
     assert set(settings["tool"]["setuptools"]["packages"]) == found | files
 
 

@@ -14,7 +14,7 @@ from asr.__main__ import main
 from asr.utils.files import read_json
 
 KILLED = """
-import os, sys, time
+import json, os, sys, time
 from pathlib import Path
 from asr.training.validation.texts import TextDevSets
 from asr.__main__ import main
@@ -22,10 +22,16 @@ from asr.__main__ import main
 evaluate, calls = TextDevSets.evaluate, []
 RUN = Path(sys.argv[-1].removeprefix("output="))
 
+def is_saved():
+    states = [json.loads(path.read_text()) for path in RUN.glob("checkpoints/hours-*/state.json")]
+    is_there = any(state["clock"]["steps"] == 8 for state in states)
+    return is_there and not any(RUN.glob("checkpoints/.p*"))
+
 def killed(self, *arguments):
     calls.append(1)
     if len(calls) == 4:
-        while any(RUN.glob("checkpoints/.p*")):  # the checkpoint is written meanwhile
+        deadline = time.monotonic() + 60
+        while not is_saved() and time.monotonic() < deadline:  # the checkpoint is written meanwhile
             time.sleep(0.01)
         os._exit(9)
     return evaluate(self, *arguments)
