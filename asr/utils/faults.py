@@ -24,6 +24,11 @@ def first_line(error: BaseException) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def is_out_of_files(error: BaseException) -> bool:
+    """Whether the process, or the machine, may open no more files."""
+    return getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE)
+
+
 def of_the_machine(error: BaseException) -> UserError | None:
     """What to say of memory that ran out or of a worker process that was killed; None of another error."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
@@ -32,7 +37,7 @@ def of_the_machine(error: BaseException) -> UserError | None:
         return _lost_loader_worker(text)
     if isinstance(error, (OSError, EOFError)) and _was_receiving(error):
         return _lost_loader_worker("a process that reads audio was killed")
-    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE) or _TOO_MANY in text:
+    if is_out_of_files(error) or _TOO_MANY in text:
         return UserError(
             f"too many files are open ({text[:120]})",
             "allow more (ulimit -n 65536, or LimitNOFILE of a service), or set trainer.loader_workers lower; "

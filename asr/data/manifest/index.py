@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from asr.data.manifest.scan import scan
 from asr.data.manifest.shar import SHAR_SUFFIX, bring_lists
 from asr.errors import UserError
+from asr.utils.faults import is_out_of_files
 from asr.utils.files import naming, read_json, write_json
 from asr.utils.hashes import file_sha256
 from asr.utils.locks import locked
@@ -206,10 +207,7 @@ def _load(manifest: Path, folder: Path, source: dict[str, int]) -> ManifestIndex
             rejects=meta["rejects"],
         )
     except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        if getattr(error, "errno", None) in (
-            errno.EMFILE,
-            errno.ENFILE,
-        ):  # it would be made again and again
+        if is_out_of_files(error):  # it would be made again and again
             raise
         return None
 
