@@ -22,6 +22,7 @@ start_lane() { # COMMAND...: in the background, with a process group of its own:
     (set +m -e; trap 'exit 143' TERM; "$@") & # what it runs saves before the trap is taken
     set +m
     lanes+=($!)
+    [ -z "$stopped" ] || stop_lanes # told to stop before this lane was among them
 }
 stop_lanes() {
     [ "${#lanes[@]}" = 0 ] || kill -TERM -- "${lanes[@]/#/-}" 2>/dev/null || true
