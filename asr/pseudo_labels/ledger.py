@@ -1,20 +1,23 @@
 """The ledger: every label a run has made, and every use of one that was kept, in columns.
 
-EXP/pseudo_labels/labels/FIRST-LAST.parquet  a row for each label
-                  uses/FIRST-LAST.parquet    a row for each use of a kept label
+EXP/pseudo_labels/labels/FIRST-LAST.SHA.parquet  a row for each label
+                  uses/FIRST-LAST.SHA.parquet    a row for each use of a kept label
 
-FIRST and LAST are global batches, as in metrics.jsonl. A file is written whole, at a checkpoint or when
+FIRST and LAST are global batches, as in metrics.jsonl; SHA is the beginning of the content's SHA-256, so that
+one rename brings both. A file is written whole, at a checkpoint or when
 much has gathered, so that a resumed run drops what came after its checkpoint and makes it again. Until then
 each rank holds the rows of its own; the first one puts them into the order of the stream and writes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +37,8 @@ _OLD_WORDS = {"forgotten": "invalidated"}
 """Reasons that older runs wrote, and their names of today."""
 _ORDER = ("order_0", "order_1", "order_2", "order_3")
 """Columns by which the rows of several ranks are sorted; in no file."""
-_FILE = re.compile(r"(\d+)-(\d+)\.parquet")
+_FILE = re.compile(r"(\d+)-(\d+)(?:\.([0-9a-f]{16}))?\.parquet")
+"""Older runs' files have no hash."""
 
 
 def _schemas() -> dict[str, pyarrow.Schema]:
@@ -177,7 +181,7 @@ class LabelLedger:
         if batch <= self.batches or (not wait and self._held < _MOST_ROWS_HELD):
             return
         parts = {name: self._collected(name) for name in self._rows}
-        put = partial(_put, self.run, f"{self.batches + 1:09d}-{batch:09d}.parquet", parts)
+        put = partial(_put, self.run, f"{self.batches + 1:09d}-{batch:09d}", parts)
         self._held, self.batches = 0, batch
         if wait:
             put()
@@ -207,7 +211,7 @@ class LabelLedger:
         return [pa.ipc.open_stream(part).read_all() for part in self.ranks.collect(_packed(own))]
 
 
-def _put(run: Path, file: str, parts: Mapping[str, Sequence[pyarrow.Table]]) -> None:
+def _put(run: Path, span: str, parts: Mapping[str, Sequence[pyarrow.Table]]) -> None:
     """Into files, in the order of the stream."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -217,8 +221,11 @@ def _put(run: Path, file: str, parts: Mapping[str, Sequence[pyarrow.Table]]) -> 
             whole = pa.concat_tables(tables).unify_dictionaries()
             if len(tables) > 1:
                 whole = whole.sort_by([(column, "ascending") for column in _ORDER])
+            made = BytesIO()
+            parquet.write_table(whole.drop_columns(list(_ORDER)), made, compression="zstd")
+            file = f"{span}.{_short_sha256(made.getbuffer())}.parquet"
             with replacing(run / FOLDER / name / file) as stream:
-                parquet.write_table(whole.drop_columns(list(_ORDER)), stream, compression="zstd")
+                stream.write(made.getbuffer())
 
 
 def _packed(table: pyarrow.Table) -> bytes:
@@ -256,16 +263,30 @@ def read_ledger(run: Path, name: str, without: Collection[str] = ()) -> pyarrow.
     tables = [nothing]  # its columns come first, and are null where an older run has not noted them
     for path in _files(run, name):
         try:
-            refuse_pipe(path)
-            there = set(parquet.read_schema(path).names)
+            content = pa.BufferReader(_content(path))
+            there = set(parquet.read_schema(content).names)
             columns = [column for column in nothing.column_names if column in there]
-            tables.append(_in_todays_words(parquet.read_table(path, columns=columns)))
+            tables.append(_in_todays_words(parquet.read_table(content, columns=columns)))
         except (OSError, pa.ArrowException) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"{path}: not readable ({reason})", "restore it, or delete it"
             ) from None
     return pa.concat_tables(tables, promote_options="default").unify_dictionaries()
+
+
+def _content(path: Path) -> bytes:
+    """Raises OSError where it is not what was written."""
+    refuse_pipe(path)
+    content = path.read_bytes()
+    written = _match(path)[3]
+    if written is not None and _short_sha256(content) != written:
+        raise OSError("its content has changed since it was written: the SHA-256 differs")
+    return content
+
+
+def _short_sha256(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _in_todays_words(table: pyarrow.Table) -> pyarrow.Table:
@@ -290,6 +311,11 @@ def _files(run: Path, name: str) -> list[Path]:
 
 
 def _span(path: Path) -> tuple[int, int]:
+    match = _match(path)
+    return int(match[1]), int(match[2])
+
+
+def _match(path: Path) -> re.Match[str]:
     match = _FILE.fullmatch(path.name)
     assert match is not None
-    return int(match[1]), int(match[2])
+    return match

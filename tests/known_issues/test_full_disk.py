@@ -73,6 +73,14 @@ def commands(root: Path, disk: Path, trained: Path, corpus: Path) -> dict[str, l
         "report": ["report", str(trained), "--no-audio", "--output", str(disk / "report")],
         "recipes": ["recipes", "copy", "festvox_ru", str(disk / "copies")],
         "export": ["export", str(trained), "--to", "torch", "--output", str(disk / "export")],
+        "segment": [
+            *("prepare", "segment", "--root", str(root), "--vad", "energy"),
+            *("--output", str(disk / "out")),
+        ],
+        "fork": [
+            *("fork", str(trained), "--at", "0.05", "--output", str(disk / "fork")),
+            "trainer.total_hours=0.06",
+        ],
     }
 
 
@@ -84,6 +92,9 @@ def commands(root: Path, disk: Path, trained: Path, corpus: Path) -> dict[str, l
         ("recipes", "4k"),
         # torch's own writer ended the process with SIGABRT.
         pytest.param("export", "64k", marks=pytest.mark.slow),
+        pytest.param("segment", "4k", marks=pytest.mark.slow),
+        pytest.param("fork", "8k", marks=pytest.mark.slow),
+        pytest.param("fork", "200k", marks=pytest.mark.slow),
     ],
 )
 def test_a_command_says_where_its_disk_is_full(
@@ -107,6 +118,42 @@ def test_a_command_says_where_its_disk_is_full(
     assert "ignored" not in said
     disk("60m")
     assert main(command) == 0, capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["features", "average", "labels"])
+def test_a_command_that_writes_little_says_so_too(
+    disk: Callable[[str], Path],
+    corpus: Path,
+    recipe: Path,
+    trained: Path,
+    capfd: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    folder = disk("60m")
+    shutil.copy(corpus / "dev.jsonl.gz", folder)
+    features = ["prepare", "features", "--data", str(folder), "--sets", "dev"]
+    words = {
+        "features": features,
+        "average": ["average", f"{folder}/run", "--half-life", "0.02"],
+        "labels": ["labels", "export", str(trained), "--to", "tsv", "--output", f"{folder}/labels"],
+    }
+    if command == "average":
+        kept = [f"output={folder}/run", "teacher.keep_for_average=true", "trainer.total_hours=0.03"]
+        assert main(["train", str(recipe), *kept, "pseudo_label.start_hours=null"]) == 0
+    with (folder / "rest").open("wb") as rest:
+        there = os.statvfs(folder)
+        rest.write(bytes(there.f_bavail * there.f_frsize))
+    capfd.readouterr()
+    status = main(words[command])
+    said = capfd.readouterr().err
+    assert status == 2, said
+    assert "Traceback" not in said
+    lines = [line for line in said.splitlines() if "No space left on device" in line]
+    assert lines, said
+    assert all(str(folder) in line for line in lines), said
+    (folder / "rest").unlink()
+    assert main(words[command]) == 0, capfd.readouterr().err
 
 
 def test_a_manifest_s_index_finds_another_place(

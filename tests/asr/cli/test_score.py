@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
+from subprocess import DEVNULL, Popen
 from typing import Any
 
 import pytest
+from conftest import asr_command
 from evaluation_helpers import utterances, write
 
 from asr.cli import score as score_command
@@ -148,6 +151,25 @@ def test_what_was_read_is_printed_and_lines_go_by_their_number(
     hypothesis.write_text("hello word\ngood morning two you\n")
     with pytest.raises(UserError, match=r"has 3 lines and .*h\.txt 2; write one line for each"):
         score_command.main([*paths, "--format", "lines", "--reference-format", "lines"])
+
+
+@pytest.mark.slow
+def test_a_line_more_takes_no_more_than_2_kilobytes(tmp_path: Path) -> None:
+    """A million of them took 3.9 GiB."""
+    peaks = []
+    for count in (1, 100_000):
+        paths = [tmp_path / f"{name}{count}.tsv" for name in ("reference", "hypothesis")]
+        for path, last in zip(paths, ("eleven", "twelve"), strict=True):
+            lines = [
+                f"u{i}\tone two three four five six seven eight nine {last}" for i in range(count)
+            ]
+            path.write_text("\n".join(lines), encoding="utf-8")
+        with Popen([*asr_command(), "score", *map(str, paths)], stdout=DEVNULL) as process:
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        peaks.append(1024 * used.ru_maxrss)
+    assert (peaks[1] - peaks[0]) / 100_000 < 2_000
 
 
 def test_any_white_space_parts_words_whatever_the_normaliser(

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from ledger_helpers import row
 from pyarrow import parquet
 
 from asr.__main__ import main
+from asr.errors import UserError
 from asr.pseudo_labels.ledger import LabelLedger, copy_ledger, read_ledger
 
 
@@ -35,11 +38,29 @@ def test_all_is_there_and_what_came_after_a_checkpoint_is_dropped(
     assert len(read_ledger(run, "labels")) == 6, "the run that was forked is as it was"
 
 
-def test_a_damaged_file_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_changed_bit_is_noticed_and_the_file_named(run: Path, where: float, bit: int) -> None:
     path = next((run / "pseudo_labels/labels").glob("*.parquet"))
-    path.write_bytes(path.read_bytes()[:100])
+    content = path.read_bytes()
+    changed = bytearray(content)
+    changed[int(where * len(content))] ^= 1 << bit
+    path.write_bytes(changed)
+    try:
+        with pytest.raises(UserError, match=path.name):
+            read_ledger(run, "labels")
+    finally:
+        path.write_bytes(content)
+
+
+def test_an_older_run_s_file_that_is_cut_short_is_named(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = next((run / "pseudo_labels/labels").glob("*.parquet"))
+    older = path.rename(path.with_name("000000001-000000001.parquet"))
+    older.write_bytes(older.read_bytes()[:100])
     assert main(["labels", "stats", str(run)]) == 2
-    assert path.name in capsys.readouterr().err
+    assert older.name in capsys.readouterr().err
 
 
 def test_reasons_of_older_runs_are_read_by_their_names_of_today(tmp_path: Path) -> None:
@@ -66,7 +87,8 @@ def test_the_measure_of_confidence_is_named_and_an_older_ledger_s_is_the_frames(
     ledger.write(1)
     [path] = (tmp_path / "pseudo_labels/labels").glob("*.parquet")
     older = parquet.read_table(path).drop_columns(["confidence_measure"])
-    parquet.write_table(older, path)
+    path.unlink()
+    parquet.write_table(older, path.with_name("000000001-000000001.parquet"))
     assert main(["labels", "stats", str(tmp_path)]) == 0
     assert "confidence by frames\n" in capsys.readouterr().out
 
@@ -92,7 +114,8 @@ def test_much_is_written_meanwhile_and_is_there_at_a_checkpoint(
     ledger.write(4)
     assert read_ledger(tmp_path, "labels")["batch"].to_pylist() == [1, 2, 3, 4]
     files = sorted(path.name for path in (tmp_path / "pseudo_labels/labels").iterdir())
-    assert files == ["000000001-000000002.parquet", "000000003-000000004.parquet"]
+    spans = ["000000001-000000002", "000000003-000000004"]
+    assert [name.split(".")[0] for name in files] == spans
     ledger.note_labels(5, [row("a", "ab", 5.0), row("b", "ab", 5.0)])
     (tmp_path / "pseudo_labels/labels").rename(tmp_path / "elsewhere")
     (tmp_path / "pseudo_labels/labels").write_text("no folder")
