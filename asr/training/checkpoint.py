@@ -217,6 +217,14 @@ class CheckpointStore:
         found, self._published = self._published, None
         return found
 
+    def tidy(self) -> None:
+        """Once more remove what is not kept, on the first rank, with nothing being written.
+
+        A run that was killed while it did so after its last checkpoint writes no other one.
+        """
+        if self.is_own and self.parent is not None:
+            prune(self.run, self.parent, self.keep_last)
+
     def close(self) -> None:
         """What is being written is completed; its fault, if any, is no news where training has failed."""
         self._writing.close()

@@ -100,6 +100,7 @@ def _train(config: Config, ranks: Ranks, say: Say, show_progress: bool) -> bool:
         say(f"stopped at {hours:.2f} h; the same command goes on from there")
         return False
     if ranks.is_first:
+        trainer.store.tidy()
         score = {trainer.state.score_name: trainer.state.dev_score}
         summary: dict[str, Any] = {"hours": hours, "steps": steps, **score}
         if patience.stops(config):

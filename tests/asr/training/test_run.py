@@ -21,12 +21,19 @@ def test_the_run_folder_is_self_contained(trained: Path) -> None:
     assert 2 <= len(list((trained / "checkpoints").iterdir())) <= 3
 
 
-def test_a_finished_run_says_so(trained: Path, recipe: Path) -> None:
+def test_a_finished_run_says_so_and_removes_what_a_kill_has_left(
+    trained: Path, recipe: Path
+) -> None:
+    """The kill came while the last checkpoint's forerunners were removed, of which one is there in part."""
+    left = trained / "checkpoints/.partial-removed-hours-000000.0100"
+    left.mkdir()
+    (left / "config.yaml").touch()
     command = [*asr_command(), "train", str(recipe), f"output={trained}"]
     before = (trained / "metrics.jsonl").read_bytes()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "nothing left to train" in done.stdout
     assert (trained / "metrics.jsonl").read_bytes() == before
+    assert not left.exists()
 
 
 def test_a_fork_goes_on_from_another_run_with_its_curves(trained: Path, train: Train) -> None:
