@@ -149,6 +149,24 @@ def asr_command(ranks: int = 1) -> list[str]:
     return [*launcher, "--nproc-per-node", str(ranks), "-m", "asr"]
 
 
+_RUNS_AND_SAYS_ITS_PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def peak_memory(command: list[str], timeout: float | None = None) -> tuple[int, str]:
+    """The most bytes of memory that a command holds, and what it prints; it must succeed.
+
+    A small process starts it: what the parent holds counts as a process's own, until it holds more.
+    """
+    words = [sys.executable, "-c", _RUNS_AND_SAYS_ITS_PEAK, *command]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, done.stderr
+    return 1024 * int(done.stdout), done.stderr
+
+
 Train = Callable[..., Path]
 
 

@@ -84,6 +84,25 @@ def commands(root: Path, disk: Path, trained: Path, corpus: Path) -> dict[str, l
     }
 
 
+def fill(folder: Path) -> None:
+    """What room there is goes to a file `rest`."""
+    with (folder / "rest").open("wb") as rest:
+        there = os.statvfs(folder)
+        rest.write(bytes(there.f_bavail * there.f_frsize))
+
+
+def expect_no_room(command: list[str], folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It ends with status 2, and what it says of the full disk names a place there."""
+    status = main(command)
+    said = capfd.readouterr().err
+    assert status == 2, said
+    lines = [line for line in said.splitlines() if "No space left on device" in line]
+    assert lines, said
+    assert all(str(folder) in line for line in lines), said
+    assert "Traceback" not in said
+    assert "ignored" not in said
+
+
 @pytest.mark.parametrize(
     ("name", "size"),
     [
@@ -108,14 +127,7 @@ def test_a_command_says_where_its_disk_is_full(
 ) -> None:
     folder = disk(size)
     command = commands(recordings, folder, trained, corpus)[name]
-    status = main(command)
-    said = capfd.readouterr().err
-    assert status == 2, said
-    lines = [line for line in said.splitlines() if "No space left on device" in line]
-    assert lines, said
-    assert all(str(folder) in line for line in lines), said
-    assert "Traceback" not in said
-    assert "ignored" not in said
+    expect_no_room(command, folder, capfd)
     disk("60m")
     assert main(command) == 0, capfd.readouterr().err
 
@@ -141,17 +153,9 @@ def test_a_command_that_writes_little_says_so_too(
     if command == "average":
         kept = [f"output={folder}/run", "teacher.keep_for_average=true", "trainer.total_hours=0.03"]
         assert main(["train", str(recipe), *kept, "pseudo_label.start_hours=null"]) == 0
-    with (folder / "rest").open("wb") as rest:
-        there = os.statvfs(folder)
-        rest.write(bytes(there.f_bavail * there.f_frsize))
+    fill(folder)
     capfd.readouterr()
-    status = main(words[command])
-    said = capfd.readouterr().err
-    assert status == 2, said
-    assert "Traceback" not in said
-    lines = [line for line in said.splitlines() if "No space left on device" in line]
-    assert lines, said
-    assert all(str(folder) in line for line in lines), said
+    expect_no_room(words[command], folder, capfd)
     (folder / "rest").unlink()
     assert main(words[command]) == 0, capfd.readouterr().err
 
@@ -162,9 +166,7 @@ def test_a_manifest_s_index_finds_another_place(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = disk("64k")
     manifest = Path(shutil.copy(corpus / "dev.jsonl.gz", folder))
-    with (folder / "rest").open("wb") as rest:
-        there = os.statvfs(folder)
-        rest.write(bytes(there.f_bavail * there.f_frsize))
+    fill(folder)
     assert len(SpeechSet.load(manifest)) == len(SpeechSet.load(corpus / "dev.jsonl.gz"))
     assert list((tmp_path / "cache").rglob("index.json"))
 

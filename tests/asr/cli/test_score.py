@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
-from subprocess import DEVNULL, Popen
 from typing import Any
 
 import pytest
-from conftest import asr_command
+from conftest import asr_command, peak_memory
 from evaluation_helpers import utterances, write
 
 from asr.cli import score as score_command
@@ -164,11 +162,7 @@ def test_a_line_more_takes_no_more_than_2_kilobytes(tmp_path: Path) -> None:
                 f"u{i}\tone two three four five six seven eight nine {last}" for i in range(count)
             ]
             path.write_text("\n".join(lines), encoding="utf-8")
-        with Popen([*asr_command(), "score", *map(str, paths)], stdout=DEVNULL) as process:
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0
-        peaks.append(1024 * used.ru_maxrss)
+        peaks.append(peak_memory([*asr_command(), "score", *map(str, paths)])[0])
     assert (peaks[1] - peaks[0]) / 100_000 < 2_000
 
 
