@@ -185,6 +185,7 @@ def test_one_real_update_of_the_large_network(data: Path, tmp_path: Path) -> Non
         "pseudo_label.start_hours=0",
         "batch.batch_seconds=15",
         "batch.group_seconds=15",
+        "teacher.update_interval_seconds=0",
         "trainer.total_hours=0.003",
         "trainer.checkpoint_every_hours=1",
     ]
