@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -254,14 +255,21 @@ def copy_ledger(source: Path, run: Path) -> None:
 def read_ledger(run: Path, name: str, without: Collection[str] = ()) -> pyarrow.Table:
     """All `labels` or `uses` of a run, in their order, but for some columns; without rows if there are none.
 
-    Raises UserError for a file that is damaged.
+    Raises UserError for a file that is damaged, and for two that hold the same batches.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
     nothing = _schemas()[name].empty_table().drop_columns(list(without))
     tables = [nothing]  # its columns come first, and are null where an older run has not noted them
-    for path in _files(run, name):
+    files = _files(run, name)
+    for one, other in pairwise(files):
+        if _span(other)[0] <= _span(one)[1]:
+            raise UserError(
+                f"{other}: has batches that {one.name} has, too",
+                "keep the one that the run has written, and move the other elsewhere",
+            )
+    for path in files:
         try:
             content = pa.BufferReader(_content(path))
             there = set(parquet.read_schema(content).names)

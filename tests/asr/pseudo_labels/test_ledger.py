@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,21 @@ def test_a_changed_bit_is_noticed_and_the_file_named(run: Path, where: float, bi
             read_ledger(run, "labels")
     finally:
         path.write_bytes(content)
+
+
+def test_labels_of_a_batch_are_never_counted_twice(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where a backup is put back beside what the run has labelled anew."""
+    path = min((run / "pseudo_labels/labels").glob("*.parquet"))
+    copy = path.with_name("000000001-000000001.parquet")
+    shutil.copy(path, copy)
+    assert main(["labels", "stats", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert path.name in said
+    assert copy.name in said
+    copy.unlink()
+    assert main(["labels", "stats", str(run)]) == 0
 
 
 def test_an_older_run_s_file_that_is_cut_short_is_named(
