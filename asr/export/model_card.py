@@ -20,7 +20,8 @@ from asr.export.speech import normaliser_of
 from asr.model.lineage import STATE, read_state
 from asr.model.loaded_model import LoadedModel
 from asr.tracking.environment import commit
-from asr.tracking.run_reader import RunReader, is_number
+from asr.tracking.run_reader import RunReader
+from asr.tracking.shapes import is_number
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ class RunGradient:
     @classmethod
     def read(cls, run: Path) -> RunGradient:
         """Of a run's folder. Raises UserError where it has no metrics."""
-        from asr.tracking.run_reader import is_number, read_run
+        from asr.tracking.run_reader import read_run
+        from asr.tracking.shapes import is_number
 
         if not (run / "metrics.jsonl").is_file():
             raise UserError(f"--run {run}: has no metrics.jsonl", "name the output folder of a run")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from asr.evaluation.hypotheses import Utterance
 from asr.report.plots import INK, figure_of, plain, svg_of
-from asr.tracking.run_reader import is_number
+from asr.tracking.shapes import is_number
 from asr.utils.text_files import refuse_pipe
 
 _LONGEST_SECONDS = 60.0

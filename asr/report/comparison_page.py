@@ -138,7 +138,7 @@ def _context(
 ) -> dict[str, Any]:
     readers = {name: RunReader(name) for name in folders}
     runs = {n: readers[n].read_run(f) for n, f in folders.items()}
-    cards = {n: readers[n].read_json(f / "scaling.json") for n, f in folders.items()}
+    cards = {n: readers[n].read_card(f) for n, f in folders.items()}
     configs = {n: readers[n].read_config(f / "config.yaml")[1] for n, f in folders.items()}
     environments = {n: readers[n].read_json(f / "environment.json") for n, f in folders.items()}
     main = main_set(results["sets"])

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asr.report.plots import Chart, Series, Style
-from asr.tracking.run_reader import Run, dropped_of, is_number
+from asr.tracking.run_reader import Run, dropped_of
+from asr.tracking.shapes import is_number
 
 TEACHER = Style("#8b5cf6", "-", "o")
 STUDENT = Style("#2f81c7", (0, (5, 2)), "s")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from asr.report.tables import BASELINES, MODEL_NAMES, p_value, winner
-from asr.tracking.run_reader import Run, is_number
+from asr.tracking.run_reader import Run
+from asr.tracking.shapes import is_number
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 from asr.report.curves import OTHERS, STUDENT, TEACHER, Marks, curve, percent
 from asr.report.plots import Chart
-from asr.tracking.run_reader import Run, is_number
+from asr.tracking.run_reader import Run
+from asr.tracking.shapes import is_number
 
 _UNITS = (("dev_loss", "Dev loss", "loss"), ("effective_rank", "Effective rank", "directions"))
 

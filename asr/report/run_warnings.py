@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from asr.evaluation.calibration.word_errors import UNFIT_WER
-from asr.tracking.run_reader import Run, is_number
+from asr.tracking.run_reader import Run
+from asr.tracking.shapes import is_number
 
 _LONG_PLATEAU_HOURS = 0.1
 _REMEDY = (

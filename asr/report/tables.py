@@ -7,6 +7,7 @@ from typing import Any
 
 from asr.evaluation.bootstrap import FEW_UTTERANCES, verdict
 from asr.evaluation.edit_distance import Aligned, aligned_words
+from asr.tracking.shapes import is_number
 
 WORST = 15
 MOST_ROWS = 3000
@@ -185,7 +186,7 @@ def utterance_rows(aligned: Sequence[Aligned], most: int = MOST_ROWS) -> list[di
                 "utterance": one.utterance,
                 "counts": one.words,
                 "rate": one.words.rate if one.words.reference_length else None,
-                "confidence": confidence if isinstance(confidence, (int, float)) else None,
+                "confidence": confidence if is_number(confidence) else None,
                 "tokens": aligned_words(one),
             }
         )

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from asr.tracking.shapes import Shape, fitting, is_number
+
+_CONFIG: Shape = {
+    "name": str,
+    "augmentation": {"spec_augment": {"start_hours": float}},
+    "corpus": {"directory": str, "test": [str], "dev": [str]},
+    "optimizer": {"plateau": {"factor": float}},
+    "pseudo_label": {
+        "start": {"hours": float, "dev_wer_below": float},
+        "start_hours": float,  # of older runs
+    },
+}
+_CARD: Shape = {"batch_seconds": float}
+_SCALING: Shape = {
+    "reference": _CARD,
+    "in_force": _CARD,
+    "history": [{"from_hours": float, "kappa": float, "ranks": float, "in_force": _CARD}],
+}
+_COMPLETE: Shape = {"hours": float}
+_TEXTS = ("set", "model", "pseudo_label_confidence_measure")
+_DROPPED = "pseudo_labels_dropped"
+_SHOWN = 3
+"""Wrong values of metrics.jsonl that are said one by one."""
 
 
 @dataclass
@@ -17,6 +41,8 @@ class Run:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     unreadable_lines: int = 0
     """Lines that are no JSON object with step and hours: a run may be killed while it writes one."""
+    wrong_values: list[str] = field(default_factory=list)
+    """A sentence about each field that was of another kind than its name says, and is left out."""
 
     @property
     def with_pseudo_labels(self) -> list[dict[str, Any]]:
@@ -41,7 +67,7 @@ class Run:
 
 def dropped_of(line: Mapping[str, Any]) -> dict[str, int]:
     """Dropped labels of an update by reason, as these are called now: `forgotten` was the older word."""
-    counts: dict[str, int] = dict(line.get("pseudo_labels_dropped") or {})
+    counts: dict[str, int] = dict(line.get(_DROPPED) or {})
     if "forgotten" in counts:
         counts["invalidated"] = counts.get("invalidated", 0) + counts.pop("forgotten")
     return counts
@@ -58,33 +84,43 @@ def read_run(folder: Path) -> Run:
     path = folder / "metrics.jsonl"
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     for line in filter(str.strip, text.split("\n")):
-        try:
-            record = json.loads(line)
-            step, hours = record["step"], record["hours"]
-        except (ValueError, KeyError, TypeError):
+        record = _record_of(line, run.wrong_values.append)
+        if record is None:
             run.unreadable_lines += 1
-            continue
-        if not is_number(hours):
-            run.unreadable_lines += 1
-            continue
-        try:
-            if "set" in record and ("wer" in record or "dev_loss" in record):
-                evaluations[step, record["set"], record.get("model")] = record
-            else:
-                training[record.get("batch", step)] = record
-        except TypeError:  # a list, or an object, where a number or a name stands
-            run.unreadable_lines += 1
+        elif "set" in record and ("wer" in record or "dev_loss" in record):
+            evaluations[record["step"], record["set"], record.get("model")] = record
+        else:
+            training[record.get("batch") or record["step"]] = record
     run.training = sorted(training.values(), key=lambda record: record["hours"])
     run.evaluations = sorted(evaluations.values(), key=lambda record: record["hours"])
     return run
 
 
-_LARGEST = 1e300
+def _record_of(line: str, note: Callable[[str], None]) -> dict[str, Any] | None:
+    """A line of metrics.jsonl without what its fields cannot be; None where it has no place in the run."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    record = fitting(record, _shape_of(record), note)
+    has_place = is_number(record.get("step")) and is_number(record.get("hours"))
+    return record if has_place and record.get("set", "") is not None else None
 
 
-def is_number(value: Any) -> bool:
-    """Whether a field of a line is a finite number."""
-    return isinstance(value, (int, float)) and -_LARGEST <= value <= _LARGEST
+def _shape_of(record: Mapping[str, Any]) -> Shape:
+    """Of a line of metrics.jsonl: nearly all that it holds are numbers. Fields that are one are not named."""
+    counts = record.get(_DROPPED)
+    others: dict[str, Shape] = {
+        **dict.fromkeys(_TEXTS, str),
+        _DROPPED: dict.fromkeys(counts, float) if isinstance(counts, dict) else {},
+    }
+    return {
+        name: others.get(name, float)
+        for name, value in record.items()
+        if name in others or not isinstance(value, float)
+    }
 
 
 @dataclass
@@ -99,7 +135,8 @@ class RunReader:
         """Say a fault."""
         self.faults.append(f"{self.run}: {fault}" if self.run else fault)
 
-    def read_json(self, path: Path) -> dict[str, Any]:
+    def read_json(self, path: Path, shape: Shape | None = None) -> dict[str, Any]:
+        """A JSON object, without what does not fit `shape`; empty where there is none."""
         if not path.is_file():
             return {}
         try:
@@ -107,7 +144,21 @@ class RunReader:
         except (OSError, ValueError) as error:
             self.note(f"{path.name} is not readable as JSON ({error}); left out.")
             return {}
-        return content if isinstance(content, dict) else {"content": content}
+        if shape is None:
+            return content if isinstance(content, dict) else {"content": content}
+        return self._fitting(content, shape, path)
+
+    def read_card(self, folder: Path) -> dict[str, Any]:
+        """scaling.json, as asr.tracking.scaling_history writes it."""
+        return self.read_json(folder / "scaling.json", _SCALING)
+
+    def read_complete(self, folder: Path) -> dict[str, Any]:
+        """complete.json of a run that has ended."""
+        return self.read_json(folder / "complete.json", _COMPLETE)
+
+    def _fitting(self, content: Any, shape: Shape, path: Path) -> dict[str, Any]:
+        found = fitting(content, shape, lambda fault: self.note(f"{path.name}: {fault}"))
+        return found or {}
 
     def read_records(self, path: Path) -> list[dict[str, Any]]:
         """A JSON list of objects; empty where there is none."""
@@ -118,9 +169,13 @@ class RunReader:
 
     def read_run(self, folder: Path) -> Run:
         run = read_run(folder)
+        path = folder / "metrics.jsonl"
         if run.unreadable_lines:
-            path = folder / "metrics.jsonl"
             self.note(f"{run.unreadable_lines} unreadable lines of {path} left out.")
+        for one in run.wrong_values[:_SHOWN]:
+            self.note(f"{path.name}: {one}")
+        if len(run.wrong_values) > _SHOWN:
+            self.note(f"{path.name}: {len(run.wrong_values) - _SHOWN} other values left out, too.")
         return run
 
     def read_config(self, path: Path) -> tuple[str, dict[str, Any]]:
@@ -135,4 +190,4 @@ class RunReader:
         except yaml.YAMLError:
             self.note(f"{path.name} is not readable as YAML.")
             tree = None
-        return text, tree if isinstance(tree, dict) else {}
+        return text, self._fitting(tree, _CONFIG, path)

@@ -43,7 +43,7 @@ def _sets(run: Path) -> dict[str, Path]:
     """Names and manifests of those that are decoded; where none is, of the recipe's test sets, or dev sets."""
     config = RunReader().read_config(run / "config.yaml")[1]
     corpus: Mapping[str, Any] = config.get("corpus") or {}
-    directory = Path(str(corpus.get("directory", "data")))
+    directory = Path(str(corpus.get("directory") or "data"))
     names = list(read_decoded(run)) or corpus.get("test") or corpus.get("dev") or []
     return {
         name: _manifest(run / "decode" / name, directory / f"{name}.jsonl.gz") for name in names

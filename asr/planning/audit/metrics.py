@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from asr.tracking.run_reader import Run, is_number
+from asr.tracking.run_reader import Run
+from asr.tracking.shapes import is_number
 
 Curve = list[tuple[float, float]]
 """(hours, value), hours ascending."""
