@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 
 from asr.cli.arguments.common import add_pairs, pairs_of
 from asr.errors import UserError
 from asr.evaluation.bootstrap import compare_aligned, score_aligned
-from asr.evaluation.edit_distance import Aligned, Counts
+from asr.evaluation.edit_distance import Aligned, total
 from asr.evaluation.hypotheses import read_decoded
 from asr.evaluation.normalisers import run_normaliser
 from asr.evaluation.results import align_sets, main_set
@@ -84,15 +84,11 @@ def _together(runs: Runs, system: str) -> list[Aligned]:
     return [
         replace(
             one,
-            words=_sum([own[name].words for own in by_id]),
-            characters=_sum([own[name].characters for own in by_id]),
+            words=total(own[name].words for own in by_id),
+            characters=total(own[name].characters for own in by_id),
         )
         for name, one in by_id[0].items()
     ]
-
-
-def _sum(counts: Sequence[Counts]) -> Counts:
-    return Counts(*map(sum, zip(*map(astuple, counts), strict=True)))
 
 
 def _rates(rates: Sequence[float]) -> str:

@@ -21,7 +21,7 @@ from asr.decoding.greedy import Decoder, greedy_only
 from asr.decoding.safeguards import GREEDY, GenerationSettings
 from asr.decoding.words import TIMES_NEED_A_HEAD
 from asr.errors import UserError
-from asr.evaluation.diagnosis.mismatch import about_mismatch
+from asr.evaluation.diagnosis.mismatch import about_texts
 from asr.evaluation.normalisers import name_beside, recorded_normaliser
 from asr.model.tokenizer import tokenizer_sha256
 from asr.utils.files import read_json
@@ -216,7 +216,7 @@ def _say_mismatch(output: Path, texts: list[tuple[str, str]]) -> None:
         apply = recorded_normaliser(name_beside(output), str(output)).apply
     except UserError:  # a function of a file, or a package that is not there: `asr score` says so
         return
-    mismatch = about_mismatch([apply(one) for one, _ in texts], [apply(one) for _, one in texts])
+    mismatch = about_texts([apply(one) for one, _ in texts], [apply(one) for _, one in texts])
     if mismatch is not None:
         print(f"note: {mismatch}")
 

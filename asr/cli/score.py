@@ -165,8 +165,7 @@ def _score_run(
             if not {first, second} <= models.keys():
                 print(f"note: {first} and {second} are not both in decode/{name}")
         for model, aligned in models.items():
-            texts = [one.utterance for one in aligned]
-            mismatch = about_mismatch([u.reference for u in texts], [u.hypothesis for u in texts])
+            mismatch = about_mismatch(aligned)
             if mismatch is not None:
                 print(f"note: {model}: {mismatch}")
         _print_by(models, by)

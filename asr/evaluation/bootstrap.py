@@ -36,6 +36,8 @@ FEW_UTTERANCES = 30
 FEW_SPEAKERS = 30
 """Below this an interval by speaker is wide, and as good as the assumption that speakers' rates are normal."""
 SEED = 20_041  # any fixed number: the same files give the same intervals
+_OF_COUNTS = np.kron(np.eye(2), [[0, 1], [1, 1], [1, 1], [1, 0]])
+"""(8, 4): hits, substitutions, deletions, insertions -> errors, reference length; of words and characters."""
 _RESAMPLED_AT_ONCE = 1 << 16  # utterances: the counts stay in the cache
 
 
@@ -112,20 +114,21 @@ def resampled_sums(table_NK: NDArray[np.float64], draws: int, seed: int) -> NDAr
     rows = len(table_NK)
     generator = np.random.default_rng(seed)
     at_once = max(1, _RESAMPLED_AT_ONCE // rows)
+    first_R = rows * np.arange(at_once)[:, None]  # of each draw in a table of those at once
     sums_RK = np.empty((draws, table_NK.shape[1]))
     for start in range(0, draws, at_once):
         here = min(at_once, draws - start)
-        drawn_RN = generator.integers(rows, size=(here, rows)) + rows * np.arange(here)[:, None]
+        drawn_RN = generator.integers(rows, size=(here, rows))
+        drawn_RN += first_R[:here]
         times_RN = np.bincount(drawn_RN.ravel(), minlength=here * rows).reshape(here, rows)
-        sums_RK[start : start + here] = times_RN.astype(np.float64) @ table_NK
+        sums_RK[start : start + here] = times_RN @ table_NK
     return sums_RK
 
 
 def _error_table(aligned: Sequence[Aligned]) -> NDArray[np.float64]:
     """Columns: word errors, words, character errors, characters."""
-    pairs = [(a.words, a.characters) for a in aligned]
-    rows = [(w.errors, w.reference_length, c.errors, c.reference_length) for w, c in pairs]
-    return np.array(rows, dtype=np.float64)
+    rows_NK = np.array([(*a.words, *a.characters) for a in aligned], dtype=np.float64)
+    return rows_NK @ _OF_COUNTS
 
 
 def _rates(errors: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64]:

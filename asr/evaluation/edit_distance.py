@@ -13,8 +13,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 from asr.errors import UserError
 from asr.evaluation.hypotheses import Utterance
@@ -23,8 +23,7 @@ _MOST_PAIRS = 10**11
 """Of a reference's and a hypothesis's characters: the time is proportional to them, here a minute."""
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """Edits that turn references into hypotheses; of words or of characters."""
 
     hits: int = 0
@@ -79,15 +78,13 @@ def spaced(text: str) -> str:
     return " ".join(text.split())
 
 
-def _check_length(reference: str, hypothesis: str, what: str, name: str) -> None:
-    """Raises UserError where an alignment would take minutes to hours."""
-    if len(reference) * len(hypothesis) > _MOST_PAIRS and reference != hypothesis:
-        raise UserError(
-            f"{what} '{name}': a reference of {len(reference):,} characters and a hypothesis of "
-            f"{len(hypothesis):,} are too long to be aligned",
-            f"score it in pieces, of at most {math.isqrt(_MOST_PAIRS):,} characters each, or mend the file's "
-            "ends of lines",
-        )
+def _too_long(reference: str, hypothesis: str, what: str, name: str) -> UserError:
+    return UserError(
+        f"{what} '{name}': a reference of {len(reference):,} characters and a hypothesis of "
+        f"{len(hypothesis):,} are too long to be aligned",
+        f"score it in pieces, of at most {math.isqrt(_MOST_PAIRS):,} characters each, or mend the file's "
+        "ends of lines",
+    )
 
 
 def count_edits(
@@ -103,10 +100,14 @@ def count_edits(
 
 
 def _edits(reference: str, hypothesis: str, what: str, name: str) -> tuple[Counts, Counts]:
-    """Of words, and of the characters of what `spaced` leaves. Raises UserError as `_check_length` does."""
+    """Of words, and of the characters of what `spaced` leaves.
+
+    Raises UserError where an alignment would take minutes to hours.
+    """
     words, heard = reference.split(), hypothesis.split()
     one, other = " ".join(words), " ".join(heard)
-    _check_length(one, other, what, name)
+    if len(one) * len(other) > _MOST_PAIRS and one != other:
+        raise _too_long(one, other, what, name)
     return _counts(words, heard), _counts(one, other)
 
 
@@ -114,12 +115,18 @@ def _counts(reference: Sequence[str], hypothesis: Sequence[str]) -> Counts:
     """Of the way that jiwer chooses, too, among those with as few edits."""
     if reference == hypothesis:
         return Counts(hits=len(reference))
-    from rapidfuzz.distance import Levenshtein
+    edits = _levenshtein().editops(reference, hypothesis).as_list()
+    deletions = [kind for kind, _, _ in edits].count("delete")
+    insertions = deletions + len(hypothesis) - len(reference)
+    substitutions = len(edits) - deletions - insertions
+    return Counts(len(reference) - substitutions - deletions, substitutions, deletions, insertions)
 
-    kinds = [kind for kind, _, _ in Levenshtein.editops(reference, hypothesis).as_list()]
-    substitutions, deletions = kinds.count("replace"), kinds.count("delete")
-    hits = len(reference) - substitutions - deletions
-    return Counts(hits, substitutions, deletions, len(kinds) - substitutions - deletions)
+
+@cache
+def _levenshtein() -> Any:
+    from rapidfuzz.distance import Levenshtein  # not at module level: `asr --help` answers at once
+
+    return Levenshtein
 
 
 def error_counts(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[Counts, Counts]:
@@ -130,8 +137,7 @@ def error_counts(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[
 
 def total(counts: Iterable[Counts]) -> Counts:
     """The counts, summed."""
-    rows = [(c.hits, c.substitutions, c.deletions, c.insertions) for c in counts]
-    return Counts(*map(sum, zip(*rows, strict=True)))
+    return Counts(*map(sum, zip(*counts, strict=True)))
 
 
 def aligned_words(one: Aligned) -> list[tuple[str, str, str]]:

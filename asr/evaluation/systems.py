@@ -104,7 +104,7 @@ def make_system(
     digest = hashlib.sha256("".join(f"{u.id}\t{u.reference}\n" for u in normal).encode())
     stamp = Stamp(digest.hexdigest(), normaliser.stamp, len(normal))
     aligned = align(normal)
-    mismatch = about_mismatch([u.reference for u in normal], [u.hypothesis for u in normal])
+    mismatch = about_mismatch(aligned)
     return System(name, aligned, stamp, [*notes, *([mismatch] if mismatch else [])])
 
 

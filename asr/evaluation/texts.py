@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +41,15 @@ def system_of(
         )
     texts = _by_id(hypotheses, "hypothesis")
     if references is None:
+        alone = [_of(key, one) for key, one in texts.items()]
         # Of utterances that a program made, empty references may be meant: they are of silence.
-        are_meant = not any(one.fields for one in texts.values())
-        if not are_meant and not any(one.reference for one in texts.values()):
+        are_meant = not any(one.fields for one in alone)
+        if not are_meant and not any(one.reference for one in alone):
             raise UserError(
                 f"{name}: none of {len(texts)} texts has a reference",
                 "give references, or decode a set that was prepared with its transcripts",
             )
-        return make_system(name, list(texts.values()), chosen)
+        return make_system(name, alone, chosen)
     known = _by_id(references, "reference")
     if texts.keys() != known.keys():
         odd = next(iter(texts.keys() ^ known.keys()))
@@ -57,22 +57,28 @@ def system_of(
             f"{len(texts)} hypotheses and {len(known)} references do not go together (first: '{odd}')",
             "give one of each for every utterance",
         )
-    pairs = [
-        replace(
-            texts[key],
-            reference=one.reference,
-            seconds=texts[key].seconds or one.seconds,
-            speaker=texts[key].speaker or one.speaker,
-        )
-        for key, one in known.items()
-    ]
+    pairs = [_of(key, texts[key], one) for key, one in known.items()]
     return make_system(name, pairs, chosen)
 
 
-def _by_id(texts: Any, role: Role) -> dict[str, Utterance]:
-    """Each text as an utterance, in the place of its role."""
+def _of(key: str, heard: str | Utterance, reference: str | Utterance | None = None) -> Utterance:
+    """What was recognised, against a reference; None where the utterance holds its own."""
+    if isinstance(reference, Utterance):
+        text, seconds, speaker = reference.reference, reference.seconds, reference.speaker
+    else:
+        text, seconds, speaker = reference or "", 0.0, None
+    if isinstance(heard, str):
+        return Utterance(key, text, heard, seconds, speaker, _TEXT_ALONE)
+    if reference is None:
+        return heard
+    seconds, speaker = heard.seconds or seconds, heard.speaker or speaker
+    return Utterance(heard.id, text, heard.hypothesis, seconds, speaker, heard.fields)
+
+
+def _by_id(texts: Any, role: Role) -> dict[str, str | Utterance]:
+    """The texts by id, in their order. Raises UserError for what are none, or have one id."""
     if isinstance(texts, Mapping):
-        pairs = list(texts.items())
+        pairs = [(str(key), one) for key, one in texts.items()]
     elif isinstance(texts, Iterable):
         ones = list(texts)
         width = len(str(len(ones)))  # so that the order of the ids is that of the list
@@ -82,18 +88,14 @@ def _by_id(texts: Any, role: Role) -> dict[str, Utterance]:
         ]
     else:
         pairs = [("", texts)]
-    found: dict[str, Utterance] = {}
+    found: dict[str, str | Utterance] = {}
     for key, one in pairs:
         if key in found:
             raise UserError(f"two {role} texts have the id '{key}'", "keep one of them")
-        if isinstance(one, Utterance):
-            found[key] = one
-        elif isinstance(one, str):
-            pair = (one, "") if role == "reference" else ("", one)
-            found[key] = Utterance(str(key), *pair, 0.0, fields=_TEXT_ALONE)
-        else:
+        if not isinstance(one, (str, Utterance)):
             raise UserError(
                 f"a {role} text is a {type(one).__name__} ({str(one)[:40]!r})",
                 "give texts: a list, a mapping by id, what asr.decode returned, or a file's path",
             )
+        found[key] = one
     return found

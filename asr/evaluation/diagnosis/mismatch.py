@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-from asr.evaluation.edit_distance import error_counts
+from asr.evaluation.edit_distance import Aligned, error_counts, total
 from asr.evaluation.normalisers import make_normaliser
 
 WORST_WER = 95.0
@@ -18,11 +18,17 @@ _WAYS = (("lower", "case does"), ("librispeech", "case, punctuation and accents 
 """By their normalisers, the smallest change first."""
 
 
-def about_mismatch(references: Sequence[str], hypotheses: Sequence[str]) -> str | None:
-    """A line with both figures and the remedy where most errors are none of hearing; else None.
+def about_mismatch(aligned: Sequence[Aligned]) -> str | None:
+    """A line with both figures and the remedy where most errors are none of hearing; else None."""
+    if total(one.words for one in aligned).rate <= WORST_WER:
+        return None
+    return about_texts(
+        [one.utterance.reference for one in aligned], [one.utterance.hypothesis for one in aligned]
+    )
 
-    Of large sets some utterances, spread over them, are looked at.
-    """
+
+def about_texts(references: Sequence[str], hypotheses: Sequence[str]) -> str | None:
+    """The same of texts that have not been aligned: of large sets some, spread over them, are looked at."""
     step = max(1, len(references) // _MOST_LOOKED_AT)
     left, right = list(references[::step]), list(hypotheses[::step])
     if not any(left) or not any(right):

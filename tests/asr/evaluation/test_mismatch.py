@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asr.__main__ import main
-from asr.evaluation.diagnosis.mismatch import about_mismatch
+from asr.evaluation.diagnosis.mismatch import about_texts
 
 WORDS = ["THE CAT SAT ON THE MAT", "IT'S A DOG", "NO ONE KNOWS"]
 
@@ -24,14 +24,14 @@ WORDS = ["THE CAT SAT ON THE MAT", "IT'S A DOG", "NO ONE KNOWS"]
     ],
 )
 def test_what_most_errors_are(hypotheses: list[str], said: str | None) -> None:
-    note = about_mismatch(WORDS, hypotheses)
+    note = about_texts(WORDS, hypotheses)
     assert (note is None) if said is None else (note is not None and said in note)
 
 
 def test_silence_and_nothing_are_no_mismatch() -> None:
-    assert about_mismatch([], []) is None
-    assert about_mismatch(["", ""], ["a", "b"]) is None
-    assert about_mismatch(["...", "!"], ["a", "b"]) is None
+    assert about_texts([], []) is None
+    assert about_texts(["", ""], ["a", "b"]) is None
+    assert about_texts(["...", "!"], ["a", "b"]) is None
 
 
 def test_score_says_so_and_the_remedy_helps(
