@@ -71,14 +71,18 @@ BY_TRAININGS = [
     "asr.training.augmentation",
     "asr.training.checkpoint",
     "asr.training.gradient_sketch",
+    "asr.training.objectives.byol",
     "asr.training.objectives.latent",
     "asr.training.objectives.objective",
     "asr.training.objectives.prediction",
+    "asr.training.objectives.representations",
     "asr.training.objectives.texts",
     "asr.training.train_step",
     "asr.training.trainer",
+    "asr.training.validation.byol",
     "asr.training.validation.dev_sets",
     "asr.training.validation.latent",
+    "asr.training.validation.representations",
     "asr.training.validation.texts",
 ]
 ON_THE_HOST = {

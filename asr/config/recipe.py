@@ -172,6 +172,8 @@ def _in_full(part: dict[str, Any], source: str) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{source}: 'pseudo_label': {error}", _SETTINGS_SHOWN) from None
     part = with_loggers_in_place(part)
+    if isinstance(part.get("objective"), str):
+        part = {**part, "objective": {"kind": part["objective"]}}
     return part if policy is None else {**part, "pseudo_label": policy}
 
 
@@ -216,6 +218,8 @@ def _put(tree: dict[str, Any], key: str, value: Any, merges: bool = False) -> No
         key = "pseudo_label.start.hours"
     if key.strip() == "trainer.loggers":
         key = "tracking.loggers"
+    if key.strip() == "objective" and isinstance(value, str):
+        key = "objective.kind"
     if isinstance(value, Mapping):
         value = _in_full({key.strip(): dict(value)}, f"override of '{key}'")[key.strip()]
     *parents, leaf = key.strip().split(".")
@@ -268,6 +272,8 @@ def _explain(fault: dict[str, Any]) -> tuple[str, str]:
     if fault["type"] in ("model_type", "model_attributes_type"):
         one = next(iter(getattr(_section_at(location), "model_fields", ())), "KEY")
         return f"'{name}' (received {received!r}) is a section", f"set its keys, as {name}.{one}"
+    if not location and message.partition(" ")[0] in _paths(Config()):
+        return message, ""  # of several settings: it begins with the one to change
     shown = "" if isinstance(received, (dict, Section)) else f" (received {received!r})"
     return f"'{name}'{shown}: {message[0].lower()}{message[1:]}", ""
 

@@ -314,6 +314,11 @@ class Config(Section):
         """Nominal audio of one group of the stream."""
         return self.batch.group_seconds or self.scaling.reference_batch_seconds / 8
 
+    @property
+    def utterance_seconds_per_micro_batch(self) -> float:
+        """Padded audio of the utterances in one: all views of each go through the student in one pass."""
+        return self.batch.max_seconds_per_micro_batch / self.objective.views
+
     def batch_schedule(self, ranks: int) -> list[tuple[float, float]]:
         """(from this hour on, nominal audio of a global batch on `ranks` ranks in seconds).
 

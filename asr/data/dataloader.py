@@ -204,6 +204,7 @@ class TrainingData:
                 self.config.features,
                 self.sound,
                 has_one_speed=not self.config.objective.has_texts,
+                views=self.config.objective.views,
             ),
             sampler=specs,
             batch_size=None,

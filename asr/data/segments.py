@@ -58,6 +58,8 @@ class Segment(NamedTuple):
     use: int = 0
     """From 1, of a label that is kept; 0 for a transcript, or a label that is made now."""
     is_last_use: bool = False
+    view: int = 0
+    """From 1, of what the student hears once more, augmented in another way."""
 
     @property
     def augmented_seconds(self) -> float:
@@ -67,7 +69,14 @@ class Segment(NamedTuple):
     def seed(self, run_seed: int) -> tuple[int, ...]:
         """Seed of this segment's augmentation, whatever batch or rank it falls to."""
         own = (run_seed, _SEED_OF_KIND[self.kind], self.pass_index, self.index)
+        if self.view:
+            return (*own, self.use, self.view)
         return (*own, self.use) if self.use else own
+
+
+def in_views(segments: Sequence[Segment], views: int) -> list[Segment]:
+    """Utterances as often as they are heard: all in the first view, then all in the next."""
+    return [segment._replace(view=view) for view in range(views) for segment in segments]
 
 
 @dataclass(frozen=True)

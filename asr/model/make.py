@@ -20,7 +20,7 @@ from asr.model.encoders.pretrained.encoder import FOLDER as DESCRIPTION
 from asr.model.encoders.pretrained.lora import add_lora
 from asr.model.encoders.transformer import TransformerEncoder
 from asr.model.features import FeatureExtractor, FrontEnd, LogMel
-from asr.model.latent.network import LatentModel
+from asr.model.latent.network import ByolModel, LatentModel
 from asr.model.speech_model import SpeechModel
 
 
@@ -54,8 +54,10 @@ def _network(
     model = config.model
     if isinstance(model, TransformerConfig):
         encoder = TransformerEncoder(config.features.mel_bins, model)
-        if not config.objective.has_texts:
+        if config.objective.kind == "latent":
             return LatentModel(encoder)
+        if config.objective.kind == "byol":
+            return ByolModel(encoder, config.objective.byol)
         return AcousticModel(encoder, vocabulary_size)
     # Beside adapters the model's own weights are constants, which nobody loads later.
     with_weights = with_weights or (model.lora is not None and not is_of_shapes_alone())

@@ -58,12 +58,22 @@ def parameter_count(config: Config, vocabulary: int) -> int:
     final_norm = 2 * width if model.norm == "pre" else 0
     outputs = _outputs(config, vocabulary)
     head = width * outputs + outputs
-    mask = 0 if config.objective.has_texts else width
+    mask = width if config.objective.kind == "latent" else 0
+    if config.objective.kind == "byol":
+        head = _perceptron(config, width) + _perceptron(config, outputs)
     return front_end + model.layers * block + final_norm + head + mask
+
+
+def _perceptron(config: Config, inputs: int) -> int:
+    """Parameters of BYOL's projector or predictor."""
+    hidden, outputs = config.objective.byol.hidden_width, config.objective.byol.projection_width
+    return inputs * hidden + hidden + 2 * hidden + hidden * outputs + outputs
 
 
 def _outputs(config: Config, vocabulary: int) -> int:
     """Of the head: a token's logit each, or a channel of what is predicted."""
+    if config.objective.kind == "byol":
+        return config.objective.byol.projection_width
     return vocabulary if config.objective.has_texts else getattr(config.model, "width", 0)
 
 
@@ -97,6 +107,9 @@ def activation_bytes(config: Config, vocabulary: int, stage: int) -> float:
     ends = features + width * (2 * size + input_size + mask)
     ends += _outputs(config, vocabulary) * (size + _FP32)
     ends += (width * norm_size + 8) if model.norm == "pre" else 0
+    if config.objective.kind == "byol":  # two hidden layers, normalised, and what lies between them
+        own = config.objective.byol
+        ends += 2 * (own.hidden_width * (norm_size + size) + 8) + own.projection_width * size
     working = inner * size  # of the first gradients
     frames_per_second = 1000.0 / config.features.hop_ms / model.stride
     frames = config.batch.max_seconds_per_micro_batch * frames_per_second
@@ -189,8 +202,8 @@ def micro_batches_per_rank(config: Config, batch_seconds: float, ranks: int) -> 
 
 
 def played_seconds(config: Config, seconds: float) -> float:
-    """What so much audio comes to, as it is played at the recipe's speeds and padded."""
-    speeds = config.augmentation.speed_factors
+    """What so much audio comes to, as it is played in all views at the recipe's speeds, and padded."""
+    speeds, seconds = config.augmentation.speed_factors, seconds * config.objective.views
     return seconds * math.fsum(1.0 / speed for speed in speeds) / len(speeds) * _PADDING
 
 

@@ -31,7 +31,9 @@ def representation_charts(run: Run, marks: Marks = ()) -> list[Chart]:
         *curve(lines, "target_variance", "targets", TEACHER),
         *curve(lines, "prediction_variance", "predictions", STUDENT),
     ]
-    charts.append(Chart("variances", "Variance over masked frames", "variance", variances, marks))
+    charts.append(
+        Chart("variances", "Variance over predicted frames", "variance", variances, marks)
+    )
     dead = curve(percent(lines, "dead_share"), "percent", "dead frames", OTHERS[1])
     title = "Frames that say nothing of their own"
     charts.append(Chart("dead", title, "of frames, %", dead, marks, True))

@@ -5,19 +5,39 @@ Shape suffixes: B utterances, T feature frames, F mel bins.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from asr.config.augmentation import SpecAugmentConfig
 from asr.utils.devices import sent
+from asr.utils.seeds import SeedTag, generator
+
+
+def linear_fade(
+    features_BTF: Tensor, lengths_B: Tensor, most: float, seeds: Sequence[tuple[int, ...]]
+) -> Tensor:
+    """Each utterance gets louder or softer: a line in time is added to its log-mel features, not to padding.
+
+    BYOL-A's random linear fader (Niizumi et al. 2022, arXiv 2204.07402): both ends of the line are drawn from
+    minus to plus `most`. `lengths_B` on the host; `seeds` as in `spec_augment`.
+    """
+    if not most:
+        return features_BTF
+    added_BT = torch.zeros(features_BTF.shape[:2])
+    for own_T, frames, (seed, *place) in zip(added_BT, lengths_B.tolist(), seeds, strict=True):
+        first, last = generator(seed, SeedTag.FADE, *place).uniform(-most, most, 2)
+        own_T[:frames] = torch.linspace(first, last, frames)
+    return features_BTF + sent(added_BT, features_BTF.device)[:, :, None]
 
 
 def spec_augment(
     features_BTF: Tensor,
     lengths_B: Tensor,
     config: SpecAugmentConfig,
-    seeds: list[tuple[int, ...]],
+    seeds: Sequence[tuple[int, ...]],
     filling_F: Tensor | None = None,
 ) -> Tensor:
     """SpecAugment (Park et al. 2019) with slimIPL's policy (arXiv 2010.11524): masks set to 0.

@@ -19,16 +19,16 @@ class BatchStats:
     labelled_seconds: float = 0.0
     pseudo_labelled_seconds: float = 0.0
     """Untranscribed audio whose label was trained on."""
-    loss_latent: float = 0.0
-    """Of masked prediction, over its masked frames."""
+    loss_representations: float = 0.0
+    """Over the frames that are predicted."""
     heard_seconds: float = 0.0
-    """Audio of which frames were predicted; its encoder frames, and of these:"""
+    """Audio of which frames were predicted; its encoder frames in all views, and of these:"""
     heard_frames: float = 0.0
-    masked_frames: float = 0.0
+    predicted_frames: float = 0.0
     dead_frames: float = 0.0
     """Whose representation is that of the whole utterance."""
     channel_sums: list[float] = field(default_factory=list)
-    """Over masked frames, by channel: of targets, their squares, predictions, theirs; empty with texts."""
+    """Over predicted frames, by channel: of targets, their squares, predictions, theirs; empty with texts."""
     micro_batches: int = 0
     """Those that were trained on."""
     labelled_frames: float = 0.0

@@ -25,6 +25,7 @@ _PINNED = (
     "features",
     "model",
     *("objective.kind", "objective.latent.teacher", "objective.latent.top_blocks"),
+    *(f"objective.byol.{name}" for name in ("teacher", "hidden_width", "projection_width")),
     "scaling.reference_batch_seconds",
     "optimizer.kind",
     "batch.group_seconds",

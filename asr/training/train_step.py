@@ -16,7 +16,7 @@ from torch import Tensor
 from asr.config.schema import Config
 from asr.data.dataloader import RankBatch
 from asr.data.loading.micro_batch import MicroBatch
-from asr.data.segments import Segment
+from asr.data.segments import Segment, in_views
 from asr.distributed.engine import Engine
 from asr.distributed.process_group import Ranks
 from asr.model.dropout import drawn_by
@@ -93,17 +93,20 @@ class TrainStep:
         features_BTF, lengths_B = self.features(micro_batch.student_input)
         host_lengths_B = self.features.host_lengths(micro_batch.student_input)
         frames = self.engine.student.encoder.output_lengths(host_lengths_B).tolist()
-        masks = self._masks(micro_batch.segments, hours)
+        segments = in_views(micro_batch.segments, self.config.objective.views)
+        masks = self._masks(segments, hours)
+        features_BTF = self.objective.augmented(features_BTF, host_lengths_B, segments)
         masks_inside = not self.features.front_end.takes_masks
         if masks is not None and not masks_inside:
             features_BTF = masks(features_BTF, host_lengths_B)
         return StudentInput(
             micro_batch,
+            (features_BTF, lengths_B),
             frames,
             partial(
                 self._forward,
                 (features_BTF, lengths_B, host_lengths_B),
-                micro_batch.segments,
+                segments,
                 place,
                 hours if masks_inside else None,
             ),

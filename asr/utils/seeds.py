@@ -36,6 +36,8 @@ class SeedTag(IntEnum):
     """Which utterances of a set a pass plays that plays a part of it."""
     SPANS = 50
     """Spans of frames that are masked where representations are predicted."""
+    FADE = 51
+    """From what to what a view of speech becomes louder or softer."""
     EXPORT_CHECK = 60
     """Noise by which an exported model is checked where there is no speech."""
 

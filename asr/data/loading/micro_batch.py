@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,7 +19,7 @@ from asr.config.features import FeatureConfig
 from asr.data.dataset import SpeechSet
 from asr.data.loading.shared_memory import shared
 from asr.data.reading import load_features, load_samples, padded
-from asr.data.segments import Kind, Segment
+from asr.data.segments import Kind, Segment, in_views
 from asr.data.sound.augmentation import SoundAugmentation, one_thread
 from asr.errors import LostAudioError, UserError
 from asr.model.tokenizer import Tokenizer
@@ -35,10 +36,11 @@ class MicroBatch:
     segments: list[Segment]
     ids: list[str]
     student_input: tuple[Tensor, Tensor] | None
-    """Waveforms (B, N) and samples (B,), or precomputed features (B, T, F) and frames (B,); or None."""
+    """Waveforms (B, N) and samples (B,), or precomputed features (B, T, F) and frames (B,); or None. Where the
+    student hears several views of speech, all in the first and then all in the next: B is larger."""
     teacher_input: tuple[Tensor, Tensor] | None
     """Of the untranscribed utterances alone, clean, where the teacher hears them now: at the original speed, or
-    where frame is compared with frame at the student's."""
+    where frame is compared with frame at the student's. None where it hears the student's views."""
     targets: list[list[int]]
     """Token ids of each utterance; none of untranscribed ones."""
     references: list[str]
@@ -91,13 +93,15 @@ class Reader(Dataset["MicroBatch | UserError"]):
         features: FeatureConfig,
         sound: SoundAugmentation | None,
         has_one_speed: bool = False,
+        views: int = 1,
     ) -> None:
         """`sound`: what is done to the student's waveforms, where anything is. `has_one_speed`: the teacher
-        hears speech as fast as the student does, frame by frame."""
+        hears speech as fast as the student does, frame by frame. `views`: of each utterance, which with more
+        than one the teacher hears as well."""
         self.sets = sets
         self.tokenizer = tokenizer
         self.features, self.precomputed = features, features.source == "precomputed"
-        self.sound, self.has_one_speed = sound, has_one_speed
+        self.sound, self.has_one_speed, self.views = sound, has_one_speed, views
 
     def __getitem__(self, spec: MicroBatchSpec) -> MicroBatch | UserError:
         try:
@@ -114,17 +118,20 @@ class Reader(Dataset["MicroBatch | UserError"]):
             with one_thread() if self.sound else nullcontext():
                 student_input = self._audio(segments, everywhere, False, lost)
         places = [p for p in everywhere if segments[p].kind is Kind.UNTRANSCRIBED]
-        if places and spec.needs_pseudo_label:
+        if places and spec.needs_pseudo_label and self.views == 1:
             is_same = self.has_one_speed or all(segments[p].speed == 1.0 for p in places)
             if student_input is not None and is_same:
                 teacher_input = _rows(student_input, places)
             else:
                 teacher_input = self._audio(segments, places, True, lost)
+        if student_input is not None and self.views > 1:
+            values, lengths_B = student_input
+            student_input = torch.cat([values] * self.views), lengths_B.repeat(self.views)
         if student_input is not None and self.sound is not None:
-            waveforms_BN, samples_B = (
-                student_input  # perhaps the teacher's too, which stay as they are
-            )
-            student_input = self.sound(waveforms_BN, samples_B, segments), samples_B
+            # The waveforms are perhaps the teacher's, too, which stay as they are.
+            waveforms_BN, samples_B = student_input
+            views = in_views(segments, self.views)
+            student_input = self.sound(waveforms_BN, samples_B, views), samples_B
         ids = [self.sets[s.kind].ids[s.index] for s in segments]
         texts = [self.sets[s.kind].references[s.index] for s in segments]
         are_labelled = [s.kind is Kind.LABELLED for s in segments]

@@ -41,7 +41,7 @@ def planned(config: Config, stream: AudioStream, here: Position, rank: int, rank
     if is_measured(config, nominal, here.seconds, batch.after.seconds):
         parts = deal_into_parts(batch.groups)
     numbers = part_numbers(parts)
-    limit, least = config.batch.max_seconds_per_micro_batch, config.model.least_seconds
+    limit, least = config.utterance_seconds_per_micro_batch, config.model.least_seconds
     slots = split_into_micro_batches(batch.segments, ranks, limit, numbers, least)
     own = [slot[rank] for slot in slots]
     place_of = {id(segment): place for place, segment in enumerate(batch.segments)}

@@ -152,13 +152,15 @@ class Corpora:
         if not len(kept):
             return
         slowest = min(self.config.augmentation.speed_factors)
-        longest = float(kept.seconds.max()) / slowest
+        views = self.config.objective.views
+        longest = views * float(kept.seconds.max()) / slowest
         if longest > batch.max_seconds_per_micro_batch:
+            in_views = f" in {views} views" if views > 1 else ""
             yield Finding(
-                f"the longest utterance of '{speech.name}' plays for {longest:.3g} s, more than "
+                f"the longest utterance of '{speech.name}' plays for {longest:.3g} s{in_views}, more than "
                 f"batch.max_seconds_per_micro_batch {batch.max_seconds_per_micro_batch:g}",
                 f"raise that to {math.ceil(longest)} or more, or set corpus.max_seconds="
-                f"{batch.max_seconds_per_micro_batch * slowest:.4g}, which leaves longer ones out",
+                f"{batch.max_seconds_per_micro_batch * slowest / views:.4g}, which leaves longer ones out",
             )
 
     def _transcripts(self, speech: SpeechSet) -> Iterator[Finding]:

@@ -55,12 +55,13 @@ def _rule(config: Config, ranks: int) -> Iterator[Finding]:
 def _passes(config: Config, seconds: float) -> Iterator[Finding]:
     """A pass more in each update, for padding alone, where there are few. `seconds`: of a rank in an update."""
     limit = config.batch.max_seconds_per_micro_batch
-    fewest = math.ceil(seconds / limit)
+    fewest = math.ceil(seconds * config.objective.views / limit)
     needed = played_seconds(config, seconds)
     if fewest <= _FEW_PASSES and needed > fewest * limit:
+        heard = ", each heard twice" if config.objective.views > 1 else ""
         yield note(
-            f"the {seconds:g} s of a rank come to about {needed:.4g} s, slowed down and padded: a pass more in "
-            f"each update than batch.max_seconds_per_micro_batch {limit:g} seems to ask for",
+            f"the {seconds:g} s of a rank{heard} come to about {needed:.4g} s, slowed down and padded: a pass "
+            f"more in each update than batch.max_seconds_per_micro_batch {limit:g} seems to ask for",
             f"where memory allows, batch.max_seconds_per_micro_batch={math.ceil(needed / fewest / 10) * 10}",
         )
 

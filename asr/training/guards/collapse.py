@@ -22,11 +22,13 @@ from asr.teacher.teachers import TeacherContext
 _HALF_LIFE_REFERENCE_BATCHES = 2.0
 _ENOUGH = 0.9
 """Of the weight of all audio, in what is judged: at the start, and after a way back, updates are few."""
-_SETTINGS = "objective.latent.health"
 _REMEDY = (
-    "lengthen teacher.half_life_hours or optimizer.warmup_hours, lower optimizer.learning_rate, or mask more "
-    "(objective.latent.mask_share)"
+    "lengthen teacher.half_life_hours or optimizer.warmup_hours, lower optimizer.learning_rate, or "
 )
+_MASK_MORE = {
+    "latent": "mask more (objective.latent.mask_share)",
+    "byol": "change the views more (augmentation.spec_augment, augmentation.noise)",
+}
 _STUDENT, _AVERAGE = "healthy_student", "healthy"
 
 
@@ -49,16 +51,16 @@ class Signs:
             setattr(self, name, keep * before + (1.0 - keep) * metrics[name])
         self.weight = keep * self.weight + (1.0 - keep)
 
-    def faults(self, policy: CollapseConfig) -> list[str]:
-        """Which are outside of their bands, or NaN, for people."""
+    def faults(self, policy: CollapseConfig, settings: str) -> list[str]:
+        """Which are outside of their bands, or NaN, for people; `settings` is where a recipe has the policy."""
         target, found = self.target_variance / self.weight, self.prediction_variance / self.weight
         dead = self.dead_share / self.weight
         told = {
-            f"targets have a variance of {target:.2g} ({_SETTINGS}.min_target_variance "
+            f"targets have a variance of {target:.2g} ({settings}.min_target_variance "
             f"{policy.min_target_variance:g})": target >= policy.min_target_variance,
-            f"predictions have a variance of {found:.2g} ({_SETTINGS}.min_prediction_variance "
+            f"predictions have a variance of {found:.2g} ({settings}.min_prediction_variance "
             f"{policy.min_prediction_variance:g})": found >= policy.min_prediction_variance,
-            f"{dead:.0%} of the frames say nothing of their own ({_SETTINGS}.max_dead_share "
+            f"{dead:.0%} of the frames say nothing of their own ({settings}.max_dead_share "
             f"{policy.max_dead_share:.0%})": dead <= policy.max_dead_share,
         }
         return [text for text, is_within in told.items() if not is_within]
@@ -97,7 +99,7 @@ class CollapseGuard:
         self.signs.observe(metrics, seconds / config.scaling.reference_batch_seconds)
         if self.signs.weight < _ENOUGH:
             return []
-        said = self._judge("signs", self.signs.faults(self.policy), hours)
+        said = self._judge("signs", self.signs.faults(self.policy, self.settings), hours)
         if not config.corpus.dev:  # else the rank has a say, too
             self._keep_if_due(hours)
         return said
@@ -108,7 +110,7 @@ class CollapseGuard:
         if not effective_rank >= least:  # NaN, too
             faults.append(
                 f"the average's output has an effective rank of {effective_rank:.2f} "
-                f"({_SETTINGS}.min_effective_rank {least:g})"
+                f"({self.settings}.min_effective_rank {least:g})"
             )
         self.is_sound = not faults and "signs" not in self.ill
         said = self._judge("rank", faults, hours)
@@ -129,13 +131,13 @@ class CollapseGuard:
         if self.policy.action != "warn":
             return [warning, self._go_back(what, hours)]
         self.ill = [*others, by]
-        return [] if was_so else [warning, f"{hours:8.2f} h  {_REMEDY}"]
+        return [] if was_so else [warning, f"{hours:8.2f} h  {self.remedy}"]
 
     def _go_back(self, what: str, hours: float) -> str:
         if self.policy.action == "stop" or self.has_rolled_back or not self._has_kept:
             raise CollapseError(
                 f"{what}{self._why_not()}",
-                f"{_REMEDY}; the checkpoints before it are untouched (asr fork)",
+                f"{self.remedy}; the checkpoints before it are untouched (asr fork)",
             ).of_all(self.models.ranks.is_first)
         for states in self.states.values():
             states.roll_back()
@@ -157,9 +159,23 @@ class CollapseGuard:
         if self.has_rolled_back:
             return ", and going back has not helped"
         return (
-            ", and no healthy state was there to go back to (the first is kept after "
-            f"{_SETTINGS}.grace_hours {self.policy.grace_hours:g}, at an evaluation where there are dev sets)"
+            f", and no healthy state was there to go back to (the first is kept after {self.settings}."
+            f"grace_hours {self.policy.grace_hours:g}, at an evaluation where there are dev sets)"
         )
+
+    @property
+    def _kind(self) -> str:
+        return self.models.config.objective.kind
+
+    @property
+    def settings(self) -> str:
+        """Where the recipe has the policy."""
+        return f"objective.{self._kind}.health"
+
+    @property
+    def remedy(self) -> str:
+        """Against a collapse, for people."""
+        return _REMEDY + _MASK_MORE[self._kind]
 
     @property
     def _has_kept(self) -> bool:

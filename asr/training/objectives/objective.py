@@ -1,6 +1,6 @@
 """What an objective is: a micro-batch and the student -> a loss. Trainer and training step know this alone.
 
-Shape suffixes: B utterances, S encoder frames or places of tokens, V vocabulary.
+Shape suffixes: B utterances, T feature frames, F mel bins, S encoder frames or places of tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from asr.data.dataloader import RankBatch
 from asr.data.loading.micro_batch import MicroBatch
+from asr.data.segments import Segment
 from asr.distributed.process_group import Ranks
 from asr.training.batch_stats import BatchStats
 from asr.training.validation.dev_sets import DevMetrics
@@ -27,13 +28,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StudentInput:
-    """A micro-batch as the student receives it: read, and augmented."""
+    """A micro-batch as the student receives it: read, and augmented. Where it hears several views of speech all
+    utterances are there in the first, and then all in the next."""
 
     micro_batch: MicroBatch
+    features: tuple[Tensor, Tensor]
+    """(B, T, F) and lengths (B,): what it hears."""
     frames: list[int]
-    """Encoder frames of each utterance."""
+    """Encoder frames of each."""
     forward: Callable[[list[int], Targets], tuple[Tensor, ...]]
-    """Places of the utterances to look at, and their targets, for a student that scores texts -> what it says
+    """Places of what to look at, and their targets, for a student that scores texts -> what it says
     (B, S, V) and lengths (B,), and what else it says as it trains (Output).
 
     It always draws the same dropout. Without places, what it says of silence: with them a rank
@@ -63,6 +67,12 @@ class Objective(ABC):
         `number` counts the batches of the run, which has consumed so many hours of audio.
         """
         return batch.batch.seconds
+
+    def augmented(
+        self, features_BTF: Tensor, lengths_B: Tensor, segments: Sequence[Segment]
+    ) -> Tensor:
+        """The student's features, before they are masked; the lengths (B,) are on the host."""
+        return features_BTF
 
     def prepare(self, micro_batch: MicroBatch) -> None:
         """A micro-batch that is not trained on, but what later ones need is made of it. A collective."""

@@ -1,12 +1,15 @@
-"""Predictions of masked frames beside what they should be: the losses, and what tells a collapse.
+"""Predictions of frames beside what they should be: the losses, and what tells a collapse.
 
-Shape suffixes: B utterances, S encoder frames, D model width, M masked frames of all utterances, K = 4 sums.
+Shape suffixes: B utterances, S encoder frames, D model width, M predicted frames of all utterances, K = 4 sums,
+P width of a projection.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +20,7 @@ from asr.utils.devices import sent
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of the masked frames of some utterances."""
+    """Of the predicted frames of some utterances."""
 
     losses_M: Tensor
     """With its graph: the mean over the channels."""
@@ -25,6 +28,17 @@ class Prediction:
     """Their sums by utterance, without a graph."""
     sums_KD: Tensor
     """By channel, in double: of targets, of their squares, of predictions, of theirs; without a graph."""
+
+    def with_losses_of(self, other: Prediction) -> Prediction:
+        """The mean of both losses; the sums stay."""
+        losses_M, losses_B = (
+            (one + another) / 2
+            for one, another in (
+                (self.losses_M, other.losses_M),
+                (self.losses_B, other.losses_B),
+            )
+        )
+        return Prediction(losses_M, losses_B, self.sums_KD)
 
 
 def predicted(
@@ -60,6 +74,40 @@ def predicted(
         pair = target_MD.double(), found_MD.detach().double()
         sums_KD = torch.stack([v for x_MD in pair for v in (x_MD.sum(0), x_MD.square().sum(0))])
     return Prediction(losses_M, losses_B, sums_KD)
+
+
+def agreed(
+    predictions_BSP: Tensor,
+    projections_BSP: Tensor,
+    masks_BS: Tensor,
+    rows: Sequence[int],
+    level: Literal["frame", "utterance", "both"],
+) -> Prediction:
+    """How far the two views of some utterances are from each other: 2 - 2 cos a frame, 0 to 4.
+
+    Of predictions half of the rows are in the one view and half in the other; so are all projections, of which
+    `rows` are those of the same utterances and views. Each is compared with the other view's. At the last place
+    is what belongs to the whole utterance, compared for each of its frames. It is the squared distance of
+    vectors of length 1 (arXiv 2006.07733, equation 2). The sums are those of these vectors at length sqrt(P):
+    where they point everywhere their channels have a variance of 1.
+    """
+    half, utterances = len(rows) // 2, len(projections_BSP) // 2
+    others = [*(row + utterances for row in rows[:half]), *(r - utterances for r in rows[half:])]
+    pair = _unit(predictions_BSP), _unit(projections_BSP)
+    found = []
+    if level != "utterance":
+        found.append(predicted(pair[0][:, :-1], pair[1][:, :-1], masks_BS, others, 0.0))
+    if level != "frame":
+        frames = masks_BS.shape[1]
+        said, told = (one[:, -1:].expand(-1, frames, -1) for one in pair)
+        found.append(predicted(said, told, masks_BS, others, 0.0))
+    return found[0].with_losses_of(found[-1])
+
+
+def _unit(vectors_BSP: Tensor) -> Tensor:
+    """With a mean square of 1, as whose mean squared difference 2 - 2 cos comes out."""
+    unit_BSP: Tensor = functional.normalize(vectors_BSP.float(), dim=-1)
+    return unit_BSP * math.sqrt(vectors_BSP.shape[-1])
 
 
 def variances(sums_KD: Tensor, frames: float) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from check_helpers import check
+from latent_helpers import SETTINGS
 
 from asr.__main__ import main
 
@@ -126,19 +127,17 @@ def test_memory_that_is_none_is_refused(memory_gb: str, capsys: pytest.CaptureFi
     assert f"--memory-gb {memory_gb}: must be more than 0; leave it" in capsys.readouterr().err
 
 
-LATENT = ["objective={kind: latent, latent: {top_blocks: 2}}", "pseudo_label.start_hours=null"]
-
-
+@pytest.mark.parametrize("kind", SETTINGS)
 def test_without_texts_no_tokenizer_is_asked_for_and_no_transcript(
-    recipe: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    recipe: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str
 ) -> None:
-    own = [*LATENT, f"output={tmp_path / 'run'}"]
+    own = [*SETTINGS[kind], f"output={tmp_path / 'run'}"]
     assert main(["check", str(recipe), *own, "tokenizer.characters=abc"]) == 0
     assert "spelt" not in capsys.readouterr().out
     assert main(["check", str(recipe), *own, "corpus.labelled=[]"]) == 0
     capsys.readouterr()
     nothing = ["corpus.labelled=[]", "corpus.untranscribed=[]"]
     assert main(["check", str(recipe), *own, *nothing]) == 2
-    assert "corpus.untranscribed is empty, and objective.kind latent" in capsys.readouterr().out
+    assert f"corpus.untranscribed is empty, and objective.kind {kind}" in capsys.readouterr().out
     assert main(["plan", str(recipe), *own, "--ranks", "1,8"]) == 0
     assert "teacher_momentum" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from latent_helpers import LATENT
+from latent_helpers import BYOL, LATENT
 
 from asr.config.recipe import load_config
 from asr.data.dataloader import TrainingData
@@ -29,6 +29,23 @@ def test_both_hear_all_sets_at_one_speed(recipe: Path) -> None:
         assert micro_batch.targets == [[]] * len(micro_batch.ids)
         speeds |= {segment.speed for segment in micro_batch.segments}
     assert len(speeds) > 1
+
+
+def test_two_views_are_heard_at_one_speed_and_changed_each_in_its_own_way(recipe: Path) -> None:
+    loud = "augmentation.volume={probability: 1.0, gain_db: [-20, 20]}"
+    data = TrainingData(load_config(recipe, [*BYOL, loud]), NoTokenizer())
+    for micro_batch in next(data.batches(Position(), 0, 1)).micro_batches:
+        assert micro_batch.student_input is not None
+        assert micro_batch.teacher_input is None, "it hears the student's"
+        (first, second), lengths = (
+            micro_batch.student_input[0].chunk(2),
+            micro_batch.student_input[1],
+        )
+        assert torch.equal(*lengths.chunk(2))
+        assert first.shape[0] * first.shape[1] <= 10 * 16_000, "half of a pass each"
+        gains = second.norm(dim=1) / first.norm(dim=1)
+        assert torch.allclose(second, gains[:, None] * first, atol=1e-4)
+        assert (gains - 1.0).abs().min() > 1e-3
 
 
 def test_a_labelling_teacher_hears_the_original_speed(recipe: Path) -> None:

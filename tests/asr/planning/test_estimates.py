@@ -59,9 +59,10 @@ def test_parameters_are_those_of_the_model(variant: dict[str, object]) -> None:
     assert parameter_count(config, 33) == sum(p.numel() for p in model.parameters())
 
 
-def test_without_texts_the_head_predicts_channels() -> None:
-    latent = {"kind": "latent", "latent": {"top_blocks": 2}}
-    config = small().model_copy(update={"objective": ObjectiveConfig.model_validate(latent)})
+@pytest.mark.parametrize("kind", ["latent", "byol"])
+def test_without_texts_the_head_predicts_channels(kind: str) -> None:
+    objective = ObjectiveConfig.model_validate(kind)
+    config = small().model_copy(update={"objective": objective})
     assert vocabulary_size(config) == 0
     model = make_model(config, 0)
     assert parameter_count(config, 0) == sum(p.numel() for p in model.parameters())

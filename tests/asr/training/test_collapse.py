@@ -15,15 +15,17 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from conftest import PLAIN, final, read_lines, same_weights, without_wall_time
-from latent_helpers import LATENT
+from latent_helpers import LATENT, SETTINGS
 
 from asr.config.objective import CollapseConfig
 from asr.config.recipe import load_config
+from asr.data.transcripts import training_tokenizer
 from asr.distributed.process_group import Ranks
 from asr.errors import CollapseError
 from asr.model.make import make_front_end, make_model
 from asr.training.guards.collapse import CollapseGuard
-from asr.training.validation.latent import LatentDevSets
+from asr.training.objectives.kinds import make_dev_sets
+from asr.training.validation.representations import RepresentationDevSets
 from asr.utils.files import read_json
 
 HEALTHY = {"target_variance": 0.9, "prediction_variance": 0.2, "dead_share": 0.0}
@@ -73,6 +75,15 @@ def test_it_is_said_once_and_soon_at_any_batch(
     assert "teacher.half_life_hours" in remedy
     assert "healthy again" in healthy
     assert when * 3600 <= 40 * seconds + 50 * 15, "50 reference batches"
+
+
+def test_of_two_views_it_is_said_where_the_recipe_has_it(recipe: Path) -> None:
+    watch = guard(recipe, "objective=byol")
+    settle(watch, 1.0, CONSTANT, 9)
+    assert watch.ill == ["signs"]
+    [fault] = watch.signs.faults(watch.policy, watch.settings)
+    assert "objective.byol.health.min_target_variance" in fault
+    assert "augmentation.spec_augment" in watch.remedy
 
 
 def test_a_flat_output_is_said_at_evaluations_and_does_not_end_with_the_next_update(
@@ -156,10 +167,13 @@ def test_nan_is_a_fault_and_not_for_ever(recipe: Path, name: str) -> None:
     assert "healthy again" in watch.watch(HEALTHY, 1.0, 15.0)[0]
 
 
-def test_what_is_not_finite_on_dev_is_a_fault_and_no_traceback(recipe: Path) -> None:
-    config = load_config(recipe, [*LATENT, *PLAIN])
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_what_is_not_finite_on_dev_is_a_fault_and_no_traceback(recipe: Path, kind: str) -> None:
+    config = load_config(recipe, [*SETTINGS[kind], *PLAIN])
     network, ranks = make_model(config, 0).eval(), Ranks(0, 1, torch.device("cpu"))
-    dev = LatentDevSets.load(config, make_front_end(config, network.encoder), ranks)
+    front_end = make_front_end(config, network.encoder)
+    dev = make_dev_sets(config, front_end, training_tokenizer(config), ranks)
+    assert isinstance(dev, RepresentationDevSets)
     assert dev.evaluate(network, dev.sets[0]).effective_rank > 2
     with torch.no_grad():
         next(network.encoder.parameters()).fill_(math.nan)

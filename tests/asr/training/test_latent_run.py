@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from conftest import (
     same_weights,
     without_wall_time,
 )
-from latent_helpers import LATENT
+from latent_helpers import LATENT, SETTINGS
 from safetensors.torch import load_file
 
 from asr.__main__ import main
@@ -34,37 +35,51 @@ from asr.utils.files import read_json
 
 
 @pytest.fixture(scope="module")
-def latent(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """On one rank at stage 0. Read only."""
-    run = tmp_path_factory.mktemp("latent") / "run"
-    command = [*asr_command(), "train", str(recipe), f"output={run}", *LATENT]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
-    return run
+def runs(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Of an objective, on one rank at stage 0. Read only."""
+
+    @cache
+    def run_of(kind: str) -> Path:
+        run = tmp_path_factory.mktemp(kind) / "run"
+        assert main(["train", str(recipe), f"output={run}", *SETTINGS[kind]]) == 0
+        return run
+
+    return run_of
+
+
+@pytest.fixture
+def latent(runs: Callable[[str], Path]) -> Path:
+    return runs("latent")
 
 
 CUTS = [(stage, ranks, 20) for stage in range(4) for ranks in (1, 2)] + [(0, 1, 6), (2, 2, 6)]
-QUICK_CUTS = [(3, 2, 6)]
+QUICK_CUTS = {"latent": (3, 2, 6), "byol": (0, 1, 12)}
 
 
 @pytest.mark.parametrize(
-    ("stage", "ranks", "seconds"),
+    ("kind", "stage", "ranks", "seconds"),
     [
-        *QUICK_CUTS,
-        *(pytest.param(*c, marks=pytest.mark.slow) for c in CUTS if c not in QUICK_CUTS),
+        pytest.param(kind, *cut, marks=[] if cut == QUICK_CUTS[kind] else [pytest.mark.slow])
+        for kind in SETTINGS
+        for cut in dict.fromkeys([QUICK_CUTS[kind], *CUTS, (3, 2, 6)])
     ],
 )
 def test_ranks_stages_and_accumulation_only_cut_the_same_stream(
-    train: Train, latent: Path, stage: int, ranks: int, seconds: int
+    train: Train,
+    runs: Callable[[str], Path],
+    kind: str,
+    stage: int,
+    ranks: int,
+    seconds: int,
 ) -> None:
     cut = [f"trainer.zero_stage={stage}", f"batch.max_seconds_per_micro_batch={seconds}"]
-    run = train("run", *LATENT, *cut, ranks=ranks)
+    run, whole = train("run", *SETTINGS[kind], *cut, ranks=ranks), runs(kind)
     assert len(losses(run)) > 20
-    assert losses(run) == pytest.approx(losses(latent), rel=1e-4)
+    assert losses(run) == pytest.approx(losses(whole), rel=1e-4)
     for name in ("student", "teacher"):
-        files = (final(one) / f"{name}.safetensors" for one in (run, latent))
+        files = (final(one) / f"{name}.safetensors" for one in (run, whole))
         assert relative_distance(*files) < 1e-5, name
-    for one, other in zip(evaluations(run), evaluations(latent), strict=True):
+    for one, other in zip(evaluations(run), evaluations(whole), strict=True):
         for name in ("dev_loss", "effective_rank", "target_variance", "prediction_variance"):
             assert one[name] == pytest.approx(other[name], rel=1e-3), name
 
@@ -95,12 +110,26 @@ def test_it_hears_all_speech_asks_for_no_text_and_learns(latent: Path) -> None:
     assert "init_from=" in told.value.remedy
 
 
+def test_of_two_views_the_student_predicts_the_other_one(runs: Callable[[str], Path]) -> None:
+    run = runs("byol")
+    assert 0.0 < losses(run)[-1] < 0.9 * losses(run)[0] < 4.0
+    dev = {line["model"]: line["dev_loss"] for line in evaluations(run)}
+    assert read_json(run / "complete.json")["dev_loss"] == dev["teacher"]
+    with pytest.raises(UserError, match=r"objective\.kind byol, and says no text"):
+        load_model(run)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", SETTINGS)
 @pytest.mark.parametrize(("stage", "ranks"), [(0, 1), (3, 2)])
 def test_a_killed_run_goes_on_bit_for_bit(
-    train: Train, recipe: Path, tmp_path: Path, stage: int, ranks: int
+    train: Train, recipe: Path, tmp_path: Path, kind: str, stage: int, ranks: int
 ) -> None:
-    settings = [*LATENT, f"trainer.zero_stage={stage}", "trainer.checkpoint_every_hours=0.02"]
+    settings = [
+        *SETTINGS[kind],
+        f"trainer.zero_stage={stage}",
+        "trainer.checkpoint_every_hours=0.02",
+    ]
     whole, run = train("whole", *settings, ranks=ranks), tmp_path / "killed"
     kill_after_lines(
         [*asr_command(ranks), "train", str(recipe), f"output={run}", *settings], run, 9
@@ -142,7 +171,7 @@ def test_training_by_texts_begins_with_its_encoder(
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("objective.latent.top_blocks=3", "top_blocks 3 is more than model.layers 2"),
+        ("objective.latent.top_blocks=3", r"yaml: objective\.latent\.top_blocks 3 is more than"),
         ("pseudo_label.start_hours=0.01", "set pseudo_label.start_hours to null"),
         ("objective.kind=latnt", "objective.kind"),
         ("objective.latent.mask_share=0", "objective.latent.mask_share"),

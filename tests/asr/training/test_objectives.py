@@ -50,7 +50,8 @@ def given(student: Student, *kinds: Kind) -> StudentInput:
     targets = [t if k is Kind.LABELLED else [] for t, k in zip(TARGETS, kinds, strict=True)]
     present = tuple(kind for kind in Kind if kind in kinds)
     micro_batch = MicroBatch(present, True, segments, ids, None, None, targets, [""] * 3)
-    return StudentInput(micro_batch, FRAMES, student.forward, True)
+    heard = torch.zeros(3, 4, 2), torch.tensor([4, 4, 4])
+    return StudentInput(micro_batch, heard, FRAMES, student.forward, True)
 
 
 def reference_loss(student: Student, places: list[int]) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from asr.config.objective import LatentConfig
 from asr.training.objectives.prediction import predicted, variances
 from asr.training.objectives.spans import span_mask, span_masks
-from asr.training.validation.latent import effective_rank
+from asr.training.validation.representations import effective_rank
 
 POLICY = LatentConfig()
 
