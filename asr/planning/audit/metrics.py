@@ -10,6 +10,8 @@ from asr.tracking.run_reader import Run, is_number
 
 Curve = list[tuple[float, float]]
 """(hours, value), hours ascending."""
+Setting = tuple[float, str]
+"""kappa and rule."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Metric:
     name: str
     title: str
     unit: str
+    is_relative: bool = False
+    """Whether a margin that is stated for what is in percent is one in percent of kappa = 1's value."""
 
 
 METRICS = (
@@ -31,6 +35,13 @@ METRICS = (
     Metric("pseudo_label_wer", "pseudo-label WER", "%"),
     Metric("teacher_student_distance", "teacher-student distance", "of the student's norm"),
 )
+METRICS_WITHOUT_TEXTS = (
+    Metric("teacher_dev_loss", "dev loss, teacher", "a masked frame", True),
+    Metric("student_dev_loss", "dev loss, student", "a masked frame", True),
+    Metric("teacher_effective_rank", "effective rank, teacher", "directions", True),
+    METRICS[-1],
+)
+"""Of recipes whose objective has no texts. The masks of the dev sets are those of every run."""
 
 
 @dataclass(frozen=True, order=True)
@@ -48,7 +59,8 @@ class Cell:
 
 def curves_of(run: Run) -> dict[str, Curve]:
     """The curves of an audit's metrics, the mean over several dev sets; metrics without a value left out."""
-    curves: dict[str, dict[float, list[float]]] = {metric.name: {} for metric in METRICS}
+    names = [metric.name for metric in (*METRICS, *METRICS_WITHOUT_TEXTS)]
+    curves: dict[str, dict[float, list[float]]] = {name: {} for name in names}
 
     def add(metric: str, hours: float, value: Any) -> None:
         if is_number(value):
@@ -58,6 +70,8 @@ def curves_of(run: Run) -> dict[str, Curve]:
         for quantity in ("wer", "cer", "dev_loss"):
             add(f"{line['model']}_{quantity}", line["hours"], line.get(quantity))
         add("teacher_student_distance", line["hours"], line.get("teacher_student_distance"))
+        if line["model"] == "teacher":
+            add("teacher_effective_rank", line["hours"], line.get("effective_rank"))
     for line in run.with_pseudo_labels:
         add("pseudo_label_wer", line["hours"], line.get("pseudo_label_wer"))
     return {
