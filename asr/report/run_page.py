@@ -21,6 +21,7 @@ from asr.report import curves, validity
 from asr.report import tables as report_figures
 from asr.report.audio_player import NoSoundError, player_source, read_sound, spectrogram
 from asr.report.head import head_cards
+from asr.report.probes import probes_of
 from asr.report.render import drawn, write_pages
 from asr.report.representations import half_life_chart, representation_charts
 from asr.report.run_warnings import run_warnings
@@ -62,6 +63,8 @@ def write_report(
     results = build_results(sets, chosen, by_fields, further)
     worst = _worst(sets, chosen, with_audio)
     context = _context(exp, baseline, note, sets, results, worst, command)
+    if context["probes"]:
+        results = {**results, "probes": context["probes"]}
     if context["warnings"]:
         results = {**results, "warnings": context["warnings"]}
     context["reload_seconds"] = reload_seconds
@@ -99,6 +102,7 @@ def _context(
             for name in sorted(sets, key=lambda name: name != main)
         },
         "pairs": list(map(report_figures.pair_row, results["paired"].values())),
+        **probes_of(exp, reader),
         "baseline": str(baseline) if baseline else None,
         "learning": drawn(curves.learning_charts(main_run, baseline_run, marks)),
         "half_lives": drawn(curves.half_life_charts(reader.read_records(exp / AVERAGES_ON_DEV))),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from asr.errors import UserError
 from asr.tracking.run_reader import Run, is_number
+from asr.utils.files import read_json
 
 Curve = list[tuple[float, float]]
 """(hours, value), hours ascending."""
@@ -39,6 +42,7 @@ METRICS_WITHOUT_TEXTS = (
     Metric("teacher_dev_loss", "dev loss, teacher", "a masked frame", True),
     Metric("student_dev_loss", "dev loss, student", "a masked frame", True),
     Metric("teacher_effective_rank", "effective rank, teacher", "directions", True),
+    Metric("probe_cer", "CER of a linear probe, teacher", "%"),
     METRICS[-1],
 )
 """Of recipes whose objective has no texts. The masks of the dev sets are those of every run."""
@@ -55,6 +59,19 @@ class Cell:
     @property
     def name(self) -> str:
         return f"kappa{self.kappa:g}_{self.rule}_seed{self.seed}"
+
+
+def probe_curve(folder: Path, hours: float) -> dict[str, Curve]:
+    """What `asr probe` has found of a cell's average, the mean over sets: a point, at its end; or nothing."""
+    found = []
+    for path in sorted((folder / "probes").glob("*/teacher.json")):
+        try:
+            found.append(float(read_json(path)["score"]["cer"]))
+        except (OSError, ValueError, LookupError, TypeError):
+            raise UserError(
+                f"{path}: damaged", "probe the cell again, or delete the file"
+            ) from None
+    return {"probe_cer": [(hours, math.fsum(found) / len(found))]} if found else {}
 
 
 def curves_of(run: Run) -> dict[str, Curve]:

@@ -10,7 +10,14 @@ from typing import Any
 
 from asr.planning.audit.collapse import Collapsed, find_collapsed
 from asr.planning.audit.comparisons import Comparison, Difference, MetricResult, compare
-from asr.planning.audit.metrics import METRICS, METRICS_WITHOUT_TEXTS, Cell, Metric, curves_of
+from asr.planning.audit.metrics import (
+    METRICS,
+    METRICS_WITHOUT_TEXTS,
+    Cell,
+    Metric,
+    curves_of,
+    probe_curve,
+)
 from asr.planning.audit.plan import PROGRESSIVE, AuditPlan, cell_config
 from asr.utils.files import write_json, write_text
 
@@ -38,7 +45,10 @@ def write_results(
 
     finished = [cell for cell in plan.cells if (plan.folder(cell) / "complete.json").is_file()]
     runs = {cell: read_run(plan.folder(cell)) for cell in finished}
-    curves = {cell: curves_of(run) for cell, run in runs.items()}
+    curves = {
+        cell: curves_of(run) | probe_curve(plan.folder(cell), plan.hours)
+        for cell, run in runs.items()
+    }
     config = cell_config(plan, plan.cells[0])
     every_hours = config.trainer.evaluation_every_hours
     metrics: Sequence[Metric] = METRICS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -110,6 +111,20 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert without_wall_time(run) == without_wall_time(whole)
     for name in ("student", "teacher", "optimizer"):
         assert same_weights(*(final(one) / f"{name}.safetensors" for one in (run, whole))), name
+
+
+def test_a_linear_probe_says_what_its_features_are_good_for(
+    latent: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(latent, tmp_path / "run"))
+    sets = ["--labelled", f"{corpus}/labelled.jsonl.gz", "--set", f"{corpus}/dev.jsonl.gz"]
+    for model in ("teacher", "student"):
+        options = ["--updates", "300", "--model", model]
+        assert main(["probe", str(run), *sets, *options]) == 0
+        found = read_json(run / f"probes/dev/{model}.json")
+        assert found["score"]["cer"] < 90.0, "it is no network of noise"
+        assert found["objective"] == "latent"
+    assert "300 updates on" in capsys.readouterr().out
 
 
 def test_training_by_texts_begins_with_its_encoder(
