@@ -102,7 +102,6 @@ def _context(
             for name in sorted(sets, key=lambda name: name != main)
         },
         "pairs": list(map(report_figures.pair_row, results["paired"].values())),
-        **probes_of(exp, reader),
         "baseline": str(baseline) if baseline else None,
         "learning": drawn(curves.learning_charts(main_run, baseline_run, marks)),
         "half_lives": drawn(curves.half_life_charts(reader.read_records(exp / AVERAGES_ON_DEV))),
@@ -111,7 +110,7 @@ def _context(
         "loss": drawn(curves.loss_chart(main_run, baseline_run, marks)),
         "start_hours": start_hours,
         "warnings": run_warnings(main_run, config),
-        **_about_the_average(main_run, marks),
+        **_about_the_average(main_run, marks) | probes_of(exp, reader),
         "card": report_figures.scaling_card(card),
         "validity": drawn(validity.validity_charts(main_run)),
         "validity_rows": validity.validity_rows(main_run),
