@@ -30,6 +30,10 @@ COMMANDS = {
         "asr.cli.audit",
         "does a recipe keep its curve when the batch grows? short paired runs",
     ),
+    "probe": (
+        "asr.cli.probe",
+        "a linear CTC layer on a run's frozen features: what are they good for?",
+    ),
     "average": ("asr.cli.average", "weights of another half-life, after the run"),
     "export": ("asr.cli.export", "a trained model -> ONNX, Hugging Face, torch, with a model card"),
     "decode": (

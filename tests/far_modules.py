@@ -77,6 +77,7 @@ BY_TRAININGS = [
     "asr.training.objectives.prediction",
     "asr.training.objectives.representations",
     "asr.training.objectives.texts",
+    "asr.training.probing.network",
     "asr.training.train_step",
     "asr.training.trainer",
     "asr.training.validation.byol",
@@ -93,6 +94,8 @@ ON_THE_HOST = {
         asr.decoding.tuning""",
     "labels, after they were read": """asr.pseudo_labels.labelling.decoding
         asr.pseudo_labels.labelling.label_sets asr.pseudo_labels.sharing.smoothing asr.pseudo_labels.store""",
+    "trains on the host, on frames that were fetched": """asr.training.probing.features
+        asr.training.probing.head asr.training.probing.probe""",
     "draws that are sent": "asr.training.objectives.spans asr.training.regularisation",
     "texts and objects between ranks": "asr.distributed.agreement asr.distributed.meeting",
     "names of devices, no tensor": """asr.decoding.sharing.processes asr.planning.audit.runner

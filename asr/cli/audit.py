@@ -9,8 +9,8 @@ from pathlib import Path
 
 from asr.cli.arguments.common import add_device, add_recipe, make_parser
 from asr.errors import UserError
-from asr.planning.audit.comparisons import POINTS
-from asr.planning.audit.metrics import METRICS
+from asr.planning.audit.margins import POINTS
+from asr.planning.audit.metrics import METRICS, METRICS_WITHOUT_TEXTS
 from asr.planning.audit.plan import RULES, make_plan
 from asr.planning.audit.results import write_results
 from asr.planning.audit.runner import alone, room, run_missing
@@ -34,6 +34,11 @@ A margin is what you call small; state it before you look. By default it is a te
 ablation (rule none, else optimizer_only) and the full rule at the largest kappa, whose own error the tests
 take into account; without an ablation it is 1 point for what is in percent, and the rest has none. The table
 says which it was, and its size. One margin goes for the end of the run and for the whole curve.
+
+A recipe without texts (objective.kind latent, byol) is judged by its dev loss, under masks that are the same in
+all runs, with the effective rank beside it; --margin 1 is there 1 % of kappa 1's value, and without an
+ablation that is the default. A cell whose representations have collapsed, by the bounds of the recipe's own
+alarm, and so are easily predicted, is called that, and neither equivalent nor better.
 
 "Equivalent" is said of what is off by the margin in at most 5 % of cases, also of a whole rule whose every
 kappa is called so; "different" of one of the cells of a table in at most 5 % of audits where none is.
@@ -94,7 +99,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         default="",
         metavar="POINTS",
         help="a difference that is called none, in points of what is in percent; of another metric by name: "
-        "1,teacher_dev_loss=0.1 (default: see below)",
+        "1,teacher_dev_loss=0.1 (default, and without texts: see below)",
     )
     parser.add_argument(
         "--hours", type=finite, help="hours of audio a cell (default: the recipe's)"
@@ -147,7 +152,7 @@ def _seeds_at(text: str) -> dict[tuple[str, float], int]:
 
 def _margins(text: str) -> dict[str, float]:
     """By metric; a number alone goes for all that are in percent."""
-    names = {metric.name for metric in METRICS}
+    names = {metric.name for metric in (*METRICS, *METRICS_WITHOUT_TEXTS)}
     found: dict[str, float] = {}
     for part in filter(None, text.split(",")):
         name, _, number = part.strip().rpartition("=")

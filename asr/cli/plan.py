@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from asr.planning.plan import (
     full_row,
     render_table,
 )
+from asr.planning.speed_up import PAYS_ABOVE, SpeedUp, render_speed_ups, speed_ups
 from asr.planning.validity import RunGradient
 from asr.scaling.card import render_card, scaling_cards
 from asr.scaling.rule import kappa_of
@@ -50,19 +52,54 @@ def main(argv: list[str]) -> int:
     if gradient is not None:
         for row in rows:
             gradient.add_to(row, config)
+    speed_up = None if arguments.kappas is None else _speed_ups(arguments, config, gradient)
     if arguments.json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(rows if speed_up is None else [asdict(o) for o in speed_up], indent=2))
     elif rows:
         cards = [card for row in rows for card in scaling_cards(config, row["ranks"])]
         print("".join(f"{line}\n" for line in about_passes(given, config)), end="")
         print("\n\n".join(map(render_card, cards)) + "\n\n" + render_table(rows))
         print(_about_a_fixed_batch(arguments, config), end="")
+    if speed_up is not None and not arguments.json:
+        print(render_speed_ups(speed_up, arguments.pays_above))
     if gradient is not None and not arguments.json:
         print(gradient.describe(config.scaling.reference_batch_seconds))
     if impossible:
         *others, last = impossible
         raise UserError("; ".join([*map(str, others), last.what]), last.remedy)
     return 0
+
+
+def _speed_ups(
+    arguments: argparse.Namespace, config: Config, gradient: RunGradient | None
+) -> list[SpeedUp]:
+    speed = _speed(arguments, config)
+    if speed is None:
+        raise UserError(
+            "--kappas wants a speed to reckon with",
+            f"measure one (asr bench {arguments.recipe}) and say --bench bench.json, or give --throughput",
+        )
+    noise = None if gradient is None else gradient.noise_scale_seconds
+    return speed_ups(
+        config, _kappas(arguments.kappas), _rank_counts(arguments.ranks)[0], speed, noise
+    )
+
+
+def _kappas(text: str) -> list[float]:
+    try:
+        kappas = [float(part) for part in text.split(",")]
+    except ValueError:
+        kappas = []
+    if (
+        not kappas
+        or not all(0 < k < float("inf") for k in kappas)
+        or len(set(kappas)) < len(kappas)
+    ):
+        raise UserError(
+            f"--kappas '{text}' is no list of batch sizes",
+            "write different positive numbers, as in 1,2,4,8",
+        )
+    return kappas
 
 
 def _about_a_fixed_batch(arguments: argparse.Namespace, config: Config) -> str:
@@ -120,6 +157,19 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         help="take throughput, and where it holds them bandwidth and latency, from `asr bench`",
+    )
+    parser.add_argument(
+        "--kappas",
+        metavar="K,...",
+        help="the wall-clock at each of these batch sizes, with as many times the ranks as the first of "
+        "--ranks, and where that stops paying; wants --bench or --throughput (with --json these rows alone)",
+    )
+    parser.add_argument(
+        "--pays-above",
+        type=finite,
+        default=PAYS_ABOVE,
+        metavar="X",
+        help="a doubling of the batch pays where it makes the run so many times as fast (%(default)s)",
     )
     parser.add_argument(
         "--bandwidth-gb-per-second",

@@ -29,7 +29,7 @@ from asr.model.lineage import (
 from asr.model.loaded_model import LoadedModel
 from asr.model.make import make_front_end, make_model
 from asr.model.speech_model import SpeechModel
-from asr.model.tokenizer import Tokenizer, load_tokenizer, tokenizer_sha256
+from asr.model.tokenizer import NoTokenizer, Tokenizer, load_tokenizer, tokenizer_sha256
 from asr.utils.devices import has_gpu
 from asr.utils.faults import first_line
 from asr.utils.hashes import files_sha256
@@ -144,6 +144,17 @@ def load_model(
     return load_average(Path(folder), weights, average, chosen)
 
 
+def load_frozen(
+    folder: Path,
+    weights: Weights = "teacher",
+    device: torch.device | None = None,
+    best: bool = False,
+) -> LoadedModel:
+    """The same of any objective, for what its encoder says: without texts its tokenizer has no tokens."""
+    checkpoint = find_checkpoint(folder, best)
+    return _loaded([checkpoint], weights, choose_device(device), writes=False)
+
+
 def choose_device(device: str | torch.device | None = None) -> torch.device:
     """A GPU where there is one, at None. Raises UserError for a device that is not here."""
     has_cuda = has_gpu()
@@ -218,20 +229,26 @@ def read_weights(path: Path, network: SpeechModel | None = None) -> dict[str, Te
     return weights
 
 
-def _loaded(checkpoints: list[Path], weights: Weights, device: torch.device) -> LoadedModel:
-    """The mean of some checkpoints' weights; config and tokenizer are the last one's."""
+def _loaded(
+    checkpoints: list[Path], weights: Weights, device: torch.device, writes: bool = True
+) -> LoadedModel:
+    """The mean of some checkpoints' weights; config and tokenizer are the last one's.
+
+    Raises UserError where a model that `writes` texts has none.
+    """
     last, file = checkpoints[-1], f"{weights}.safetensors"
     states = [read_state(path) if (path / STATE).is_file() else {} for path in checkpoints]
     check_files(
         last, states[-1], [name for name in noted_files(states[-1]) if not name.endswith(_TENSORS)]
     )
     config = read_config(last)
-    if not config.objective.has_texts:
+    has_texts = config.objective.has_texts
+    if writes and not has_texts:
         raise UserError(
             f"{last}: was trained by objective.kind {config.objective.kind}, and says no text",
             f"train a recipe with transcripts from it: init_from={last}",
         )
-    tokenizer = _tokenizer_of(last, states[-1])
+    tokenizer = _tokenizer_of(last, states[-1]) if has_texts else NoTokenizer()
     network = make_model(config, tokenizer.vocabulary_size, last, with_weights=False)
     mean: dict[str, Tensor] = {}
     for checkpoint, state in zip(checkpoints, states, strict=True):

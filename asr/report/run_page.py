@@ -21,6 +21,7 @@ from asr.report import curves, validity
 from asr.report import tables as report_figures
 from asr.report.audio_player import NoSoundError, player_source, read_sound, spectrogram
 from asr.report.head import head_cards
+from asr.report.probes import probes_of
 from asr.report.render import drawn, write_pages
 from asr.report.representations import half_life_chart, representation_charts
 from asr.report.run_warnings import run_warnings
@@ -62,6 +63,8 @@ def write_report(
     results = build_results(sets, chosen, by_fields, further)
     worst = _worst(sets, chosen, with_audio)
     context = _context(exp, baseline, note, sets, results, worst, command)
+    if context["probes"]:
+        results = {**results, "probes": context["probes"]}
     if context["warnings"]:
         results = {**results, "warnings": context["warnings"]}
     context["reload_seconds"] = reload_seconds
@@ -107,7 +110,7 @@ def _context(
         "loss": drawn(curves.loss_chart(main_run, baseline_run, marks)),
         "start_hours": start_hours,
         "warnings": run_warnings(main_run, config),
-        **_about_the_average(main_run, marks),
+        **_about_the_average(main_run, marks) | probes_of(exp, reader),
         "card": report_figures.scaling_card(card),
         "validity": drawn(validity.validity_charts(main_run)),
         "validity_rows": validity.validity_rows(main_run),

@@ -18,6 +18,8 @@ MODEL_NAMES = {
     "supervised_student": "Supervised, student weights",
     "student": "Student",
     "teacher": "Teacher (EMA)",
+    "probe_teacher": "Linear probe of the teacher (EMA)",
+    "probe_student": "Linear probe of the student",
 }
 _IN_A_SENTENCE = {
     "zero_shot": "the pretrained model (zero-shot)",
@@ -25,6 +27,8 @@ _IN_A_SENTENCE = {
     "supervised_student": "the supervised student",
     "student": "the student",
     "teacher": "the teacher (EMA)",
+    "probe_teacher": "a linear probe of the teacher's features",
+    "probe_student": "a linear probe of the student's features",
 }
 BASELINES = (("supervised", "the supervised baseline's"), ("zero_shot", "the pretrained model's"))
 """What a teacher is compared with, the first that is there."""

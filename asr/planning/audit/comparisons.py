@@ -12,18 +12,16 @@ of audits; so is "every kappa of a rule is equivalent" where one of them is off,
 metric whose cells are all as kappa = 1, some cell is called different in at most 5 % of audits, for each of the
 two values.
 
-The margin is what the user states. The default is a tenth of the gap between the ablation and the rule at the
-largest kappa, which the audit has to measure itself: so both one-sided tests are of d and a tenth of the same
-seed's gap together, and the figures above hold for a tenth of the true gap (where it stands clear of its noise:
-its sign is the data's). Whether a tenth of it is small is
-another question: an ablation that falls to pieces makes a generous margin, and one that changes nothing makes
-one that nothing can be shown to lie within. A margin chosen after the results were seen proves nothing.
+Without texts the loss is that of masked prediction, of what each run's own average says: representations that
+have collapsed are easily predicted. A cell whose have is never compared by its loss; it is called collapsed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,28 +37,9 @@ from asr.evaluation.equivalence import (
     t_interval,
 )
 from asr.evaluation.significance import holm
-from asr.planning.audit.metrics import METRICS, Cell, Curve, Metric
-
-Setting = tuple[float, str]
-"""kappa and rule."""
-
-POINTS = "points"
-"""The key of a stated margin that goes for every metric in percent."""
-_ABLATIONS = ("none", "optimizer_only")
-_SHARE_OF_GAP = 0.1
-_DEFAULT_POINTS = 1.0
-
-
-@dataclass(frozen=True)
-class Margin:
-    """How large a difference is still called none, in the metric's unit."""
-
-    size: float | None
-    """None where there is nothing to take it from."""
-    source: str
-    """Where it comes from, in words."""
-    of_seeds: Mapping[int, float] | None = None
-    """Its values seed by seed, where the audit measured it; their mean is `size`."""
+from asr.planning.audit.collapse import Collapsed
+from asr.planning.audit.margins import Margin, find_margin, mean_of
+from asr.planning.audit.metrics import METRICS, Cell, Curve, Metric, Setting
 
 
 @dataclass(frozen=True)
@@ -78,15 +57,19 @@ class Difference:
     p_different: float | None
     """Corrected by Holm for the cells of the metric."""
     p_equivalent: float | None
-    verdict: Verdict
+    verdict: Verdict | Literal["collapsed"]
     seeds_needed: int | None
     """Where nothing can be told: seeds at which it can (`asr.evaluation.equivalence.pairs_needed`)."""
+    collapsed: int = 0
+    """Seeds whose representations have collapsed: they are not in the figures above."""
 
     @property
     def words(self) -> str:
         """The verdict in words."""
         if self.verdict == "equivalent" and (self.p_different or 0.0) <= LEVEL:
             return "equivalent (it differs, by less than the margin)"
+        if self.verdict == "collapsed":
+            return f"collapsed with {self.collapsed} of {self.collapsed + self.seeds} seeds"
         if self.verdict != "cannot tell":
             return self.verdict
         count = f"cannot tell with {self.seeds} seed{'' if self.seeds == 1 else 's'}"
@@ -124,6 +107,8 @@ class MetricResult:
     reference_deviation: float | None
     """Between those seeds."""
     reference_seeds: int
+    reference_collapsed: int
+    """Seeds of kappa = 1 that are left out."""
     comparisons: list[Comparison]
 
 
@@ -133,18 +118,22 @@ def compare(
     every_hours: float,
     from_hours: float = 0.0,
     margins: Mapping[str, float] | None = None,
+    metrics: Sequence[Metric] = METRICS,
+    collapsed: Collapsed | None = None,
 ) -> list[MetricResult]:
     """Each kappa and rule against kappa = 1, metric by metric; those that kappa = 1 has.
 
     Curves are read off, linearly, at the multiples of `every_hours` up to `total_hours`: batches end
     at other moments for another kappa. What lies before `from_hours` is shared by a seed's cells and left out.
-    `margins`: those that are stated, by metric, and under `POINTS` for all that are in percent.
+    `margins`: those that are stated, by metric, and under `POINTS` for all that are in percent. `collapsed`:
+    cells whose values say nothing.
     """
+    collapsed = collapsed or Collapsed()
     count = max(1, round(total_hours / every_hours))
     grid_G = np.linspace(total_hours / count, total_hours, count)
     grid_G = grid_G[grid_G > from_hours * (1 + 1e-9)]
     results = []
-    for metric in METRICS:
+    for metric in metrics:
         sampled = {
             cell: _sampled(its[metric.name], grid_G)
             for cell, its in sorted(curves.items())
@@ -153,10 +142,10 @@ def compare(
         reference = {
             cell.seed: values_G
             for cell, values_G in sampled.items()
-            if cell.kappa == 1 and np.isfinite(values_G[-1])
+            if cell.kappa == 1 and np.isfinite(values_G[-1]) and cell not in collapsed.ever
         }
         if reference:
-            results.append(_result(metric, sampled, reference, margins or {}))
+            results.append(_result(metric, sampled, reference, margins or {}, collapsed))
     return results
 
 
@@ -175,30 +164,58 @@ def _result(
     sampled: Mapping[Cell, NDArray[np.float64]],
     reference: Mapping[int, NDArray[np.float64]],
     stated: Mapping[str, float],
+    collapsed: Collapsed,
 ) -> MetricResult:
-    by_setting: dict[Setting, dict[int, NDArray[np.float64]]] = {}
-    for cell, values_G in sampled.items():
-        if cell.kappa != 1:
-            its = by_setting.setdefault((cell.kappa, cell.rule), {})
-            if cell.seed in reference:
-                its[cell.seed] = values_G - reference[cell.seed]
-    ends = {setting: _by_seed(its, last=True) for setting, its in by_setting.items()}
-    means = {setting: _by_seed(its, last=False) for setting, its in by_setting.items()}
-    margin = find_margin(metric, ends, stated)
-    end, curve = judged(ends, margin), judged(means, margin)
+    at_end = _differences(sampled, reference, collapsed.at_end)
+    ever = _differences(sampled, reference, collapsed.ever)
+    ends = {setting: _by_seed(its, last=True) for setting, its in at_end.items()}
+    means = {setting: _by_seed(its, last=False) for setting, its in ever.items()}
     finals = np.array([values_G[-1] for values_G in reference.values()])
+    margin = find_margin(metric, ends, stated, float(finals.mean()))
+    end = _without(collapsed.at_end, judged(ends, margin))
+    curve = _without(collapsed.ever, judged(means, margin))
     comparisons = [
         Comparison(
             *setting,
             metric.name,
-            _mean([sampled[Cell(*setting, seed)][-1] for seed in ends[setting]]),
+            mean_of([sampled[Cell(*setting, seed)][-1] for seed in ends[setting]]),
             end[setting],
             curve[setting],
         )
-        for setting in by_setting
+        for setting in ends
     ]
     deviation = float(finals.std(ddof=1)) if len(finals) > 1 else None
-    return MetricResult(metric, margin, float(finals.mean()), deviation, len(finals), comparisons)
+    lost = sum(cell.kappa == 1 for cell in collapsed.ever)
+    mean = float(finals.mean())
+    return MetricResult(metric, margin, mean, deviation, len(finals), lost, comparisons)
+
+
+def _differences(
+    sampled: Mapping[Cell, NDArray[np.float64]],
+    reference: Mapping[int, NDArray[np.float64]],
+    left_out: Collection[Cell],
+) -> dict[Setting, dict[int, NDArray[np.float64]]]:
+    """Of each setting, by seed, from kappa = 1."""
+    by_setting: dict[Setting, dict[int, NDArray[np.float64]]] = {}
+    for cell, values_G in sampled.items():
+        if cell.kappa != 1:
+            its = by_setting.setdefault((cell.kappa, cell.rule), {})
+            if cell.seed in reference and cell not in left_out:
+                its[cell.seed] = values_G - reference[cell.seed]
+    return by_setting
+
+
+def _without(
+    collapsed: Collection[Cell], found: Mapping[Setting, Difference]
+) -> dict[Setting, Difference]:
+    """The verdict of settings that have collapsed with any seed is that."""
+    counts = Counter((cell.kappa, cell.rule) for cell in collapsed)
+    return {
+        setting: replace(one, verdict="collapsed", collapsed=counts[setting], seeds_needed=None)
+        if counts[setting]
+        else one
+        for setting, one in found.items()
+    }
 
 
 def _by_seed(differences: Mapping[int, NDArray[np.float64]], last: bool) -> dict[int, float]:
@@ -210,35 +227,6 @@ def _by_seed(differences: Mapping[int, NDArray[np.float64]], last: bool) -> dict
     if last:
         common_G[:-1] = False
     return {seed: float(values_G[common_G].mean()) for seed, values_G in whole.items()}
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-def find_margin(
-    metric: Metric, ends: Mapping[Setting, Mapping[int, float]], stated: Mapping[str, float]
-) -> Margin:
-    """A metric's margin: stated, or a tenth of the gap that `ends` (by setting and seed) show, or a point."""
-    is_rate = metric.unit == "%"
-    if metric.name in stated or (is_rate and POINTS in stated):
-        return Margin(stated.get(metric.name, stated.get(POINTS)), "as stated")
-    for ablation in _ABLATIONS:
-        for kappa in sorted((k for k, rule in ends if rule == ablation), reverse=True):
-            rule, without = ends.get((kappa, "full"), {}), ends[kappa, ablation]
-            gap = {seed: without[seed] - rule[seed] for seed in without if seed in rule}
-            mean = _mean(list(gap.values()))
-            if mean is not None:
-                share = float(np.copysign(_SHARE_OF_GAP, mean))
-                source = f"a tenth of the gap between {ablation} and full at kappa {kappa:g}, "
-                return Margin(
-                    abs(_SHARE_OF_GAP * mean),
-                    source + f"{abs(mean):.3g}, measured here",
-                    {seed: share * value for seed, value in gap.items()},
-                )
-    if is_rate:
-        return Margin(_DEFAULT_POINTS, "the default without an ablation")
-    return Margin(None, "none stated, and no ablation to take one from")
 
 
 def judged(
@@ -260,7 +248,7 @@ def _judged(
     cells: int,
     margin: Margin,
 ) -> Difference:
-    seeds, mean = len(values_N), _mean(list(values_N))
+    seeds, mean = len(values_N), mean_of(list(values_N))
     if corrected is None:
         return Difference(seeds, mean, None, None, None, None, None, "cannot tell", None)
     low, high = t_interval(values_N)

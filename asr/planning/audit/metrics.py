@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from asr.errors import UserError
 from asr.tracking.run_reader import Run
 from asr.tracking.shapes import is_number
+from asr.utils.files import read_json
 
 Curve = list[tuple[float, float]]
 """(hours, value), hours ascending."""
+Setting = tuple[float, str]
+"""kappa and rule."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Metric:
     name: str
     title: str
     unit: str
+    is_relative: bool = False
+    """Whether a margin that is stated for what is in percent is one in percent of kappa = 1's value."""
 
 
 METRICS = (
@@ -32,6 +39,14 @@ METRICS = (
     Metric("pseudo_label_wer", "pseudo-label WER", "%"),
     Metric("teacher_student_distance", "teacher-student distance", "of the student's norm"),
 )
+METRICS_WITHOUT_TEXTS = (
+    Metric("teacher_dev_loss", "dev loss, teacher", "a predicted frame", True),
+    Metric("student_dev_loss", "dev loss, student", "a predicted frame", True),
+    Metric("teacher_effective_rank", "effective rank, teacher", "directions", True),
+    Metric("probe_cer", "CER of a linear probe, teacher", "%"),
+    METRICS[-1],
+)
+"""Of recipes whose objective has no texts. The masks of the dev sets are those of every run."""
 
 
 @dataclass(frozen=True, order=True)
@@ -47,9 +62,23 @@ class Cell:
         return f"kappa{self.kappa:g}_{self.rule}_seed{self.seed}"
 
 
+def probe_curve(folder: Path, hours: float) -> dict[str, Curve]:
+    """What `asr probe` has found of a cell's average, the mean over sets: a point, at its end; or nothing."""
+    found = []
+    for path in sorted((folder / "probes").glob("*/teacher.json")):
+        try:
+            found.append(float(read_json(path)["score"]["cer"]))
+        except (OSError, ValueError, LookupError, TypeError):
+            raise UserError(
+                f"{path}: damaged", "probe the cell again, or delete the file"
+            ) from None
+    return {"probe_cer": [(hours, math.fsum(found) / len(found))]} if found else {}
+
+
 def curves_of(run: Run) -> dict[str, Curve]:
     """The curves of an audit's metrics, the mean over several dev sets; metrics without a value left out."""
-    curves: dict[str, dict[float, list[float]]] = {metric.name: {} for metric in METRICS}
+    names = [metric.name for metric in (*METRICS, *METRICS_WITHOUT_TEXTS)]
+    curves: dict[str, dict[float, list[float]]] = {name: {} for name in names}
 
     def add(metric: str, hours: float, value: Any) -> None:
         if is_number(value):
@@ -59,6 +88,8 @@ def curves_of(run: Run) -> dict[str, Curve]:
         for quantity in ("wer", "cer", "dev_loss"):
             add(f"{line['model']}_{quantity}", line["hours"], line.get(quantity))
         add("teacher_student_distance", line["hours"], line.get("teacher_student_distance"))
+        if line["model"] == "teacher":
+            add("teacher_effective_rank", line["hours"], line.get("effective_rank"))
     for line in run.with_pseudo_labels:
         add("pseudo_label_wer", line["hours"], line.get("pseudo_label_wer"))
     return {

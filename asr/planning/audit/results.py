@@ -8,18 +8,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from asr.planning.audit.collapse import Collapsed, find_collapsed
 from asr.planning.audit.comparisons import Comparison, Difference, MetricResult, compare
-from asr.planning.audit.metrics import Cell, Metric, curves_of
+from asr.planning.audit.metrics import (
+    METRICS,
+    METRICS_WITHOUT_TEXTS,
+    Cell,
+    Metric,
+    curves_of,
+    probe_curve,
+)
 from asr.planning.audit.plan import PROGRESSIVE, AuditPlan, cell_config
 from asr.utils.files import write_json, write_text
 
-_DRAWN = ("teacher_wer", "teacher_cer", "teacher_dev_loss")
+_DRAWN = ("teacher_wer", "teacher_cer", "teacher_dev_loss", "teacher_effective_rank")
 _HOW_TO_READ = """\
 Each cell against kappa = 1 of the same seed: the mean difference, its 95 % interval by Student's t, and what
 that says. *Equivalent*: within the margin on both sides, by two one-sided tests at 5 %. *Different*: not 0,
 at 5 % after Holm's correction for the cells of the table. *Cannot tell*: neither; with so many seeds what is
 equal would be found equivalent 4 times in 5, and what is off by the margin different, if the spread of these
 seeds is the true one."""
+_HOW_TO_READ_COLLAPSE = """\
+The loss is of predicting what each run's own average says, under masks that are the same in all runs.
+*Collapsed*: by the bounds of the recipe's own alarm (`health`) the average's representations were all alike
+with so many seeds, at the last evaluation or, for the curve, at any. Such a loss is near 0 and says nothing:
+those seeds are in no other figure."""
 
 
 def write_results(
@@ -31,10 +44,21 @@ def write_results(
     from asr.tracking.run_reader import read_run
 
     finished = [cell for cell in plan.cells if (plan.folder(cell) / "complete.json").is_file()]
-    curves = {cell: curves_of(read_run(plan.folder(cell))) for cell in finished}
+    runs = {cell: read_run(plan.folder(cell)) for cell in finished}
+    curves = {
+        cell: curves_of(run) | probe_curve(plan.folder(cell), plan.hours)
+        for cell, run in runs.items()
+    }
     config = cell_config(plan, plan.cells[0])
     every_hours = config.trainer.evaluation_every_hours
-    found = compare(curves, plan.hours, every_hours, plan.burn_in_hours, margins)
+    metrics: Sequence[Metric] = METRICS
+    collapsed = Collapsed()
+    if not config.objective.has_texts:
+        metrics = METRICS_WITHOUT_TEXTS
+        collapsed = find_collapsed(runs, config.objective.policy.health, plan.burn_in_hours)
+    found = compare(
+        curves, plan.hours, every_hours, plan.burn_in_hours, margins, metrics, collapsed
+    )
     results: dict[str, Any] = {
         "recipe": plan.recipe,
         "overrides": plan.overrides,
@@ -43,13 +67,19 @@ def write_results(
         "reference_batch_seconds": config.scaling.reference_batch_seconds,
         "environment": environment(),
         "cells": [
-            {**asdict(cell), "failed": failed.get(cell), "curves": curves.get(cell, {})}
+            {
+                **asdict(cell),
+                "failed": failed.get(cell),
+                "collapsed": cell in collapsed.ever,
+                "curves": curves.get(cell, {}),
+            }
             for cell in plan.cells
         ],
         "metrics": to_json(found),
     }
     write_json(plan.output / "audit.json", results)
-    page = "\n".join(summary(found, len(failed))) + "\n\n" + tables(found)
+    lost = sum(cell.kappa == 1 for cell in collapsed.ever)
+    page = "\n".join(summary(found, len(failed), lost)) + "\n\n" + tables(found)
     write_text(plan.output / "audit.md", page)
     drawing = draw(curves, [r for r in found if r.metric.name in _DRAWN], plan.burn_in_hours)
     if drawing:
@@ -67,10 +97,15 @@ def to_json(results: Sequence[MetricResult]) -> list[dict[str, Any]]:
     return rows
 
 
-def summary(results: Sequence[MetricResult], failed: int) -> list[str]:
+def summary(
+    results: Sequence[MetricResult], failed: int, collapsed_references: int = 0
+) -> list[str]:
     """Three lines: what the rule keeps, what changes without it, and how much of all can be told."""
     if not results:
-        return [f"Nothing can be compared: no finished cell at kappa = 1; {failed} cells failed."]
+        what = "no finished cell at kappa = 1"
+        if collapsed_references:
+            what = f"kappa = 1 has collapsed with all of its {collapsed_references} seeds"
+        return [f"Nothing can be compared: {what}; {failed} cells failed."]
     first = results[0]
     size = (
         ""
@@ -114,13 +149,17 @@ def _said(result: MetricResult, rules: Sequence[str]) -> str:
 
 def tables(results: Sequence[MetricResult]) -> str:
     """Markdown: for each metric its margin, and a table of the rules over kappa."""
-    return "\n\n".join([_HOW_TO_READ, *(_table(result) for result in results)]) + "\n"
+    is_without_texts = any(result.metric in METRICS_WITHOUT_TEXTS[:-1] for result in results)
+    how = [_HOW_TO_READ, *([_HOW_TO_READ_COLLAPSE] if is_without_texts else [])]
+    return "\n\n".join([*how, *(_table(result) for result in results)]) + "\n"
 
 
 def _table(result: MetricResult) -> str:
     metric, margin = result.metric, result.margin
     size = "none" if margin.size is None else f"±{margin.size:.3g} {_unit(metric)}"
     spread = "" if result.reference_deviation is None else f" ± {result.reference_deviation:.2g}"
+    lost = result.reference_collapsed
+    which = "the reference" + (f"; {lost} more have collapsed" if lost else "")
     lines = [
         f"### {metric.title} ({metric.unit})",
         "",
@@ -129,7 +168,7 @@ def _table(result: MetricResult) -> str:
         "| rule | kappa | seeds | at the end | less kappa = 1 [95 %] | | mean of the curve, less kappa = 1 "
         "[95 %] | |",
         "|---|---|---|---|---|---|---|---|",
-        f"| (any) | 1 | {result.reference_seeds} | {result.reference:.3g}{spread} | the reference | | | |",
+        f"| (any) | 1 | {result.reference_seeds} | {result.reference:.3g}{spread} | {which} | | | |",
     ]
     for c in sorted(result.comparisons, key=_order):
         final = "-" if c.final is None else f"{c.final:.3g}"

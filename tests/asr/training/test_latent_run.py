@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -139,6 +140,24 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert without_wall_time(run) == without_wall_time(whole)
     for name in ("student", "teacher", "optimizer"):
         assert same_weights(*(final(one) / f"{name}.safetensors" for one in (run, whole))), name
+
+
+@pytest.mark.parametrize(("kind", "model"), [("latent", "teacher"), ("byol", "student")])
+def test_a_linear_probe_says_what_its_features_are_good_for(
+    runs: Callable[[str], Path],
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    model: str,
+) -> None:
+    run = Path(shutil.copytree(runs(kind), tmp_path / "run"))
+    sets = ["--labelled", f"{corpus}/labelled.jsonl.gz", "--set", f"{corpus}/dev.jsonl.gz"]
+    assert main(["probe", str(run), *sets, "--updates", "300", "--model", model]) == 0
+    found = read_json(run / f"probes/dev/{model}.json")
+    assert found["score"]["cer"] < 90.0, "it is no network of noise"
+    assert found["objective"] == kind
+    assert "300 updates on" in capsys.readouterr().out
 
 
 def test_training_by_texts_begins_with_its_encoder(

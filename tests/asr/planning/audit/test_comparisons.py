@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asr.planning.audit.comparisons import POINTS, Comparison, Margin, MetricResult, compare, judged
-from asr.planning.audit.metrics import Cell, Curve
+from asr.config.objective import CollapseConfig
+from asr.planning.audit.collapse import Collapsed, find_collapsed
+from asr.planning.audit.comparisons import Comparison, MetricResult, compare, judged
+from asr.planning.audit.margins import POINTS, Margin
+from asr.planning.audit.metrics import METRICS_WITHOUT_TEXTS, Cell, Curve
 from asr.planning.audit.plot import draw, line_of
 from asr.planning.audit.results import summary, tables, to_json
+from asr.tracking.run_reader import Run
 
 HOURS = [float(h) for h in range(1, 11)]
 Curves = dict[Cell, dict[str, Curve]]
@@ -190,3 +194,74 @@ def test_three_lines_say_what_the_tables_do() -> None:
     ]
     [nothing] = summary([], failed=4)
     assert "no finished cell at kappa = 1" in nothing
+
+
+LOSSES = {seed: 0.4 + 0.01 * seed for seed in SEEDS}
+LOSS = {Cell(1.0, "full", seed): curve(v, "teacher_dev_loss") for seed, v in LOSSES.items()}
+
+
+def loss_of(curves: Curves, collapsed: Collapsed, points: float | None = None) -> MetricResult:
+    margins = None if points is None else {POINTS: points}
+    found = compare(curves, 10.0, 1.0, 0.0, margins, METRICS_WITHOUT_TEXTS, collapsed)
+    return found[0]
+
+
+def losses(by: float, kappa: float, rule: str) -> Curves:
+    return {
+        Cell(kappa, rule, seed): curve(v + by * (1 + 0.01 * seed), "teacher_dev_loss")
+        for seed, v in LOSSES.items()
+    }
+
+
+def test_a_margin_in_points_is_a_share_of_a_loss_of_masked_prediction() -> None:
+    result = loss_of(LOSS | losses(0.004, 8.0, "full"), Collapsed(), 2.0)
+    assert result.margin.size == pytest.approx(0.02 * 0.43)
+    assert result.margin.source == "2 % of kappa 1's, as stated"
+    assert said(result)[8.0, "full"].end.verdict == "equivalent"
+    assert "±0.0086 a predicted frame (2 % of kappa 1's" in tables([result])
+    assert "*Collapsed*" in tables([result])
+    alone = loss_of(LOSS | losses(0.004, 8.0, "full"), Collapsed())
+    assert alone.margin.source == "1 % of kappa 1's, the default without an ablation"
+
+
+def test_what_has_collapsed_is_neither_equivalent_nor_better_and_no_margin() -> None:
+    curves = LOSS | losses(0.0, 8.0, "full") | losses(-0.4, 8.0, "none")
+    curves |= losses(0.02, 4.0, "none") | losses(0.0, 4.0, "full")
+    one, all_none = {Cell(8.0, "full", 2)}, {Cell(8.0, "none", seed) for seed in SEEDS}
+    ill = Collapsed({*one, *all_none}, {*one, *all_none, Cell(4.0, "full", 1)})
+    result = loss_of(curves, ill)
+    found = said(result)
+    assert found[8.0, "full"].end.words == "collapsed with 1 of 5 seeds"
+    assert found[8.0, "none"].end.words == "collapsed with 5 of 5 seeds"
+    assert found[8.0, "none"].end.mean is None
+    assert "between none and full at kappa 4" in result.margin.source, "not of what has collapsed"
+    assert found[4.0, "full"].end.words == "equivalent"
+    assert found[4.0, "full"].curve.words == "collapsed with 1 of 5 seeds"
+    assert "collapsed at kappa 8" in summary([result], 0)[0]
+    reference = loss_of(curves, Collapsed({Cell(1.0, "full", 1)}, {Cell(1.0, "full", 1)}))
+    assert (reference.reference_seeds, reference.reference_collapsed) == (4, 1)
+    assert "the reference; 1 more have collapsed" in tables([reference])
+    assert "kappa = 1 has collapsed with all of its 5 seeds" in summary([], 0, 5)[0]
+
+
+def test_collapse_is_told_by_the_bounds_of_the_recipes_alarm() -> None:
+    sound = {"effective_rank": 20.0, "target_variance": 0.3, "dead_share": 0.0}
+
+    def run(*signs: dict[str, float | None]) -> Run:
+        lines = [
+            {"model": model, "set": "dev", "hours": hours, **sound, **own}
+            for hours, own in enumerate(signs, 1)
+            for model in ("teacher", "student")
+        ]
+        return Run(evaluations=lines)
+
+    runs = {
+        Cell(2.0, "full", 1): run({}, {}),
+        Cell(2.0, "full", 2): run({}, {"effective_rank": 1.5}),
+        Cell(2.0, "full", 3): run({}, {"target_variance": None}),
+        Cell(2.0, "full", 4): run({"dead_share": 0.9}, {}),
+    }
+    found = find_collapsed(runs, CollapseConfig())
+    assert {cell.seed for cell in found.at_end} == {2, 3}
+    assert {cell.seed for cell in found.ever} == {2, 3, 4}
+    assert {cell.seed for cell in find_collapsed(runs, CollapseConfig(), 1.0).ever} == {2, 3}

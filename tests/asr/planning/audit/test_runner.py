@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from conftest import asr_command, read_lines
+from latent_helpers import LATENT
+
+from asr.__main__ import main
 
 
 def test_two_cells_give_a_report(recipe: Path, tmp_path: Path) -> None:
@@ -20,6 +23,29 @@ def test_two_cells_give_a_report(recipe: Path, tmp_path: Path) -> None:
     assert "2 cells of 0.02 h of audio, 0 finished before" in done.stdout
     assert len(json.loads((output / "audit.json").read_text())["cells"]) == 2
     assert "dev WER, teacher" in (output / "audit.md").read_text()
+
+
+@pytest.mark.slow
+def test_without_texts_it_is_judged_by_the_dev_loss_and_probes(
+    recipe: Path, corpus: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "audit"
+    command = [*asr_command(), "audit", str(recipe), *LATENT, "--output", str(output)]
+    command += ["trainer.evaluation_every_hours=0.01", "--hours", "0.02", "--kappa", "1,2"]
+    command += ["--rules", "full", "--seeds", "2", "--margin", "50"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "dev loss, teacher, at the end" in done.stdout
+    assert "(50 % of kappa 1's, as stated)" in done.stdout
+    assert "### effective rank, teacher (directions)" in done.stdout
+    assert "equivalent at kappa 2" in done.stdout
+    assert "linear probe" not in done.stdout
+    for cell in output.glob("cells/*"):
+        sets = ["--labelled", f"{corpus}/labelled.jsonl.gz", "--set", f"{corpus}/dev.jsonl.gz"]
+        assert main(["probe", str(cell), *sets, "--updates", "20"]) == 0
+    again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "4 finished before" in again.stdout
+    assert "### CER of a linear probe, teacher (%)" in again.stdout
 
 
 @pytest.mark.slow
