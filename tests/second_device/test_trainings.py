@@ -119,10 +119,19 @@ def test_a_training_there_is_one_here_and_goes_on(recipe: Path, tmp_path: Path) 
                 assert other[name] == pytest.approx(one[name], rel=1e-3), name
 
 
-def test_masked_prediction_there_is_what_it_is_here(recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"kind": "latent", "latent": {"top_blocks": 2}},
+        {"kind": "byol", "byol": {"hidden_width": 64, "projection_width": 16}},
+    ],
+    ids=["latent", "byol"],
+)
+def test_training_without_texts_there_is_what_it_is_here(
+    objective: dict[str, Any], recipe: Path, tmp_path: Path
+) -> None:
     settings = {
-        "objective.kind": "latent",
-        "objective.latent.top_blocks": 2,
+        "objective": objective,
         "pseudo_label.start_hours": None,
         "trainer.total_hours": 0.012,
         "trainer.evaluation_every_hours": 0.008,

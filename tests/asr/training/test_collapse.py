@@ -184,10 +184,12 @@ INJECTED = """
 import sys
 from dataclasses import replace
 from asr.training.guards.collapse import CollapseGuard
-from asr.training.objectives import latent
+from asr.training.objectives.byol import ByolObjective
+from asr.training.objectives.latent import LatentObjective
+from asr.training.objectives.representations import RepresentationObjective
 from asr.__main__ import main
 
-real, begin, batches = latent.representations, latent.LatentObjective.begin_batch, []
+begin, batches = RepresentationObjective.begin_batch, []
 judge, where = CollapseGuard.evaluated, [float(hours) for hours in sys.argv[2].split(",")]
 
 def evaluated(self, rank, hours):
@@ -200,27 +202,35 @@ def counted(self, batch, number, hours):
     batches.append(number)
     return begin(self, batch, number, hours)
 
-def constant(*given):
-    found = real(*given)
-    is_spoilt = 8 <= batches[-1] and len(batches) <= int(sys.argv[1])
-    return replace(found, targets_BSD=0.0 * found.targets_BSD) if is_spoilt else found
+def constant(real):
+    def told(*given):
+        found = real(*given)
+        is_spoilt = 8 <= batches[-1] and len(batches) <= int(sys.argv[1])
+        return replace(found, targets_BSD=0.0 * found.targets_BSD) if is_spoilt else found
+    return told
 
-latent.LatentObjective.begin_batch, latent.representations = counted, constant
+RepresentationObjective.begin_batch = counted
+for one in (ByolObjective, LatentObjective):
+    one.told = constant(one.told)
 sys.exit(main(sys.argv[3:]))
 """
 QUICK = [
-    *LATENT,
     *PLAIN,
     *("scaling.reference_batch_seconds=5", "batch.batch_seconds=5", "batch.group_seconds=5"),
     *("trainer.total_hours=0.06", "trainer.noise_scale_every_batches=0"),
     "trainer.evaluation_every_hours=0.01",
 ]
 """43 updates, and an evaluation each seven or so."""
-HEALTH = "objective.latent.health={action: rollback, snapshot_hours: 0.005}"
+ROLLBACK = "{action: rollback, snapshot_hours: 0.005}"
 
 
 def injected(
-    recipe: Path, run: Path, until: int, *settings: str, rank_at: str = "1,1"
+    recipe: Path,
+    run: Path,
+    until: int,
+    *settings: str,
+    rank_at: str = "1,1",
+    kind: str = "latent",
 ) -> subprocess.CompletedProcess[str]:
     """Targets are constant from the ninth batch on, until so many have been drawn.
 
@@ -229,21 +239,26 @@ def injected(
     program = [sys.executable, "-c", INJECTED, str(until), rank_at]
     command = [*program, "train", str(recipe), f"output={run}"]
     return subprocess.run(
-        [*command, *QUICK, *settings], capture_output=True, text=True, timeout=300, check=False
+        [*command, *SETTINGS[kind], *QUICK, *settings],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 
+@pytest.mark.parametrize("kind", ["latent", pytest.param("byol", marks=pytest.mark.slow)])
 def test_an_injected_collapse_is_noticed_within_50_updates_and_survived(
-    recipe: Path, tmp_path: Path
+    recipe: Path, tmp_path: Path, kind: str
 ) -> None:
     run = tmp_path / "run"
-    done = injected(recipe, run, 24, HEALTH)
+    done = injected(recipe, run, 24, f"objective.{kind}.health={ROLLBACK}", kind=kind)
     assert done.returncode == 0, done.stderr
     said = [line for line in (run / "train.log").read_text().splitlines() if "represent" in line]
     assert "targets have a variance of" in said[0]
     text = (run / "train.log").read_text()
     assert text.count("put back to their last healthy state") == 1
-    lines = [line for line in read_lines(run / "metrics.jsonl") if "masked_share" in line]
+    lines = [line for line in read_lines(run / "metrics.jsonl") if "loss" in line]
     noticed_at = next(one["step"] for one in lines if f"{one['hours']:8.2f}" == said[0][:8])
     assert 8 < noticed_at < 58
     assert lines[-1]["target_variance"] > 0.3
@@ -273,13 +288,16 @@ def test_a_collapse_that_lasts_ends_the_run_with_its_remedy(recipe: Path, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("kind", "stage"), [*(("latent", stage) for stage in range(4)), ("byol", 0), ("byol", 2)]
+)
 def test_a_checkpoint_after_a_rollback_by_rank_goes_on_bit_for_bit(
-    recipe: Path, tmp_path: Path, stage: int
+    recipe: Path, tmp_path: Path, kind: str, stage: int
 ) -> None:
     run, every = tmp_path / "run", "trainer.checkpoint_every_hours=0.01"
-    options = [HEALTH, every, f"trainer.zero_stage={stage}", "trainer.keep_last=20"]
-    done = injected(recipe, run, 0, *options, rank_at="0.03,0.04")
+    health = f"objective.{kind}.health={ROLLBACK}"
+    options = [health, every, f"trainer.zero_stage={stage}", "trainer.keep_last=20"]
+    done = injected(recipe, run, 0, *options, rank_at="0.03,0.04", kind=kind)
     assert done.returncode == 0, done.stderr
     assert (run / "train.log").read_text().count("put back to their last healthy state") == 1
     line = sorted((run / "checkpoints").glob("hours-*"))
@@ -292,7 +310,7 @@ def test_a_checkpoint_after_a_rollback_by_rank_goes_on_bit_for_bit(
     for later in line[at + 1 : -1]:
         shutil.rmtree(later)
     (run / "latest").write_text(line[at].name)
-    assert injected(recipe, run, 0, *options).returncode == 0
+    assert injected(recipe, run, 0, *options, kind=kind).returncode == 0
     assert without_wall_time(run) == logged
     for name in ("student", "teacher", "optimizer"):
         assert same_weights(*(one / f"{name}.safetensors" for one in (whole, final(run))))
