@@ -130,12 +130,14 @@ class ByolModel(RepresentationModel):
 
 
 def _two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """BYOL's perceptron, with a layer normalisation where it has one over the batch.
+    """BYOL's perceptron, with a layer normalisation where it has one over the batch, and GELU for ReLU.
 
-    Statistics of a batch would make ranks, accumulation and kappa change what is learned. BYOL does without
+    Statistics of a batch would make ranks, accumulation and kappa change what is learned. So would, beyond
+    rounding, the kink of a ReLU: a unit that rounding turns on or off changes a whole frame's gradient, which
+    nothing leads past these layers. BYOL does without
     them: with group normalisation, of which this is the one with a single group, and standardised weights it
     learns as well (Richemond et al. 2020, arXiv 2010.10241). The weights are not standardised here.
     """
     return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+        nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, outputs)
     )
