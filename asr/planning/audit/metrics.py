@@ -67,11 +67,12 @@ def probe_curve(folder: Path, hours: float) -> dict[str, Curve]:
     found = []
     for path in sorted((folder / "probes").glob("*/teacher.json")):
         try:
-            found.append(float(read_json(path)["score"]["cer"]))
+            cer = read_json(path)["score"]["cer"]
         except (OSError, ValueError, LookupError, TypeError):
-            raise UserError(
-                f"{path}: damaged", "probe the cell again, or delete the file"
-            ) from None
+            cer = None
+        if not is_number(cer):
+            raise UserError(f"{path}: damaged", "probe the cell again, or delete the file")
+        found.append(float(cer))
     return {"probe_cer": [(hours, math.fsum(found) / len(found))]} if found else {}
 
 

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from report_helpers import make_run
+from whisper_helpers import write_checkpoint, write_whisper
 
 from asr.__main__ import main
+from asr.errors import UserError
 from asr.model.ctc import best_paths
+from asr.planning.audit.metrics import probe_curve
 from asr.report.run_page import write_report
 from asr.training.probing.head import HeadSettings, train_head
 from asr.utils.files import read_json
@@ -84,6 +88,46 @@ def test_what_cannot_be_probed_is_refused(
 ) -> None:
     refused(capsys, fluent, corpus / "labelled.jsonl.gz", corpus, options, message)
     assert not (fluent / "probes").exists()
+
+
+def test_what_is_no_run_of_frames_is_named(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_whisper(tmp_path / "whisper")
+    windows = write_checkpoint(tmp_path / "run", tmp_path / "whisper")
+    for folder, message in (
+        (tmp_path / "nowhere", "nowhere: neither a checkpoint"),
+        (tmp_path / "empty", "empty: neither a checkpoint"),
+        (tmp_path / "whisper", "whisper: a model of others (config.json), not trained here"),
+        (windows, "run: an encoder-decoder, whose encoder hears windows and not utterances"),
+    ):
+        refused(capsys, folder, corpus / "labelled.jsonl.gz", corpus, [], message)
+
+
+def test_a_spoilt_result_is_named_by_audit_and_report(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    spoilt = (
+        "{",
+        "[1]",
+        '{"score": 3}',
+        '{"score": {"cer": NaN}}',
+        '{"score": {"cer": "3"}}',
+        "\0",
+    )
+    paths = [run / f"probes/set{n}/teacher.json" for n in range(len(spoilt))]
+    for path, content in zip(paths, spoilt, strict=True):
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    page = write_report(run, normaliser="none").read_text(encoding="utf-8")
+    assert page.count("left out") >= len(spoilt)
+    assert "Linear probes" not in page
+    for path in paths:
+        with pytest.raises(UserError, match=rf"{path}: damaged") as told:
+            probe_curve(run, 1.0)
+        assert "delete the file" in told.value.remedy
+        path.unlink()
+    assert probe_curve(run, 1.0) == {}
 
 
 def test_the_layer_takes_frames_as_they_are_whatever_their_scale() -> None:
