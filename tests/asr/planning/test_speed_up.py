@@ -47,6 +47,33 @@ def test_it_says_where_it_stops_paying_and_what_the_noise_scale_supports(
     assert "the rule ends before kappa 16" in capsys.readouterr().out
 
 
+def test_a_bench_gives_the_speed_of_each_phase_and_the_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = {"bandwidth_gb_per_second": 2.0, "latency_microseconds": 50.0}
+    bench = tmp_path / "bench.json"
+
+    def hours(*options: str, **speeds: float) -> list[float | None]:
+        measured = {name: {"compute_throughput": speed} for name, speed in speeds.items()}
+        bench.write_text(json.dumps({"speeds": measured, "network": network}))
+        command = [str(LIBRISPEECH), "--ranks", "8", "--json", "--kappas", "1,2,4", *options]
+        assert plan.main(command) == 0
+        return [one["wall_hours"] for one in json.loads(capsys.readouterr().out)]
+
+    given = [part for name, value in network.items() for part in (_option(name), str(value))]
+    measured = hours("--bench", str(bench), supervised=100.0, pseudo_labelled=100.0)
+    assert measured == hours("--throughput", "100", *given)
+    assert None not in measured
+    slower = hours("--bench", str(bench), supervised=100.0, pseudo_labelled=50.0)
+    assert all(one < two for one, two in zip(measured, slower, strict=True) if one and two)
+    with pytest.raises(UserError, match="--bench: has measured byol"):
+        hours("--bench", str(bench), byol=100.0)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
