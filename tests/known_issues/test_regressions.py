@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -18,8 +17,6 @@ from asr.__main__ import main
 from asr.config.recipe import parse_config
 from asr.errors import UserError
 from asr.model.model_folder import find_checkpoint
-
-ROOT = Path(__file__).parents[2]
 
 
 def run_train(recipe: Path, output: Path, *overrides: str, ranks: int = 1) -> tuple[int, str, str]:
@@ -162,17 +159,6 @@ def test_an_impossible_path_is_one_line(
     assert main(["decode", str(trained), manifest, "--output", str(output)]) == 2
     [line] = capsys.readouterr().err.strip().splitlines()
     assert str(tmp_path / "file") in line
-
-
-def test_run_sh_reads_one_hour_for_the_burn_in() -> None:
-    # It once read both `start_hours` of the recipe, and the full run could not start.
-    script = (ROOT / "recipes/festvox_ru/run.sh").read_text()
-    [code] = re.findall(r'burn_in_hours=\$\(\.venv/bin/python -c "(.*?)"\)', script, re.DOTALL)
-    code = code.replace("$recipes", "recipes/festvox_ru")
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert float(done.stdout) > 0
 
 
 def test_a_disk_that_takes_no_checkpoint_is_said_and_the_run_goes_on(
