@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from asr.errors import UserError
 from asr.tracking.run_reader import Run
 from asr.tracking.shapes import is_number
-from asr.utils.files import read_json
 
 Curve = list[tuple[float, float]]
 """(hours, value), hours ascending."""
@@ -60,20 +57,6 @@ class Cell:
     @property
     def name(self) -> str:
         return f"kappa{self.kappa:g}_{self.rule}_seed{self.seed}"
-
-
-def probe_curve(folder: Path, hours: float) -> dict[str, Curve]:
-    """What `asr probe` has found of a cell's average, the mean over sets: a point, at its end; or nothing."""
-    found = []
-    for path in sorted((folder / "probes").glob("*/teacher.json")):
-        try:
-            cer = read_json(path)["score"]["cer"]
-        except (OSError, ValueError, LookupError, TypeError):
-            cer = None
-        if not is_number(cer):
-            raise UserError(f"{path}: damaged", "probe the cell again, or delete the file")
-        found.append(float(cer))
-    return {"probe_cer": [(hours, math.fsum(found) / len(found))]} if found else {}
 
 
 def curves_of(run: Run) -> dict[str, Curve]:

@@ -16,9 +16,9 @@ from asr.planning.audit.metrics import (
     Cell,
     Metric,
     curves_of,
-    probe_curve,
 )
 from asr.planning.audit.plan import PROGRESSIVE, AuditPlan, cell_config
+from asr.planning.audit.probes import probe_curves
 from asr.utils.files import write_json, write_text
 
 _DRAWN = ("teacher_wer", "teacher_cer", "teacher_dev_loss", "teacher_effective_rank")
@@ -45,10 +45,8 @@ def write_results(
 
     finished = [cell for cell in plan.cells if (plan.folder(cell) / "complete.json").is_file()]
     runs = {cell: read_run(plan.folder(cell)) for cell in finished}
-    curves = {
-        cell: curves_of(run) | probe_curve(plan.folder(cell), plan.hours)
-        for cell, run in runs.items()
-    }
+    probes = probe_curves({cell: plan.folder(cell) for cell in finished}, plan.hours)
+    curves = {cell: curves_of(run) | probes[cell] for cell, run in runs.items()}
     config = cell_config(plan, plan.cells[0])
     every_hours = config.trainer.evaluation_every_hours
     metrics: Sequence[Metric] = METRICS

@@ -13,7 +13,8 @@ from whisper_helpers import write_checkpoint, write_whisper
 from asr.__main__ import main
 from asr.errors import UserError
 from asr.model.ctc import best_paths
-from asr.planning.audit.metrics import probe_curve
+from asr.planning.audit.metrics import Cell
+from asr.planning.audit.probes import probe_curves
 from asr.report.run_page import write_report
 from asr.training.probing.head import HeadSettings, train_head
 from asr.utils.files import read_json
@@ -124,10 +125,10 @@ def test_a_spoilt_result_is_named_by_audit_and_report(tmp_path: Path) -> None:
     assert "Linear probes" not in page
     for path in paths:
         with pytest.raises(UserError, match=rf"{path}: damaged") as told:
-            probe_curve(run, 1.0)
+            probe_curves({Cell(1.0, "full", 1): run}, 1.0)
         assert "delete the file" in told.value.remedy
         path.unlink()
-    assert probe_curve(run, 1.0) == {}
+    assert probe_curves({Cell(1.0, "full", 1): run}, 1.0) == {Cell(1.0, "full", 1): {}}
 
 
 def test_the_layer_takes_frames_as_they_are_whatever_their_scale() -> None:
