@@ -32,6 +32,7 @@ from whisper_helpers import (
 import asr
 from asr.config.model import LoraConfig
 from asr.config.recipe import dump_config, parse_config
+from asr.data.dataset import SpeechSet
 from asr.data.segments import Kind, Segment
 from asr.data.transcripts import training_tokenizer
 from asr.decoding.generation import generate, score
@@ -47,6 +48,8 @@ from asr.model.loaded_model import LoadedModel
 from asr.model.make import make_model
 from asr.pseudo_labels.decoders import LabelRequest, make_label_decoder
 from asr.pseudo_labels.labelling.recogniser import Choice, load_recogniser
+from asr.training.probing.features import labelled_frames
+from asr.training.probing.network import probed, with_head
 from asr.utils.devices import sent
 
 RATE_HZ = 16_000
@@ -280,6 +283,16 @@ def frame_readers(models: Models, device: torch.device) -> Any:
     ]
 
 
+def probing(models: Models, device: torch.device) -> Any:
+    """A block's frames of a labelled set, and a head on them."""
+    model = probed(asr.load_model(models.ours(), device=device), 1)
+    speech = SpeechSet.load(models.corpus / "dev.jsonl.gz")
+    found = labelled_frames(model, speech, str.upper, None, 1, 1.0, 30.0)
+    torch.manual_seed(1)
+    whole = with_head(model, torch.nn.Linear(model.network.encoder.width, 5), found.tokenizer)
+    return [found.frames_SD, *whole.logits(*waveforms())]
+
+
 def pretrained(family: str, models: Models, device: torch.device) -> Any:
     """A family's features, a recording's in pieces too, and its encoder, which trains."""
     encoder = load_encoder(str(models.family(family)))
@@ -308,7 +321,7 @@ def pretrained(family: str, models: Models, device: torch.device) -> Any:
 CASES: dict[str, Callable[[Models, torch.device], Any]] = {
     **{f.__name__: f for f in (decoding, beam_search, transcription, labels, recognisers)},
     **{f.__name__: f for f in (generation, readings, written_loss, written_decoding)},
-    **{f.__name__: f for f in (written_transcription, moonshine, frame_readers)},
+    **{f.__name__: f for f in (written_transcription, moonshine, frame_readers, probing)},
     **{f"pretrained {family}": partial(pretrained, family) for family in FAMILIES},
 }
 

@@ -47,6 +47,7 @@ BY_PATHS = [
     "asr.pseudo_labels.labelling.ours",
     "asr.pseudo_labels.labelling.recogniser",
     "asr.pseudo_labels.labelling.written",
+    "asr.training.probing.network",
     "asr.utils.devices",
 ]
 BY_TRAININGS = [
@@ -77,7 +78,6 @@ BY_TRAININGS = [
     "asr.training.objectives.prediction",
     "asr.training.objectives.representations",
     "asr.training.objectives.texts",
-    "asr.training.probing.network",
     "asr.training.train_step",
     "asr.training.trainer",
     "asr.training.validation.byol",

@@ -27,7 +27,7 @@ def test_loss_rank_variance_and_half_life_are_drawn(tmp_path: Path) -> None:
     assert titles == [
         "Dev loss on dev",
         "Effective rank on dev",
-        "Variance over masked frames",
+        "Variance over predicted frames",
         "Frames that say nothing of their own",
     ]
     assert [chart.title for chart in half_life_chart(run)] == ["Half-life of the average"]
