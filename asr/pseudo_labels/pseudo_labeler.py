@@ -142,8 +142,7 @@ class PseudoLabeler:
             self._watch(shared)
             if self.ledger is not None:
                 self.ledger.write(self.batch, wait=False)
-        cache = batch.after.cache
-        if cache is not None:
+        if (cache := batch.after.cache) is not None:
             self.cache_policy.passed(cache.cache_pass, self.health.shown)
 
     def metrics(self) -> dict[str, Any]:
