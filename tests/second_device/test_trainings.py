@@ -126,6 +126,8 @@ def test_masked_prediction_there_is_what_it_is_here(recipe: Path, tmp_path: Path
         "pseudo_label.start_hours": None,
         "trainer.total_hours": 0.012,
         "trainer.evaluation_every_hours": 0.008,
+        "optimizer.kind": "lars",
+        "optimizer.momentum": 0.9,
     }
     runs = {}
     for device in (CPU, FAR):
