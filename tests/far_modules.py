@@ -53,6 +53,7 @@ BY_PATHS = [
 BY_TRAININGS = [
     "asr.distributed.engine",
     "asr.distributed.fine_tuning",
+    "asr.distributed.lars",
     "asr.distributed.process_group",
     "asr.distributed.shards",
     "asr.model.encoders.recompute",

@@ -36,4 +36,4 @@ def keep(store: LabelStore, rows: Sequence[LabelRecord]) -> None:
 
 def remember(store: LabelStore, rows: Sequence[LabelRecord]) -> None:
     """As the last ones of their utterances."""
-    store.remember(shared(rows), [row.key[1] for row in rows])
+    store.remember(shared(rows))

@@ -94,8 +94,8 @@ class TokenizerConfig(Section):
 class OptimizerConfig(Section):
     """Values at the reference batch; the scaling rule derives those in force."""
 
-    kind: Literal["adam", "adamw", "sgd"] = "adamw"
-    """Adam with decoupled weight decay, Adam without any, or SGD."""
+    kind: Literal["adam", "adamw", "sgd", "lars"] = "adamw"
+    """Adam with decoupled weight decay, Adam without any, SGD, or LARS (of objective byol)."""
     learning_rate: Positive = 1e-3
     """Peak learning rate."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
@@ -103,9 +103,11 @@ class OptimizerConfig(Section):
     eps: Positive = 1e-8
     """Adam's epsilon."""
     momentum: Fraction = 0.0
-    """SGD's momentum."""
+    """SGD's momentum, and LARS's."""
+    trust_coefficient: Positive = 1e-3
+    """LARS's: a matrix's step at a learning rate of 1 and without momentum, as a share of the matrix."""
     weight_decay: NonNegative = 0.0
-    """Decoupled weight decay; with SGD, L2."""
+    """Decoupled weight decay; with SGD and LARS, L2."""
     max_gradient_norm: NonNegative = 1.0
     """Clipping threshold of the global gradient norm; 0 for no clipping."""
     warmup_hours: NonNegative = 1.0

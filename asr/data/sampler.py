@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from asr.data.cache_sampler import CachePlan, CacheState
 from asr.data.segments import GroupedCorpus, Kind, Segment
 from asr.scaling.rule import SECONDS_PER_HOUR
@@ -58,6 +61,11 @@ class GlobalBatch:
     def segments(self) -> tuple[Segment, ...]:
         """Of all groups."""
         return tuple(segment for group in self.groups for segment in group)
+
+    @cached_property
+    def utterances(self) -> NDArray[np.int64]:
+        """(N,) of each segment its utterance's place in its corpus."""
+        return np.array([segment.index for segment in self.segments], np.int64)
 
     @property
     def labels(self) -> bool:

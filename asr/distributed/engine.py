@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from asr.config.schema import Config
 from asr.distributed.fine_tuning import FineTuning, without_steps
+from asr.distributed.lars import turn
 from asr.distributed.optimizers import CONSTRUCTORS, put_in_force
 from asr.distributed.precision import Precision, bucket_elements
 from asr.distributed.process_group import Ranks
@@ -48,6 +50,7 @@ class Engine:
         self.tuning = tuning or FineTuning.of(config)
         make_optimizer = CONSTRUCTORS[config.optimizer.kind]
         self.rule = OPTIMIZERS[config.optimizer.kind]
+        self._trust = config.optimizer.trust_coefficient
         self.ranks = ranks
         precision = Precision.of(config)
         self.dtype: torch.dtype = getattr(torch, precision.weights)
@@ -102,7 +105,8 @@ class Engine:
         All of them, each time: a checkpoint brings those of the kappa under which it was written.
         """
         learning_rate = self.values.learning_rate * share
-        put_in_force(self.deepspeed.optimizer, self.values, learning_rate)
+        values = replace(self.values, weight_decay=0.0) if self.rule.is_layerwise else self.values
+        put_in_force(self.deepspeed.optimizer, values, learning_rate)
         return learning_rate
 
     def logits(
@@ -181,11 +185,19 @@ class Engine:
                 held.fill_(1.0)  # nothing that DeepSpeed objects to
         elif 0 < threshold < self.gradient_norm:
             torch._foreach_mul_(self.shards.gradients(), threshold / self.gradient_norm)
+        if is_finite and self.rule.is_layerwise:
+            self._turn()
         # DeepSpeed goes its usual way, so that its buffers are ready for the next batch.
         with without_steps(self.deepspeed.basic_optimizer, of_all=not is_finite):
             self.deepspeed.step()
         self._has_stepped = True
         return is_finite
+
+    def _turn(self) -> None:
+        """A collective under ZeRO 1 to 3."""
+        ranks = self.ranks if self.shards.is_sharded else None
+        names = [name for name, _ in self.student.named_weights()]
+        turn(self.shards.parts(), names, ranks, self._trust, self.values.weight_decay)
 
     def masters_changed(self) -> None:
         """By other means than a step: the next pass has them. A collective."""

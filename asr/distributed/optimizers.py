@@ -40,7 +40,8 @@ def _sgd(groups: Groups, config: OptimizerConfig, values: Hyperparameters) -> to
     )
 
 
-CONSTRUCTORS: dict[str, Constructor] = {"adam": _adamw, "adamw": _adamw, "sgd": _sgd}
+CONSTRUCTORS: dict[str, Constructor] = {"adam": _adamw, "adamw": _adamw, "sgd": _sgd, "lars": _sgd}
+"""LARS turns the gradients before (asr/distributed/lars.py)."""
 
 
 def put_in_force(

@@ -30,6 +30,17 @@ class _Place:
     """Stage 3: the parameter fills these columns, row after row. None: it is contiguous."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a rank owns of a parameter, flat: its fp32 master's and its gradient's values, and not copies."""
+
+    name: str
+    shape: torch.Size
+    """Of the whole parameter."""
+    weight: Tensor
+    gradient: Tensor
+
+
 def copies(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
     """By name, in memory of their own on the CPU."""
     return {name: values.detach().to("cpu", copy=True).contiguous() for name, values in tensors}
@@ -117,21 +128,25 @@ class Shards:
     @torch.no_grad()
     def scatter(self, whole: Mapping[str, Tensor], shard: Sequence[Tensor]) -> None:
         """Put this rank's part of whole parameters into a shard."""
-        row = self.rank if self.is_sharded else 0
         for flat, places in zip(shard, self._places, strict=True):
             if self.is_sharded:
                 flat.zero_()  # what fills up the last rank's part, too
             own = flat.view(-1)
-            first = row * len(own)  # of the concatenation that this flat tensor is a part of
             for place in places:
-                values = whole[place.name].detach().reshape(-1)
-                if place.columns is None:
-                    start = max(place.start - first, 0)
-                    part = values[max(first - place.start, 0) :][: max(len(own) - start, 0)]
-                else:
-                    start = place.start
-                    part = values[row * place.columns :][: place.columns]
-                own[start : start + len(part)] = part.to(own.device)
+                in_flat, in_whole = self._owned(place, len(own))
+                own[in_flat] = whole[place.name].detach().reshape(-1)[in_whole].to(own.device)
+
+    def _owned(self, place: _Place, length: int) -> tuple[slice, slice]:
+        """Where this rank's part of a parameter is: in its flat tensor, `length` long, and in the parameter."""
+        row, count = self.rank if self.is_sharded else 0, place.shape.numel()
+        if place.columns is None:
+            first = row * length  # of the concatenation that this flat tensor is a part of
+            start, skipped = max(place.start - first, 0), max(first - place.start, 0)
+            owned = max(0, min(count - skipped, length - start))
+        else:
+            start, skipped = place.start, row * place.columns
+            owned = max(0, min(count - skipped, place.columns))
+        return slice(start, start + owned), slice(skipped, skipped + owned)
 
     @torch.no_grad()
     def put_into_network(self) -> None:
@@ -153,6 +168,42 @@ class Shards:
         if hasattr(optimizer, "bf16_groups"):
             return list(optimizer.fp32_groups_gradient_flat_partition)
         return [gradient for group in optimizer.averaged_gradients.values() for gradient in group]
+
+    def parts(self) -> Iterator[Part]:
+        """Of every parameter with a gradient, what this rank owns; between the last backward pass and the step.
+
+        A part may come in several pieces.
+        """
+        if not self.is_sharded:
+            for master, [place] in zip(self.masters, self._places, strict=True):
+                if master.grad is not None:
+                    yield Part(
+                        place.name, place.shape, master.detach().view(-1), master.grad.view(-1)
+                    )
+            return
+        for master, places, pieces in zip(
+            self.masters, self._places, self._gradients_by_master(), strict=True
+        ):
+            flat = master.detach().view(-1)
+            for start, piece in pieces:
+                for place in places:
+                    own, _ = self._owned(place, len(flat))
+                    low, high = max(own.start, start), min(own.stop, start + len(piece))
+                    if low < high:
+                        gradient = piece[low - start : high - start]
+                        yield Part(place.name, place.shape, flat[low:high], gradient)
+
+    def _gradients_by_master(self) -> Iterator[list[tuple[int, Tensor]]]:
+        """(where it starts, values) of the pieces of gradient that lie one behind the other beside a master."""
+        optimizer = self._optimizer
+        whole = getattr(optimizer, "fp32_groups_gradient_flat_partition", None)
+        groups = (
+            optimizer.averaged_gradients.values() if whole is None else [[one] for one in whole]
+        )
+        for group in groups:
+            flat = [piece.view(-1) for piece in group]
+            starts = itertools.accumulate((len(piece) for piece in flat), initial=0)
+            yield list(zip(starts, flat, strict=False))
 
     def held_gradients(self) -> list[Tensor]:
         """All that DeepSpeed will look at in the step: stage 1 in bf16 keeps the other ranks' parts, too."""

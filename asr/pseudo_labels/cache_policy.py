@@ -12,7 +12,7 @@ from typing import Any
 
 from asr.config.pseudo_label import CacheConfig
 from asr.errors import UserError
-from asr.pseudo_labels.health import LabelCounts
+from asr.pseudo_labels.label_counts import LabelCounts
 
 
 class CachePolicy:

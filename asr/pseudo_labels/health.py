@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr.config.pseudo_label import HealthConfig
-from asr.pseudo_labels.filters import NO_LABEL
-from asr.pseudo_labels.label import length_ratio, repeated_trigrams
-from asr.pseudo_labels.records import Key, LabelRecord
-from asr.pseudo_labels.sharing.smoothing import Floats, Smoothed
+from asr.pseudo_labels.label_counts import AT, COUNTED, Decayed, LabelCounts
+from asr.pseudo_labels.sharing.smoothing import Floats
 
 _ALARM_HALF_LIFE_LABELS = 12.0
 _ALARM_HALF_LIFE_USES = 4.0
@@ -22,176 +19,8 @@ _FEWEST_LABELS = 4.0
 """Fewer say nothing: the first ones of a run, or of a teacher that went back."""
 _FEWEST_WITHOUT_SPEECH = 8.0
 """Files without speech may come together; labels of them are not trained on, so there is time."""
-_FEW_TRIGRAMS = 10
-"""A shorter label may repeat itself by chance."""
 _SHOWN_HALF_LIFE_LABELS = 100.0
 _SETTINGS = "pseudo_label.health"
-
-
-@dataclass
-class LabelCounts:
-    """Additive over labels: `+` adds."""
-
-    labels: float = 0.0
-    empty: float = 0.0
-    broken: float = 0.0
-    """Empty, or far from what a label of that speech looks like."""
-    tokens: float = 0.0
-    seconds: float = 0.0
-    repeated_trigrams: float = 0.0
-    trigrams: float = 0.0
-    entropy: float = 0.0
-    confidence: float = 0.0
-    changed: float = 0.0
-    compared: float = 0.0
-    """Labels of utterances that had one before."""
-    word_errors: float = 0.0
-    words: float = 0.0
-    character_errors: float = 0.0
-    characters: float = 0.0
-    expected_errors: float = 0.0
-    """By confidence and dev sets: the expected share of wrong words, times the seconds below."""
-    expected_seconds: float = 0.0
-    """Of the labels of which an error rate is expected."""
-    disagreements: float = 0.0
-    """Token edits between label and student."""
-    agreed_on: float = 0.0
-    """Tokens of the labels that were compared with the student."""
-    uses: float = 0.0
-    """These labels."""
-    without_speech: float = 0.0
-    """Of audio that seems to hold none: in none of the above."""
-    heard: float = 0.0
-    """All others, to compare with."""
-    without_confidence: float = 0.0
-    without_entropy: float = 0.0
-    """Labels from outside of which nobody knows it."""
-
-    @classmethod
-    def of(
-        cls, rows: Iterable[LabelRecord], policy: HealthConfig, tokens_per_second: float
-    ) -> LabelCounts:
-        """Of some labels; `tokens_per_second` are the transcripts', 0 where none are known."""
-        counts = cls()
-        low, high = policy.length_ratio_band
-        for row in rows:
-            label = row.label
-            if label.dropped in NO_LABEL:
-                continue
-            if row.is_without_speech:
-                counts.without_speech += 1
-                continue
-            counts.heard += 1
-            repeated, trigrams = repeated_trigrams(label.tokens)
-            counts.labels += 1
-            counts.empty += not label.tokens
-            ratio = length_ratio(len(label.tokens), row.seconds, tokens_per_second)
-            repeats = trigrams >= _FEW_TRIGRAMS and repeated > policy.max_repetition * trigrams
-            counts.broken += not label.tokens or repeats or not low / 2 <= ratio <= 2 * high
-            counts.tokens += len(label.tokens)
-            counts.seconds += row.seconds
-            counts.repeated_trigrams += repeated
-            counts.trigrams += trigrams
-            if math.isnan(label.metrics.entropy):
-                counts.without_entropy += 1
-            else:
-                counts.entropy += label.metrics.entropy
-            if math.isnan(label.metrics.confidence):
-                counts.without_confidence += 1
-            else:
-                counts.confidence += label.metrics.confidence
-            if row.change is not None:
-                counts.changed += min(1.0, row.change)
-                counts.compared += 1
-            if row.wer_estimate is not None:
-                counts.expected_errors += row.wer_estimate / 100 * row.seconds
-                counts.expected_seconds += row.seconds
-            if row.errors is not None:
-                counts.word_errors += row.errors.word_errors
-                counts.words += row.errors.words
-                counts.character_errors += row.errors.character_errors
-                counts.characters += row.errors.characters
-        return counts
-
-    def __add__(self, other: LabelCounts) -> LabelCounts:
-        return LabelCounts(*(getattr(self, n) + getattr(other, n) for n in COUNTED))
-
-    def row(self) -> Floats:
-        """As an array, in the order of COUNTED."""
-        return np.array(list(vars(self).values()), np.float64)
-
-    def decayed(self, new_FR: Floats, half_life_labels: float, half_life_uses: float) -> Decayed:
-        """These, fading as labels come in, after each of R new counts; the first axis is COUNTED."""
-        # A label is compared with the student at each use, and so with or without new labels.
-        # Of audio without speech is fading what tells its share, and not what labels of speech have told.
-        passed = {
-            "labels": new_FR[_AT["labels"]],
-            "uses": new_FR[_AT["uses"]],
-            "all": new_FR[_AT["heard"]] + new_FR[_AT["without_speech"]],
-        }
-        half_lives = {"labels": half_life_labels, "uses": half_life_uses, "all": half_life_labels}
-        before_F = self.row()
-        return Decayed(
-            {
-                clock: Smoothed.of(before_F[own], new_FR[own], passed[clock], half_lives[clock])
-                for clock, own in _FADES_BY.items()
-            }
-        )
-
-
-@dataclass(frozen=True)
-class Decayed:
-    """Counts after each of R others, by what they fade with."""
-
-    by_clock: dict[str, Smoothed]
-
-    def __getitem__(self, name: str) -> Floats:
-        """(R,)"""
-        [clock] = [one for one, own in _FADES_BY.items() if _AT[name] in own]
-        return self.by_clock[clock].column(_FADES_BY[clock].index(_AT[name]))
-
-    def until(self, rows: int) -> LabelCounts:
-        """After so many of the R."""
-        found = np.empty(len(COUNTED))
-        for clock, own in _FADES_BY.items():
-            found[own] = self.by_clock[clock].until(rows)
-        return LabelCounts(*found.tolist())
-
-
-COUNTED = tuple(one.name for one in fields(LabelCounts))
-_AT = {name: column for column, name in enumerate(COUNTED)}
-_OF_USES, _OF_ALL = ("disagreements", "agreed_on", "uses"), ("heard", "without_speech")
-_FADES_BY = {
-    "uses": [_AT[name] for name in _OF_USES],
-    "all": [_AT[name] for name in _OF_ALL],
-    "labels": [_AT[name] for name in COUNTED if name not in (*_OF_USES, *_OF_ALL)],
-}
-"""Columns, by what they fade with."""
-
-
-@dataclass(frozen=True)
-class Observations:
-    """Labels that were made, and the student's edits of those that it met, one after the other."""
-
-    counts_FR: Floats
-    """Of each, as COUNTED."""
-    made: Callable[[int], Key | None] = lambda row: None
-    """Which label a row is; None of a use."""
-
-    @classmethod
-    def of(cls, found: Sequence[tuple[LabelCounts, Key | None]]) -> Observations:
-        rows = np.array([counts.row() for counts, _ in found]).reshape(-1, len(COUNTED))
-        return cls(rows.T, lambda row: found[row][1])
-
-    def __len__(self) -> int:
-        return len(self.counts_FR.T)
-
-    @property
-    def are_uses_alone(self) -> NDArray[np.bool_]:
-        """(R,) rows of a use alone."""
-        uses, labels = (self.counts_FR[_AT[name]] for name in ("uses", "labels"))
-        found: NDArray[np.bool_] = (uses != 0) & (labels == 0)
-        return found
 
 
 def shown_metrics(counts: LabelCounts, tokens_per_second: float) -> dict[str, float | None]:
@@ -244,9 +73,9 @@ class LabelHealth:
     def observe_all(self, counts_FR: Floats, recent: Decayed) -> None:
         """Of many, one after the other; and what `ahead` says of them, or of these and later ones."""
         rows = counts_FR.shape[1]
-        self.labels += float(counts_FR[_AT["labels"]].sum())
+        self.labels += float(counts_FR[AT["labels"]].sum())
         half_life = _SHOWN_HALF_LIFE_LABELS
-        self.shown = self.shown.decayed(counts_FR, half_life, half_life).until(rows)
+        self.shown = self.shown.faded(counts_FR, half_life, half_life)
         self.recent = recent.until(rows)
 
     def ahead(self, counts_FR: Floats) -> Decayed:

@@ -26,8 +26,9 @@ from asr.data.segments import Kind, Segment
 from asr.distributed.process_group import Ranks
 from asr.pseudo_labels.cache_policy import CachePolicy
 from asr.pseudo_labels.filters import Dropped, token_edits
-from asr.pseudo_labels.health import LabelCounts, LabelHealth, shown_metrics
+from asr.pseudo_labels.health import LabelHealth, shown_metrics
 from asr.pseudo_labels.label import Label, token_weights
+from asr.pseudo_labels.label_counts import LabelCounts
 from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.maker import LabelMaker
 from asr.pseudo_labels.records import Comparison, LabelUseRecord
@@ -97,7 +98,7 @@ class PseudoLabeler:
         self.schedule.is_urgent = self.recovery.is_paused
         if self.schedule.is_round_due(hours):
             self._label_a_round()
-        self._notes.begin(batch.segments, places)
+        self._notes.begin(batch.segments, places, batch.utterances)
 
     def targets(
         self, micro_batch: MicroBatch, student_frames: Sequence[int]
@@ -141,8 +142,7 @@ class PseudoLabeler:
             self._watch(shared)
             if self.ledger is not None:
                 self.ledger.write(self.batch, wait=False)
-        cache = batch.after.cache
-        if cache is not None:
+        if (cache := batch.after.cache) is not None:
             self.cache_policy.passed(cache.cache_pass, self.health.shown)
 
     def metrics(self) -> dict[str, Any]:
@@ -250,7 +250,7 @@ class PseudoLabeler:
         if is_kept:
             self.store.keep(shared, map(key, shared.labelled), self.hours)
         if is_remembered:
-            self.store.remember(shared, [segment.index for segment in shared.labelled])
+            self.store.remember(shared)
         if self.ledger is not None:
             self.ledger.note_labels(self.batch, own.made, len(shared.places))
             self.ledger.note_uses(self.batch, self.hours, own.uses, shared.uses)

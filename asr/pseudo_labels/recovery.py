@@ -12,7 +12,8 @@ from torch import Tensor
 
 from asr.config.pseudo_label import HealthConfig
 from asr.pseudo_labels.filters import Dropped
-from asr.pseudo_labels.health import LabelCounts, LabelHealth, Observations
+from asr.pseudo_labels.health import LabelHealth
+from asr.pseudo_labels.label_counts import LabelCounts, Observations
 from asr.pseudo_labels.store import LabelStore
 from asr.scaling.clock import crossed
 from asr.teacher.averages import Averages

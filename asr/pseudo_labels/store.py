@@ -66,11 +66,12 @@ class LabelStore:
             self.kept.pop(key, None)  # a new label comes last
             self.kept[key] = KeptLabel(one, hours, dropped, confidences)
 
-    def remember(self, made: Shared, utterances: Sequence[int]) -> None:
-        """The same labels, where they are any, as the last ones of utterances."""
+    def remember(self, made: Shared) -> None:
+        """The same labels, where they are any, as the last ones of their utterances."""
         ends, of_labels = np.cumsum(made.lengths), made.are_labels
-        places = np.asarray(utterances, np.int64)[of_labels]
-        self.former.put(places, made.tokens, ends[of_labels], made.lengths[of_labels])
+        self.former.put(
+            made.utterances[of_labels], made.tokens, ends[of_labels], made.lengths[of_labels]
+        )
 
     def discard(self, keys: Iterable[Key]) -> None:
         for key in keys:

@@ -25,6 +25,8 @@ class OptimizerRule:
     """Whether weight decay stands apart from the gradient (AdamW)."""
     moments: Callable[[OptimizerConfig], int]
     """Tensors of the weights' size that it keeps."""
+    is_layerwise: bool = False
+    """Whether each weight's gradient is first made as long as the weight, decay and all (LARS)."""
     second_moments: tuple[str, ...] = ()
     """Of its state, averages of squared gradients: they change with kappa."""
     step_counts: tuple[str, ...] = ()
@@ -35,15 +37,24 @@ class OptimizerRule:
 def _adam(decay_is_decoupled: bool) -> OptimizerRule:
     """The square-root rule: Malladi et al. 2022, arXiv 2205.10287."""
     return OptimizerRule(
-        math.sqrt, True, decay_is_decoupled, lambda config: 2, ("exp_avg_sq",), ("step",)
+        math.sqrt,
+        True,
+        decay_is_decoupled,
+        lambda config: 2,
+        second_moments=("exp_avg_sq",),
+        step_counts=("step",),
     )
+
+
+def _momentum(config: OptimizerConfig) -> int:
+    return 1 if config.momentum else 0
 
 
 OPTIMIZERS: dict[str, OptimizerRule] = {
     "adam": _adam(decay_is_decoupled=False),
     "adamw": _adam(decay_is_decoupled=True),
     # The linear rule: Goyal et al. 2017, arXiv 1706.02677.
-    "sgd": OptimizerRule(
-        lambda kappa: kappa, False, False, lambda config: 1 if config.momentum else 0
-    ),
+    "sgd": OptimizerRule(lambda kappa: kappa, False, False, _momentum),
+    # The same, as BYOL has it: 0.2 x batch / 256, weight decay and momentum as they are (arXiv 2006.07733).
+    "lars": OptimizerRule(lambda kappa: kappa, False, False, _momentum, is_layerwise=True),
 }

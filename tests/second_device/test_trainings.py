@@ -135,6 +135,8 @@ def test_training_without_texts_there_is_what_it_is_here(
         "pseudo_label.start_hours": None,
         "trainer.total_hours": 0.012,
         "trainer.evaluation_every_hours": 0.008,
+        "optimizer.kind": "lars",
+        "optimizer.momentum": 0.9,
     }
     runs = {}
     for device in (CPU, FAR):

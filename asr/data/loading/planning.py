@@ -37,6 +37,7 @@ def planned(config: Config, stream: AudioStream, here: Position, rank: int, rank
     """The global batch at a position, of the size in the recipe's schedule at the audio drawn before it."""
     nominal = config.global_batch_seconds(ranks, here.seconds / SECONDS_PER_HOUR)
     batch = stream.next_batch(here, config.groups_per_batch(nominal))
+    _ = batch.utterances  # made here, in the thread that plans ahead
     parts = []
     if is_measured(config, nominal, here.seconds, batch.after.seconds):
         parts = deal_into_parts(batch.groups)

@@ -21,7 +21,7 @@ from asr.config.pseudo_label import HealthConfig
 from asr.data.segments import Segment
 from asr.distributed.process_group import Ranks
 from asr.pseudo_labels.filters import NO_LABEL, Dropped
-from asr.pseudo_labels.health import COUNTED, LabelCounts, Observations
+from asr.pseudo_labels.label_counts import COUNTED, LabelCounts, Observations
 from asr.pseudo_labels.records import BatchRecords, Key
 from asr.utils.devices import sent
 
@@ -41,6 +41,8 @@ class Shared:
     """What all ranks did with the segments of a batch."""
 
     segments: Sequence[Segment]
+    utterances_N: Ints
+    """Of each its utterance's place in its corpus."""
     table_CN: NDArray[np.float64]
     tokens: NDArray[np.int32]
     """Of all labels, one behind the other; empty where nobody needs them."""
@@ -56,6 +58,12 @@ class Shared:
     def labelled(self) -> list[Segment]:
         """The M segments."""
         return [self.segments[place] for place in self.places.tolist()]
+
+    @property
+    def utterances(self) -> Ints:
+        """(M,) theirs."""
+        found: Ints = self.utterances_N[self.places]
+        return found
 
     @property
     def lengths(self) -> Ints:
@@ -143,16 +151,23 @@ class BatchNotes:
     own: BatchRecords = field(default_factory=BatchRecords)
     segments: Sequence[Segment] = ()
     """Of all ranks, in the order of the stream."""
+    utterances_N: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of each its utterance's place in its corpus."""
     places: Mapping[Segment, int] = field(default_factory=dict)
     """In it, of this rank's segments."""
 
     def begin(
-        self, segments: Sequence[Segment], places: Mapping[Segment, int] | None = None
+        self,
+        segments: Sequence[Segment],
+        places: Mapping[Segment, int] | None = None,
+        utterances_N: Ints | None = None,
     ) -> None:
-        """A batch, or a part of a round; places where somebody knows them."""
+        """A batch, or a part of a round; places, and utterances of all segments, where somebody knows them."""
         if places is None:
             places = {segment: place for place, segment in enumerate(segments)}
-        self.segments, self.places = segments, places
+        if utterances_N is None:
+            utterances_N = np.array([segment.index for segment in segments], np.int64)
+        self.segments, self.places, self.utterances_N = segments, places, utterances_N
 
     def share(
         self, ranks: Ranks, judged_by: tuple[HealthConfig, float], with_tokens: bool
@@ -172,7 +187,8 @@ class BatchNotes:
             of_a_use = [_COUNTS + column for column in _OF_A_USE]
             table_CN[of_a_use, two.place] = two.edits, two.tokens, 1
         table_CN = _added_up(ranks, whole_CN)
-        shared = Shared(self.segments, table_CN, np.zeros(0, np.int32), np.zeros(0, np.float32))
+        none = np.zeros(0, np.int32), np.zeros(0, np.float32)
+        shared = Shared(self.segments, self.utterances_N, table_CN, *none)
         if not with_tokens:
             return shared
         tokens = [(one.place, one.label.tokens) for one in own.made]

@@ -5,6 +5,7 @@ Shape suffixes: F what is averaged, R labels or uses in their order, N those of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,24 @@ class Smoothed:
         if rows:
             found[self.moved] = self.after[:, self.done_R[rows - 1]]
         return found
+
+
+def faded(
+    before_F: Floats, new_FR: Floats, passed: Sequence[tuple[Floats, float]], of_F: Sequence[int]
+) -> Floats:
+    """(F,) what `Smoothed.until` says after all rows, to rounding: a sum in which each row has faded.
+
+    `passed`: (R,) and the half-life, of several clocks; `of_F`: by which of them each fades.
+    """
+    starts, weights = [], []
+    for passed_R, half_life in passed:
+        whole = passed_R.sum()
+        starts.append(0.5 ** (whole / half_life))
+        weights.append(np.exp2((np.cumsum(passed_R) - whole) / half_life))
+    sums_FK = new_FR @ np.stack(weights, axis=1)
+    rows, clocks = np.arange(len(before_F)), np.asarray(of_F)
+    found: Floats = before_F * np.array(starts)[clocks] + sums_FK[rows, clocks]
+    return found
 
 
 def _filtered(signal: Floats, keep: float) -> Floats:

@@ -7,7 +7,7 @@ import pytest
 from asr.config.pseudo_label import CacheConfig
 from asr.errors import UserError
 from asr.pseudo_labels.cache_policy import CachePolicy
-from asr.pseudo_labels.health import LabelCounts
+from asr.pseudo_labels.label_counts import LabelCounts
 
 
 def changed(share: float) -> LabelCounts:

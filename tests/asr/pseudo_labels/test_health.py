@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from asr.config.pseudo_label import FilterConfig, HealthConfig
 from asr.pseudo_labels.filters import is_without_speech, judge
-from asr.pseudo_labels.health import LabelCounts, LabelHealth, shown_metrics
+from asr.pseudo_labels.health import LabelHealth, shown_metrics
 from asr.pseudo_labels.label import Label, LabelMetrics
+from asr.pseudo_labels.label_counts import LabelCounts
 from asr.pseudo_labels.records import LabelRecord
 
 HEALTH = HealthConfig(max_broken_share=0.3)

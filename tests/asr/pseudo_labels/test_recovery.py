@@ -14,8 +14,9 @@ from store_helpers import keep
 from torch import Tensor
 
 from asr.config.pseudo_label import HealthConfig
-from asr.pseudo_labels.health import LabelCounts, LabelHealth, Observations
+from asr.pseudo_labels.health import LabelHealth
 from asr.pseudo_labels.label import Label, LabelMetrics
+from asr.pseudo_labels.label_counts import LabelCounts, Observations
 from asr.pseudo_labels.records import LabelRecord
 from asr.pseudo_labels.recovery import Recovery
 from asr.pseudo_labels.store import LabelStore

@@ -22,8 +22,9 @@ from asr.errors import UserError
 from asr.model.tokenizer import CharacterTokenizer
 from asr.planning.rule_notes import rule_notes
 from asr.pseudo_labels.filters import Dropped, judge
-from asr.pseudo_labels.health import LabelCounts, shown_metrics
+from asr.pseudo_labels.health import shown_metrics
 from asr.pseudo_labels.label import Label, LabelMetrics
+from asr.pseudo_labels.label_counts import LabelCounts
 from asr.pseudo_labels.ledger import LabelLedger
 from asr.pseudo_labels.ledger_report import by_hours_of
 from asr.pseudo_labels.outside.outside_labels import OutsideLabels
