@@ -107,6 +107,11 @@ class ObjectiveConfig(Section):
         return 2 if self.kind == "byol" else 1
 
     @property
+    def parts(self) -> int:
+        """Losses of which the mean is taken, each of other predictions: of frames, of whole utterances."""
+        return 2 if self.kind == "byol" and self.byol.level == "both" else 1
+
+    @property
     def score_name(self) -> str:
         """What checkpoints are compared by, as state.json and complete.json have it."""
         return "dev_wer" if self.has_texts else "dev_loss"

@@ -1,7 +1,7 @@
 """Predictions of frames beside what they should be: the losses, and what tells a collapse.
 
 Shape suffixes: B utterances, S encoder frames, D model width, M predicted frames of all utterances, K = 4 sums,
-P width of a projection.
+P width of a projection, L losses of which the mean is taken.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Prediction:
     """With its graph: the mean over the channels."""
     losses_B: Tensor
     """Their sums by utterance, without a graph."""
-    sums_KD: Tensor
+    sums_LKD: Tensor
     """By channel, in double: of targets, of their squares, of predictions, of theirs; without a graph."""
 
-    def with_losses_of(self, other: Prediction) -> Prediction:
-        """The mean of both losses; the sums stay."""
+    def and_of(self, other: Prediction) -> Prediction:
+        """The mean of both losses; the sums of each."""
         losses_M, losses_B = (
             (one + another) / 2
             for one, another in (
@@ -38,7 +38,7 @@ class Prediction:
                 (self.losses_B, other.losses_B),
             )
         )
-        return Prediction(losses_M, losses_B, self.sums_KD)
+        return Prediction(losses_M, losses_B, torch.cat([self.sums_LKD, other.sums_LKD]))
 
 
 def predicted(
@@ -73,7 +73,7 @@ def predicted(
         losses_B.index_add_(0, sent(utterance_M, device), losses_M.detach())
         pair = target_MD.double(), found_MD.detach().double()
         sums_KD = torch.stack([v for x_MD in pair for v in (x_MD.sum(0), x_MD.square().sum(0))])
-    return Prediction(losses_M, losses_B, sums_KD)
+    return Prediction(losses_M, losses_B, sums_KD[None])
 
 
 def agreed(
@@ -101,7 +101,7 @@ def agreed(
         frames = masks_BS.shape[1]
         said, told = (one[:, -1:].expand(-1, frames, -1) for one in pair)
         found.append(predicted(said, told, masks_BS, others, 0.0))
-    return found[0].with_losses_of(found[-1])
+    return found[0] if len(found) == 1 else found[0].and_of(found[1])
 
 
 def _unit(vectors_BSP: Tensor) -> Tensor:
@@ -110,10 +110,14 @@ def _unit(vectors_BSP: Tensor) -> Tensor:
     return unit_BSP * math.sqrt(vectors_BSP.shape[-1])
 
 
-def variances(sums_KD: Tensor, frames: float) -> tuple[float, float]:
-    """Of targets and of predictions over so many frames: the mean of their channels' variances."""
-    means_KD = sums_KD / max(1.0, frames)
+def variances(sums_LKD: Tensor, frames: float) -> tuple[float, float]:
+    """Of targets and of predictions over so many frames: the mean of their channels' variances.
+
+    Of several losses the least: whole utterances that are all alike are not made up for by frames that are not.
+    """
+    means_LKD = sums_LKD / max(1.0, frames)
     target, found = (
-        float((means_KD[k + 1] - means_KD[k].square()).clamp(min=0.0).mean()) for k in (0, 2)
+        float((means_LKD[:, k + 1] - means_LKD[:, k].square()).clamp(min=0.0).mean(-1).min())
+        for k in (0, 2)
     )
     return target, found

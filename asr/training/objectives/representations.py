@@ -2,8 +2,8 @@
 
 Losses are normalised over the frames of the global batch that are predicted, which are known beforehand.
 
-Shape suffixes: B utterances in all their views, S encoder frames, D width of what is predicted, K sums of a
-channel.
+Shape suffixes: B utterances in all their views, S encoder frames, D width of what is predicted, L losses of
+which the mean is taken, K sums of a channel.
 """
 
 from __future__ import annotations
@@ -103,17 +103,17 @@ class RepresentationObjective(Objective):
             with self.masked(own_BS):
                 predictions_BSD, _ = given.forward(rows, [])
             if told is None or not kept:
-                width = self.student.prediction_width
-                nothing_KD = torch.zeros(4, width, dtype=torch.float64)
-                return torch.empty(0), (predictions_BSD.float().sum() * 0.0, nothing_KD, nothing_KD)
+                shape = self.config.objective.parts, 4, self.student.prediction_width
+                nothing = torch.zeros(shape, dtype=torch.float64)
+                return torch.empty(0), (predictions_BSD.float().sum() * 0.0, nothing, nothing)
             found = self.compared(predictions_BSD, told, own_BS, rows)
             # The one wait for the device.
-            losses_B, sums_KD, dead_BS = fetched(found.losses_B, found.sums_KD, told.dead_BS)
-            return losses_B.view(views, -1).sum(0), (found.losses_M.sum(), sums_KD, dead_BS)
+            losses_B, sums_LKD, dead_BS = fetched(found.losses_B, found.sums_LKD, told.dead_BS)
+            return losses_B.view(views, -1).sum(0), (found.losses_M.sum(), sums_LKD, dead_BS)
 
         utterances = range(len(whole.segments))
         readable = [n for n in utterances if given.frames[n] and n not in whole.lost]
-        kept, losses, (loss, sums_KD, dead_BS) = without_non_finite(
+        kept, losses, (loss, sums_LKD, dead_BS) = without_non_finite(
             attempt, readable, given, stats, self.models.ranks
         )
         rows = self._rows(kept, len(whole.segments))
@@ -122,7 +122,7 @@ class RepresentationObjective(Objective):
         stats.heard_frames += sum(given.frames[row] for row in rows)
         stats.predicted_frames += float(places_BS[rows].sum())
         stats.dead_frames += float(dead_BS[rows].sum())
-        stats.add_channel_sums(sums_KD.flatten().tolist())
+        stats.add_channel_sums(sums_LKD.flatten().tolist())
         return loss
 
     def _rows(self, utterances: list[int], count: int) -> list[int]:
@@ -132,8 +132,9 @@ class RepresentationObjective(Objective):
 
     def metrics(self, stats: BatchStats, seconds: float) -> dict[str, Any]:
         """`loss` a predicted frame; variances over these, means over channels; shares of all frames."""
-        sums_KD = torch.tensor(stats.channel_sums, dtype=torch.float64).view(4, -1)
-        target, found = variances(sums_KD, stats.predicted_frames)
+        sums = torch.tensor(stats.channel_sums, dtype=torch.float64)
+        sums_LKD = sums.view(self.config.objective.parts, 4, -1)
+        target, found = variances(sums_LKD, stats.predicted_frames)
         return {
             "loss": stats.loss_representations / max(1.0, stats.predicted_frames),
             "target_variance": target,

@@ -1,7 +1,7 @@
 """Dev metrics of representations: a loss that is the same in every run, and whether anything has collapsed.
 
 Shape suffixes: B utterances in all their views, S encoder frames, D model width, P width of what is predicted,
-K = 4 sums of a channel.
+L losses of which the mean is taken, K = 4 sums of a channel.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RepresentationMetrics(DevMetrics):
     effective_rank: float
     """Of the encoder's output over all frames of clean speech: how many directions it uses."""
     target_variance: float
-    """Over predicted frames, the mean of the channels."""
+    """Over predicted frames, the mean of the channels; of several losses the least."""
     prediction_variance: float
     dead_share: float
     """Of frames whose representation is that of the whole utterance."""
@@ -93,7 +93,7 @@ class RepresentationDevSets(DevSets):
     ) -> RepresentationMetrics:
         assert isinstance(network, RepresentationModel)
         assert isinstance(average, RepresentationModel)
-        totals = _Totals.of(network, self.ranks.device)
+        totals = _Totals.of(network, self.config.objective.parts, self.ranks.device)
         lost = list[str]()
         for share in self.shares(speech, lost):
             judged = self.judged(network, average, share)
@@ -108,15 +108,16 @@ class _Totals:
     """Sums over utterances, in one tensor: what ranks add up."""
 
     packed: Tensor
-    """Loss, predicted frames, frames, dead frames; channel sums (K, P); the encoder's output squared (D, D)."""
+    """Loss, predicted frames, frames, dead frames; channel sums (L, K, P); the encoder's output squared."""
     width: int
-    prediction_width: int
+    sums: tuple[int, int, int]
+    """Their shape."""
 
     @classmethod
-    def of(cls, network: RepresentationModel, device: torch.device) -> _Totals:
-        width, predicted = network.encoder.width, network.prediction_width
-        numbers = 4 + 4 * predicted + width**2
-        return cls(torch.zeros(numbers, dtype=torch.float64, device=device), width, predicted)
+    def of(cls, network: RepresentationModel, parts: int, device: torch.device) -> _Totals:
+        width, sums = network.encoder.width, (parts, 4, network.prediction_width)
+        numbers = 4 + math.prod(sums) + width**2
+        return cls(torch.zeros(numbers, dtype=torch.float64, device=device), width, sums)
 
     def add(self, judged: Judged) -> None:
         own, losses_M = judged.clean, judged.prediction.losses_M
@@ -130,15 +131,15 @@ class _Totals:
             mask_BS.sum().double() * views,
             judged.dead_BS.sum().double(),
         ]
-        sums_KP = judged.prediction.sums_KD
-        parts = [torch.stack(sums_4), sums_KP.flatten(), (hidden_ND.T @ hidden_ND).flatten()]
+        sums_LKP = judged.prediction.sums_LKD
+        parts = [torch.stack(sums_4), sums_LKP.flatten(), (hidden_ND.T @ hidden_ND).flatten()]
         self.packed.add_(torch.cat(parts))
 
     def metrics(self, lost: int) -> RepresentationMetrics:
         loss, predicted, frames, dead = self.packed[:4].tolist()
-        end = 4 + 4 * self.prediction_width
+        end = 4 + math.prod(self.sums)
         squared_DD = self.packed[end:].view(self.width, -1)
-        target, prediction = variances(self.packed[4:end].view(4, -1), predicted)
+        target, prediction = variances(self.packed[4:end].view(self.sums), predicted)
         return RepresentationMetrics(
             dev_loss=loss / max(1.0, predicted),
             effective_rank=effective_rank(squared_DD),

@@ -28,7 +28,7 @@ def test_each_view_is_compared_with_the_other_one_of_the_same_utterance(level: s
     lengths = torch.tensor([FRAMES[place] for place in KEPT] * 2)
     masks = torch.arange(4)[None] < lengths[:, None]
     found = agreed(said, targets, masks, ROWS, level)  # type: ignore[arg-type]
-    expected, frames = [], []
+    expected, frames, means = [], [], []
     for row, (place, other) in enumerate([(0, 3), (2, 5), (0, 0), (2, 2)]):
         cosines = functional.cosine_similarity(
             said[row, : FRAMES[place]], targets[other, :5][: FRAMES[place]]
@@ -38,13 +38,26 @@ def test_each_view_is_compared_with_the_other_one_of_the_same_utterance(level: s
         by_level["both"] = (by_level["frame"] + by_level["utterance"]) / 2
         expected.append(by_level[level].sum())
         frames.append(functional.normalize(targets[other, : FRAMES[place]], dim=-1))
+        mean = functional.normalize(targets[other, -1:], dim=-1)
+        means.append(mean.expand(FRAMES[place], -1))
     assert torch.allclose(found.losses_B, torch.stack(expected), atol=1e-5)
     assert found.losses_M.sum().item() == pytest.approx(sum(map(float, expected)), rel=1e-5)
-    if level != "utterance":
-        variance = torch.cat(frames).var(0, unbiased=False).sum()
-        assert variances(found.sums_KD, len(found.losses_M))[0] == pytest.approx(
-            float(variance), rel=1e-4
-        )
+    of_both = {"frame": frames, "utterance": means}
+    spread = {
+        name: float(torch.cat(one).var(0, unbiased=False).sum()) for name, one in of_both.items()
+    }
+    told, _ = variances(found.sums_LKD, len(found.losses_M))
+    assert told == pytest.approx(spread.get(level, min(spread.values())), rel=1e-4)
+
+
+def test_means_that_are_all_alike_are_seen_beside_frames_that_are_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets, said = (torch.randn(n, 6, 8, generator=generator) for n in (6, 4))
+    targets[:, -1] = 1.0
+    masks = torch.ones(4, 5, dtype=torch.bool)
+    found = agreed(said, targets, masks, ROWS, "both")
+    told, predicted = variances(found.sums_LKD, len(found.losses_M))
+    assert told < 1e-6 < 0.1 < predicted
 
 
 def network() -> ByolModel:

@@ -58,7 +58,7 @@ def test_the_loss_is_torch_s_over_the_masked_frames(beta: float) -> None:
     told = torch.stack([targets[of, frame] for _, of, frame in pairs])
     said = torch.stack([predictions[row, frame] for row, _, frame in pairs])
     expected_variances = [float(one.detach().var(0, unbiased=False).mean()) for one in (told, said)]
-    assert variances(found.sums_KD, 3) == pytest.approx(expected_variances, rel=1e-5)
+    assert variances(found.sums_LKD, 3) == pytest.approx(expected_variances, rel=1e-5)
 
 
 def test_the_effective_rank_is_the_number_of_directions() -> None:
