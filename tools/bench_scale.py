@@ -205,7 +205,8 @@ class Simulated(Ranks):
                 places = torch.tensor([place for place, _ in self.places])
                 is_own = tensor[:, places].any(dim=0)
                 own, others = places[is_own], places[~is_own]
-                tensor[:, others] = tensor[:, own[torch.arange(len(others)) % len(own)]]
+                if len(own):  # a rank may have had transcribed speech alone
+                    tensor[:, others] = tensor[:, own[torch.arange(len(others)) % len(own)]]
 
 
 def measure(world: int, schedule: str, updates: int, recipe: Path, work_seconds: float) -> str:

@@ -7,6 +7,7 @@ Shape suffixes: N segments of the batch, M those that were labelled, R labels an
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -214,12 +215,18 @@ def _joined(
 ) -> NDArray[Any]:
     """What all ranks have for each place, one behind the other. A collective, unless it is nothing."""
     ends = np.cumsum(lengths)
-    # NumPy's zeros are pages that nobody has touched; torch writes each.
-    values = np.zeros(int(ends[-1]) if len(ends) else 0, dtype)
+    values = _untouched_zeros(int(ends[-1]) if len(ends) else 0, np.dtype(dtype))
     found = np.searchsorted(places, [place for place, _ in own])
     for end, (_, of_label) in zip(ends[found].tolist(), own, strict=True):
         values[end - len(of_label) : end] = of_label
     return _added_up(ranks, torch.from_numpy(values)) if len(values) else values
+
+
+def _untouched_zeros(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Of which only what is written to costs time: torch's zeros write all, and NumPy's ask for huge pages."""
+    if not count:
+        return np.zeros(0, dtype)
+    return np.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype)
 
 
 def _added_up(ranks: Ranks, tensor: Tensor) -> NDArray[Any]:
