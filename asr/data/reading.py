@@ -20,6 +20,7 @@ from torch import Tensor
 
 from asr.data.audio_parts import EXACT, is_part, load_part
 from asr.data.manifest.admission import by_content
+from asr.data.sound.decoder_notes import folded
 from asr.data.sound.resampling import is_simple, resample
 from asr.errors import LostAudioError, UserError
 from asr.utils.faults import first_line
@@ -36,7 +37,8 @@ _MOST_MISSING_SECONDS = 0.01
 def load_samples(cut: MonoCut, speed: float = 1.0) -> NDArray[np.float32]:
     """Samples (1, N) of a cut. Raises LostAudioError, naming the file, for what cannot be read any more."""
     try:
-        audio_1N = _samples(cut, speed)
+        with folded(_file_of(cut)):
+            audio_1N = _samples(cut, speed)
     except UserError as error:
         raise LostAudioError(f"{error.what} (utterance '{cut.id}')", error.remedy) from None
     except Exception as error:  # lhotse raises a dozen kinds, depending on the backend

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import soundfile
+from numpy.typing import NDArray
+
+from asr.data.sound.decoder_notes import folded
 
 RATES_HZ = range(1000, 1_000_001)
 """Of recordings. What a header says beside them is wrong: a second at 1 Hz would be hours at 16 kHz."""
@@ -19,7 +22,14 @@ class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
         """As soundfile's, which takes a name that is not UTF-8 as bytes alone."""
         if isinstance(file, (str, Path)) and not os.fsencode(file).isascii():
             file = os.fsencode(file)
-        super().__init__(file, *arguments, **options)
+        with folded(file):
+            super().__init__(file, *arguments, **options)
+
+    def read(self, *arguments: Any, **options: Any) -> NDArray[Any]:
+        """As soundfile's."""
+        with folded(self.name):
+            found: NDArray[Any] = super().read(*arguments, **options)
+        return found
 
     def seekable(self) -> bool:
         return False

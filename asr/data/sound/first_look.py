@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from asr.data.manifest.admission import by_content
 from asr.data.reading import refuse_pipes
 from asr.data.sequential import RATES_HZ
+from asr.data.sound.decoder_notes import folded
 from asr.errors import UserError
 from asr.utils.faults import first_line
 from asr.utils.text_files import refuse_pipe
@@ -101,7 +102,7 @@ def _in_threads(look: Callable[[Any], Look], items: Iterable[Any]) -> list[Look]
 def _look_at_file(path: Path) -> Look:
     try:
         refuse_pipe(path)
-        with soundfile.SoundFile(path) as sound:
+        with folded(path), soundfile.SoundFile(path) as sound:
             rate, samples, channels = sound.samplerate, sound.frames, sound.channels
             if rate not in RATES_HZ:
                 return Look(fault=f"its header says {rate} Hz")
