@@ -61,9 +61,9 @@ class LatentConfig(RepresentationConfig):
 class ByolConfig(RepresentationConfig):
     """For kind byol; the widths are BYOL's (Grill et al. 2020, arXiv 2006.07733)."""
 
-    level: Literal["frame", "utterance", "both"] = "both"
+    level: Literal["frame", "utterance", "both"] = "frame"
     """What is predicted: each frame of the other view; its mean over an utterance's frames, which counts for as
-    many frames as it has; or the mean of both losses."""
+    many frames as it has, and may collapse where utterances are much alike; or the mean of both losses."""
     normalise_frames: bool = True
     """What is predicted of a frame has mean 0 and variance 1 over its utterance in every channel, as data2vec
     has it: a constant is no answer then. Without it, and without statistics of a batch, it may be one."""

@@ -29,7 +29,7 @@ from asr.utils.locks import LOCK, locked
         (["--progressive", "16"], "largest kappa allowed is below 10"),
         (["--progressive", "2.3"], "--progressive 2.3: a batch of .* no whole number of groups"),
         (["--margin", "-1"], "'-1' is no margin"),
-        (["--margin", "1,wer=2"], "one of pseudo_label_wer"),
+        (["--margin", "1,wer=2"], "one of probe_cer, pseudo_label_wer"),
         (["--hours", "1", "--burn-in-hours", "2"], "between 0 and 1"),
     ],
 )

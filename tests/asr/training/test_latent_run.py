@@ -42,7 +42,7 @@ def runs(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     @cache
     def run_of(kind: str) -> Path:
         run = tmp_path_factory.mktemp(kind) / "run"
-        assert main(["train", str(recipe), f"output={run}", *SETTINGS[kind]]) == 0
+        assert main(["train", str(recipe), f"output={run}", *KINDS[kind]]) == 0
         return run
 
     return run_of
@@ -54,14 +54,15 @@ def latent(runs: Callable[[str], Path]) -> Path:
 
 
 CUTS = [(stage, ranks, 20) for stage in range(4) for ranks in (1, 2)] + [(0, 1, 6), (2, 2, 6)]
-QUICK_CUTS = {"latent": (3, 2, 6), "byol": (0, 1, 12)}
+QUICK_CUTS = {"latent": (3, 2, 6), "byol, both levels": (0, 1, 12)}
+KINDS = {**SETTINGS, "byol, both levels": [*SETTINGS["byol"], "objective.byol.level=both"]}
 
 
 @pytest.mark.parametrize(
     ("kind", "stage", "ranks", "seconds"),
     [
         pytest.param(kind, *cut, marks=[] if cut == QUICK_CUTS[kind] else [pytest.mark.slow])
-        for kind in SETTINGS
+        for kind in QUICK_CUTS
         for cut in dict.fromkeys([QUICK_CUTS[kind], *CUTS, (3, 2, 6)])
     ],
 )
@@ -74,7 +75,7 @@ def test_ranks_stages_and_accumulation_only_cut_the_same_stream(
     seconds: int,
 ) -> None:
     cut = [f"trainer.zero_stage={stage}", f"batch.max_seconds_per_micro_batch={seconds}"]
-    run, whole = train("run", *SETTINGS[kind], *cut, ranks=ranks), runs(kind)
+    run, whole = train("run", *KINDS[kind], *cut, ranks=ranks), runs(kind)
     assert len(losses(run)) > 20
     assert losses(run) == pytest.approx(losses(whole), rel=1e-4)
     for name in ("student", "teacher"):
@@ -121,13 +122,13 @@ def test_of_two_views_the_student_predicts_the_other_one(runs: Callable[[str], P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", SETTINGS)
+@pytest.mark.parametrize("kind", QUICK_CUTS)
 @pytest.mark.parametrize(("stage", "ranks"), [(0, 1), (3, 2)])
 def test_a_killed_run_goes_on_bit_for_bit(
     train: Train, recipe: Path, tmp_path: Path, kind: str, stage: int, ranks: int
 ) -> None:
     settings = [
-        *SETTINGS[kind],
+        *KINDS[kind],
         f"trainer.zero_stage={stage}",
         "trainer.checkpoint_every_hours=0.02",
     ]

@@ -24,6 +24,7 @@ def test_the_numbers_are_those_of_every_run_so_far() -> None:
         "SOUND": 20,
         "SET_WEIGHTS": 40,
         "SPANS": 50,
+        "FADE": 51,
         "EXPORT_CHECK": 60,
     }
     expected = np.random.default_rng([7, 6, 2]).permutation(9)
