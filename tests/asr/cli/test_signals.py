@@ -22,7 +22,8 @@ import time
 def main(argv):
     try:
         print("here", flush=True)
-        time.sleep(float(argv[0]))
+        for _ in range(round(20 * float(argv[0]))):
+            time.sleep(0.05)  # a signal just before a sleep is heard only after it
     finally:
         print("put away")
     return 0
