@@ -14,7 +14,7 @@ from asr.planning.audit.metrics import METRICS, METRICS_WITHOUT_TEXTS
 from asr.planning.audit.plan import RULES, make_plan
 from asr.planning.audit.results import write_results
 from asr.planning.audit.runner import alone, room, run_missing
-from asr.utils.options import finite
+from asr.utils.options import batch_sizes, finite
 from asr.utils.streams import work_is_on_disk
 
 _DESCRIPTION = """\
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
     plan = make_plan(
         arguments.recipe,
         arguments.overrides,
-        _numbers(arguments.kappa, "--kappa"),
+        batch_sizes(arguments.kappa, "--kappa"),
         arguments.rules.split(","),
         arguments.seeds,
         arguments.hours,
@@ -123,19 +123,6 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     if arguments.hours is not None and not arguments.hours > 0:
         raise UserError(f"--hours {arguments.hours} is too few", "it must be above 0")
     return arguments
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) <= 0 or len(set(numbers)) < len(numbers):
-        raise UserError(
-            f"{option} '{text}' is no list of batch sizes",
-            "write different positive numbers, as in 1,2,4,8",
-        )
-    return numbers
 
 
 def _seeds_at(text: str) -> dict[tuple[str, float], int]:

@@ -30,7 +30,7 @@ from asr.planning.validity import RunGradient
 from asr.scaling.card import render_card, scaling_cards
 from asr.scaling.rule import kappa_of
 from asr.training.start.resolved import about_passes, resolved
-from asr.utils.options import finite
+from asr.utils.options import batch_sizes, finite
 
 _DESCRIPTION = """\
 Show the hyperparameters that the scaling rule derives from a recipe's reference batch, for one or several
@@ -81,25 +81,12 @@ def _speed_ups(
         )
     noise = None if gradient is None else gradient.noise_scale_seconds
     return speed_ups(
-        config, _kappas(arguments.kappas), _rank_counts(arguments.ranks)[0], speed, noise
+        config,
+        batch_sizes(arguments.kappas, "--kappas"),
+        _rank_counts(arguments.ranks)[0],
+        speed,
+        noise,
     )
-
-
-def _kappas(text: str) -> list[float]:
-    try:
-        kappas = [float(part) for part in text.split(",")]
-    except ValueError:
-        kappas = []
-    if (
-        not kappas
-        or not all(0 < k < float("inf") for k in kappas)
-        or len(set(kappas)) < len(kappas)
-    ):
-        raise UserError(
-            f"--kappas '{text}' is no list of batch sizes",
-            "write different positive numbers, as in 1,2,4,8",
-        )
-    return kappas
 
 
 def _about_a_fixed_batch(arguments: argparse.Namespace, config: Config) -> str:

@@ -99,8 +99,4 @@ def _number(
     line: Mapping[str, Any], key: str, unit: str = "", factor: float = 1.0, sign: str = ""
 ) -> str:
     value = line.get(key)
-    return (
-        f"{factor * value:{sign}.3g} {unit}".rstrip()
-        if is_number(value) and value is not None
-        else "–"
-    )
+    return f"{factor * value:{sign}.3g} {unit}".rstrip() if is_number(value) else "–"

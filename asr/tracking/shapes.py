@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 Shape: TypeAlias = "type[float] | type[str] | dict[str, Shape] | list[Shape]"
 """A number; a text; an object, of which the fields that are read are named; a list of things of one shape."""
@@ -12,7 +12,7 @@ _LARGEST = 1e300
 _WORDS: dict[type, str] = {float: "a number", str: "a text", dict: "an object", list: "a list"}
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a field is a finite number that can be computed with."""
     return isinstance(value, (int, float)) and -_LARGEST <= value <= _LARGEST
 

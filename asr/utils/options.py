@@ -1,9 +1,11 @@
-"""Types of the options of command lines."""
+"""What options of command lines hold."""
 
 from __future__ import annotations
 
 import argparse
 import math
+
+from asr.errors import UserError
 
 
 def finite(text: str) -> float:
@@ -20,3 +22,18 @@ def positive(text: str) -> float:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return value
+
+
+def batch_sizes(text: str, option: str) -> list[float]:
+    """Different kappas, as in 1,2,4,8. Raises UserError for anything else."""
+    try:
+        kappas = [float(part) for part in text.split(",")]
+    except ValueError:
+        kappas = []
+    are_positive = all(0 < kappa < math.inf for kappa in kappas)
+    if not kappas or not are_positive or len(set(kappas)) < len(kappas):
+        raise UserError(
+            f"{option} '{text}' is no list of batch sizes",
+            "write different positive numbers, as in 1,2,4,8",
+        )
+    return kappas

@@ -60,4 +60,4 @@ def _collapsed_hours(run: Run, policy: CollapseConfig) -> set[float]:
 def _number(line: Mapping[str, Any], name: str) -> float:
     """NaN, which is within no bound, where it is none."""
     value = line.get(name)
-    return float(value) if is_number(value) and value is not None else math.nan
+    return float(value) if is_number(value) else math.nan
